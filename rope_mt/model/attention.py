@@ -1,0 +1,160 @@
+"""Attention: what may be seen, the one softmax, and the layers that ask the position scheme."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from rope_mt.position import PositionScheme
+
+# Up to this many scores a sentence and head, a CPU is faster with plain matrix products than with its fused kernel.
+EXPLICIT_UP_TO = 128 * 128
+
+
+@dataclass(frozen=True)
+class Visible:
+    """What attention may look at. All conditions hold at once; a field left at its default asks for nothing.
+
+    Causal puts the last query beside the last key, so that one query with a cache of keys sees them all.
+    """
+
+    causal: bool = False
+    key_padding: Bool[Tensor, "batch src"] | None = None  # True where there is a token
+    segments: tuple[Int[Tensor, "batch tgt"], Int[Tensor, "batch src"]] | None = None  # sees its own sentence only
+
+    def mask(self, tgt: int, src: int, device: torch.device) -> Bool[Tensor, "#batch 1 #tgt src"] | None:
+        """True where attention may look; None where everything may be seen."""
+        conditions = []
+        if self.causal and tgt > 1:
+            conditions.append(torch.ones(1, 1, tgt, src, dtype=torch.bool, device=device).tril(src - tgt))
+        if self.key_padding is not None:
+            conditions.append(self.key_padding[:, None, None, :])
+        if self.segments is not None:
+            queries, keys = self.segments
+            conditions.append(queries[:, None, :, None] == keys[:, None, None, :])
+        mask = None
+        for condition in conditions:
+            mask = condition if mask is None else mask & condition
+        return mask
+
+
+def attend(
+    q: Float[Tensor, "batch heads tgt d_head"],
+    k: Float[Tensor, "batch heads src d_head"],
+    v: Float[Tensor, "batch heads src d_head"],
+    visible: Visible,
+    bias: Float[Tensor, "*batch heads tgt src"] | None = None,
+    value_term: Callable[[Tensor], Tensor | None] | None = None,
+    n_terms: int = 1,
+) -> Float[Tensor, "batch heads tgt d_head"]:
+    """softmax(q·k / sqrt(n_terms * d_head) + bias) over what is visible, times v, plus the value term.
+
+    Queries and keys come already rotated. A query that may see nothing gives 0, never NaN. The softmax is float32
+    whatever the dtype of q.
+    """
+    tgt, src = q.shape[-2], k.shape[-2]
+    scale = (n_terms * q.shape[-1]) ** -0.5
+    mask = visible.mask(tgt, src, q.device)
+    if value_term is not None or (q.device.type == "cpu" and tgt * src <= EXPLICIT_UP_TO):
+        scores = (q * scale) @ k.transpose(-2, -1)
+        if bias is not None:
+            scores = scores + bias
+        if mask is not None:
+            scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+        weights = scores.softmax(dim=-1, dtype=torch.float32).to(v.dtype)
+        out = weights @ v
+        from_position = value_term(weights) if value_term is not None else None
+        if from_position is not None:
+            out = out + from_position
+    else:
+        hidden = mask
+        if bias is not None:
+            bias = bias.to(q.dtype)
+            hidden = bias if mask is None else bias.masked_fill(~mask, torch.finfo(q.dtype).min)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=hidden, scale=scale)
+    return out if mask is None else out * mask.any(dim=-1, keepdim=True)
+
+
+@dataclass
+class KeyValues:
+    """The keys (already rotated) and values that one attention layer looks at; decoding keeps them between steps."""
+
+    k: Float[Tensor, "batch heads src d_head"]
+    v: Float[Tensor, "batch heads src d_head"]
+
+    def select(self, rows: Int[Tensor, " chosen"]) -> "KeyValues":
+        return KeyValues(self.k.index_select(0, rows), self.v.index_select(0, rows))
+
+    def append(self, new: "KeyValues") -> "KeyValues":
+        return KeyValues(torch.cat((self.k, new.k), dim=2), torch.cat((self.v, new.v), dim=2))
+
+
+def _linear(d_in: int, d_out: int, parts: int = 1) -> nn.Linear:
+    """`parts` projections in one matrix product, each initialised as if it stood alone."""
+    linear = nn.Linear(d_in, parts * d_out)
+    for projection in linear.weight.detach().chunk(parts):
+        nn.init.xavier_uniform_(projection)
+    nn.init.zeros_(linear.bias)
+    return linear
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention of a sequence to itself (Vaswani et al. 2017, section 3.2), where position enters."""
+
+    def __init__(self, d_model: int, n_heads: int) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.qkv = _linear(d_model, d_model, parts=3)
+        self.out = _linear(d_model, d_model)
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch tgt d_model"],
+        position: PositionScheme,
+        q_pos: Int[Tensor, "*batch tgt"],
+        k_pos: Int[Tensor, "*batch src"],
+        visible: Visible,
+        bias: Float[Tensor, "*batch heads tgt src"] | None = None,
+        past: KeyValues | None = None,
+    ) -> tuple[Float[Tensor, "batch tgt d_model"], KeyValues]:
+        """Attend to x, and before it to what `past` holds; return the result and past and x as one."""
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.n_heads, -1)).permute(2, 0, 3, 1, 4)
+        q = position.rotate(q, q_pos)
+        seen = KeyValues(position.rotate(k, q_pos), v)
+        if past is not None:
+            seen = past.append(seen)
+        content = position.content_bias(q, seen.k, q_pos, k_pos)
+        if content is not None:
+            bias = content if bias is None else content + bias
+        value_term = partial(position.value_term, q_pos=q_pos, k_pos=k_pos) if position.has_value_term else None
+        heads = attend(q, seen.k, seen.v, visible, bias, value_term, position.n_terms)
+        return self.out(heads.transpose(1, 2).flatten(-2)), seen
+
+
+class CrossAttention(nn.Module):
+    """Multi-head attention of the target to the encoded source.
+
+    No position scheme: m - n would compare places in two different sentences.
+    """
+
+    def __init__(self, d_model: int, n_heads: int) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.q = _linear(d_model, d_model)
+        self.kv = _linear(d_model, d_model, parts=2)
+        self.out = _linear(d_model, d_model)
+
+    def keys_values(self, memory: Float[Tensor, "batch src d_model"]) -> KeyValues:
+        """What the target will look at: made once a sentence, however many steps decoding takes."""
+        k, v = self.kv(memory).unflatten(-1, (2, self.n_heads, -1)).permute(2, 0, 3, 1, 4)
+        return KeyValues(k, v)
+
+    def forward(
+        self, x: Float[Tensor, "batch tgt d_model"], source: KeyValues, visible: Visible
+    ) -> Float[Tensor, "batch tgt d_model"]:
+        q = self.q(x).unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
+        return self.out(attend(q, source.k, source.v, visible).transpose(1, 2).flatten(-2))

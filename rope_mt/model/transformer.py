@@ -1,0 +1,216 @@
+"""The encoder-decoder Transformer (Vaswani et al. 2017): token ids to logits. It knows no position scheme by name."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from rope_mt.config import ModelConfig, PositionConfig
+from rope_mt.model.attention import CrossAttention, KeyValues, SelfAttention, Visible
+from rope_mt.position import AttentionShape, PositionScheme, build_position
+
+
+class FeedForward(nn.Module):
+    """max(0, x W_1 + b_1) W_2 + b_2: Vaswani et al. 2017, eq. 2."""
+
+    def __init__(self, d_model: int, d_ff: int) -> None:
+        super().__init__()
+        self.inner = nn.Linear(d_model, d_ff)
+        self.outer = nn.Linear(d_ff, d_model)
+        for linear in (self.inner, self.outer):
+            nn.init.xavier_uniform_(linear.weight)
+            nn.init.zeros_(linear.bias)
+
+    def forward(self, x: Float[Tensor, "batch len d_model"]) -> Float[Tensor, "batch len d_model"]:
+        return self.outer(self.inner(x).relu())
+
+
+class Residual(nn.Module):
+    """x + dropout(sublayer(x)), normalised after the sum (post) or before the sublayer (pre)."""
+
+    def __init__(self, cfg: ModelConfig) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(cfg.d_model)
+        self.dropout = nn.Dropout(cfg.dropout)
+        self.pre = cfg.norm == "pre"
+
+    def forward(
+        self, x: Float[Tensor, "batch len d_model"], sublayer: Callable[[Tensor], Tensor]
+    ) -> Float[Tensor, "batch len d_model"]:
+        if self.pre:
+            return x + self.dropout(sublayer(self.norm(x)))
+        return self.norm(x + self.dropout(sublayer(x)))
+
+
+class Stack(nn.Module):
+    """What encoder and decoder share: the position scheme of their self-attention, and where its stack-wide hooks act.
+
+    `positions` holds one scheme for all layers or one a layer, as the scheme wants it.
+    """
+
+    def __init__(self, cfg: ModelConfig, position: PositionConfig, causal: bool) -> None:
+        super().__init__()
+        shape = AttentionShape(cfg.d_model, cfg.n_heads, causal)
+        first = build_position(position, shape)
+        more = 0 if first.shared else cfg.n_layers - 1
+        self.positions = nn.ModuleList([first, *(build_position(position, shape) for _ in range(more))])
+        self.norm = nn.LayerNorm(cfg.d_model) if cfg.norm == "pre" else nn.Identity()
+        self.dropout = nn.Dropout(cfg.dropout)
+
+    def scheme(self, layer: int) -> PositionScheme:
+        scheme = self.positions[layer % len(self.positions)]
+        assert isinstance(scheme, PositionScheme)
+        return scheme
+
+    def enter(self, x: Float[Tensor, "batch len d_model"], pos: Int[Tensor, "*batch len"]) -> Tensor:
+        """The input of the first layer: embeddings with position in them, dropped out."""
+        return self.dropout(self.scheme(0).embed(x, pos))
+
+
+class EncoderLayer(nn.Module):
+    def __init__(self, cfg: ModelConfig) -> None:
+        super().__init__()
+        self.attention = SelfAttention(cfg.d_model, cfg.n_heads)
+        self.feed_forward = FeedForward(cfg.d_model, cfg.d_ff)
+        self.residuals = nn.ModuleList(Residual(cfg) for _ in range(2))
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch src d_model"],
+        position: PositionScheme,
+        pos: Int[Tensor, "*batch src"],
+        visible: Visible,
+        bias: Tensor | None,
+    ) -> Float[Tensor, "batch src d_model"]:
+        x = self.residuals[0](x, lambda h: self.attention(h, position, pos, pos, visible, bias)[0])
+        return self.residuals[1](x, self.feed_forward)
+
+
+class Encoder(Stack):
+    def __init__(self, cfg: ModelConfig, position: PositionConfig) -> None:
+        super().__init__(cfg, position, causal=False)
+        self.layers = nn.ModuleList(EncoderLayer(cfg) for _ in range(cfg.n_layers))
+
+    def forward(
+        self, x: Float[Tensor, "batch src d_model"], pos: Int[Tensor, "*batch src"], visible: Visible
+    ) -> Float[Tensor, "batch src d_model"]:
+        bias = self.scheme(0).position_bias(pos, pos)
+        x = self.enter(x, pos)
+        for i, layer in enumerate(self.layers):
+            x = layer(x, self.scheme(i), pos, visible, bias)
+        return self.norm(x)
+
+
+class DecoderLayer(nn.Module):
+    def __init__(self, cfg: ModelConfig) -> None:
+        super().__init__()
+        self.attention = SelfAttention(cfg.d_model, cfg.n_heads)
+        self.cross_attention = CrossAttention(cfg.d_model, cfg.n_heads)
+        self.feed_forward = FeedForward(cfg.d_model, cfg.d_ff)
+        self.residuals = nn.ModuleList(Residual(cfg) for _ in range(3))
+
+    def keys_values(self, memory: Float[Tensor, "batch src d_model"]) -> KeyValues:
+        return self.cross_attention.keys_values(memory)
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch tgt d_model"],
+        position: PositionScheme,
+        q_pos: Int[Tensor, "*batch tgt"],
+        k_pos: Int[Tensor, "*batch past_and_tgt"],
+        visible: Visible,
+        bias: Tensor | None,
+        kept: "LayerState",
+        source_visible: Visible,
+    ) -> Float[Tensor, "batch tgt d_model"]:
+        def attend_to_target(h: Tensor) -> Tensor:
+            out, kept.target = self.attention(h, position, q_pos, k_pos, visible, bias, kept.target)
+            return out
+
+        x = self.residuals[0](x, attend_to_target)
+        x = self.residuals[1](x, lambda h: self.cross_attention(h, kept.source, source_visible))
+        return self.residuals[2](x, self.feed_forward)
+
+
+@dataclass
+class LayerState:
+    """What one decoder layer keeps: the keys and values of the source, and of the target so far."""
+
+    source: KeyValues
+    target: KeyValues | None = None
+
+    def select(self, rows: Int[Tensor, " chosen"]) -> "LayerState":
+        return LayerState(self.source.select(rows), self.target.select(rows) if self.target is not None else None)
+
+
+@dataclass
+class DecoderState:
+    """All that decoding keeps between steps; a row is one hypothesis."""
+
+    layers: list[LayerState]
+    src_tokens: Bool[Tensor, "rows src"]  # True where the source has a token
+    length: int = 0  # target tokens read so far
+
+    def select(self, rows: Int[Tensor, " chosen"]) -> "DecoderState":
+        """Keep these rows in this order: beams reordered, repeated, or dropped when they are finished."""
+        return DecoderState([kept.select(rows) for kept in self.layers], self.src_tokens[rows], self.length)
+
+
+class Decoder(Stack):
+    def __init__(self, cfg: ModelConfig, position: PositionConfig) -> None:
+        super().__init__(cfg, position, causal=True)
+        self.layers = nn.ModuleList(DecoderLayer(cfg) for _ in range(cfg.n_layers))
+
+    def start(self, memory: Float[Tensor, "batch src d_model"], src_tokens: Bool[Tensor, "batch src"]) -> DecoderState:
+        """Nothing decoded yet; keys and values of the source are made here, once."""
+        sources = [layer.keys_values(memory) for layer in self.layers if isinstance(layer, DecoderLayer)]
+        return DecoderState([LayerState(source) for source in sources], src_tokens)
+
+    def forward(
+        self, x: Float[Tensor, "batch tgt d_model"], pos: Int[Tensor, "*batch tgt"], state: DecoderState
+    ) -> Float[Tensor, "batch tgt d_model"]:
+        """Decode the tokens that come after what `state` has read, one or many; `state` then has read them too."""
+        k_pos = torch.arange(state.length + x.shape[1], device=x.device) if state.length else pos
+        bias = self.scheme(0).position_bias(pos, k_pos)
+        target, source = Visible(causal=True), Visible(key_padding=state.src_tokens)
+        x = self.enter(x, pos)
+        for i, (layer, kept) in enumerate(zip(self.layers, state.layers, strict=True)):
+            x = layer(x, self.scheme(i), pos, k_pos, target, bias, kept, source)
+        state.length += x.shape[1]
+        return self.norm(x)
+
+
+class Transformer(nn.Module):
+    """Source, target and output share one embedding matrix, scaled by sqrt(d_model) at both inputs."""
+
+    def __init__(self, cfg: ModelConfig, position: PositionConfig, vocab_size: int, pad: int) -> None:
+        super().__init__()
+        self.pad = pad
+        self.embedding = nn.Embedding(vocab_size, cfg.d_model)
+        nn.init.normal_(self.embedding.weight, std=cfg.d_model**-0.5)
+        self.encoder = Encoder(cfg, position)
+        self.decoder = Decoder(cfg, position)
+
+    def encode(self, src: Int[Tensor, "batch src"]) -> DecoderState:
+        """Read the padded source sentences; the state is ready to decode from."""
+        pos, tokens = torch.arange(src.shape[1], device=src.device), src != self.pad
+        memory = self.encoder(self._embed(src), pos, Visible(key_padding=tokens))
+        return self.decoder.start(memory, tokens)
+
+    def decode(self, tgt: Int[Tensor, "batch tgt"], state: DecoderState) -> Float[Tensor, "batch tgt d_model"]:
+        """Read target tokens after those that `state` has read; row by row, what comes next is `logits` of it."""
+        pos = torch.arange(state.length, state.length + tgt.shape[1], device=tgt.device)
+        return self.decoder(self._embed(tgt), pos, state)
+
+    def logits(self, hidden: Float[Tensor, "*tokens d_model"]) -> Float[Tensor, "*tokens vocab"]:
+        return F.linear(hidden, self.embedding.weight)
+
+    def forward(self, src: Int[Tensor, "batch src"], tgt: Int[Tensor, "batch tgt"]) -> Float[Tensor, "batch tgt vocab"]:
+        """Logits of the token after each of tgt, given the tokens up to it and the source (teacher forcing)."""
+        return self.logits(self.decode(tgt, self.encode(src)))
+
+    def _embed(self, ids: Int[Tensor, "batch len"]) -> Float[Tensor, "batch len d_model"]:
+        return self.embedding(ids) * self.embedding.embedding_dim**0.5

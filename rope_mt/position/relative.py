@@ -1,0 +1,57 @@
+"""Position as an embedding of the clipped distance, in keys and in values: RoFormer eq. 5."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from rope_mt.config import RelativeConfig
+from rope_mt.position.scheme import AttentionShape, PositionScheme
+
+
+class RelativePosition(PositionScheme):
+    """Shaw et al. 2018 (arXiv 1803.02155): q·(k + a^K_{n-m}) and weights·(v + a^V_{n-m}), distances clipped.
+
+    As there, the 2 * clip + 1 embeddings are shared by the heads and each layer has its own.
+    """
+
+    shared = False
+    needs_scores = True
+    relative = True
+
+    def __init__(self, cfg: RelativeConfig, shape: AttentionShape) -> None:
+        super().__init__(cfg, shape)
+        self.clip = cfg.clip
+        # a decoder looks back only, so half of the distances never occur there
+        self.nearest_future = 0 if shape.causal else cfg.clip
+        self.keys = nn.Parameter(torch.empty(cfg.clip + self.nearest_future + 1, shape.d_head))
+        self.values = nn.Parameter(torch.empty(cfg.clip + self.nearest_future + 1, shape.d_head))
+        nn.init.xavier_uniform_(self.keys)
+        nn.init.xavier_uniform_(self.values)
+
+    def content_bias(
+        self,
+        q: Float[Tensor, "batch heads tgt d_head"],
+        k: Float[Tensor, "batch heads src d_head"],
+        q_pos: Int[Tensor, "*batch tgt"],
+        k_pos: Int[Tensor, "*batch src"],
+    ) -> Float[Tensor, "batch heads tgt src"]:
+        """q·a^K / sqrt(d_head): one product with the table, then a gather by distance."""
+        by_row = q @ self.keys.T.to(q.dtype) * q.shape[-1] ** -0.5
+        rows = self._rows(q_pos, k_pos)
+        return by_row.gather(-1, rows.expand(*q.shape[:3], k.shape[2]))
+
+    def value_term(
+        self,
+        weights: Float[Tensor, "batch heads tgt src"],
+        q_pos: Int[Tensor, "*batch tgt"],
+        k_pos: Int[Tensor, "*batch src"],
+    ) -> Float[Tensor, "batch heads tgt d_head"]:
+        """The weights summed by distance, then one product with a^V."""
+        rows = self._rows(q_pos, k_pos).expand_as(weights)
+        by_row = weights.new_zeros(*weights.shape[:3], len(self.values)).scatter_add(-1, rows, weights)
+        return by_row @ self.values.to(weights.dtype)
+
+    def _rows(self, q_pos: Tensor, k_pos: Tensor) -> Int[Tensor, "*#batch 1 tgt src"]:
+        """The row of the tables for each query and key: the distance n - m, clipped, counted from -clip."""
+        distance = k_pos.unsqueeze(-2) - q_pos.unsqueeze(-1)
+        return (distance.clamp(-self.clip, self.nearest_future) + self.clip).unsqueeze(-3)

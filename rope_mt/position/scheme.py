@@ -1,0 +1,74 @@
+"""The one abstraction of the project: the places where position can enter a Transformer."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from rope_mt.config import PositionConfig
+
+
+@dataclass(frozen=True)
+class AttentionShape:
+    """What a scheme may know of the stack that it serves."""
+
+    d_model: int
+    n_heads: int
+    causal: bool  # True in the decoder's self-attention
+
+    @property
+    def d_head(self) -> int:
+        return self.d_model // self.n_heads
+
+
+class PositionScheme(nn.Module):
+    """A way of encoding position. Each hook does nothing; a scheme overrides those it needs.
+
+    Positions are integers that the caller passes, (len,) or (batch, len), never guessed from lengths: decoding
+    step t with a cache is `q_pos = [t]`, `k_pos = [0..t]`. Equation numbers are RoFormer's (arXiv 2104.09864).
+    """
+
+    shared: ClassVar[bool] = True  # one instance serves all layers of a stack; False: each layer has its own
+    needs_scores: ClassVar[bool] = False  # acts on the (tgt, src) scores, so linear attention must refuse it
+    relative: ClassVar[bool] = False  # scores stay the same when all positions shift: the tests hold it to its word
+    n_terms: ClassVar[int] = 1  # scores are divided by sqrt(n_terms * d_head)
+
+    def __init__(self, cfg: PositionConfig, shape: AttentionShape) -> None:
+        super().__init__()
+
+    def embed(self, x: Float[Tensor, "batch len d_model"], pos: Int[Tensor, "*batch len"]) -> Tensor:
+        """Eq. 3-4: the input of the stack with position in it, made once a stack."""
+        return x
+
+    def rotate(self, x: Float[Tensor, "batch heads len d_head"], pos: Int[Tensor, "*batch len"]) -> Tensor:
+        """Eq. 14: queries, and likewise keys, turned by their position."""
+        return x
+
+    def position_bias(self, q_pos: Int[Tensor, "*batch tgt"], k_pos: Int[Tensor, "*batch src"]) -> Tensor | None:
+        """Eq. 8-9: ([batch,] heads, tgt, src) from positions alone, made once a stack and forward pass."""
+        return None
+
+    def content_bias(
+        self,
+        q: Float[Tensor, "batch heads tgt d_head"],
+        k: Float[Tensor, "batch heads src d_head"],
+        q_pos: Int[Tensor, "*batch tgt"],
+        k_pos: Int[Tensor, "*batch src"],
+    ) -> Tensor | None:
+        """Eq. 5, 7, 10: (batch, heads, tgt, src) from queries, keys and positions; it carries its own scale."""
+        return None
+
+    def value_term(
+        self,
+        weights: Float[Tensor, "batch heads tgt src"],
+        q_pos: Int[Tensor, "*batch tgt"],
+        k_pos: Int[Tensor, "*batch src"],
+    ) -> Tensor | None:
+        """Eq. 5: (batch, heads, tgt, d_head), added to weights @ values. Goes with `has_value_term`."""
+        return None
+
+    @property
+    def has_value_term(self) -> bool:
+        """Whether attention must hand its weights to `value_term`, which rules out a fused kernel."""
+        return type(self).value_term is not PositionScheme.value_term

@@ -1,0 +1,90 @@
+"""Beam search against an exhaustive search on a tiny vocabulary, and its smaller promises."""
+
+import itertools
+
+import pytest
+import torch
+
+from rope_mt.model.search import beam_search
+
+BOS, EOS, VOCAB = 0, 1, 5
+CPU = torch.device("cpu")
+
+
+class Prefixes:
+    """A state that remembers which sentence a row belongs to and all it has read: rows mixed up would show."""
+
+    def __init__(self, rows: list[tuple[int, tuple[int, ...]]]) -> None:
+        self.rows = rows
+
+    def select(self, rows: torch.Tensor) -> "Prefixes":
+        return Prefixes([self.rows[row] for row in rows.tolist()])
+
+
+def log_probs_after(sentence: int, prefix: tuple[int, ...]) -> torch.Tensor:
+    """An arbitrary but fixed distribution for each sentence and prefix."""
+    seed = sentence
+    for token in prefix:
+        seed = seed * VOCAB + token + 7
+    return (2 * torch.randn(VOCAB, generator=torch.Generator().manual_seed(seed))).log_softmax(-1)
+
+
+def step(tokens: torch.Tensor, state: Prefixes) -> torch.Tensor:
+    state.rows = [(s, (*prefix, token)) for (s, prefix), token in zip(state.rows, tokens.tolist(), strict=True)]
+    return torch.stack([log_probs_after(s, prefix) for s, prefix in state.rows])
+
+
+def search(n: int, beam: int, alpha: float, max_lens: list[int] | None = None):
+    lens = max_lens or [4] * n
+    start = Prefixes([(s, ()) for s in range(n)])
+    return beam_search(step, start, lens, beam=beam, length_penalty=alpha, bos=BOS, eos=EOS, device=CPU)
+
+
+def exhaustive(sentence: int, max_len: int, alpha: float) -> list[tuple[float, list[int]]]:
+    found = []
+    for length in range(1, max_len + 1):
+        for words in itertools.product([t for t in range(VOCAB) if t != EOS], repeat=length - 1):
+            prefix, total = (BOS,), 0.0
+            for token in (*words, EOS):
+                total += float(log_probs_after(sentence, prefix)[token])
+                prefix = (*prefix, token)
+            found.append((total / length**alpha, list(words)))
+    return sorted(found, reverse=True)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.6, 1.0])
+def test_a_wide_beam_equals_exhaustive_search(alpha):
+    for sentence, hypotheses in enumerate(search(3, beam=200, alpha=alpha)):
+        expected = exhaustive(sentence, 4, alpha)
+        for ours, (score, words) in zip(hypotheses, expected[: len(hypotheses)], strict=True):
+            assert ours.score == pytest.approx(score, abs=1e-4)
+            assert ours.tokens == words
+
+
+def test_beam_1_is_greedy():
+    for sentence, [hypothesis] in enumerate(search(6, beam=1, alpha=0.0, max_lens=[9] * 6)):
+        prefix, words = (BOS,), []
+        while True:
+            token = int(log_probs_after(sentence, prefix).argmax())
+            if token == EOS or len(words) == 8:
+                break
+            words.append(token)
+            prefix = (*prefix, token)
+        assert hypothesis.tokens == words
+
+
+def test_a_sentence_is_searched_as_if_it_were_alone():
+    together = search(5, beam=3, alpha=0.6, max_lens=[6, 2, 4, 1, 5])
+    for sentence, max_len in enumerate([6, 2, 4, 1, 5]):
+        start = Prefixes([(sentence, ())])
+        alone = beam_search(step, start, [max_len], beam=3, length_penalty=0.6, bos=BOS, eos=EOS, device=CPU)
+        assert [h.tokens for h in together[sentence]] == [h.tokens for h in alone[0]]
+        assert [h.score for h in together[sentence]] == pytest.approx([h.score for h in alone[0]], abs=1e-5)
+
+
+def test_hypotheses_are_sorted_distinct_and_within_their_length():
+    for hypotheses in search(4, beam=4, alpha=0.6, max_lens=[3, 5, 7, 2]):
+        scores = [h.score for h in hypotheses]
+        assert scores == sorted(scores, reverse=True)
+        assert len({tuple(h.tokens) for h in hypotheses}) == len(hypotheses) >= 1
+    assert all(len(h.tokens) < 2 for h in search(1, beam=4, alpha=0.0, max_lens=[2])[0])
