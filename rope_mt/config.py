@@ -44,6 +44,9 @@ def _share(setting: str, value: float) -> None:
 class PositionConfig:
     name: str = MISSING
 
+    def __post_init__(self) -> None:
+        _choice("position.name", self.name, type(self).name)
+
 
 @dataclass
 class NoPositionConfig(PositionConfig):
@@ -61,6 +64,7 @@ class RelativeConfig(PositionConfig):
     clip: int = 16  # distances beyond it share one embedding; Shaw et al. 2018 use 16 for the base model
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _at_least(1, position__clip=self.clip)
 
 
@@ -70,6 +74,7 @@ class RopeConfig(PositionConfig):
     theta: float = 10_000.0  # base of the angles of eq. 15; a larger one turns more slowly with distance
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _require(self.theta > 1, "position.theta", "above 1", self.theta)
 
 

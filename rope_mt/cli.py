@@ -1,0 +1,105 @@
+"""`rope-mt COMMAND ...`: finds the command and hands it the rest; Hydra reads settings, argparse reads flags.
+
+Nothing heavy is imported before a command needs it: `rope-mt --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import traceback
+from collections.abc import Iterator
+
+from rope_mt import __version__
+from rope_mt.errors import UserError
+from rope_mt.hydra_commands import TASKS, conf_dir, run
+
+COMMANDS = {  # name -> what it does, an example
+    "train": ("train a model and score it; -m: one for each choice", "rope-mt train -m position=rope,none seed=1,2"),
+    "eval": ("score a trained model on a test set", "rope-mt eval RUN search.beam=8"),
+    "translate": ("translate lines from standard input", "rope-mt translate RUN < in.en > out.de"),
+    "prepare": ("fetch, clean and tokenize a corpus", "rope-mt prepare data=multi30k"),
+    "compare": ("set finished runs side by side", "rope-mt compare outputs/*"),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command line.
+
+    Returns:
+        The exit code: 1 when one of several jobs failed, 2 for what the user must mend, 130 and 141 when interrupted
+        or no longer read. Anything unforeseen is raised.
+    """
+    try:
+        code = _dispatch(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()
+    except UserError as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            traceback.print_exception(error)
+        print(f"rope-mt: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("rope-mt: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        if not _unread():
+            raise
+        return 141
+    return code
+
+
+def _dispatch(words: list[str]) -> int:
+    command, rest = (words[0], words[1:]) if words else ("--help", [])
+    if command in TASKS:
+        return run(command, rest)
+    if command == "compare":
+        from rope_mt.study.compare import main as compare
+
+        return compare(rest)
+    if command in ("-sc", "--shell-completion"):
+        from rope_mt.completion import complete
+
+        return complete(rest, COMMANDS)
+    if command == "--version":
+        print(f"rope-mt {__version__}")
+        return 0
+    if command in ("--help", "-h", "help"):
+        print(_help())
+        return 0
+    if command.startswith("-") or "=" in command:
+        raise UserError(f"a command comes first, as in rope-mt train {command}; there are {', '.join(COMMANDS)}")
+
+    from difflib import get_close_matches
+
+    near = get_close_matches(command, COMMANDS, n=1)
+    hint = f"did you mean rope-mt {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
+    raise UserError(f"there is no command {command!r}; {hint}")
+
+
+def _help() -> str:
+    lines = ["rope-mt COMMAND ...: what does a way of encoding position do to translation?", "", "Commands:"]
+    for name, (does, example) in COMMANDS.items():
+        lines += [f"  {name:<11}{does}", f"  {'':<11}  {example}"]
+    lines += ["", "Position schemes, as in rope-mt train position=rope:"]
+    lines += [f"  {name:<16}{does}" for name, does in schemes()]
+    lines += ["", "Every setting: rope-mt COMMAND --help", 'Tab completion: eval "$(rope-mt -sc install=bash)"']
+    return "\n".join(lines)
+
+
+def schemes() -> Iterator[tuple[str, str]]:
+    """Name and description of each position scheme: a file of conf/position/ and the comment that it opens with."""
+    for file in sorted((conf_dir() / "position").glob("*.yaml")):
+        first = file.read_text(encoding="utf-8").partition("\n")[0]
+        yield file.stem, first.lstrip("# ") if first.startswith("#") else ""
+
+
+def _unread() -> bool:
+    """Whether nobody reads standard output any more; if so, keep Python from complaining as it ends."""
+    output = sys.stdout.fileno()
+    poll = select.poll()
+    poll.register(output, 0)
+    gone = any(state & select.POLLERR for _, state in poll.poll(0))
+    if gone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+    return gone

@@ -1,0 +1,303 @@
+"""The commands whose settings Hydra composes: train, eval, translate and prepare.
+
+Hydra's own command line stays whole (-m, --cfg, --info, --config-dir, launchers). Added here: flags may stand anywhere,
+a path needs no quotes, every job is checked before the first one starts, and one that fails leaves the others alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import itertools
+import logging
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from rope_mt.errors import UserError
+
+
+def conf_dir() -> Path:
+    """The folder of YAML files: inside the package where it was installed from a wheel, beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+# ---- what a job of each command does; `cfg` is the command's dataclass in rope_mt/config.py --------------------------
+
+
+def train(cfg: Any) -> float:
+    from hydra.core.hydra_config import HydraConfig
+
+    from rope_mt.training.train import train
+
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    return train(cfg, None if folder == Path("outputs").absolute() else folder)  # conf/train.yaml: outputs
+
+
+def evaluate(cfg: Any) -> float:
+    from rope_mt.evaluation import evaluate
+
+    return evaluate(cfg)
+
+
+def translate(cfg: Any) -> None:
+    from rope_mt.translation import translate
+
+    translate(cfg)
+
+
+def prepare(cfg: Any) -> None:
+    from rope_mt.data.corpus import prepare, report
+
+    print(*report(prepare(cfg.data)), sep="\n")
+
+
+TASKS: dict[str, Callable[[Any], Any]] = {
+    "train": train,
+    "eval": evaluate,
+    "translate": translate,
+    "prepare": prepare,
+}
+
+
+def run(command: str, rest: list[str]) -> int:
+    """Run a command with the words that followed it; the exit code is 1 when one of several jobs failed.
+
+    Raises:
+        UserError: the words make no configuration; nothing was started or written.
+    """
+    flags, words = split_flags(rest)
+    schema = command_schema(command)
+    if (at := path_at(words, schema)) is not None:
+        words[at] = f"checkpoint={_quoted(words[at])}"
+    own = groups(command)  # +experiment=x is a habit from elsewhere: here the group is always there, at first empty
+    words = [word[1:] if word[:1] == "+" and word[1:].partition("=")[0] in own else word for word in words]
+
+    from rope_mt.complaints import HYDRA_ERRORS, complaint
+
+    jobs = _Jobs(TASKS[command])
+    try:
+        if not {"--hydra-help", "--shell-completion", "--config-path", "--config-name"} & {*flags}:
+            _check(command, flags, words, schema)
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said) if "--help" in flags else contextlib.nullcontext():
+            code = call_hydra(command, flags, words, jobs)
+    except HYDRA_ERRORS as error:
+        raise UserError(complaint(error, words, schema)) from error
+    except (PermissionError, FileExistsError, NotADirectoryError) as error:  # of Hydra's own, not of a job
+        raise UserError(f"cannot make the folder {error.filename}: {error.strerror}") from error
+    if text := said.getvalue():  # Hydra's help lists the groups of all commands
+        foreign = "|".join(foreign_groups(command))
+        print(re.sub(rf"(?m)^(?:{foreign})(?:/[\w-]+)?: .+\n", "", text), end="")
+    if jobs.several and command == "train":
+        _compare_finished()
+    elif jobs.failures and not jobs.several:
+        raise jobs.failures[0]
+    return 1 if jobs.failures else code
+
+
+class _Jobs:
+    """The function that Hydra calls for each job: it keeps errors from Hydra, which would end the sweep with them."""
+
+    def __init__(self, task: Callable[[Any], Any]) -> None:
+        self.task = task
+        self.several = False
+        self.failures: list[BaseException] = []
+        self.process = os.getpid()
+
+    def __call__(self, cfg: Any) -> Any:
+        from hydra.core.hydra_config import HydraConfig
+        from hydra.types import RunMode
+        from omegaconf import OmegaConf
+
+        self.several = HydraConfig.get().mode == RunMode.MULTIRUN
+        try:
+            return self.task(OmegaConf.to_object(cfg))
+        except (Exception, SystemExit) as error:
+            if os.getpid() != self.process:
+                raise  # a process of a launcher's: the launcher carries the error home
+            self.failures.append(error)
+            if self.several and isinstance(error, UserError):
+                name = HydraConfig.get().job.override_dirname
+                print(f"rope-mt: {name}: {error}" if name else f"rope-mt: {error}", file=sys.stderr)
+            elif self.several:
+                traceback.print_exception(error)
+            return float("nan")
+
+
+def _compare_finished() -> None:
+    from rope_mt.runs.folder import finished
+
+    if finished:
+        from rope_mt.study.compare import main as compare
+
+        compare([str(folder) for folder in dict.fromkeys(finished)])
+
+
+def call_hydra(command: str, flags: dict[str, Any], words: list[str], task: Callable[[Any], Any] = print) -> int:
+    """Hand the words to Hydra's own main and return its exit code; what is wrong with them is raised, not printed."""
+    import hydra
+
+    argv, wish = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    given = [name if value is True else f"{name}={value}" for name, value in flags.items()]
+    try:
+        sys.argv = [argv[0], *given, *words]
+        logging.raiseExceptions = "--info" not in flags  # what --info logs may be piped into head
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # without it Hydra prints the error and advice about itself, and exits
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)(task)()
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    finally:
+        sys.argv, logging.raiseExceptions = argv, True
+        if wish is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = wish
+    return 0
+
+
+def _check(command: str, flags: dict[str, Any], words: list[str], schema: type) -> None:
+    """Compose every job there will be, so that a mistake in one of them ends the command before the first starts."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from omegaconf import OmegaConf
+
+    from rope_mt.complaints import complaint, settings, strangers, unknown
+
+    keys = {word.partition("=")[0] for word in words}
+    if "--multirun" in flags and "hydra.sweep.dir" in keys and "hydra.sweep.subdir" not in keys:
+        raise UserError("hydra.sweep.dir needs hydra.sweep.subdir beside it, or all runs would share one folder")
+    extra = []
+    if folder := flags.get("--config-dir"):
+        if not Path(folder).is_dir():
+            raise UserError(f"--config-dir: there is no folder {folder}")
+        extra = [f"hydra.searchpath=[{_quoted(f'file://{Path(folder).absolute()}')}]"]
+
+    with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
+        choices = []
+        for override in OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(words):
+            if not override.is_sweep_override():
+                choices.append([override.input_line])
+            elif override.is_discrete_sweep():  # an interval is for a sweeper to draw from
+                choices.append([f"{override.get_key_element()}={v}" for v in override.sweep_string_iterator()])
+                if not choices[-1]:
+                    raise UserError(f"{override.input_line} selects nothing")
+        for job in itertools.product(*choices):
+            try:
+                cfg = compose(command, [*job, *extra])
+            except ValueError as error:
+                raise UserError(complaint(error, list(job), schema)) from error
+            for setting, owner in strangers(cfg):
+                raise UserError(unknown(setting, owner, schema))
+            if {"--cfg", "--help", "--info"} & {*flags}:
+                continue
+            if missing := sorted(OmegaConf.missing_keys(cfg), key=[*settings(schema)].index):
+                hint = "name a run or a checkpoint" if missing == ["checkpoint"] else f"add {missing[0]}=VALUE"
+                raise UserError(f"{', '.join(missing)} must be given: {hint}")
+            OmegaConf.to_object(cfg)
+
+
+def command_schema(command: str) -> type:
+    """The dataclass that a command's settings are checked against; tells Hydra all of them on the way."""
+    from hydra.core.config_store import ConfigStore
+    from omegaconf import OmegaConf
+
+    from rope_mt.config import register
+
+    register()
+    schema = OmegaConf.get_type(ConfigStore.instance().load(f"schema/{command}.yaml").node)
+    assert schema is not None
+    return schema
+
+
+def groups(command: str) -> set[str]:
+    """The groups that a command chooses from: those of its defaults list."""
+    from omegaconf import OmegaConf
+
+    defaults = OmegaConf.load(conf_dir() / f"{command}.yaml").defaults
+    return {group for entry in defaults if OmegaConf.is_dict(entry) for group in entry}
+
+
+def foreign_groups(command: str) -> set[str]:
+    """The groups of conf/ that only other commands choose from."""
+    return {"schema", *(folder.name for folder in conf_dir().iterdir() if folder.is_dir())} - groups(command)
+
+
+# ---- words: Hydra's flags, settings, and for eval and translate a path -----------------------------------------------
+
+
+class _Flags(argparse.ArgumentParser):
+    SWITCHES = "-h --help,--hydra-help,--version,--resolve,-r --run,-m --multirun,-sc --shell-completion"
+    VALUES = "-p --package,-cp --config-path,-cn --config-name,-cd --config-dir,--experimental-rerun"
+    MODES = ("--run", "--multirun", "--cfg", "--info", "--shell-completion")
+    INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+
+    def __init__(self) -> None:
+        super().__init__(add_help=False)
+        for names in self.SWITCHES.split(","):
+            self.add_argument(*names.split(), action="store_true")
+        for names in self.VALUES.split(","):
+            self.add_argument(*names.split())
+        self.add_argument("-c", "--cfg", choices=("job", "hydra", "all"))
+        self.add_argument("-i", "--info", choices=self.INFO)
+        self.add_argument("words", nargs="*")
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(message)
+
+
+def split_flags(rest: list[str]) -> tuple[dict[str, Any], list[str]]:
+    """Hydra's flags by their long names, and the other words: Hydra wants flags in front, people put them anywhere.
+
+    Raises:
+        UserError: there is no such flag, or it goes badly with another.
+    """
+    parser = _Flags()
+    after = [*rest[1:], ""]
+    alone = [w in ("-i", "--info") and next_ not in parser.INFO for w, next_ in zip(rest, after, strict=False)]
+    given, extra = parser.parse_known_intermixed_args(
+        ["--info=all" if bare else word for word, bare in zip(rest, alone, strict=True)]
+    )
+    if extra:
+        from rope_mt.complaints import did_you_mean
+
+        raise UserError(f"there is no flag {extra[0]}{did_you_mean(extra[0], flag_names())}")
+    flags = {f"--{name.replace('_', '-')}": value for name, value in vars(given).items() if value}
+    words = flags.pop("--words", [])
+    modes = [flag for flag in parser.MODES if flag in flags]
+    if len(modes) > 1:
+        raise UserError(f"{' and '.join(modes)} cannot be given together")
+    if "--resolve" in flags and not {"--cfg", "--help"} & {*flags}:
+        raise UserError("--resolve needs --cfg or --help beside it")
+    return flags, words
+
+
+def flag_names() -> list[str]:
+    return [name for name in _Flags()._option_string_actions if name.startswith("--")]
+
+
+def path_at(words: list[str], schema: type) -> int | None:
+    """Where a run or checkpoint stands: the first word that is no setting, even with = in it, as in step=7.ckpt."""
+    from rope_mt.complaints import settings
+
+    known = {*settings(schema)}
+    keys = [word.lstrip("+~").partition("=")[0] if "=" in word else "" for word in words]
+    if "checkpoint" not in known or "checkpoint" in keys:
+        return None
+    for at, (key, word) in enumerate(zip(keys, words, strict=True)):
+        if Path(word).exists() or not (key in known or key.startswith(("hydra.", "hydra/"))):
+            return at
+    return None
+
+
+def _quoted(text: str) -> str:
+    """A string of Hydra's grammar, in which a quote is escaped, and so are the backslashes before one."""
+    return "'" + re.sub(r"(\\*)('|$)", lambda end: end[1] * 2 + ("\\'" if end[2] else ""), text) + "'"

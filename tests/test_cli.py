@@ -1,0 +1,483 @@
+"""The command line as people meet it: what it answers, what it refuses and in which words, what it leaves behind."""
+
+import errno
+import logging
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import types
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rope_mt import cli
+from rope_mt.config import POSITION_CONFIGS
+from rope_mt.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass
+class Said:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def rope_mt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., Said]]:
+    """Run a command line in this process, in an empty folder."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.chdir(tmp_path / "cwd")
+    monkeypatch.setattr(sys, "argv", ["rope-mt", "of", "the", "tests"])
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+
+    def run(*words: str) -> Said:
+        capsys.readouterr()
+        code = cli.main([*words])
+        captured = capsys.readouterr()
+        return Said(code, captured.out, captured.err)
+
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield run
+    root.handlers[:], root.level = handlers, level  # --info writes through logging
+    assert sys.argv == ["rope-mt", "of", "the", "tests"]
+    assert "HYDRA_FULL_ERROR" not in os.environ
+    GlobalHydra.instance().clear()
+
+
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Replace what a command would call by functions of the test, so that nothing is trained."""
+
+    def replace(module: str, **functions: Any) -> None:
+        fake = types.ModuleType(module)
+        vars(fake).update(functions)
+        monkeypatch.setitem(sys.modules, module, fake)
+
+    return replace
+
+
+def shell(*words: str, **more: Any) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run([sys.executable, *words], text=True, capture_output=True, env=env, timeout=60, **more)
+
+
+# ---- help ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["-h"]])
+def test_help_shows_each_command_with_an_example_and_each_scheme_with_a_line(rope_mt, words):
+    said = rope_mt(*words)
+    assert (said.code, said.err) == (0, "")
+    for command in ("train", "eval", "translate", "prepare", "compare"):
+        assert re.search(rf"^  {command} +\w.*\n +rope-mt {command} ", said.out, re.MULTILINE), command
+    for scheme in POSITION_CONFIGS:
+        assert re.search(rf"^  {scheme.name} +\w", said.out, re.MULTILINE), f"comment in {scheme.name}.yaml"
+    assert [name for name, _ in cli.schemes()] == sorted(scheme.name for scheme in POSITION_CONFIGS)
+
+
+def test_help_imports_nothing_heavy_and_is_quick():
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    listed = shell("-X", "importtime", "-m", "rope_mt", "--help")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in listed.stderr.splitlines()}
+    assert listed.returncode == 0
+    assert "rope_mt" in imported
+    assert not imported & {"torch", "lightning", "wandb", "hydra", "omegaconf", "numpy", "rich"}
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.2  # seconds of processor time
+
+
+def test_version(rope_mt):
+    from rope_mt import __version__
+
+    assert rope_mt("--version").out == f"rope-mt {__version__}\n"
+
+
+# ---- bad input: one line, exit code 2, nothing written ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "answer"),
+    [
+        # commands
+        ("trian", "no command 'trian'; did you mean rope-mt train?"),
+        ("nonsense", "there are train, eval, translate, prepare, compare"),
+        ("position=rope", "as in rope-mt train position=rope"),
+        ("-m seed=1,2", "a command comes first"),
+        # keys
+        ("train positon=rope", "no setting positon; did you mean position?"),
+        ("train model.d_modl=3", "no setting model.d_modl; did you mean model.d_model?"),
+        ("train d_model=64", "no setting d_model; did you mean model.d_model?"),
+        ("train lr=1", "did you mean data.recipe.lr or optimizer.lr?"),
+        (
+            "train trainr.max_steps=5",
+            "no setting trainr.max_steps; did you mean data.recipe.max_steps or trainer.max_ste",
+        ),
+        ("train position=relative position.theta=3", "no setting position.theta in RelativeConfig, which has clip"),
+        ("train hydra.run.dirr=x", "did you mean hydra.run.dir?"),
+        ("train +typo=1", "no setting typo"),
+        ("train ++typo=1", "no setting typo"),
+        ("train --cfg job +typo=1", "no setting typo"),
+        ("train -m seed=1,2 +typo=1", "no setting typo"),
+        ("train +model.dropuot=0.5", "no setting model.dropuot; did you mean model.dropout?"),
+        ("train +position.clip=3", "no setting position.clip in RopeConfig, which has theta"),
+        ("train +seed=2", "seed is there already: write it without the +"),
+        ("train ~model.d_ff", "model.d_ff can be changed, not removed"),
+        ("eval RUN serch.beam=3", "no setting serch.beam; did you mean search.beam?"),
+        ("eval RUN data=toy", "data is not for this command to choose"),
+        # groups
+        ("train position=rop", "position=rop does not exist: it can be none, relative, rope, "),
+        ("train position=rop", "; did you mean position=rope?"),
+        ("train position=", "position= needs a name: it can be none, relative, rope, "),
+        ("train position=3", "position=3 does not name an option"),
+        ("train model=null", "model=null does not name an option"),
+        ("train -m position=rope,rop", "did you mean position=rope?"),
+        ("train -m position=glob(zz*)", "position=glob(zz*) selects nothing"),
+        ("train hydra/launcher=basci", "it can be basic"),
+        ("prepare data=multi31k", "did you mean data=multi30k?"),
+        # types and ranges
+        ("train seed=x", "seed must be a whole number, not 'x'"),
+        ("train seed=1.5", "seed must be a whole number, not '1.5'"),
+        ("train seed=null", "seed must have a value, not null"),
+        ("train overwrite=perhaps", "overwrite must be true or false, not 'perhaps'"),
+        ("train position.theta=abc", "position.theta must be a number, not 'abc'"),
+        ("train tracking.tags=abc", "tracking.tags must be a list"),
+        ("train model.n_heads=3", "model.d_model must be a multiple of n_heads=3"),
+        ("train -m seed=1,2 model.n_heads=4,3", "model.d_model must be a multiple of n_heads=3"),
+        ("train seed=-1", "seed must be from 0"),
+        ("translate RUN device=gpu", "device must be auto or cpu or cuda or mps, not 'gpu'"),
+        # values that are missing, or point nowhere
+        ("train data=files", "data.train, data.valid, data.test must be given"),
+        ("train ~position", "position must be given: add position=VALUE"),
+        ("eval", "checkpoint must be given: name a run or a checkpoint"),
+        ("eval search.beam=3", "checkpoint must be given"),
+        ("train data.dir=${nope}", "Interpolation key 'nope' not found"),
+        ("train data.dir=${oc.env:NO_SUCH_NAME}", "NO_SUCH_NAME"),
+        # words that are no setting
+        ("train seed", "cannot read 'seed': a setting is written KEY=VALUE"),
+        ("train a==b", "cannot read 'a==b'"),
+        ("train data.dir='x", 'cannot read "data.dir=\'x"'),
+        ("train =3", "=3 does not name an option"),
+        ("train seed=1,2", "seed=1,2 means several runs: add -m"),
+        # flags
+        ("train --multrun seed=1,2", "no flag --multrun; did you mean --multirun?"),
+        ("train --cfg=jb", "invalid choice: 'jb'"),
+        ("train --cfg job -m", "--multirun and --cfg cannot be given together"),
+        ("train --resolve", "--resolve needs --cfg or --help"),
+        ("train --config-dir nowhere", "there is no folder nowhere"),
+        ("train -m hydra.sweep.dir=x seed=1,2", "hydra.sweep.subdir"),
+    ],
+)
+def test_bad_input_gets_one_line_and_leaves_nothing(rope_mt, line, answer):
+    said = rope_mt(*line.split())
+    assert said.code == 2
+    assert said.err.startswith("rope-mt: ")
+    assert said.err.count("\n") == 1
+    assert answer in said.err
+    assert "Traceback" not in said.err
+    assert "HYDRA_FULL_ERROR" not in said.err
+    assert said.out == ""
+    assert not [*Path().iterdir()]
+
+
+def test_a_broken_file_of_the_users_is_named(rope_mt, tmp_path):
+    (tmp_path / "mine/experiment").mkdir(parents=True)
+    (tmp_path / "mine/experiment/bad.yaml").write_text("# @package _global_\nmodel: {d_modl: 3}\n")
+    (tmp_path / "mine/experiment/worse.yaml").write_text("a: [\n")
+    said = rope_mt("train", "experiment=bad", "--config-dir", str(tmp_path / "mine"))
+    assert (said.code, said.err.count("\n")) == (2, 1)
+    assert "experiment/bad" in said.err
+    assert "d_modl" in said.err
+    said = rope_mt("train", "experiment=worse", "--config-dir", str(tmp_path / "mine"))
+    assert (said.code, said.err.count("\n")) == (2, 1)
+    assert "worse.yaml" in said.err
+
+
+def test_who_asks_for_full_errors_gets_the_traceback_too(rope_mt, monkeypatch):
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    said = rope_mt("train", "seed=x")
+    assert os.environ["HYDRA_FULL_ERROR"] == "1"
+    monkeypatch.delenv("HYDRA_FULL_ERROR")
+    assert said.code == 2
+    assert "Traceback" in said.err
+    assert said.err.splitlines()[-1] == "rope-mt: seed must be a whole number, not 'x'"
+
+
+# ---- what belongs to Hydra stays Hydra's -----------------------------------------------------------------------------
+
+
+def test_flags_may_stand_anywhere(rope_mt):
+    behind = rope_mt("train", "position=none", "seed=3", "--cfg", "job", "model=small")
+    before = rope_mt("train", "-c", "job", "position=none", "seed=3", "model=small")
+    assert behind == before
+    assert behind.code == 0
+    assert "seed: 3\n" in behind.out
+    assert "name: none\n" in behind.out
+    assert "name: small\n" in behind.out
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("train --cfg hydra", "hydra:\n"),
+        ("train --cfg all", "hydra:\n"),
+        ("train --cfg job --package position", "# @package position\nname: rope\n"),
+        ("train --cfg job -p trainer --resolve data=multi30k", "max_steps: 4000\n"),
+        ("train data=files --cfg job -p data", "train: ???\n"),
+        ("train position=none --info defaults", "position/none"),
+        ("train --info position=none", "position/none"),
+        ("train --help position=none", "position:\n  name: none\n"),
+        ("train --help", "\nposition: none, relative, rope, "),
+        ("train --hydra-help", "--experimental-rerun"),
+        ("train hydra/launcher=basic --cfg job -p seed", "1"),
+        ("eval --cfg job", "checkpoint: ???\n"),
+        ("eval search=greedy --cfg job -p search", "beam: 1\n"),
+        ("prepare --cfg job -p data.name", "toy"),
+    ],
+)
+def test_hydras_own_flags_work(rope_mt, line, shown):
+    said = rope_mt(*line.split())
+    assert (said.code, said.err) == (0, "")
+    assert shown in said.out
+    assert not [*Path().iterdir()]
+
+
+def test_help_of_a_command_shows_no_groups_of_another(rope_mt):
+    assert "schema" not in rope_mt("train", "--help").out
+    groups = rope_mt("eval", "--help").out.partition("== Config ==")[0]
+    assert "search: beam, greedy" in groups
+    assert "model:" not in groups
+
+
+def test_configurations_of_the_users_are_found(rope_mt, tmp_path):
+    (tmp_path / "mine/experiment").mkdir(parents=True)
+    text = "# @package _global_\ndefaults: [{override /position: none}]\nseed: 17\n"
+    (tmp_path / "mine/experiment/x.yaml").write_text(text)
+    for word in ("experiment=x", "+experiment=x"):
+        said = rope_mt("train", word, "--cfg", "job", "--config-dir", str(tmp_path / "mine"))
+        assert (said.code, said.err) == (0, "")
+        assert "seed: 17" in said.out
+        assert "name: none" in said.out
+
+
+# ---- tasks -----------------------------------------------------------------------------------------------------------
+
+PATHS = [
+    "outputs/toy",
+    "a b/c",
+    "epoch=3-step=7.ckpt",
+    "it's",
+    "x,y",
+    "{a}[b](c)",
+    "back\\slash",
+    "end\\",
+    "a\\'b",
+    "1",
+]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_checkpoint_needs_no_quotes(rope_mt, stand_in, path):
+    seen = []
+    stand_in("rope_mt.evaluation", evaluate=lambda cfg: seen.append(cfg) or 1.0)
+    assert rope_mt("eval", path, "search.beam=3").code == 0
+    assert rope_mt("eval", "search.beam=3", path).code == 0
+    assert [(cfg.checkpoint, cfg.search.beam) for cfg in seen] == [(path, 3), (path, 3)]
+
+
+def test_a_checkpoint_stays_one_in_a_sweep(rope_mt, stand_in):
+    seen = []
+    stand_in("rope_mt.evaluation", evaluate=lambda cfg: seen.append((cfg.checkpoint, cfg.search.beam)) or 1.0)
+    assert rope_mt("eval", "it's,one=1", "-m", "search.beam=1,4").code == 0
+    assert seen == [("it's,one=1", 1), ("it's,one=1", 4)]
+
+
+def test_a_checkpoint_may_be_given_as_a_setting(rope_mt, stand_in):
+    seen = []
+    stand_in("rope_mt.translation", translate=lambda cfg: seen.append(cfg.checkpoint))
+    assert rope_mt("translate", "device=cpu", "checkpoint=some/run").code == 0
+    assert rope_mt("translate", "-m", "checkpoint=a,b").code == 0
+    assert seen == ["some/run", "a", "b"]
+
+
+def test_a_path_that_looks_like_a_setting_is_a_path_where_it_exists(rope_mt, stand_in):
+    seen = []
+    stand_in("rope_mt.evaluation", evaluate=lambda cfg: seen.append(cfg.checkpoint) or 1.0)
+    Path("device=cpu").mkdir()
+    assert rope_mt("eval", "device=cpu").code == 0
+    assert seen == ["device=cpu"]
+
+
+def test_tasks_get_typed_configurations(rope_mt, stand_in):
+    from rope_mt.config import DataConfig, RelativeConfig, TrainConfig
+
+    seen = []
+    stand_in("rope_mt.training.train", train=lambda cfg, folder: seen.append(cfg) or 1.0)
+    stand_in("rope_mt.data.corpus", prepare=lambda cfg: seen.append(cfg) or Path("data"))
+    assert rope_mt("train", "position=relative", "position.clip=5").code == 0
+    assert rope_mt("prepare", "data=multi30k").code == 0
+    assert isinstance(seen[0], TrainConfig)
+    assert seen[0].position == RelativeConfig(clip=5)
+    assert isinstance(seen[1], DataConfig)
+    assert seen[1].name == "multi30k"
+
+
+@pytest.mark.parametrize(
+    ("line", "folders"),
+    [
+        ("train", [None]),
+        ("train -m seed=1,2", [None, None]),
+        ("train hydra.run.dir=there/${position.name}", ["there/rope"]),
+        ("train -m seed=1,2 hydra.sweep.dir=s hydra.sweep.subdir=${hydra.job.num}", ["s/0", "s/1"]),
+    ],
+)
+def test_the_folder_of_a_run_is_hydras_only_where_the_user_chose_it(rope_mt, stand_in, line, folders):
+    seen = []
+    stand_in("rope_mt.training.train", train=lambda cfg, folder: seen.append(folder) or 1.0)
+    stand_in("rope_mt.runs.folder", finished=[])
+    assert rope_mt(*line.split()).code == 0
+    assert seen == [folder and Path.cwd() / folder for folder in folders]
+
+
+def test_the_user_reads_what_went_wrong_in_a_run(rope_mt, stand_in):
+    def train(cfg: Any, folder: Path | None) -> float:
+        raise UserError("the corpus is empty")
+
+    stand_in("rope_mt.training.train", train=train)
+    said = rope_mt("train")
+    assert (said.code, said.out, said.err) == (2, "", "rope-mt: the corpus is empty\n")
+
+
+def test_a_folder_that_cannot_be_made_is_named(rope_mt):
+    Path("outputs").write_text("not a folder")
+    said = rope_mt("train")
+    assert (said.code, said.err) == (2, f"rope-mt: cannot make the folder outputs: {os.strerror(errno.EEXIST)}\n")
+
+
+def test_a_programming_error_keeps_its_traceback(rope_mt, stand_in):
+    stand_in("rope_mt.training.train", train=lambda cfg, folder: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        rope_mt("train")
+
+
+def test_an_interrupted_run_says_so(rope_mt, stand_in):
+    def train(cfg: Any, folder: Path | None) -> float:
+        raise KeyboardInterrupt
+
+    stand_in("rope_mt.training.train", train=train)
+    said = rope_mt("train")
+    assert (said.code, said.err) == (130, "rope-mt: interrupted\n")
+
+
+def test_a_failing_job_leaves_the_others_alone_and_the_table_is_shown(rope_mt, stand_in):
+    finished: list[Path] = []
+    compared = []
+
+    def train(cfg: Any, folder: Path | None) -> float:
+        if cfg.seed == 2:
+            raise UserError("out of memory: make data.batch_tokens smaller")
+        if cfg.seed == 3:
+            raise ZeroDivisionError
+        if cfg.seed == 4:
+            raise SystemExit(1)
+        finished.append(Path(f"outputs/s{cfg.seed}"))
+        return 1.0
+
+    stand_in("rope_mt.training.train", train=train)
+    stand_in("rope_mt.runs.folder", finished=finished)
+    stand_in("rope_mt.study.compare", main=lambda rest: compared.append(rest) or 0)
+    said = rope_mt("train", "seed=1,2,3,4,5", "-m")
+    assert said.code == 1
+    assert compared == [["outputs/s1", "outputs/s5"]]
+    assert "rope-mt: seed=2: out of memory: make data.batch_tokens smaller\n" in said.err
+    assert said.err.count("\nZeroDivisionError") == 1
+    assert "HYDRA_FULL_ERROR" not in said.err
+    assert "Error executing job" not in said.err
+
+
+def test_a_sweep_without_failures_ends_with_0(rope_mt, stand_in):
+    compared = []
+    stand_in("rope_mt.training.train", train=lambda cfg, folder: 1.0)
+    stand_in("rope_mt.runs.folder", finished=[Path("a"), Path("b"), Path("a")])
+    stand_in("rope_mt.study.compare", main=lambda rest: compared.append(rest) or 0)
+    assert rope_mt("train", "-m", "position=rope,none").code == 0
+    assert compared == [["a", "b"]]
+
+
+def test_compare_gets_its_words_as_they_are(rope_mt, stand_in):
+    seen = []
+    stand_in("rope_mt.study.compare", main=lambda rest: seen.append(rest) or 7)
+    assert rope_mt("compare", "outputs/a=1", "--flag", "-m").code == 7
+    assert seen == [["outputs/a=1", "--flag", "-m"]]
+
+
+# ---- pipes and completion --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+@pytest.mark.parametrize("words", ["--help", "train --help", "train --info"])
+def test_a_reader_may_stop_reading(words):
+    piped = f"{sys.executable} -m rope_mt {words} | true"
+    done = subprocess.run(
+        ["bash", "-c", piped], text=True, capture_output=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=60
+    )
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "some", "never"),
+    [
+        ("rope-mt ", "train eval translate prepare compare", "seed="),
+        ("rope-mt tra", "train translate", "seed="),
+        ("rope-mt train ", "seed= position= position. model= trainer.", "schema schema/"),
+        ("rope-mt train position=", "position=none position=relative position=rope", "seed="),
+        ("rope-mt train position=relative position.", "position.clip=", "position.theta="),
+        ("rope-mt train seed=1,2 -m pos", "position= position.", "seed="),
+        ("rope-mt train --m", "--multirun", "seed="),
+        ("rope-mt eval outputs/x=1 se", "search= search.", "model= data="),
+        ("rope-mt eval ou", "", "search="),
+        ("rope-mt eval device=cpu ", "", "search="),
+        ("rope-mt compare ", "", "seed="),
+        ("rope-mt train 'x ", "", "seed="),
+        ("rope-mt nonsense ", "", "seed="),
+    ],
+)
+def test_tab_completes_commands_settings_and_leaves_paths_to_the_shell(rope_mt, monkeypatch, line, some, never):
+    monkeypatch.setenv("COMP_LINE", line)
+    said = rope_mt("-sc", "query=bash")
+    assert (said.code, said.err) == (0, "")
+    words = said.out.split()
+    assert {*some.split()} <= {*words}
+    assert not {*never.split()} & {*words}
+    assert some or not words
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_bash_completes(tmp_path):
+    program = tmp_path / "rope-mt"
+    program.write_text(f"#!{sys.executable}\nimport sys\nfrom rope_mt.cli import main\nsys.exit(main())\n")
+    program.chmod(0o755)
+    script = """
+        eval "$(rope-mt -sc install=bash)"
+        complete -p rope-mt
+        COMP_LINE="rope-mt train position=ro" COMP_CWORD=2
+        hydra_bash_completion
+        echo "${COMPREPLY[@]}"
+    """
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(["bash", "-c", script], text=True, capture_output=True, env=env, cwd=tmp_path, timeout=60)
+    rule, reply = done.stdout.splitlines()
+    assert "-F hydra_bash_completion rope-mt" in rule
+    assert reply == "position=rope"
