@@ -38,6 +38,9 @@ def beam_search(
 ) -> list[list[Hypothesis]]:
     """Search for the hypotheses of highest score; beam 1 is greedy search.
 
+    A sentence is done when `beam` hypotheses have ended and what goes on scores no better than the worst of them.
+    Stopping at the first `beam` that end would lose a sure translation to poor ones that happen to be shorter.
+
     Args:
         step: reads the last token of each row, moves the row's state on, and returns the log-probabilities of the
             token after it.
@@ -72,12 +75,14 @@ def beam_search(
         next_rows, next_tokens, next_scores, still = [], [], [], []
         for s, sentence in enumerate(active):
             for c, end in enumerate(ends[s][:beam]):
-                if end and values[s][c] > -torch.inf and len(finished[sentence]) < beam:
+                if end and values[s][c] > -torch.inf:
                     said = tokens[s * beam + rows[s][c], 1:].tolist()
                     finished[sentence].append(Hypothesis(said, values[s][c] / length**length_penalty))
-            if len(finished[sentence]) == beam or max_lens[sentence] <= length:
-                continue
+            kept = finished[sentence] = sorted(finished[sentence], key=lambda h: -h.score)[:beam]
             onward = [c for c, end in enumerate(ends[s]) if not end][:beam]
+            hope = values[s][onward[0]] / length**length_penalty
+            if max_lens[sentence] <= length or (len(kept) == beam and kept[-1].score >= hope):
+                continue
             still.append(sentence)
             next_rows += [s * beam + rows[s][c] for c in onward]
             next_tokens.append(token[s, onward])
@@ -88,4 +93,4 @@ def beam_search(
             state = state.select(chosen)
             tokens = torch.cat((tokens[chosen], torch.cat(next_tokens)[:, None]), dim=1)
             scores = torch.stack(next_scores)
-    return [sorted(ended, key=lambda h: -h.score) for ended in finished]
+    return finished

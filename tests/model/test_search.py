@@ -82,6 +82,20 @@ def test_a_sentence_is_searched_as_if_it_were_alone():
         assert [h.score for h in together[sentence]] == pytest.approx([h.score for h in alone[0]], abs=1e-5)
 
 
+def test_a_sure_hypothesis_is_not_lost_to_poor_ones_that_end_earlier():
+    """A model sure of a 6-token sentence, whose second choice is always to stop."""
+    going_on = torch.log(torch.tensor([0.001, 0.005, 0.001, 0.001, 0.992]))
+    ending = torch.log(torch.tensor([0.001, 0.996, 0.001, 0.001, 0.001]))
+
+    def step(tokens: torch.Tensor, state: Prefixes) -> torch.Tensor:
+        state.rows = [(s, (*prefix, 0)) for s, prefix in state.rows]
+        return (ending if len(state.rows[0][1]) == 7 else going_on).expand(len(tokens), VOCAB)
+
+    start = Prefixes([(0, ())])
+    [[best, *_]] = beam_search(step, start, [20], beam=2, length_penalty=0.6, bos=BOS, eos=EOS, device=CPU)
+    assert best.tokens == [4] * 6
+
+
 def test_hypotheses_are_sorted_distinct_and_within_their_length():
     for hypotheses in search(4, beam=4, alpha=0.6, max_lens=[3, 5, 7, 2]):
         scores = [h.score for h in hypotheses]
