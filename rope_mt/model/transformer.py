@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from rope_mt.config import ModelConfig, PositionConfig
 from rope_mt.model.attention import CrossAttention, KeyValues, SelfAttention, Visible
+from rope_mt.model.dropout import Dropout
 from rope_mt.position import AttentionShape, PositionScheme, build_position
 
 
@@ -34,7 +35,7 @@ class Residual(nn.Module):
     def __init__(self, cfg: ModelConfig) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(cfg.d_model)
-        self.dropout = nn.Dropout(cfg.dropout)
+        self.dropout = Dropout(cfg.dropout)
         self.pre = cfg.norm == "pre"
 
     def forward(
@@ -58,7 +59,7 @@ class Stack(nn.Module):
         more = 0 if first.shared else cfg.n_layers - 1
         self.positions = nn.ModuleList([first, *(build_position(position, shape) for _ in range(more))])
         self.norm = nn.LayerNorm(cfg.d_model) if cfg.norm == "pre" else nn.Identity()
-        self.dropout = nn.Dropout(cfg.dropout)
+        self.dropout = Dropout(cfg.dropout)
 
     def scheme(self, layer: int) -> PositionScheme:
         scheme = self.positions[layer % len(self.positions)]

@@ -1,0 +1,42 @@
+"""Dropout drops the share it should, keeps the mean, and follows the seed."""
+
+import pytest
+import torch
+
+from rope_mt.model.dropout import Dropout
+
+
+@pytest.mark.parametrize("p", [0.1, 0.3, 0.5, 0.999])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_share_of_zeros_and_the_mean(p, dtype):
+    torch.manual_seed(0)
+    y = Dropout(p)(torch.ones(301, 1003, dtype=dtype))
+    assert (y == 0).float().mean().item() == pytest.approx(p, abs=0.005)
+    assert y.float().mean().item() == pytest.approx(1, rel=0.03)
+    assert len(y.unique()) == 2
+    assert y.dtype == dtype
+
+
+def test_features_are_dropped_independently():
+    torch.manual_seed(0)
+    dropped = (Dropout(0.5)(torch.ones(4000, 64)) == 0).float()
+    correlations = torch.corrcoef(dropped.T) - torch.eye(64)
+    assert correlations.abs().max() < 0.1
+
+
+def test_the_gradient_goes_where_the_features_went():
+    x = torch.randn(5, 7, 3, requires_grad=True)
+    y = Dropout(0.4)(x)
+    y.sum().backward()
+    torch.testing.assert_close(x.grad * x.detach(), y.detach())
+
+
+def test_the_seed_decides_and_evaluation_drops_nothing():
+    x = torch.randn(50, 3)
+    masks = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        masks.append(Dropout(0.5)(x))
+    assert torch.equal(masks[0], masks[1])
+    assert not torch.equal(masks[0], masks[2])
+    assert Dropout(0.5).eval()(x) is x
