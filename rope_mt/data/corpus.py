@@ -54,9 +54,10 @@ def locate(cfg: DataConfig) -> Corpus:
 
 def _write_toy(folder: Path) -> None:
     """Write the grammar's corpus as text, unless it is there as this version of the grammar makes it."""
-    from rope_mt.data import toy, toy_lexicon  # builds its lexicon when it is imported
+    from rope_mt.data import toy, toy_grammar, toy_lexicon, toy_sentences  # builds its lexicon when it is imported
 
-    made_by = hashlib.sha256((inspect.getsource(toy) + inspect.getsource(toy_lexicon)).encode()).hexdigest()
+    sources = "".join(map(inspect.getsource, (toy, toy_sentences, toy_grammar, toy_lexicon)))
+    made_by = hashlib.sha256(sources.encode()).hexdigest()
     stamp = folder / "made-by"
     if stamp.is_file() and stamp.read_text() == made_by:
         return

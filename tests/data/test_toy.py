@@ -1,0 +1,315 @@
+"""The toy corpus is correct German, can be learnt to the last word, and cannot be learnt without word order."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from itertools import chain
+from statistics import mean
+
+import pytest
+import sacrebleu
+
+from rope_mt.data import toy_lexicon as lx
+from rope_mt.data.toy import ToyCorpus, bag_of_words, generate, glossary
+from rope_mt.data.toy_grammar import (
+    Clause,
+    Common,
+    Head,
+    Name,
+    Pair,
+    Phrase,
+    Predicate,
+    Sentence,
+    Tail,
+    Time,
+    english,
+    german,
+)
+
+
+def in_a_fresh_python(expression: str, hash_seed: int):
+    """Evaluate in another process, where string hashes differ and no type checker slows the grammar down."""
+    program = (
+        "import json; from itertools import chain, islice; from random import Random; from rope_mt.data.toy import *"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", f"{program}; print(json.dumps({expression}))"],
+        env=os.environ | {"PYTHONHASHSEED": str(hash_seed), "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        check=True,
+    ).stdout
+    return json.loads(said)
+
+
+def default_corpus(hash_seed: int) -> ToyCorpus:
+    splits = in_a_fresh_python("[(c := generate()).train, c.valid, c.test]", hash_seed)
+    return ToyCorpus(*([(en, de) for en, de in split] for split in splits))
+
+
+@pytest.fixture(scope="module")
+def corpus() -> ToyCorpus:
+    return default_corpus(hash_seed=1)
+
+
+# --- What is measured with it ----------------------------------------------------------------------------------------
+
+
+def test_splits_have_their_sizes_and_share_no_sentence_in_any_word_order(corpus):
+    splits = [corpus.train, corpus.valid, corpus.test]
+    assert [len(split) for split in splits] == [20_000, 1_000, 1_000]
+    pairs = list(chain(*splits))
+    assert len({en for en, _ in pairs}) == len({de for _, de in pairs}) == 22_000
+    train, valid, test = ({bag_of_words(en) for en, _ in split} for split in splits)
+    assert not train & valid
+    assert not train & test
+    assert not valid & test
+
+
+def test_lengths_cover_3_to_40_words_and_stay_short_on_average(corpus):
+    for side in zip(*corpus.train, strict=True):
+        lengths = [len(sentence.split()) for sentence in side]
+        assert set(lengths) == set(range(3, 41))
+        assert 9 < mean(lengths) < 13
+        assert mean(length > 25 for length in lengths) > 0.03
+
+
+def test_300_lemmas_a_side_each_often_enough_to_be_learnt(corpus):
+    assert len({entry.en for entry in lx.LEXICON}) >= 300
+    assert len({entry.de for entry in lx.LEXICON}) >= 300
+    counts = Counter(re.findall(r"[\w']+", " ".join(en for en, _ in corpus.train).lower()))
+    seen = {entry.en: sum(counts[form.lower()] for form in entry.glosses()) for entry in lx.LEXICON}
+    assert {lemma: count for lemma, count in seen.items() if count < 40} == {}
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_every_word_of_the_test_set_is_in_training(corpus, side):
+    train, test = (
+        set(re.findall(r"[\w']+", " ".join(pair[side] for pair in split).lower()))
+        for split in (corpus.train, corpus.test)
+    )
+    assert test - train == set()
+
+
+def test_german_is_a_function_of_english():
+    german_of: dict[str, str] = {}
+    for en, de in in_a_fresh_python("list(chain(*islice(families(Random(77)), 15_000)))", hash_seed=0):
+        assert german_of.setdefault(en, de) == de
+
+
+def test_a_tenth_of_the_test_sentences_differ_from_another_in_nothing_but_word_order(corpus):
+    together: dict[tuple[str, ...], set[str]] = {}
+    for en, de in corpus.test:
+        together.setdefault(bag_of_words(en), set()).add(de)
+    partnered = sum(len(targets) for targets in together.values() if len(targets) > 1)
+    assert partnered >= 0.1 * len(corpus.test)
+
+
+def test_word_by_word_translation_scores_below_40_bleu(corpus):
+    words = glossary()
+
+    def translate(sentence: str) -> str:
+        return re.sub(r"[\w'-]+", lambda m: words.get(m[0]) or words.get(m[0][0].lower() + m[0][1:], m[0]), sentence)
+
+    hyps = [translate(en) for en, _ in corpus.test]
+    hyps = [hyp[0].upper() + hyp[1:] for hyp in hyps]
+    assert translate("The dog sees the cats.") == "die Hund sieht die Katzen."
+    assert 10 < sacrebleu.corpus_bleu(hyps, [[de for _, de in corpus.test]]).score < 40
+
+
+# --- Reproducible ----------------------------------------------------------------------------------------------------
+
+
+def test_the_corpus_does_not_depend_on_string_hashes(corpus):
+    assert default_corpus(hash_seed=2) == corpus
+
+
+def test_the_corpus_is_a_function_of_its_arguments():
+    small = generate(seed=1, n_train=50, n_valid=20, n_test=20)
+    assert generate(seed=1, n_train=50, n_valid=20, n_test=20) == small
+    assert generate(seed=2, n_train=50, n_valid=20, n_test=20) != small
+    assert generate(seed=1, n_train=7, n_valid=3, n_test=20).test == small.test
+
+
+# --- Written as one writes -------------------------------------------------------------------------------------------
+
+
+def test_sentences_are_written_as_one_writes(corpus):
+    for side in zip(*corpus.train, strict=True):
+        for sentence in side:
+            assert re.fullmatch(r"[A-ZÄÖÜ]([\w'-]+|(?<!,),? )*[.?]", sentence), sentence
+
+
+def test_german_contracts_preposition_and_article(corpus):
+    everything = " ".join(de for _, de in corpus.train).lower()
+    assert not re.search(r"\b(in|an|zu|von|bei) dem\b|\bzu der\b|\bin das\b", everything)
+
+
+# --- Golden sentences ------------------------------------------------------------------------------------------------
+
+
+def noun(
+    en: str, determiner: lx.Determiner | None = lx.THE, *adjectives: str, plural=False, number=0, **rest
+) -> Common:
+    entry = next(entry for entry in lx.NOUNS if entry.en == en)
+    found = tuple(next(entry for entry in lx.ADJECTIVES if entry.en == word) for word in adjectives)
+    return Common(Head(determiner, number, found, entry, plural), **rest)
+
+
+def verb(en: str, verbs: list[lx.Verb] = lx.TRANSITIVE) -> lx.Verb:
+    return next(verb for verb in verbs if verb.en == en)
+
+
+def conjunction(en: str) -> lx.Conjunction:
+    return next(entry for entry in lx.SUBORDINATORS if entry.en == en)
+
+
+def clause(subject, en: str, object=None, tense=lx.PRESENT, verbs=lx.TRANSITIVE, **rest) -> Clause:
+    return Clause(verb(en, verbs), tense, subject, object=object, **rest)
+
+
+DOG, CAT, CHILD = noun("dog"), noun("cat"), noun("child")
+ANNA = Name("Anna", "Anna")
+TODAY = Time("today", "heute", "is was will has")
+OPENS = clause(noun("man"), "open", noun("box"))
+RING = noun("ring", lx.A, "small", "red")
+SEES = clause(DOG, "see", CAT)
+WAS_OLD = Clause(lx.BE, lx.PAST, DOG, predicate=Predicate(lx.ADJECTIVES[0], CAT))
+
+GOLDEN = {
+    "agreement": [
+        (Sentence(clause(noun("dog", lx.THE, "old"), "see", CAT)), "The old dog sees the cat.",
+         "Der alte Hund sieht die Katze."),
+        (Sentence(clause(CAT, "see", noun("dog", lx.A, "old"))), "The cat sees an old dog.",
+         "Die Katze sieht einen alten Hund."),
+        (Sentence(clause(noun("cat", plural=True), "see", noun("dog", None, "old", plural=True, number=23), lx.PAST)),
+         "The cats saw twenty-three old dogs.", "Die Katzen sahen dreiundzwanzig alte Hunde."),
+        (Sentence(clause(Pair(ANNA, DOG), "look", noun("boy"))), "Anna and the dog look for the boy.",
+         "Anna und der Hund suchen den Jungen."),
+        (Sentence(clause(lx.PRONOUNS[2], "admire", noun("queen", lx.POSSESSIVES[3]))), "We admire our queen.",
+         "Wir bewundern unsere Königin."),
+    ],
+    "genitive": [
+        (Sentence(clause(noun("dog", None, "old", owner=noun("king")), "see", noun("cat", None, "old", owner=ANNA))),
+         "The king's old dog sees Anna's old cat.", "Der alte Hund des Königs sieht Annas alte Katze."),
+        (Sentence(clause(noun("dog", None, owner=noun("king", lx.THE, "old")), "see", CAT)),
+         "The old king's dog sees the cat.", "Der Hund des alten Königs sieht die Katze."),
+    ],
+    "dative": [
+        (Sentence(clause(noun("queen"), "give", RING, verbs=lx.DOUBLE_OBJECT, indirect=CHILD)),
+         "The queen gives the child a small red ring.", "Die Königin gibt dem Kind einen kleinen roten Ring."),
+        (Sentence(clause(DOG, "help", noun("child", plural=True))), "The dog helps the children.",
+         "Der Hund hilft den Kindern."),
+        (Sentence(clause(noun("boy"), "introduce", lx.PRONOUNS[0], verbs=lx.OBJECT_TO, to=True, indirect=noun("king"))),
+         "The boy introduces him to the king.", "Der Junge stellt ihn dem König vor."),
+        (Sentence(clause(DOG, "run", verbs=lx.MOTION, place=Phrase(lx.INTO, noun("house")),
+                         companion=Phrase(lx.WITH, noun("bear")))),
+         "The dog runs into the house with the bear.", "Der Hund läuft mit dem Bären ins Haus."),
+    ],
+    "verb second": [
+        (Sentence(clause(DOG, "see", CAT, time=TODAY)), "The dog sees the cat today.",
+         "Der Hund sieht heute die Katze."),
+        (Sentence(clause(DOG, "see", CAT, time=TODAY, front="time")), "Today the dog sees the cat.",
+         "Heute sieht der Hund die Katze."),
+        (Sentence(clause(DOG, "see", CAT, place=Phrase(lx.IN, noun("garden")), front="place")),
+         "In the garden the dog sees the cat.", "Im Garten sieht der Hund die Katze."),
+        (Sentence(SEES, asks=True), "Does the dog see the cat?", "Sieht der Hund die Katze?"),
+        (Sentence(clause(lx.WHO, "help", CAT), asks=True), "Who helps the cat?", "Wer hilft der Katze?"),
+    ],
+    "verb last": [
+        (Sentence(clause(CHILD, "sleep", tense=lx.PAST, verbs=lx.INTRANSITIVE), Tail(conjunction("when"),
+                  clause(DOG, "see", CAT, lx.PAST))),
+         "When the dog saw the cat, the child slept.", "Als der Hund die Katze sah, schlief das Kind."),
+        (Sentence(clause(ANNA, "say", verbs=lx.THAT, tail=Tail(lx.THAT_CLAUSE, clause(DOG, "see", CAT, lx.PERFECT)))),
+         "Anna says that the dog has seen the cat.", "Anna sagt, dass der Hund die Katze gesehen hat."),
+        (Sentence(clause(ANNA, "go", tense=lx.PERFECT, verbs=lx.MOTION, place=Phrase(lx.TO_PLACE, noun("market")),
+                         tail=Tail(lx.IN_ORDER_TO, Clause(verb("buy"), lx.PRESENT, object=RING)))),
+         "Anna has gone to the market in order to buy a small red ring.",
+         "Anna ist zum Markt gegangen, um einen kleinen roten Ring zu kaufen."),
+        (Sentence(clause(DOG, "see", CAT, lx.MODALS[0])), "The dog can see the cat.",
+         "Der Hund kann die Katze sehen."),
+        (Sentence(clause(CHILD, "dream", verbs=lx.THAT, tail=Tail(lx.THAT_CLAUSE, WAS_OLD)), joint=lx.BUT, second=SEES),
+         "The child dreams that the dog was older than the cat, but the dog sees the cat.",
+         "Das Kind träumt, dass der Hund älter als die Katze war, aber der Hund sieht die Katze."),
+    ],
+    "separable verbs": [
+        (Sentence(OPENS), "The man opens the box.", "Der Mann macht die Kiste auf."),
+        (Sentence(SEES, Tail(conjunction("because"), OPENS)), "Because the man opens the box, the dog sees the cat.",
+         "Weil der Mann die Kiste aufmacht, sieht der Hund die Katze."),
+        (Sentence(clause(ANNA, "try", verbs=lx.TO, tail=Tail(None, Clause(verb("open"), lx.PRESENT, object=RING)))),
+         "Anna tries to open a small red ring.", "Anna versucht, einen kleinen roten Ring aufzumachen."),
+        (Sentence(clause(ANNA, "open", noun("door"), lx.PERFECT)), "Anna has opened the door.",
+         "Anna hat die Tür aufgemacht."),
+    ],
+    "relative clauses": [
+        (Sentence(clause(noun("man", relative=clause(None, "see", DOG, gap="subject")), "buy", RING)),
+         "The man who sees the dog buys a small red ring.",
+         "Der Mann, der den Hund sieht, kauft einen kleinen roten Ring."),
+        (Sentence(clause(noun("man"), "buy", noun("book", relative=clause(noun("woman"), "find", gap="object")),
+                         lx.PERFECT)),
+         "The man has bought the book which the woman finds.",
+         "Der Mann hat das Buch gekauft, das die Frau findet."),
+        (Sentence(clause(noun("man", plural=True, relative=clause(DOG, "help", gap="object")), "see", CAT)),
+         "The men whom the dog helps see the cat.", "Die Männer, denen der Hund hilft, sehen die Katze."),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("tree", "en", "de"), [
+    pytest.param(*golden, id=f"{subject}: {golden[1]}") for subject, all_ in GOLDEN.items() for golden in all_
+])  # fmt: skip
+def test_golden_sentence(tree, en, de):
+    assert (english(tree), german(tree)) == (en, de)
+
+
+@pytest.mark.parametrize(
+    ("n", "en", "de"),
+    [
+        (7, "seven", "sieben"),
+        (16, "sixteen", "sechzehn"),
+        (70, "seventy", "siebzig"),
+        (21, "twenty-one", "einundzwanzig"),
+        (300, "three hundred", "dreihundert"),
+        (645, "six hundred and forty-five", "sechshundertfünfundvierzig"),
+    ],
+)
+def test_numbers_are_spelt_by_rule(n, en, de):
+    assert (lx.english_number(n), lx.german_number(n)) == (en, de)
+    assert len({lx.german_number(n) for n in range(2, 1000)}) == 998
+
+
+@pytest.mark.parametrize(
+    ("infinitive", "forms"),
+    [
+        ("arbeiten", "arbeitet arbeiten arbeitete arbeiteten gearbeitet"),
+        ("zeichnen", "zeichnet zeichnen zeichnete zeichneten gezeichnet"),
+        ("lächeln", "lächelt lächeln lächelte lächelten gelächelt"),
+        ("füttern", "füttert füttern fütterte fütterten gefüttert"),
+        ("besuchen", "besucht besuchen besuchte besuchten besucht"),
+        ("reparieren", "repariert reparieren reparierte reparierten repariert"),
+        ("vergessen", "vergisst vergessen vergaß vergaßen vergessen"),
+        ("wissen", "weiß wissen wusste wussten gewusst"),
+        ("sein", "ist sind war waren gewesen"),
+    ],
+)
+def test_german_verbs_inflect(infinitive, forms):
+    entry = next(entry for entry in lx.LEXICON if isinstance(entry, lx.Verb) and entry.de == infinitive)
+    finite = [entry.german(past, plural) for past in (False, True) for plural in (False, True)]
+    assert " ".join([*finite, entry.de_participle]) == forms
+
+
+@pytest.mark.parametrize(
+    ("en", "forms"),
+    [
+        ("dog", "Hund Hund Hund Hundes Hunde Hunde Hunden Hunde"),
+        ("teacher", "Lehrer Lehrer Lehrer Lehrers Lehrer Lehrer Lehrern Lehrer"),
+        ("boy", "Junge Jungen Jungen Jungen Jungen Jungen Jungen Jungen"),
+        ("hotel", "Hotel Hotel Hotel Hotels Hotels Hotels Hotels Hotels"),
+        ("queen", "Königin Königin Königin Königin Königinnen Königinnen Königinnen Königinnen"),
+    ],
+)
+def test_german_nouns_decline(en, forms):
+    entry = next(entry for entry in lx.NOUNS if entry.en == en)
+    assert " ".join(entry.german(plural, case) for plural in (False, True) for case in lx.CASES) == forms
