@@ -1,0 +1,48 @@
+"""Which processor computes, and in which precision."""
+
+from contextlib import AbstractContextManager
+
+import torch
+
+from rope_mt.errors import UserError
+
+
+def choose_device(wanted: str) -> torch.device:
+    """CUDA, else Apple's mps, else the CPU, unless one is asked for by name.
+
+    Raises:
+        UserError: the device asked for is not there.
+    """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wanted == "auto":
+        return torch.device(next(name for name, available in there.items() if available))
+    if not there[wanted]:
+        available = " or ".join(name for name, yes in there.items() if yes)
+        raise UserError(f"this machine has no {wanted} device: use device={available}, or auto")
+    return torch.device(wanted)
+
+
+def choose_precision(wanted: str, device: torch.device) -> str:
+    """bf16 where the processor multiplies it natively, else fp32, unless one is asked for by name."""
+    if wanted != "auto":
+        return wanted
+    if device.type == "cuda":
+        native = torch.cuda.get_device_capability(device) >= (8, 0)
+    elif device.type == "cpu":
+        # without AVX512-BF16 or AMX, bf16 products are emulated and slower than fp32
+        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    else:
+        native = False
+    return "bf16" if native else "fp32"
+
+
+def computing_in(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    """The context in which matrix products have this precision; weights, softmax and loss stay float32."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def describe(device: torch.device) -> str:
+    """The device as a person would name it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type.replace('cpu', 'CPU')}, {torch.get_num_threads()} threads"

@@ -1,0 +1,127 @@
+"""A run folder: named after what it computes, so that the same command finds the same run again."""
+
+import hashlib
+import json
+import subprocess
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from rope_mt import __version__
+from rope_mt.config import TrainConfig, identity, to_plain
+from rope_mt.durable import write_json, write_whole
+from rope_mt.errors import UserError
+
+finished: list[Path] = []  # folders of the runs that ended in this process, for the table at the end of a sweep
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where the files of a run lie."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def run(self) -> Path:
+        """What the folder computes: its identity, and the versions that began it."""
+        return self.path / "run.json"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def result(self) -> Path:
+        return self.path / "result.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def average(self) -> Path:
+        return self.checkpoints / "average.ckpt"
+
+    @property
+    def test_src(self) -> Path:
+        return self.path / "test.src"
+
+    @property
+    def test_ref(self) -> Path:
+        return self.path / "test.ref"
+
+    @property
+    def test_hyp(self) -> Path:
+        return self.path / "test.hyp"
+
+
+def run_hash(cfg: TrainConfig, precision: str, fingerprints: dict[str, str]) -> str:
+    """Eight hex digits over all that changes the result: settings, resolved precision, and the text itself."""
+    what = {**identity(cfg), "precision": precision, "text": fingerprints}
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def open_run(cfg: TrainConfig, key: str, folder: Path | None) -> RunFolder:
+    """Make or find the folder of a run: `folder`, else `outputs/DATA-MODEL-POSITION-sSEED-KEY`.
+
+    Raises:
+        UserError: the folder holds another run, or cannot be written.
+    """
+    name = f"{cfg.data.name}-{cfg.model.name}-{cfg.position.name}-s{cfg.seed}-{key}"
+    run = RunFolder(folder or Path("outputs") / name)
+    if run.run.is_file():
+        there = json.loads(run.run.read_text())["key"]
+        if there != key and not cfg.overwrite:
+            raise UserError(f"{run.path} holds another run ({there}): choose another folder, or overwrite=true")
+        if cfg.overwrite:
+            _clear(run)
+    run.checkpoints.mkdir(parents=True, exist_ok=True)
+    return run
+
+
+def begin(run: RunFolder, cfg: TrainConfig, key: str, test_set: tuple[list[str], list[str]]) -> None:
+    """Write down what the run computes, before it does."""
+    write_whole(run.config, OmegaConf.to_yaml(OmegaConf.create(to_plain(cfg))))
+    write_whole(run.test_src, "".join(line + "\n" for line in test_set[0]))
+    write_whole(run.test_ref, "".join(line + "\n" for line in test_set[1]))
+    write_json(run.run, {"key": key, **provenance()})
+
+
+def provenance() -> dict[str, Any]:
+    """Versions of what computes, and the commit of a checkout."""
+    packages = ("torch", "lightning", "hydra-core", "sentencepiece", "sacrebleu", "wandb", "numpy")
+    return {
+        "versions": {"rope-mt": __version__, **{name: metadata.version(name) for name in packages}},
+        "commit": _commit(),
+    }
+
+
+def _commit() -> str | None:
+    """The commit of the checkout this code runs from, `+` behind it when files were changed; None when installed."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        git = ["git", "-C", str(root)]
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10)
+        changes = subprocess.run(
+            [*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None  # no git, or a checkout without a commit: the version alone says what ran
+    return commit.stdout.strip() + ("+" if changes.stdout.strip() else "")
+
+
+def _clear(run: RunFolder) -> None:
+    """Remove what a run wrote, and nothing else that may lie in the folder."""
+    for file in (run.result, run.run, run.metrics, run.config, run.test_src, run.test_ref, run.test_hyp):
+        file.unlink(missing_ok=True)
+    for file in run.checkpoints.glob("*.ckpt"):
+        file.unlink()

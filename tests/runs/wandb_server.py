@@ -1,0 +1,130 @@
+"""A Weights & Biases server on loopback, as far as the real client needs one: it answers, and remembers."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+VIEWER = {"id": "V", "entity": "me", "username": "me", "name": "me", "email": "me@localhost", "flags": "{}"}
+NOBODY = {"teams": {"edges": []}, "apiKeys": {"edges": []}}
+PROJECT = {"id": "P", "name": "rope-mt", "entity": {"id": "E", "name": "me"}}
+ARTIFACT = {"id": "A", "state": "PENDING", "digest": "D", "artifactSequence": {"id": "S", "latestArtifact": None}}
+
+
+class WandbServer(ThreadingHTTPServer):
+    """Use as `with WandbServer() as server:`; `server.url` is what WANDB_BASE_URL wants."""
+
+    daemon_threads = True
+
+    def __init__(self, *, refuse: str = "") -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.refuse = refuse  # the GraphQL operation to answer with 403
+        self.alive = True
+        self.heard: list[str] = []  # every address asked for
+        self.upserts: list[dict[str, Any]] = []  # variables of UpsertBucket: name, groupName, config, ...
+        self.rows: dict[str, list[dict[str, Any]]] = {}  # run id -> logged rows
+        self.summary: dict[str, dict[str, Any]] = {}  # run id -> its last summary
+        self.exit_codes: dict[str, int] = {}  # run id -> how it ended
+        self.files: dict[str, bytes] = {}  # address -> what was put there
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
+
+    def die(self) -> None:
+        """Stop answering, on connections that are open as well."""
+        if self.alive:
+            self.alive = False
+            self.shutdown()
+            self.server_close()
+
+    def __exit__(self, *_: object) -> None:
+        self.die()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """The client drops connections that it no longer needs; that is no news."""
+
+    def graphql(self, query: str, given: dict[str, Any]) -> dict[str, Any]:
+        if "query Viewer" in query:
+            return {"viewer": VIEWER | NOBODY}
+        if "query RunResumeStatus" in query:
+            rows = self.rows.get(given["name"], [])
+            lines = {"historyLineCount": len(rows), "logLineCount": 0, "eventsLineCount": 0, "eventsTail": "[]"}
+            known = {"name": given["name"], "config": "{}", "summaryMetrics": "{}", "wandbConfig": '{"t": 1}'}
+            tail = json.dumps([json.dumps(row) for row in rows[-1:]])
+            return {"model": {"bucket": known | lines | {"historyTail": tail} if rows else None}}
+        if "mutation UpsertBucket" in query:
+            self.upserts.append(given)
+            names = {"id": given["name"], "name": given["name"], "displayName": given.get("displayName")}
+            bucket = names | {"project": PROJECT, "config": "{}", "sweepName": None, "historyLineCount": 0}
+            return {"upsertBucket": {"bucket": bucket, "inserted": True}}
+        if "mutation CreateRunFiles" in query:
+            files = [{"name": name, "uploadUrl": f"{self.url}/put/{name}"} for name in given["files"]]
+            return {"createRunFiles": {"runID": given["run"], "uploadHeaders": [], "files": files}}
+        if "query ArtifactType" in query:
+            return {"project": {"artifact": None}}
+        if "mutation CreateArtifactManifest" in query:
+            return {"createArtifactManifest": {"artifactManifest": {"id": "M", "file": self._file("manifest.json")}}}
+        if "mutation CreateArtifactFiles" in query:
+            files = [self._file(spec["name"]) for spec in given["input"]["artifactFiles"]]
+            return {"createArtifactFiles": {"files": {"edges": [{"node": file} for file in files]}}}
+        if "mutation CreateArtifact" in query:
+            return {"createArtifact": {"artifact": ARTIFACT}}
+        if "mutation CommitArtifact" in query:
+            return {"commitArtifact": {"artifact": {"id": "A", "digest": "D"}}}
+        return {}  # what is left are questions with an optional answer
+
+    def _file(self, name: str) -> dict[str, Any]:
+        where = {"uploadUrl": f"{self.url}/put/{name}", "uploadHeaders": [], "uploadMultipartUrls": None}
+        return where | {"id": name, "name": name, "displayName": name, "storagePath": name, "artifact": {"id": "A"}}
+
+    def stream(self, run: str, sent: dict[str, Any]) -> None:
+        files = sent.get("files", {})
+        self.rows.setdefault(run, []).extend(map(json.loads, files.get("wandb-history.jsonl", {}).get("content", [])))
+        for line in files.get("wandb-summary.json", {}).get("content", []):
+            self.summary[run] = json.loads(line)
+        if sent.get("complete"):
+            self.exit_codes[run] = sent["exitcode"]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: WandbServer  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def do_POST(self) -> None:
+        body, status, answer = self._body(), 200, {}
+        if self.path == "/graphql":
+            asked = json.loads(body)
+            if self.server.refuse and self.server.refuse in asked["query"]:
+                status, answer = 403, {"errors": [{"message": f"no {self.server.refuse} for you"}]}
+            else:
+                answer = {"data": self.server.graphql(asked["query"], asked.get("variables") or {})}
+        elif self.path.endswith("/file_stream"):
+            self.server.stream(self.path.split("/")[-2], json.loads(body))
+        self._answer(status, json.dumps(answer).encode())
+
+    def do_PUT(self) -> None:
+        self.server.files[self.path] = self._body()
+        self._answer(200, b"")
+
+    def do_GET(self) -> None:
+        self._body()
+        self._answer(404, b"")
+
+    def _body(self) -> bytes:
+        self.server.heard.append(self.path)
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        return gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
+
+    def _answer(self, status: int, body: bytes) -> None:
+        if not self.server.alive:
+            self.close_connection = True
+            return
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Keep the test's output clean."""
