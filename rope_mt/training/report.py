@@ -1,0 +1,134 @@
+"""What a run says while it trains: to the person at the terminal, to metrics.jsonl, and to W&B."""
+
+import json
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from rope_mt.durable import write_whole
+from rope_mt.runs.tracking import Tracker
+from rope_mt.training.module import TranslationModule
+
+SAMPLES = 2  # source, reference and hypothesis triples shown after a validation
+TABLE_ROWS = 50  # and of those in the table that W&B keeps
+
+
+def metrics_upto(path: Path, step: int) -> list[dict[str, Any]]:
+    """The rows of a metrics file that a run which goes on from `step` does not make again."""
+    if not path.is_file():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break  # the last line of a run that was killed while it wrote
+    return [row for row in rows if row["step"] <= step]
+
+
+class Report(Callback):
+    """Loss, rate and speed every `log_every` steps; every validation with a few translations."""
+
+    def __init__(self, metrics: Path, tracker: Tracker, console: Console, log_every: int, max_steps: int) -> None:
+        self.metrics, self.tracker, self.console = metrics, tracker, console
+        self.log_every, self.max_steps = log_every, max_steps
+        self.training_seconds = 0.0  # in steps and their data, over all sessions of the run
+        self.bar: Progress | None = None
+        self._restart_interval()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"training_seconds": self.training_seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.training_seconds = state_dict["training_seconds"]
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        rows = metrics_upto(self.metrics, trainer.global_step)
+        write_whole(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
+        if self.console.is_terminal:
+            columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+            bar = Progress(*columns, TimeElapsedColumn(), console=self.console)
+            bar.add_task("", total=self.max_steps, completed=trainer.global_step)
+            bar.start()
+            self.bar = bar
+        self._restart_interval()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(pl_module, TranslationModule)
+        step = trainer.global_step
+        self._loss = self._loss + outputs["loss"].detach() * batch.n_tokens
+        self._tokens += batch.n_tokens
+        if step % self.log_every and step != self.max_steps:
+            if self.bar:
+                self.bar.update(self.bar.task_ids[0], completed=step)
+            return
+        loss = float(self._loss) / self._tokens  # waits for the device, so the clock is read after it
+        self._pause()
+        speed = self._tokens / self._elapsed
+        steps_left = self.max_steps - step
+        left = timedelta(seconds=round(steps_left * self.training_seconds / max(step, 1)))
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        self._write(pl_module, step, {"train/loss": loss, "train/lr": rate, "train/tokens_per_second": speed})
+        said = f"loss {loss:.3f}   {speed:,.0f} tokens/s   {left} left"
+        if self.bar:
+            self.bar.update(self.bar.task_ids[0], completed=step, description=said)
+        else:
+            self._say(f"step {step:,} of {self.max_steps:,}   {said}")
+        self._restart_interval()
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._pause()
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, TranslationModule)
+        found, step = pl_module.validation, trainer.global_step
+        self._write(pl_module, step, {f"valid/{name}": value for name, value in found.items()})
+        self.tracker.log_samples(pl_module.samples[:TABLE_ROWS], step)
+        self._say(
+            f"valid at {step:,}   loss {found['loss']:.3f}   perplexity {found['perplexity']:.2f}   "
+            f"BLEU {found['bleu']:.2f} (greedy, {len(pl_module.samples)} sentences)",
+            style="bold",
+        )
+        for triple in pl_module.samples[:SAMPLES]:
+            for name, sentence in zip(("source", "reference", "hypothesis"), triple, strict=True):
+                self._say(f"  {name:<11}{sentence}")
+        self._since = time.perf_counter()
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.bar:
+            self.bar.stop()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        if self.bar:
+            self.bar.stop()
+
+    def _write(self, module: TranslationModule, step: int, values: dict[str, float]) -> None:
+        row = {"step": step, "tokens": module.tokens_seen, "epoch": module.current_epoch, **values}
+        with open(self.metrics, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        self.tracker.log(row, step)
+
+    def _say(self, line: str, style: str = "") -> None:
+        self.console.print(Text(line, style), soft_wrap=True)
+
+    def _restart_interval(self) -> None:
+        self._loss: Any = 0.0
+        self._tokens = 0
+        self._elapsed = 0.0
+        self._since = time.perf_counter()
+
+    def _pause(self) -> None:
+        """Count the time since the last step, validation or pause as training."""
+        now = time.perf_counter()
+        self._elapsed += now - self._since
+        self.training_seconds += now - self._since
+        self._since = now

@@ -1,0 +1,186 @@
+"""`rope-mt train`: from a configuration to scores, in one function that reads like the story of a run."""
+
+import json
+import logging
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from rich.console import Console
+from rich.text import Text
+
+from rope_mt.config import TrainConfig, to_plain
+from rope_mt.data import corpus, text
+from rope_mt.data.stream import TranslationData
+from rope_mt.device import choose_device, choose_precision, describe
+from rope_mt.durable import write_json, write_whole
+from rope_mt.evaluation import score_translations
+from rope_mt.runs import checkpoint
+from rope_mt.runs.folder import RunFolder, begin, finished, open_run, provenance, run_hash
+from rope_mt.runs.tracking import track
+from rope_mt.training.checkpoints import Checkpoints, WholeFiles, latest, weights_to_average
+from rope_mt.training.module import TranslationModule
+from rope_mt.training.report import Report
+from rope_mt.translation import Translator
+
+
+def train(cfg: TrainConfig, folder: Path | None = None) -> float:
+    """Train one model, or go on with it, or find it trained; return its BLEU on the whole validation set.
+
+    Args:
+        folder: where the run lies; None names it after what it computes.
+
+    Raises:
+        UserError: the configuration, the text or a folder does not allow it.
+    """
+    console = Console(highlight=False)
+    device = choose_device(cfg.trainer.device)
+    precision = choose_precision(cfg.trainer.precision, device)
+    text_of = corpus.locate(cfg.data)
+    key = run_hash(cfg, precision, text_of.fingerprints)
+    run = open_run(cfg, key, folder)
+    if run.result.is_file():
+        result = json.loads(run.result.read_text())
+        console.print(f"[bold]{run.path}[/] is finished; overwrite=true would start again.")
+    else:
+        result = _compute(cfg, run, key, text_of, device.type, precision, console)
+    _show(result, run, console)
+    finished.append(run.path)
+    return result["valid"]["bleu"]
+
+
+def _compute(
+    cfg: TrainConfig, run: RunFolder, key: str, text_of: corpus.Corpus, device: str, precision: str, console: Console
+) -> dict[str, Any]:
+    prepared = corpus.prepare(cfg.data, text_of)
+    test_src, test_ref = text.read_test_set(text_of.test)
+    if not run.run.is_file():
+        begin(run, cfg, key, (test_src, test_ref))
+    _quieten_lightning()
+    L.seed_everything(cfg.seed, verbose=False)
+    data = TranslationData(cfg.data, prepared, text_of, cfg.seed)
+    module = TranslationModule(cfg, data, precision)
+    resume = latest(run.checkpoints)
+    _introduce(cfg, run, prepared, module, precision, resume, console)
+    tags = [cfg.position.name, cfg.model.name, cfg.data.name]
+    with track(cfg.tracking, run.path, to_plain(cfg), tags=tags) as tracker:
+        report = Report(run.metrics, tracker, console, cfg.trainer.log_every, cfg.trainer.max_steps)
+        checkpoints = Checkpoints(run.checkpoints, cfg.trainer.average)
+        trainer = build_trainer(cfg, device, precision, [report, checkpoints])
+        _fit(trainer, module, data, resume)
+
+        began = time.perf_counter()
+        checkpoint.write(run.average, checkpoint.average(weights_to_average(run.checkpoints, cfg.trainer.average)))
+        module.model.load_state_dict(checkpoint.load(run.average).weights)
+        module.to(device)
+        translator = Translator(module.model, data.tokenizer, cfg.search, precision)
+        _, valid = score_translations(translator, data.valid_src, data.valid_ref)
+        hypotheses, test = score_translations(translator, test_src, test_ref)
+        write_whole(run.test_hyp, "".join(line + "\n" for line in hypotheses))
+        result = {
+            "key": key,
+            "seed": cfg.seed,
+            "position": cfg.position.name,
+            "model": cfg.model.name,
+            "data": cfg.data.name,
+            "parameters": sum(p.numel() for p in module.parameters()),
+            "steps": trainer.global_step,
+            "tokens_seen": module.tokens_seen,
+            "valid": {"loss": module.valid_loss(), **valid.as_dict()},
+            "test": test.as_dict(),
+            "search": {"beam": cfg.search.beam, "length_penalty": cfg.search.length_penalty},
+            "seconds": {"training": report.training_seconds, "scoring": time.perf_counter() - began},
+            "tokens_per_second": module.tokens_seen / report.training_seconds,
+            "device": describe(choose_device(device)),
+            "precision": precision,
+            "text": text_of.fingerprints,
+            **provenance(),
+        }
+        tracker.summarize({"test/bleu": test.bleu, "test/chrf": test.chrf, "test/signature": test.bleu_signature})
+        write_json(run.result, result)
+    if tracker.where():
+        console.print(Text(tracker.where(), "dim"), soft_wrap=True)
+    return result
+
+
+def _fit(trainer: L.Trainer, module: TranslationModule, data: TranslationData, resume: Path | None) -> None:
+    try:
+        trainer.fit(module, data, ckpt_path=resume, weights_only=True)
+    except SystemExit as end:
+        # Lightning turns an interrupt into an exit, which a sweep could not tell from one failed job
+        if isinstance(end.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from end
+        raise
+
+
+def build_trainer(cfg: TrainConfig, device: str, precision: str, callbacks: list[L.Callback]) -> L.Trainer:
+    """Lightning's loop as this project uses it: it steps, validates and restores; reports and files are ours."""
+    return L.Trainer(
+        max_steps=cfg.trainer.max_steps,
+        val_check_interval=cfg.trainer.val_every,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        accelerator={"cuda": "gpu"}.get(device, device),
+        devices=1,
+        precision="bf16-mixed" if precision == "bf16" else "32-true",
+        use_distributed_sampler=False,
+        callbacks=callbacks,
+        plugins=[WholeFiles()],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def _quieten_lightning() -> None:
+    """Lightning's advice about workers, its adverts and its device report: the first screen says what matters."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")
+
+
+def _introduce(
+    cfg: TrainConfig,
+    run: RunFolder,
+    prepared: corpus.Prepared,
+    module: TranslationModule,
+    precision: str,
+    resume: Path | None,
+    console: Console,
+) -> None:
+    """The first screen: what will be trained, on what, where, and how much disk it takes."""
+    parameters = sum(p.numel() for p in module.parameters())
+    # in full: weights and Adam's two moments, for the last two and the best; weights alone for averaging
+    disk = parameters * 4 * (3 * (Checkpoints.FULL + 1) + cfg.trainer.average + 1)
+    m, t = cfg.model, cfg.trainer
+    device = choose_device(t.device)
+    shape = f"{m.n_layers}+{m.n_layers} layers, d_model {m.d_model}, d_ff {m.d_ff}, {m.n_heads} heads"
+    lines = {
+        "position": cfg.position.name,
+        "model": f"{m.name}: {shape}, {m.norm}-norm; {parameters:,} parameters",
+        "data": f"{cfg.data.name}: {'; '.join(corpus.report(prepared))}",
+        "training": f"{t.max_steps:,} steps of at most {cfg.data.batch_tokens:,} tokens, seed {cfg.seed}",
+        "device": f"{describe(device)}, {precision}",
+        "run": f"{run.path} (about {disk / 1e6:,.0f} MB)",
+    }
+    if resume is not None:
+        lines["continues"] = str(resume)
+    for name, value in lines.items():
+        _line(console, name, value)
+
+
+def _show(result: dict[str, Any], run: RunFolder, console: Console) -> None:
+    """The last screen: scores with their signatures, and where everything lies."""
+    search = f"beam {result['search']['beam']}, length penalty {result['search']['length_penalty']}"
+    for part in ("valid", "test"):
+        scores = result[part]
+        _line(console, part, f"BLEU {scores['bleu']:.2f}   chrF {scores['chrf']:.2f}   ({search})")
+    _line(console, "", result["test"]["bleu_detail"])
+    _line(console, "files", f"{run.path}: test.hyp, result.json, checkpoints/average.ckpt")
+
+
+def _line(console: Console, name: str, value: str) -> None:
+    console.print(Text(f"{name:<10}", "bold"), Text(value), sep="", soft_wrap=True)
