@@ -31,6 +31,9 @@ def main(argv: list[str] | None = None) -> int:
         The exit code: 1 when one of several jobs failed, 2 for what the user must mend, 130 and 141 when interrupted
         or no longer read. Anything unforeseen is raised.
     """
+    # Threads that wait spin a little and then sleep. Without this they spin on, which beside another busy process
+    # makes training several times slower; torch's threads read it when torch is imported.
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     try:
         code = _dispatch(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()

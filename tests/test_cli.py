@@ -325,7 +325,7 @@ def test_tasks_get_typed_configurations(rope_mt, stand_in):
 
     seen = []
     stand_in("rope_mt.training.train", train=lambda cfg, folder: seen.append(cfg) or 1.0)
-    stand_in("rope_mt.data.corpus", prepare=lambda cfg: seen.append(cfg) or Path("data"))
+    stand_in("rope_mt.data.corpus", prepare=lambda cfg: seen.append(cfg) or Path("data"), report=lambda found: [found])
     assert rope_mt("train", "position=relative", "position.clip=5").code == 0
     assert rope_mt("prepare", "data=multi30k").code == 0
     assert isinstance(seen[0], TrainConfig)

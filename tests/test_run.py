@@ -1,0 +1,201 @@
+"""The real command line on the toy corpus: train, eval, translate, compare, as a user types them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sacrebleu.metrics.bleu import BLEU
+
+ENV = {"WANDB_MODE": "offline", "COLUMNS": "120"}
+SHORT = ["trainer.max_steps=120", "trainer.val_every=60", "trainer.val_sentences=40", "optimizer.warmup_steps=60"]
+
+
+def rope_mt(*words: str, cwd: Path, stdin: bytes = b"", code: int = 0) -> subprocess.CompletedProcess[bytes]:
+    """Run the command in a process of its own and check its exit code."""
+    done = subprocess.run(
+        [sys.executable, "-m", "rope_mt", *words],
+        cwd=cwd,
+        input=stdin,
+        capture_output=True,
+        env={**os.environ, **ENV},
+        timeout=300,
+    )
+    assert done.returncode == code, done.stdout.decode() + done.stderr.decode()
+    return done
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory) -> tuple[Path, Path, str]:
+    """The folder a run was typed in, the run's own folder, and what the command said."""
+    cwd = tmp_path_factory.mktemp("trained")
+    said = rope_mt("train", *SHORT, cwd=cwd).stdout.decode()
+    [folder] = [path for path in (cwd / "outputs").iterdir() if (path / "result.json").is_file()]
+    return cwd, folder, said
+
+
+def result(folder: Path) -> dict:
+    return json.loads((folder / "result.json").read_text())
+
+
+def test_the_first_screen_says_what_will_be_trained(trained):
+    _, folder, said = trained
+    for word in ("rope", "tiny", "1,053,696 parameters", "20,000 pairs", "120 steps", "CPU", folder.name):
+        assert word in said
+
+
+def test_training_learns_and_says_so(trained):
+    _, folder, said = trained
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    losses = [row["train/loss"] for row in rows if "train/loss" in row]
+    assert losses[-1] < losses[0] - 2
+    assert [row["step"] for row in rows if "valid/bleu" in row] == [60, 120]
+    assert "valid at 120" in said
+    assert "hypothesis" in said
+
+
+def test_the_folder_is_named_after_the_run_and_holds_what_the_readme_says(trained):
+    _, folder, _ = trained
+    assert folder.name.startswith("toy-tiny-rope-s1-")
+    names = {path.name for path in folder.iterdir()}
+    expected = {"config.yaml", "run.json", "metrics.jsonl", "result.json", "checkpoints"}
+    assert names == expected | {"test.src", "test.ref", "test.hyp"}
+    found = result(folder)
+    assert found["seed"] == 1
+    assert found["tokens_seen"] > 100_000
+    assert found["versions"]["torch"]
+
+
+def test_the_score_is_what_sacrebleu_itself_prints(trained):
+    _, folder, said = trained
+    command = [sys.executable, "-m", "sacrebleu", "test.ref", "-i", "test.hyp", "-m", "bleu", "chrf", "-w", "10"]
+    theirs = json.loads(subprocess.run(command, cwd=folder, capture_output=True, check=True).stdout)
+    ours = result(folder)["test"]
+    assert ours["bleu"] == pytest.approx(theirs[0]["score"], abs=1e-9)
+    assert ours["bleu_signature"] == theirs[0]["signature"]
+    assert ours["chrf"] == pytest.approx(theirs[1]["score"], abs=1e-9)
+    assert ours["bleu_signature"] in said
+
+
+def test_eval_gives_the_score_of_training_to_the_last_digit(trained):
+    cwd, folder, _ = trained
+    for target in (folder, folder / "checkpoints" / "average.ckpt"):
+        said = rope_mt("eval", str(target.relative_to(cwd)), cwd=cwd).stdout.decode()
+        assert said.splitlines()[0] == result(folder)["test"]["bleu_detail"]
+
+
+def test_eval_takes_another_search_and_another_test_set(trained):
+    cwd, folder, _ = trained
+    greedy = rope_mt("eval", str(folder), "search=greedy", "data.test=data/toy/valid", cwd=cwd).stdout.decode()
+    assert "BLEU|" in greedy
+    assert greedy.splitlines()[0] != result(folder)["test"]["bleu_detail"]
+
+
+def test_translate_keeps_lines_and_order(trained):
+    cwd, folder, _ = trained
+    src, hyp = ((folder / name).read_bytes().split(b"\n")[:-1] for name in ("test.src", "test.hyp"))
+    out = rope_mt("translate", str(folder), cwd=cwd, stdin=b"\n".join([src[0], b"", src[2], src[1]])).stdout
+    lines = out.split(b"\n")
+    assert len(lines) == 5
+    assert lines[1] == lines[4] == b""
+    assert (lines[0], lines[3], lines[2]) == (hyp[0], hyp[1], hyp[2])
+
+
+def test_translate_replaces_what_is_not_utf8_and_says_so(trained):
+    cwd, folder, _ = trained
+    done = rope_mt("translate", str(folder), cwd=cwd, stdin=b"The dog\xff sees.\nThe cat sees.\n")
+    assert done.stderr.count(b"\n") == 1
+    assert b"1 of 2 lines are not UTF-8" in done.stderr
+    assert done.stdout.count(b"\n") == 2
+
+
+def test_the_same_command_again_prints_the_result_at_once(trained):
+    cwd, folder, said = trained
+    before = (folder / "result.json").stat().st_mtime_ns
+    again = rope_mt("train", *SHORT, cwd=cwd).stdout.decode()
+    assert "is finished" in again
+    assert again.splitlines()[-4:] == said.splitlines()[-4:]
+    assert (folder / "result.json").stat().st_mtime_ns == before
+
+
+def test_a_sweep_ends_with_the_table_and_each_job_is_a_run_of_its_own(trained):
+    cwd, _, _ = trained
+    words = ["train", "-m", "position=sinusoidal-add,relative,rope", "trainer.max_steps=10", "trainer.val_sentences=5"]
+    said = rope_mt(*words, "data=toy", cwd=cwd).stdout.decode()
+    folders = [path for path in (cwd / "outputs").glob("toy-*") if result(path)["steps"] == 10]
+    assert sorted(result(path)["position"] for path in folders) == ["relative", "rope", "sinusoidal-add"]
+    table = said[said.index("tokens seen") :]
+    for path in folders:
+        assert result(path)["position"] in table
+        assert f"{result(path)['test']['bleu']:.2f}" in table
+    assert "warning" not in table
+    runs = {result(path)["key"] for path in folders}
+    assert len(runs) == 3
+    assert len(list((cwd / "outputs" / "wandb").glob("offline-run-*"))) == 4
+
+
+def test_compare_warns_of_what_should_be_equal(trained):
+    cwd, folder, _ = trained
+    said = rope_mt("train", *SHORT, "trainer.max_steps=4", "model.dropout=0.2", cwd=cwd).stdout.decode()
+    other = next(line.split()[1].rstrip(":") for line in said.splitlines() if line.startswith("files"))
+    table = rope_mt("compare", str(folder), other, cwd=cwd).stdout.decode()
+    assert "warning: runs differ in model.dropout: 0.1 and 0.2" in table
+    assert "warning: runs differ in trainer.max_steps: 120 and 4" in table
+    assert "differ in seed" not in table
+
+
+def test_prepare_says_what_it_made(trained):
+    cwd, _, _ = trained
+    said = rope_mt("prepare", cwd=cwd).stdout.decode()
+    assert "20,000 pairs read, 20,000 kept" in said
+
+
+# ---- what a user gets wrong -----------------------------------------------------------------------------------------
+
+
+def refused(*words: str, cwd: Path) -> str:
+    done = rope_mt(*words, cwd=cwd, code=2)
+    error = done.stderr.decode()
+    assert error.startswith("rope-mt: ")
+    assert error.count("\n") == 1
+    assert "Traceback" not in error + done.stdout.decode()
+    return error
+
+
+def test_a_checkpoint_that_is_missing_or_not_one(trained, tmp_path):
+    cwd, _, _ = trained
+    (tmp_path / "text.ckpt").write_text("no checkpoint")
+    (tmp_path / "empty").mkdir()
+    assert "no such checkpoint" in refused("eval", "nowhere/a=b.ckpt", cwd=cwd)
+    assert "not a checkpoint" in refused("eval", str(tmp_path / "text.ckpt"), cwd=cwd)
+    assert "holds no finished run" in refused("translate", str(tmp_path / "empty"), cwd=cwd)
+
+
+def test_a_checkpoint_for_another_vocabulary(trained, tmp_path):
+    import torch
+
+    from rope_mt.runs import checkpoint
+
+    cwd, folder, _ = trained
+    values = checkpoint.read(folder / "checkpoints" / "average.ckpt")
+    values["state_dict"]["model.embedding.weight"] = torch.zeros(7, 128)
+    torch.save(values, tmp_path / "other.ckpt")
+    assert "do not fit its configuration and vocabulary" in refused("eval", str(tmp_path / "other.ckpt"), cwd=cwd)
+
+
+def test_missing_and_unequal_files(trained, tmp_path):
+    cwd, folder, _ = trained
+    (tmp_path / "a.en").write_text("one\ntwo\n")
+    (tmp_path / "a.de").write_text("eins\n")
+    prefix = str(tmp_path / "a")
+    files = ["data=files", f"data.train={prefix}", f"data.valid={prefix}", f"data.test={prefix}"]
+    assert "has 2 lines" in refused("train", *files, cwd=cwd)
+    assert "no such text" in refused("eval", str(folder), "data.test=nowhere", cwd=cwd)
+    assert "no such text: nowhere.en" in refused("prepare", *files, "data.train=nowhere", cwd=cwd)
+
+
+def test_an_output_folder_that_cannot_be_written(trained, tmp_path):
+    (tmp_path / "outputs").write_text("a file where the folder should be")
+    assert "outputs" in refused("train", f"data.dir={trained[0] / 'data'}", cwd=tmp_path)
