@@ -2,12 +2,12 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from sacrebleu.metrics.bleu import BLEU
 
 ENV = {"WANDB_MODE": "offline", "COLUMNS": "120"}
 SHORT = ["trainer.max_steps=120", "trainer.val_every=60", "trainer.val_sentences=40", "optimizer.warmup_steps=60"]
@@ -150,6 +150,27 @@ def test_prepare_says_what_it_made(trained):
     cwd, _, _ = trained
     said = rope_mt("prepare", cwd=cwd).stdout.decode()
     assert "20,000 pairs read, 20,000 kept" in said
+
+
+def test_an_interrupt_ends_a_run_with_one_line_and_leaves_its_checkpoints(trained, tmp_path):
+    words = ["train", f"data.dir={trained[0] / 'data'}", "trainer.val_every=10", "trainer.val_sentences=4"]
+    command = [sys.executable, "-u", "-m", "rope_mt", *words, "trainer.log_every=1", "trainer.max_steps=1000"]
+    environment = {**os.environ, **ENV}
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as training:
+        assert training.stdout
+        assert training.stderr
+        next(line for line in training.stdout if line.startswith("step 12 "))
+        training.send_signal(signal.SIGINT)
+        training.stdout.read()
+        said = training.stderr.read()
+    assert training.returncode == 130
+    assert said.splitlines()[-1] == "rope-mt: interrupted"
+    assert "Traceback" not in said
+    [folder] = (tmp_path / "outputs").glob("toy-*")
+    steps = sorted(path.name for path in folder.glob("checkpoints/step-*.ckpt"))
+    assert steps[0] == "step-0000010.ckpt"
 
 
 # ---- what a user gets wrong -----------------------------------------------------------------------------------------

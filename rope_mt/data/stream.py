@@ -16,7 +16,6 @@ from rope_mt.data.corpus import Corpus, Prepared
 from rope_mt.data.tokenizer import BOS, PAD, Tokenizer
 from rope_mt.errors import UserError
 
-
 NOISE = 2.0  # tokens; the length by which an epoch sorts pairs is off by up to this much
 
 

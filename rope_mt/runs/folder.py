@@ -29,8 +29,8 @@ class RunFolder:
         return self.path / "config.yaml"
 
     @property
-    def run(self) -> Path:
-        """What the folder computes: its identity, and the versions that began it."""
+    def identity(self) -> Path:
+        """What tells this run from another: its key, and the versions that began it."""
         return self.path / "run.json"
 
     @property
@@ -76,13 +76,16 @@ def open_run(cfg: TrainConfig, key: str, folder: Path | None) -> RunFolder:
     """
     name = f"{cfg.data.name}-{cfg.model.name}-{cfg.position.name}-s{cfg.seed}-{key}"
     run = RunFolder(folder or Path("outputs") / name)
-    if run.run.is_file():
-        there = json.loads(run.run.read_text())["key"]
+    if run.identity.is_file():
+        there = json.loads(run.identity.read_text())["key"]
         if there != key and not cfg.overwrite:
             raise UserError(f"{run.path} holds another run ({there}): choose another folder, or overwrite=true")
         if cfg.overwrite:
             _clear(run)
-    run.checkpoints.mkdir(parents=True, exist_ok=True)
+    try:
+        run.checkpoints.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write {run.path}: {error.strerror}") from error
     return run
 
 
@@ -91,7 +94,7 @@ def begin(run: RunFolder, cfg: TrainConfig, key: str, test_set: tuple[list[str],
     write_whole(run.config, OmegaConf.to_yaml(OmegaConf.create(to_plain(cfg))))
     write_whole(run.test_src, "".join(line + "\n" for line in test_set[0]))
     write_whole(run.test_ref, "".join(line + "\n" for line in test_set[1]))
-    write_json(run.run, {"key": key, **provenance()})
+    write_json(run.identity, {"key": key, **provenance()})
 
 
 def provenance() -> dict[str, Any]:
@@ -121,7 +124,7 @@ def _commit() -> str | None:
 
 def _clear(run: RunFolder) -> None:
     """Remove what a run wrote, and nothing else that may lie in the folder."""
-    for file in (run.result, run.run, run.metrics, run.config, run.test_src, run.test_ref, run.test_hyp):
+    for file in (run.result, run.identity, run.metrics, run.config, run.test_src, run.test_ref, run.test_hyp):
         file.unlink(missing_ok=True)
     for file in run.checkpoints.glob("*.ckpt"):
         file.unlink()

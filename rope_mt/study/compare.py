@@ -114,7 +114,7 @@ def main(arguments: list[str]) -> int:
     for name, values in differences(runs).items():
         said = " and ".join(str(value) for value in values)
         console.print(Text(f"warning: runs differ in {name}: {said}", "yellow"), soft_wrap=True)
-    unfinished = [str(folder) for folder, run in read.items() if run is None and RunFolder(folder).run.is_file()]
+    unfinished = [str(folder) for folder, run in read.items() if run is None and RunFolder(folder).identity.is_file()]
     if unfinished:
         console.print(Text(f"not finished: {', '.join(unfinished)}", "yellow"), soft_wrap=True)
     return 0

@@ -43,7 +43,7 @@ def train(cfg: TrainConfig, folder: Path | None = None) -> float:
     run = open_run(cfg, key, folder)
     if run.result.is_file():
         result = json.loads(run.result.read_text())
-        console.print(f"[bold]{run.path}[/] is finished; overwrite=true would start again.")
+        console.print(Text(f"{run.path} is finished; overwrite=true would start again."), soft_wrap=True)
     else:
         result = _compute(cfg, run, key, text_of, device.type, precision, console)
     _show(result, run, console)
@@ -54,10 +54,11 @@ def train(cfg: TrainConfig, folder: Path | None = None) -> float:
 def _compute(
     cfg: TrainConfig, run: RunFolder, key: str, text_of: corpus.Corpus, device: str, precision: str, console: Console
 ) -> dict[str, Any]:
+    """Train and score one run, and write its result; what was done before an interruption is not done again."""
     prepared = corpus.prepare(cfg.data, text_of)
-    test_src, test_ref = text.read_test_set(text_of.test)
-    if not run.run.is_file():
-        begin(run, cfg, key, (test_src, test_ref))
+    test_set = text.read_test_set(text_of.test)
+    if not run.identity.is_file():
+        begin(run, cfg, key, test_set)
     _quieten_lightning()
     L.seed_everything(cfg.seed, verbose=False)
     data = TranslationData(cfg.data, prepared, text_of, cfg.seed)
@@ -70,15 +71,6 @@ def _compute(
         checkpoints = Checkpoints(run.checkpoints, cfg.trainer.average)
         trainer = build_trainer(cfg, device, precision, [report, checkpoints])
         _fit(trainer, module, data, resume)
-
-        began = time.perf_counter()
-        checkpoint.write(run.average, checkpoint.average(weights_to_average(run.checkpoints, cfg.trainer.average)))
-        module.model.load_state_dict(checkpoint.load(run.average).weights)
-        module.to(device)
-        translator = Translator(module.model, data.tokenizer, cfg.search, precision)
-        _, valid = score_translations(translator, data.valid_src, data.valid_ref)
-        hypotheses, test = score_translations(translator, test_src, test_ref)
-        write_whole(run.test_hyp, "".join(line + "\n" for line in hypotheses))
         result = {
             "key": key,
             "seed": cfg.seed,
@@ -88,21 +80,43 @@ def _compute(
             "parameters": sum(p.numel() for p in module.parameters()),
             "steps": trainer.global_step,
             "tokens_seen": module.tokens_seen,
-            "valid": {"loss": module.valid_loss(), **valid.as_dict()},
-            "test": test.as_dict(),
-            "search": {"beam": cfg.search.beam, "length_penalty": cfg.search.length_penalty},
-            "seconds": {"training": report.training_seconds, "scoring": time.perf_counter() - began},
+            "training_seconds": report.training_seconds,
             "tokens_per_second": module.tokens_seen / report.training_seconds,
+            **_score(cfg, run, module.to(device), data, test_set, precision),
             "device": describe(choose_device(device)),
             "precision": precision,
             "text": text_of.fingerprints,
             **provenance(),
         }
-        tracker.summarize({"test/bleu": test.bleu, "test/chrf": test.chrf, "test/signature": test.bleu_signature})
+        tracker.summarize({f"test/{name}": result["test"][name] for name in ("bleu", "bleu_signature", "chrf")})
         write_json(run.result, result)
     if tracker.where():
         console.print(Text(tracker.where(), "dim"), soft_wrap=True)
     return result
+
+
+def _score(
+    cfg: TrainConfig,
+    run: RunFolder,
+    module: TranslationModule,
+    data: TranslationData,
+    test_set: tuple[list[str], list[str]],
+    precision: str,
+) -> dict[str, Any]:
+    """Average the last weights, translate validation and test set with them, and score."""
+    began = time.perf_counter()
+    checkpoint.write(run.average, checkpoint.average(weights_to_average(run.checkpoints, cfg.trainer.average)))
+    module.model.load_state_dict(checkpoint.load(run.average).weights)
+    translator = Translator(module.model, data.tokenizer, cfg.search, precision)
+    _, valid = score_translations(translator, data.valid_src, data.valid_ref)
+    hypotheses, test = score_translations(translator, *test_set)
+    write_whole(run.test_hyp, "".join(line + "\n" for line in hypotheses))
+    return {
+        "valid": {"loss": module.valid_loss(), **valid.as_dict()},
+        "test": test.as_dict(),
+        "search": {"beam": cfg.search.beam, "length_penalty": cfg.search.length_penalty},
+        "scoring_seconds": time.perf_counter() - began,
+    }
 
 
 def _fit(trainer: L.Trainer, module: TranslationModule, data: TranslationData, resume: Path | None) -> None:

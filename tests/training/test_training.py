@@ -70,7 +70,7 @@ def test_a_tiny_model_overfits_16_pairs(text, tmp_path, scheme):
     assert result["test"]["bleu"] == pytest.approx(100)
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
@@ -83,7 +83,7 @@ def kill_at(monkeypatch):
 
         def training_step(self, batch, batch_idx):
             if self.global_step == step:
-                raise Killed
+                raise KilledError
             return honest(self, batch, batch_idx)
 
         monkeypatch.setattr(TranslationModule, "training_step", training_step)
@@ -104,14 +104,16 @@ def rows(folder: Path) -> list[dict]:
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize(("last", "dies_at"), [(8, 5), (24, 23)], ids=["epoch 0", "a later epoch"])
-def test_a_run_that_was_killed_ends_as_if_nothing_had_been(text, tmp_path, kill_at, monkeypatch, workers, last, dies_at):
+def test_a_run_that_was_killed_ends_as_if_nothing_had_been(
+    text, tmp_path, kill_at, monkeypatch, workers, last, dies_at
+):
     cfg = config(text, max_steps=last, precision="fp32")
     cfg.data.workers = workers
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     train(cfg, straight)
     with monkeypatch.context():
         kill_at(dies_at)
-        with pytest.raises(Killed):
+        with pytest.raises(KilledError):
             train(cfg, killed)
         monkeypatch.undo()
     resumed_from = max(killed.glob("checkpoints/step-*.ckpt")).name
