@@ -78,7 +78,10 @@ def test_an_editable_installation_reads_the_checkout(tree, tmp_path):
     (site / "rope_mt/conf").mkdir(parents=True)
     (site / "_rope_mt.pth").write_text(f"{tree}\n")
     cwd.mkdir()
-    start = f"import site, sys; site.addsitedir({str(site)!r}); from rope_mt import cli; "
+    other = (
+        f"sys.path[:] = [path for path in sys.path if path != {str(ROOT)!r}]"  # the installation that runs the tests
+    )
+    start = f"import site, sys; {other}; site.addsitedir({str(site)!r}); from rope_mt import cli; "
     where = python("-c", start + "print(cli.conf_dir())", cwd=cwd)
     assert Path(where.strip()) == (tree / "conf").resolve()
     assert "name: rope\n" in python("-c", start + "sys.exit(cli.main(['train', '--cfg', 'job']))", cwd=cwd)

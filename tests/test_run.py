@@ -141,7 +141,7 @@ def test_compare_warns_of_what_should_be_equal(trained):
     said = rope_mt("train", *SHORT, "trainer.max_steps=4", "model.dropout=0.2", cwd=cwd).stdout.decode()
     other = next(line.split()[1].rstrip(":") for line in said.splitlines() if line.startswith("files"))
     table = rope_mt("compare", str(folder), other, cwd=cwd).stdout.decode()
-    assert "warning: runs differ in model.dropout: 0.1 and 0.2" in table
+    assert "warning: runs differ in model.dropout: 0.0 and 0.2" in table
     assert "warning: runs differ in trainer.max_steps: 120 and 4" in table
     assert "differ in seed" not in table
 
