@@ -73,17 +73,17 @@ def differences(runs: list[FinishedRun]) -> dict[str, list[Any]]:
 
 def table(runs: list[FinishedRun]) -> Table:
     """A row a run, grouped by scheme."""
-    columns = ("position", "seed", "parameters", "tokens seen", "valid loss", "valid BLEU", "BLEU", "chrF", "tokens/s")
+    columns = ("position", "seed", "size", "tokens seen", "valid loss", "valid BLEU", "BLEU", "chrF", "tokens/s")
     out = Table(box=None, header_style="bold", pad_edge=False)
     for i, column in enumerate(columns):
-        out.add_column(column, justify="left" if i == 0 else "right")
+        out.add_column(column, justify="left" if i == 0 else "right", no_wrap=i == 0)
     for run in runs:
         result = run.result
         out.add_row(
             result["position"],
             str(result["seed"]),
-            f"{result['parameters']:,}",
-            f"{result['tokens_seen']:,}",
+            f"{result['parameters'] / 1e6:.2f} M",
+            f"{result['tokens_seen'] / 1e6:.2f} M",
             f"{result['valid']['loss']:.3f}",
             f"{result['valid']['bleu']:.2f}",
             f"{result['test']['bleu']:.2f}",
