@@ -118,6 +118,7 @@ class Recipe:
 
     max_steps: int = 100_000
     val_every: int = 2_000  # steps from one validation and checkpoint to the next
+    val_sentences: int = 500
     warmup_steps: int = 4_000
     lr: float = 7e-4
     dropout: float = 0.1
@@ -180,7 +181,7 @@ class OptimizerConfig:
 class TrainerConfig:
     max_steps: int = MISSING  # optimizer updates; training ends there, never by the clock
     val_every: int = MISSING  # steps from one validation and checkpoint to the next
-    val_sentences: int = 500  # of the validation set, translated greedily for BLEU in the loop; the loss uses all
+    val_sentences: int = MISSING  # of the validation set, translated greedily for BLEU in the loop; the loss uses all
     average: int = 5  # checkpoints whose weights are averaged for the final score
     clip: float = 1.0  # largest gradient norm
     log_every: int = no_effect(50)  # steps

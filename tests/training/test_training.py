@@ -55,7 +55,9 @@ def config(text: Path, train_on: str = "train", test_on: str = "valid", scheme: 
             dir=str(text / "data"),
         ),
         optimizer=OptimizerConfig(lr=4e-3, warmup_steps=20),
-        trainer=TrainerConfig(**{"max_steps": 8, "val_every": 4, "log_every": 2, "device": "cpu", **trainer}),
+        trainer=TrainerConfig(
+            **{"max_steps": 8, "val_every": 4, "val_sentences": 500, "log_every": 2, "device": "cpu", **trainer}
+        ),
         search=SearchConfig(beam=2, length_penalty=0.6),
         tracking=TrackingConfig("none"),
     )
