@@ -1,10 +1,12 @@
 """Files and folders that are there whole or not at all, whatever happens while they are written."""
 
+import fcntl
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -38,7 +40,8 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # it may be the folder that is not there
+            temporary.unlink()
 
 
 def write_whole(path: Path, data: bytes | str) -> None:
@@ -49,6 +52,49 @@ def write_whole(path: Path, data: bytes | str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     write_whole(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Make the folder and keep it for this process; another one that wants it waits, and says so.
+
+    The lock is on the folder itself, is gone with the process however that ends, and follows a renaming.
+
+    Raises:
+        UserError: the folder cannot be made or locked.
+    """
+    try:
+        handle = _locked(folder)
+    except OSError as error:
+        raise UserError(f"cannot write {folder}: {error.strerror}") from error
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot write {error.filename or folder}: {error.strerror or error}") from error
+    finally:
+        os.close(handle)
+
+
+def _locked(folder: Path) -> int:
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"waiting for another rope-mt that is at work in {folder}", file=sys.stderr, flush=True)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if folder.exists() and os.path.samestat(os.fstat(handle), os.stat(folder)):
+            return handle
+        os.close(handle)  # it was renamed or removed by the one that was waited for
+
+
+def finish_folder(unfinished: Path, path: Path) -> None:
+    """Give a filled folder its name, after all that is in it has reached the disk."""
+    for file in unfinished.iterdir():
+        _flush_to_disk(file)
+    os.rename(unfinished, path)
+    _flush_to_disk(path.parent)
 
 
 @contextmanager
