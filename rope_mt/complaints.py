@@ -123,6 +123,8 @@ def _bad_value(error: OmegaConfBaseException) -> str:
         return f"{key} must be {KINDS.get(wrong[2], wrong[2])}, not {wrong[1]}"
     if wrong := re.fullmatch(r"Value (.*) is not a valid bool \(type .*\)", text):
         return f"{key} must be true or false, not {wrong[1]}"
+    if unset := re.search(r"Environment variable '(\w+)' not found", text):
+        return f"{key} needs the environment variable {unset[1]}: set it, or give {key.partition('[')[0]}"
     if "is not Optional" in text:
         return f"{key} must have a value, not null"
     if "is not a ListConfig" in text:

@@ -6,6 +6,7 @@ checked in `__post_init__`, when the composed configuration becomes one of these
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any
 
@@ -125,6 +126,34 @@ class Recipe:
 
 
 @dataclass
+class ArchiveConfig:
+    """A tar archive on the web with text in it. Archives that name the same text are put one after the other."""
+
+    text: str = MISSING  # the prefix that its members become
+    url: str = MISSING
+    members: dict[str, str] = MISSING  # language -> name of the file in the archive, whatever folder it is in there
+    check: str = MISSING  # sha256:HEX or md5:HEX
+    size: int | None = None  # bytes, where they are known
+
+    def __post_init__(self) -> None:
+        known = re.fullmatch("sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}", self.check)
+        _require(
+            bool(known), f"data.archives of {self.url}: check", "sha256: or md5: and lower-case digits", self.check
+        )
+        if self.size is not None:
+            _at_least(1, **{f"data.archives of {self.url}: size": self.size})
+
+
+@dataclass
+class ParquetConfig:
+    """The same text in Parquet files, as Hugging Face has it: a column `translation` with a field a language."""
+
+    text: str = MISSING
+    files: list[str] = MISSING  # below the mirror
+    pairs: int = MISSING
+
+
+@dataclass
 class DataConfig:
     """A parallel corpus. PREFIX means the two files PREFIX.en and PREFIX.de, plain, .gz or .xz."""
 
@@ -135,9 +164,19 @@ class DataConfig:
     src_lang: str = "en"
     tgt_lang: str = "de"
     origin: str = no_effect("")  # where missing files come from: "grammar", or the address of PREFIX.LANG.gz
-    vocab_size: int = 8_000  # pieces of the joint SentencePiece model
+    archives: list[ArchiveConfig] = field(default_factory=list, metadata={"identity": False})
+    parquet: list[ParquetConfig] = field(default_factory=list, metadata={"identity": False})
+    mirror: str = no_effect("")  # a folder or address with the archives or Parquet files, instead of their own site
+    disk: float = no_effect(0.0)  # GB that fetching and preparing takes, archives, text and token ids together
+    clean: str = "standard"  # or fairseq: which pairs are too long or too unlike in length (rope_mt/data/clean.py)
+    drop_identical: bool = False  # leave out pairs whose sides are the same
+    drop_duplicates: bool = False  # leave out all but the first of equal pairs
+    tokenizer: str = "bpe"  # or unigram: how the joint SentencePiece model is made
+    vocab_size: int = 8_000  # its pieces
     batch_tokens: int = 4_096  # slots of both sides: (longest source + longest target) x pairs
-    max_len: int = 256  # training pairs with more tokens on a side are left out
+    max_len: int = 256  # training examples with more tokens on a side are left out
+    context_tokens: int | None = None  # join consecutive sentences of a document, up to so many tokens a side
+    sampling: float = 0.0  # subword regularisation of the training text: BPE dropout, or unigram's alpha
     workers: int = no_effect(0)  # processes that assemble batches beside the training process
     dir: str = no_effect("data")  # where prepared corpora are kept
     recipe: Recipe = field(default_factory=Recipe, metadata={"identity": False})  # counted where it takes effect
@@ -155,6 +194,12 @@ class DataConfig:
         # the end-of-sentence token counts on both sides
         _at_least(2 * (self.max_len + 1), data__batch_tokens=self.batch_tokens)
         _at_least(0, data__workers=self.workers)
+        _choice("data.clean", self.clean, "standard", "fairseq")
+        _choice("data.tokenizer", self.tokenizer, "bpe", "unigram")
+        _share("data.sampling", self.sampling)
+        if self.context_tokens is not None:
+            _at_least(1, data__context_tokens=self.context_tokens)
+            _at_least(self.context_tokens, data__max_len=self.max_len)
 
 
 @dataclass
@@ -250,6 +295,30 @@ class PrepareConfig:
 
 
 @dataclass
+class BenchSettings:
+    subject: str = MISSING  # data
+    json: bool = False  # print JSON instead of a table
+    pairs: int | None = None  # cut or repeat the text to so many; None: as it is, and 4.5 million standing in for WMT14
+    text: Any = MISSING  # a prefix or a list of prefixes and globs: what stands in for text that is not there
+    batch_tokens: list[int] = field(default_factory=lambda: [25_000, 64_000])  # budgets to cut batches by
+
+
+@dataclass
+class BenchConfig:
+    bench: BenchSettings = field(default_factory=BenchSettings)
+    data: DataConfig = MISSING
+
+    def __post_init__(self) -> None:
+        bench = self.bench
+        _choice("bench.subject", bench.subject, "data")
+        bench.text = [bench.text] if isinstance(bench.text, str) else bench.text
+        if bench.pairs is not None:
+            _at_least(1, bench__pairs=bench.pairs)
+        for budget in bench.batch_tokens:
+            _at_least(2 * (self.data.max_len + 1), bench__batch_tokens=budget)
+
+
+@dataclass
 class SearchChange:
     """Search settings to change for one evaluation; None keeps what the run was trained with."""
 
@@ -301,6 +370,7 @@ def register() -> None:
 
     store = ConfigStore.instance()
     roots = {"train": TrainConfig, "prepare": PrepareConfig, "eval": EvalConfig, "translate": TranslateConfig}
+    roots["bench"] = BenchConfig
     for name, root in roots.items():
         store.store(group="schema", name=name, node=root)
     for scheme in POSITION_CONFIGS:

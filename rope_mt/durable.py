@@ -3,7 +3,6 @@
 import fcntl
 import json
 import os
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -95,26 +94,3 @@ def finish_folder(unfinished: Path, path: Path) -> None:
         _flush_to_disk(file)
     os.rename(unfinished, path)
     _flush_to_disk(path.parent)
-
-
-@contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """Fill a temporary folder, then rename it to `path`; one that another process finished first is left as it is.
-
-    Raises:
-        UserError: the folder cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        yield temporary
-        for file in temporary.iterdir():
-            _flush_to_disk(file)
-        if not path.exists():
-            os.rename(temporary, path)
-        _flush_to_disk(path.parent)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

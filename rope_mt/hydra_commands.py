@@ -54,7 +54,7 @@ def translate(cfg: Any) -> None:
 
 
 def prepare(cfg: Any) -> None:
-    from rope_mt.data.corpus import prepare, report
+    from rope_mt.data.prepare import prepare, report
 
     print(*report(prepare(cfg.data)), sep="\n")
 

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
@@ -43,14 +42,14 @@ class Translator:
     @torch.inference_mode()
     def translate(self, sentences: list[str]) -> list[str]:
         """Translate raw text, a sentence a string; an empty sentence stays empty."""
-        encoded = self.tokenizer.encode([normalize(sentence) for sentence in sentences])
+        encoded = [[*ids, EOS] for ids in self.tokenizer.encode([normalize(sentence) for sentence in sentences])]
         found: list[list[int]] = [[] for _ in sentences]
         was_training = self.model.training
         self.model.eval()
         device = self.model.embedding.weight.device
         with computing_in(self.precision, device):
             for rows in self._batches([len(ids) for ids in encoded]):
-                src = [torch.from_numpy(encoded[row].astype(np.int64)) for row in rows]
+                src = [torch.tensor(encoded[row]) for row in rows]
                 batch = pad_sequence(src, batch_first=True, padding_value=PAD).to(device)
                 for row, hypotheses in zip(rows, self._search(batch, [len(ids) for ids in src]), strict=True):
                     found[row] = hypotheses[0].tokens

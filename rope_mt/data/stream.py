@@ -1,4 +1,4 @@
-"""Batches of training pairs. An epoch is a pure function of (seed, epoch), so a run resumes where it stopped."""
+"""Batches of training pairs from the memory maps that `prepare` wrote. A run resumes at the very next batch."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -8,15 +8,15 @@ import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from rope_mt.config import DataConfig
 from rope_mt.data import text
-from rope_mt.data.corpus import Corpus, Prepared
-from rope_mt.data.tokenizer import BOS, PAD, Tokenizer
-from rope_mt.errors import UserError
-
-NOISE = 2.0  # tokens; the length by which an epoch sorts pairs is off by up to this much
+from rope_mt.data.corpus import Corpus
+from rope_mt.data.plan import EpochPlan, Rows, cut, join
+from rope_mt.data.prepare import Prepared
+from rope_mt.data.sampling import SubwordSampler
+from rope_mt.data.tokenizer import BOS, EOS, PAD, Tokenizer
 
 
 class Batch(NamedTuple):
@@ -34,86 +34,95 @@ class Batch(NamedTuple):
 
 
 class Sentences:
-    """One side of a corpus: the ids of all sentences end to end, and where each begins."""
+    """One side of a corpus: the ids of all sentences end to end, without eos, and where each begins.
+
+    `lengths` counts the eos that `padded` adds.
+    """
 
     def __init__(self, ids: np.ndarray, offsets: np.ndarray) -> None:
         self.ids, self.offsets = ids, offsets
-        self.lengths = np.diff(offsets)
+        self.lengths = (np.diff(offsets) + 1).astype(np.int32)
 
     @classmethod
-    def of(cls, encoded: list[np.ndarray]) -> "Sentences":
-        return cls(np.concatenate(encoded), np.cumsum([0, *(len(ids) for ids in encoded)]))
+    def of(cls, encoded: list[list[int]]) -> "Sentences":
+        ids = np.array([token for sentence in encoded for token in sentence], dtype=np.uint16)
+        return cls(ids, np.cumsum([0, *map(len, encoded)]))
+
+    def some(self, rows: np.ndarray) -> list[list[int]]:
+        """The ids of these rows."""
+        return [self.ids[self.offsets[row] : self.offsets[row + 1]].tolist() for row in rows]
 
     def padded(self, rows: np.ndarray) -> Int[np.ndarray, "batch longest"]:
-        """The sentences of these rows, one below the other, PAD to the right of the shorter ones."""
+        """The sentences of these rows, one below the other, eos behind each, PAD to the right of the shorter ones."""
         lengths = self.lengths[rows]
-        out = np.full((len(rows), int(lengths.max())), PAD, dtype=np.int64)
-        inside = np.arange(out.shape[1]) < lengths[:, None]
-        out[inside] = self.ids[(self.offsets[rows, None] + np.arange(out.shape[1]))[inside]]
+        longest = int(lengths.max())
+        out = np.full((len(rows), longest), PAD, dtype=np.int64)
+        last = lengths - 1
+        # gathered in one go: the sentences' places in the corpus, row after row
+        places = np.arange(int(last.sum())) + np.repeat(self.offsets[rows] - (np.cumsum(last) - last), last)
+        out[np.arange(longest) < last[:, None]] = self.ids[places]
+        out[np.arange(len(rows)), last] = EOS
         return out
 
 
 class PairDataset(Dataset[Batch]):
-    """Batches by their rows: `dataset[[3, 1, 4]]` is one batch of three pairs."""
+    """Batches by their rows: `dataset[Rows([3, 1, 4], ...)]` is one batch of three pairs."""
 
     def __init__(self, src: Sentences, tgt: Sentences) -> None:
         self.src, self.tgt = src, tgt
 
-    def __getitem__(self, rows: np.ndarray) -> Batch:
-        src, tgt = self.src.padded(rows), self.tgt.padded(rows)
-        real = tgt != PAD
-        tgt_in = np.concatenate((np.full((len(rows), 1), BOS), tgt[:, :-1]), axis=1)
-        arrays = (src, tgt_in, tgt[real], np.flatnonzero(real))
-        return Batch(*(torch.from_numpy(array) for array in arrays))
+    def __getitem__(self, batch: Rows) -> Batch:
+        return collate(self.src.padded(batch.rows), self.tgt.padded(batch.rows))
+
+    def lengths(self) -> tuple[np.ndarray, np.ndarray]:
+        """How many slots both sides of each pair need: what batches are cut by."""
+        return self.src.lengths, self.tgt.lengths
 
 
-def cut(src: np.ndarray, tgt: np.ndarray, order: np.ndarray, batch_tokens: int) -> list[np.ndarray]:
-    """Cut rows in this order into batches of at most `batch_tokens` slots: (longest src + longest tgt) x pairs."""
-    batches, start = [], 0
-    while start < len(order):
-        first = order[start]
-        most = batch_tokens // int(src[first] + tgt[first])
-        rows = order[start : start + most]
-        longest = np.maximum.accumulate(src[rows]) + np.maximum.accumulate(tgt[rows])
-        fits = int(np.searchsorted(longest * np.arange(1, len(rows) + 1), batch_tokens, side="right"))
-        batches.append(rows[:fits])
-        start += fits
-    return batches
+class SampledPairs(PairDataset):
+    """Batches whose text is cut into pieces anew, by random numbers from (seed, epoch, batch) alone.
+
+    A sentence that comes out longer than `max_len` keeps the ids it has.
+    """
+
+    def __init__(self, src: Sentences, tgt: Sentences, tokenizer: Tokenizer, cfg: DataConfig, seed: int) -> None:
+        super().__init__(src, tgt)
+        self.sampler = SubwordSampler(tokenizer, cfg.tokenizer, cfg.sampling)
+        self.max_len, self.seed = cfg.max_len, seed
+
+    def __getitem__(self, batch: Rows) -> Batch:
+        seeds = np.random.SeedSequence((self.seed, batch.epoch, batch.number)).generate_state(2)
+        sides = [self._sampled(s, batch.rows, int(seed)) for s, seed in zip((self.src, self.tgt), seeds, strict=True)]
+        return collate(*(side.padded(np.arange(len(batch.rows))) for side in sides))
+
+    def _sampled(self, side: Sentences, rows: np.ndarray, seed: int) -> Sentences:
+        kept = side.some(rows)
+        drawn = self.sampler.sample(kept, seed)
+        return Sentences.of([new if len(new) <= self.max_len else old for old, new in zip(kept, drawn, strict=True)])
+
+    def lengths(self) -> tuple[np.ndarray, np.ndarray]:
+        """How many slots both sides of each pair need on average, as far as a thousand of them tell."""
+        some = np.linspace(0, len(self.src.lengths) - 1, min(1000, len(self.src.lengths))).astype(np.int64)
+        grown = []
+        for side in (self.src, self.tgt):
+            growth = self._sampled(side, some, seed=0).lengths.sum() / side.lengths[some].sum()
+            grown.append(np.ceil(side.lengths * growth).astype(np.int32))
+        return grown[0], grown[1]
 
 
-class EpochPlan(Sampler[np.ndarray]):
-    """The batches of one epoch: pairs of similar length together, with other neighbours every time."""
-
-    def __init__(self, src: np.ndarray, tgt: np.ndarray, cfg: DataConfig, seed: int) -> None:
-        self.src, self.tgt, self.seed, self.batch_tokens = src, tgt, seed, cfg.batch_tokens
-        self.rows = np.flatnonzero((src <= cfg.max_len + 1) & (tgt <= cfg.max_len + 1))  # eos comes on top
-        self.epoch, self.start = 0, 0
-        self._planned: tuple[int, list[np.ndarray]] | None = None
-
-    def batches(self) -> list[np.ndarray]:
-        """All batches of the epoch, a pure function of (seed, epoch)."""
-        if self._planned is None or self._planned[0] != self.epoch:
-            random = np.random.default_rng((self.seed, self.epoch))
-            rows = random.permutation(self.rows)
-            # a little noise, or sentences would meet only those of exactly their length
-            tgt, src = (side[rows] + random.uniform(0, NOISE, len(rows)) for side in (self.tgt, self.src))
-            order = rows[np.lexsort((src, np.floor(tgt)))]
-            batches = cut(self.src, self.tgt, order, self.batch_tokens)
-            self._planned = self.epoch, [batches[i] for i in random.permutation(len(batches))]
-        return self._planned[1]
-
-    def __len__(self) -> int:
-        return len(self.batches())
-
-    def __iter__(self) -> Iterator[np.ndarray]:
-        return iter(self.batches()[self.start :])
+def collate(src: Int[np.ndarray, "batch src"], tgt: Int[np.ndarray, "batch tgt"]) -> Batch:
+    """A batch of padded sources and targets."""
+    real = tgt != PAD
+    tgt_in = np.empty_like(tgt)
+    tgt_in[:, 0], tgt_in[:, 1:] = BOS, tgt[:, :-1]
+    return Batch(*(torch.from_numpy(array) for array in (src, tgt_in, tgt[real], np.flatnonzero(real))))
 
 
 class ResumableLoader(DataLoader[Batch]):
     """A loader whose state is (epoch, batches drawn): after `load_state_dict` it goes on with the very next batch.
 
-    Lightning saves and restores this state with a checkpoint. It needs the length of the epoch, or it would draw one
-    batch ahead of what has been trained on.
+    Lightning saves and restores this state with a checkpoint; it is the same on every rank. It needs the length of the
+    epoch, or it would draw one batch ahead of what has been trained on.
     """
 
     def __init__(self, dataset: PairDataset, plan: EpochPlan, workers: int) -> None:
@@ -143,17 +152,24 @@ class ResumableLoader(DataLoader[Batch]):
 
 
 class TranslationData(L.LightningDataModule):
-    """The training pairs that `prepare` wrote, and the validation set, as batches of token ids."""
+    """The training pairs that `prepare` wrote, and the validation set, as batches of token ids.
 
-    def __init__(self, cfg: DataConfig, prepared: Prepared, corpus: Corpus, seed: int) -> None:
+    Args:
+        rank, world: this process and their number, where several train one model.
+
+    Raises:
+        UserError: the prepared folder is damaged, or no training pair is short enough.
+    """
+
+    def __init__(
+        self, cfg: DataConfig, prepared: Prepared, corpus: Corpus, seed: int, rank: int = 0, world: int = 1
+    ) -> None:
         super().__init__()
         self.cfg, self.seed = cfg, seed
         self.tokenizer: Tokenizer = prepared.tokenizer()
-        self.pairs = PairDataset(Sentences(*prepared.side("src")), Sentences(*prepared.side("tgt")))
+        self.pairs = training_pairs(cfg, prepared, seed)
+        self.plan = EpochPlan(*self.pairs.lengths(), cfg, seed, rank, world)
         self.valid_src, self.valid_ref = text.read_test_set(corpus.valid)
-        self.plan = EpochPlan(self.pairs.src.lengths, self.pairs.tgt.lengths, cfg, seed)
-        if not len(self.plan.rows):
-            raise UserError(f"no training pair has at most {cfg.max_len} tokens a side: raise data.max_len")
 
     def train_dataloader(self) -> ResumableLoader:
         return ResumableLoader(self.pairs, self.plan, self.cfg.workers)
@@ -164,4 +180,17 @@ class TranslationData(L.LightningDataModule):
         pairs = PairDataset(*(Sentences.of(encode(lines)) for lines in sides))
         src, tgt = pairs.src.lengths, pairs.tgt.lengths
         budget = max(self.cfg.batch_tokens, int((src + tgt).max()))  # a long sentence still counts
-        return DataLoader(pairs, sampler=cut(src, tgt, np.lexsort((src, tgt)), budget), batch_size=None)
+        batches = cut(src, tgt, np.lexsort((src, tgt)), budget)
+        return DataLoader(pairs, sampler=[Rows(rows, 0, i) for i, rows in enumerate(batches)], batch_size=None)
+
+
+def training_pairs(cfg: DataConfig, prepared: Prepared, seed: int) -> PairDataset:
+    """The examples to train on: pairs, or with `context_tokens` consecutive pairs joined."""
+    offsets = [np.concatenate(([0], prepared.map(f"{s}.lengths").cumsum(dtype=np.int64))) for s in ("src", "tgt")]
+    if cfg.context_tokens:
+        firsts = join(offsets[0], offsets[1], prepared.map("begins"), cfg.context_tokens)
+        offsets = [side[firsts] for side in offsets]
+    src, tgt = Sentences(prepared.map("src.ids"), offsets[0]), Sentences(prepared.map("tgt.ids"), offsets[1])
+    if cfg.sampling:
+        return SampledPairs(src, tgt, prepared.tokenizer(), cfg, seed)
+    return PairDataset(src, tgt)

@@ -48,8 +48,8 @@ def pairs_of_files(names: list[str], src_lang: str, tgt_lang: str) -> list[tuple
     return files
 
 
-def lines(path: Path) -> Iterator[bytes]:
-    """The lines of a file as bytes without their end. Only LF ends a line, and a CR before it goes too.
+def _blocks(path: Path, split: bool) -> Iterator[bytes]:
+    """What a file holds, unpacked: line by line, or in large blocks.
 
     Raises:
         UserError: the file cannot be read or unpacked.
@@ -57,21 +57,66 @@ def lines(path: Path) -> Iterator[bytes]:
     openers = {".gz": gzip.open, ".xz": lzma.open}
     try:
         with openers.get(path.suffix, open)(path, "rb") as file:
-            for line in file:
-                yield line.rstrip(b"\n").removesuffix(b"\r")
+            yield from file if split else iter(lambda: file.read(1 << 20), b"")
     except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         raise UserError(f"cannot read {path}: {error}") from error
 
 
+def lines(path: Path) -> Iterator[bytes]:
+    """The lines of a file as bytes without their end. Only LF ends a line, and a CR before it goes too.
+
+    Raises:
+        UserError: the file cannot be read or unpacked.
+    """
+    for line in _blocks(path, split=True):
+        yield line.rstrip(b"\n").removesuffix(b"\r")
+
+
+def count(path: Path) -> int:
+    """How many lines a file has, an unfinished last one included."""
+    n, last = 0, b"\n"
+    for block in _blocks(path, split=False):
+        n += block.count(b"\n")
+        last = block
+    return n + (not last.endswith(b"\n"))
+
+
 def fingerprint(files: list[tuple[Path, Path]]) -> str:
-    """sha256 over the lines of all files: the same for the same text, wherever it lies and however it is packed."""
+    """sha256 of what all files hold: the same for the same text, wherever it lies and however it is packed."""
     digest = hashlib.sha256()
-    for pair in files:
-        for path in pair:
-            for line in lines(path):
-                digest.update(line + b"\n")
+    for source, target in files:
+        marks = documents(source)
+        for path in (source, target, *([marks] if marks else [])):
+            for block in _blocks(path, split=False):
+                digest.update(block)
             digest.update(b"\0")
     return digest.hexdigest()
+
+
+def documents(source: Path) -> Path | None:
+    """PREFIX.docs (plain, .gz or .xz) beside a source file, which says where its documents are."""
+    prefix = str(source).removesuffix(".gz").removesuffix(".xz").rpartition(".")[0]
+    return next((path for suffix in SUFFIXES if (path := Path(f"{prefix}.docs{suffix}")).is_file()), None)
+
+
+def first_lines(marks: Path) -> list[int]:
+    """The first lines, from 0, of the documents in a .docs file: `first line from 1 TAB number of lines TAB name`.
+
+    A line behind the end of a document opens one too.
+
+    Raises:
+        UserError: a line of the file says something else.
+    """
+    first: set[int] = set()
+    for n, line in enumerate(lines(marks), start=1):
+        try:
+            begin, length = (int(field) for field in line.split(b"\t")[:2])
+            if begin < 1 or length < 0:
+                raise ValueError
+        except ValueError as error:
+            raise UserError(f"{marks}, line {n}, is not FIRST LINE, TAB, NUMBER OF LINES") from error
+        first |= {begin - 1, begin - 1 + length}
+    return sorted(first)
 
 
 def aligned(source: Path, target: Path) -> Iterator[tuple[bytes, bytes]]:

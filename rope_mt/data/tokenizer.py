@@ -2,14 +2,15 @@
 
 import hashlib
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-import numpy as np
 import sentencepiece as spm
 
 from rope_mt.errors import UserError
 
 PAD, UNK, BOS, EOS = range(4)
+LONGEST_PIECE = 16  # characters, SentencePiece's default
+THREADS = 4  # of training: a unigram model comes out otherwise with another number
 
 
 class Tokenizer:
@@ -34,18 +35,22 @@ class Tokenizer:
     def __len__(self) -> int:
         return self._processor.get_piece_size()
 
-    def encode(self, sentences: list[str]) -> list[np.ndarray]:
-        """Ids of each sentence as uint16, eos at its end; an empty sentence is eos alone."""
-        encoded = self._processor.encode(sentences, out_type=int, add_eos=True)
-        return [np.array(ids, dtype=np.uint16) for ids in encoded]
+    def encode(self, sentences: list[str], threads: int = 1) -> list[list[int]]:
+        """Ids of each sentence, without bos and eos. Their number does not depend on the threads."""
+        return self._processor.encode(sentences, out_type=int, num_threads=threads)
+
+    def pieces(self) -> tuple[list[str], list[float], list[int]]:
+        """The text and the score of every id, and the ids that stand for bytes."""
+        ids, model = range(len(self)), self._processor
+        return [*map(model.id_to_piece, ids)], [*map(model.get_score, ids)], [i for i in ids if model.is_byte(i)]
 
     def decode(self, ids: list[list[int]]) -> list[str]:
         """Text of each sequence of ids; pad, bos and eos say nothing."""
-        return self._processor.decode(ids)
+        return self._processor.decode(ids) if ids else []  # of nothing it makes one empty text
 
 
-def train_tokenizer(sentences: Iterable[str], vocab_size: int) -> bytes:
-    """Train a byte-pair encoding on sentences of both languages; return the serialised model.
+def train_tokenizer(sentences: Iterable[str], vocab_size: int, kind: str = "bpe") -> bytes:
+    """Train a byte-pair encoding or unigram model on sentences of both languages; return it serialised.
 
     Identity normalisation and byte fallback make it lossless. Bytes take 256 of the pieces.
 
@@ -53,18 +58,26 @@ def train_tokenizer(sentences: Iterable[str], vocab_size: int) -> bytes:
         UserError: the text is too small for so many pieces.
     """
     model = io.BytesIO()
+    failed: list[BaseException] = []
+
+    def fed() -> Iterator[str]:
+        try:
+            yield from sentences
+        except (Exception, KeyboardInterrupt) as error:
+            failed.append(error)  # SentencePiece would tell only of an error inside of it
+            raise
+
     try:
         spm.SentencePieceTrainer.train(
-            sentence_iterator=iter(sentences),
+            sentence_iterator=fed(),
             model_writer=model,
-            model_type="bpe",
+            model_type=kind,
             vocab_size=vocab_size,
             normalization_rule_name="identity",
             remove_extra_whitespaces=False,
             byte_fallback=True,
             character_coverage=0.9999,
-            input_sentence_size=2_000_000,
-            shuffle_input_sentence=True,
+            num_threads=THREADS,
             pad_id=PAD,
             unk_id=UNK,
             bos_id=BOS,
@@ -72,8 +85,11 @@ def train_tokenizer(sentences: Iterable[str], vocab_size: int) -> bytes:
             minloglevel=2,
         )
     except RuntimeError as error:
-        reason = str(error).splitlines()[-1]
-        raise UserError(
-            f"cannot make {vocab_size} pieces of this text: lower data.vocab_size ({reason.strip()})"
-        ) from error
+        if not failed:
+            reason = str(error).splitlines()[-1]
+            raise UserError(
+                f"cannot make {vocab_size} pieces of this text: lower data.vocab_size ({reason.strip()})"
+            ) from error
+    if failed:
+        raise failed[0]
     return model.getvalue()

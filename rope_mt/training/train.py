@@ -13,6 +13,7 @@ from rich.text import Text
 
 from rope_mt.config import TrainConfig, to_plain
 from rope_mt.data import corpus, text
+from rope_mt.data.prepare import Prepared, prepare, report
 from rope_mt.data.stream import TranslationData
 from rope_mt.device import choose_device, choose_precision, describe
 from rope_mt.durable import write_json, write_whole
@@ -55,7 +56,7 @@ def _compute(
     cfg: TrainConfig, run: RunFolder, key: str, text_of: corpus.Corpus, device: str, precision: str, console: Console
 ) -> dict[str, Any]:
     """Train and score one run, and write its result; what was done before an interruption is not done again."""
-    prepared = corpus.prepare(cfg.data, text_of)
+    prepared = prepare(cfg.data, text_of)
     test_set = text.read_test_set(text_of.test)
     if not run.identity.is_file():
         begin(run, cfg, key, test_set)
@@ -159,7 +160,7 @@ def _quieten_lightning() -> None:
 def _introduce(
     cfg: TrainConfig,
     run: RunFolder,
-    prepared: corpus.Prepared,
+    prepared: Prepared,
     module: TranslationModule,
     precision: str,
     resume: Path | None,
@@ -175,7 +176,7 @@ def _introduce(
     lines = {
         "position": cfg.position.name,
         "model": f"{m.name}: {shape}, {m.norm}-norm; {parameters:,} parameters",
-        "data": f"{cfg.data.name}: {'; '.join(corpus.report(prepared))}",
+        "data": f"{cfg.data.name}: {'; '.join(report(prepared))}",
         "training": f"{t.max_steps:,} steps of at most {cfg.data.batch_tokens:,} tokens, seed {cfg.seed}",
         "device": f"{describe(device)}, {precision}",
         "run": f"{run.path} (about {disk / 1e6:,.0f} MB)",

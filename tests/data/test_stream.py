@@ -1,4 +1,4 @@
-"""Batches: complete, within their budget, a pure function of (seed, epoch), and resumed exactly."""
+"""Batches: the padded sentences, cut into pieces anew when asked, and resumed exactly."""
 
 import itertools
 
@@ -7,14 +7,15 @@ import pytest
 import torch
 
 from rope_mt.config import DataConfig
-from rope_mt.data.stream import EpochPlan, PairDataset, ResumableLoader, Sentences, cut
-from rope_mt.data.tokenizer import BOS, EOS, PAD
+from rope_mt.data import toy
+from rope_mt.data.plan import EpochPlan, Rows
+from rope_mt.data.stream import PairDataset, ResumableLoader, SampledPairs, Sentences
+from rope_mt.data.tokenizer import BOS, EOS, PAD, Tokenizer, train_tokenizer
 
 
 def sentences(n: int, seed: int) -> Sentences:
     random = np.random.default_rng(seed)
-    lengths = random.integers(1, 40, n)
-    return Sentences.of([np.append(random.integers(4, 300, k), EOS).astype(np.uint16) for k in lengths])
+    return Sentences.of([random.integers(4, 300, k).tolist() for k in random.integers(0, 40, n)])
 
 
 @pytest.fixture(scope="module")
@@ -22,78 +23,99 @@ def pairs() -> PairDataset:
     return PairDataset(sentences(500, 1), sentences(500, 2))
 
 
-def plan(pairs: PairDataset, seed: int = 1, **settings) -> EpochPlan:
-    cfg = DataConfig("test", "a", "b", "c", **{"batch_tokens": 700, **settings})
-    return EpochPlan(pairs.src.lengths, pairs.tgt.lengths, cfg, seed)
+def config(**settings) -> DataConfig:
+    return DataConfig("test", "a", "b", "c", **{"batch_tokens": 700, **settings})
 
 
-def test_an_epoch_has_every_pair_once_in_batches_within_the_budget(pairs):
-    batches = plan(pairs).batches()
-    assert sorted(np.concatenate(batches)) == list(range(500))
-    slots = [len(b) * (pairs.src.lengths[b].max() + pairs.tgt.lengths[b].max()) for b in batches]
-    assert max(slots) <= 700
-    assert np.mean(slots) > 600
+def plan(pairs: PairDataset, **settings) -> EpochPlan:
+    return EpochPlan(*pairs.lengths(), config(**settings), seed=1)
 
 
-@pytest.mark.parametrize("budget", [90, 333, 5000])
-def test_cut_is_greedy_and_loses_nothing(pairs, budget):
-    src, tgt = pairs.src.lengths, pairs.tgt.lengths
-    order = np.random.default_rng(0).permutation(500)
-    expected, batch = [], []
-    for row in order:
-        longer = [*batch, row]
-        if len(longer) * (src[longer].max() + tgt[longer].max()) > budget:
-            expected.append(batch)
-            longer = [row]
-        batch = longer
-    expected.append(batch)
-    assert [b.tolist() for b in cut(src, tgt, order, budget)] == [[int(r) for r in b] for b in expected]
+def rows(*numbers: int, epoch: int = 0, number: int = 0) -> Rows:
+    return Rows(np.array(numbers), epoch, number)
 
 
-def test_an_epoch_is_a_pure_function_of_seed_and_epoch(pairs):
-    def epoch(seed: int, number: int) -> list[list[int]]:
-        p = plan(pairs, seed)
-        p.epoch = number
-        return [b.tolist() for b in p.batches()]
-
-    assert epoch(1, 3) == epoch(1, 3)
-    assert epoch(1, 3) != epoch(1, 4)
-    assert epoch(1, 3) != epoch(2, 3)
-
-
-def test_neighbours_change_from_epoch_to_epoch(pairs):
-    p = plan(pairs)
-    shared = []
-    for epoch in (0, 1):
-        p.epoch = epoch
-        shared.append({pair for b in p.batches() for pair in itertools.combinations(sorted(b.tolist()), 2)})
-    assert len(shared[0] & shared[1]) < 0.5 * len(shared[0])
-
-
-def test_long_pairs_are_left_out(pairs):
-    rows = plan(pairs, max_len=20).rows
-    assert max(pairs.src.lengths[rows].max(), pairs.tgt.lengths[rows].max()) == 21  # eos on top
-    assert len(rows) < 500
+def content(batch) -> tuple[list[list[int]], list[list[int]]]:
+    """Source and target ids of a batch without padding and eos, and that eos is where it should be."""
+    src = [[i for i in row if i != PAD] for row in batch.src.tolist()]
+    places = np.bincount(batch.where.numpy() // batch.tgt_in.shape[1], minlength=len(src)).cumsum()[:-1]
+    tgt = [part.tolist() for part in np.split(batch.tgt_out.numpy(), places)]
+    assert all(ids[-1] == EOS for ids in src + tgt)
+    return [ids[:-1] for ids in src], [ids[:-1] for ids in tgt]
 
 
 def test_a_batch_is_the_padded_sentences(pairs):
-    rows = np.array([3, 1, 4])
-    batch = pairs[rows]
-    for i, row in enumerate(rows):
-        for side, matrix in ((pairs.src, batch.src),):
-            ids = side.ids[side.offsets[row] : side.offsets[row + 1]].tolist()
-            assert matrix[i].tolist() == ids + [PAD] * (matrix.shape[1] - len(ids))
-    targets = [pairs.tgt.ids[pairs.tgt.offsets[r] : pairs.tgt.offsets[r + 1]].tolist() for r in rows]
-    assert batch.tgt_out.tolist() == [token for ids in targets for token in ids]
+    batch = pairs[rows(3, 1, 4)]
+    src, tgt = content(batch)
+    assert src == pairs.src.some(np.array([3, 1, 4]))
+    assert tgt == pairs.tgt.some(np.array([3, 1, 4]))
+    for row in batch.src.tolist():  # padding to the right
+        assert PAD not in row[: len(row) - row.count(PAD)]
     flat = batch.tgt_in.flatten()
-    shifted = [token for ids in targets for token in [BOS, *ids[:-1]]]
-    assert flat[batch.where].tolist() == shifted
-    assert batch.n_tokens == len(shifted)
+    assert flat[batch.where].tolist() == [token for ids in tgt for token in [BOS, *ids]]
+    assert batch.n_tokens == sum(len(ids) + 1 for ids in tgt)
 
 
+def test_joined_pairs_are_the_sentences_end_to_end(pairs):
+    firsts = np.array([0, 3, 4, 500])
+    joined = Sentences(pairs.src.ids, pairs.src.offsets[firsts])
+    whole = [list(itertools.chain(*pairs.src.some(np.arange(a, b)))) for a, b in itertools.pairwise(firsts)]
+    assert joined.some(np.arange(3)) == whole
+    assert joined.lengths.tolist() == [len(ids) + 1 for ids in whole]
+
+
+@pytest.fixture(scope="module", params=["bpe", "unigram"])
+def sampled(request) -> SampledPairs:
+    corpus = toy.generate(n_train=400, n_valid=1, n_test=1)
+    sides = [list(side) for side in zip(*corpus.train, strict=True)]
+    tokenizer = Tokenizer(train_tokenizer(sides[0] + sides[1], 500, request.param))
+    src, tgt = (Sentences.of(tokenizer.encode(side)) for side in sides)
+    pairs = SampledPairs(src, tgt, tokenizer, config(sampling=0.3, tokenizer=request.param), seed=7)
+    pairs.made_with = tokenizer
+    return pairs
+
+
+def test_sampling_cuts_the_same_text_otherwise(sampled):
+    chosen = np.arange(20)
+    src, tgt = content(sampled[Rows(chosen, 0, 0)])
+    for drawn, side in ((src, sampled.src), (tgt, sampled.tgt)):
+        assert drawn != side.some(chosen)
+        assert sampled.made_with.decode(drawn) == sampled.made_with.decode(side.some(chosen))
+
+
+def test_sampling_is_a_function_of_seed_epoch_and_batch(sampled):
+    def drawn(**at) -> list[list[int]]:
+        return content(sampled[rows(*range(30), **at)])[0]
+
+    first = drawn(epoch=1, number=2)
+    assert drawn(epoch=0, number=0) != first
+    assert drawn(epoch=1, number=2) == first
+    assert drawn(epoch=2, number=2) != first
+    assert drawn(epoch=1, number=3) != first
+
+
+def test_sampled_batches_keep_to_the_budget_on_average(sampled):
+    made = EpochPlan(*sampled.lengths(), config(sampling=0.3, batch_tokens=2000), seed=1)
+    batches = [sampled[at] for at in made]
+    slots = [len(b.src) * (b.src.shape[1] + b.tgt_in.shape[1]) for b in batches[:-1]]
+    assert np.mean(slots) < 2300
+
+
+def test_a_sample_that_is_too_long_keeps_the_ids_it_has(sampled):
+    longest = int(max(sampled.src.lengths.max(), sampled.tgt.lengths.max())) - 1
+    settings = config(sampling=0.01, max_len=longest)
+    strict = SampledPairs(sampled.src, sampled.tgt, sampled.made_with, settings, seed=7)
+    row = int(sampled.src.lengths.argmax())
+    for number in range(5):
+        assert strict[rows(row, number=number)].src.shape[1] <= longest + 1
+
+
+@pytest.mark.parametrize("sampling", [False, True])
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("stop", [0, 5, "end", "second epoch"])
-def test_a_loader_goes_on_with_the_very_next_batch(pairs, workers, stop):
+def test_a_loader_goes_on_with_the_very_next_batch(pairs, sampled, workers, stop, sampling):
+    pairs = sampled if sampling else pairs
+
     def fresh() -> ResumableLoader:
         return ResumableLoader(pairs, plan(pairs), workers)
 

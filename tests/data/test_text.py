@@ -1,6 +1,7 @@
 """Which files a prefix means, how lines are read, and what is refused."""
 
 import gzip
+import itertools
 import lzma
 from pathlib import Path
 
@@ -71,16 +72,95 @@ def test_an_empty_test_set_and_a_damaged_archive_are_refused(tmp_path):
             list(text.lines(tmp_path / f"b.en{suffix}"))
 
 
-def test_the_fingerprint_is_of_the_text_and_not_of_its_wrapping(tmp_path):
+@pytest.mark.parametrize("suffix", text.SUFFIXES)
+@pytest.mark.parametrize(
+    ("content", "number"),
+    [(b"", 0), (b"\n", 1), (b"a", 1), (b"a\n", 1), (b"a\nb", 2), (b"a\n\n", 2), (b"\r\n\xffx\r\n", 2)],
+)
+def test_a_count_of_lines_has_an_unfinished_last_one(tmp_path, suffix, content, number):
+    path = write(tmp_path / f"a.en{suffix}", content)
+    assert text.count(path) == number == len(list(text.lines(path)))
+
+
+@pytest.mark.parametrize("suffix", text.SUFFIXES)
+@pytest.mark.parametrize("end", [b"", b"\n"])
+def test_files_longer_than_a_block_are_counted_and_hashed_whole(tmp_path, suffix, end):
+    content = b"a line of some words\n" * 110_000 + b"last" + end
+    path, other = write(tmp_path / f"a.en{suffix}", content), write(tmp_path / "a.de", b"x")
+    assert len(content) > 2 << 20
+    assert text.count(path) == 110_001
+    whole = text.fingerprint([(path, other)])
+    for place in (10, 1 << 20, len(content) - 2):
+        changed = content[:place] + b"#" + content[place + 1 :]
+        assert text.fingerprint([(write(tmp_path / f"a.en{suffix}", changed), other)]) != whole
+
+
+def pair(folder: Path, src: bytes, tgt: bytes, docs: bytes | None = None, suffix: str = "") -> tuple[Path, Path]:
+    folder.mkdir(exist_ok=True)
+    if docs is not None:
+        write(folder / f"a.docs{suffix}", docs)
+    return write(folder / f"a.en{suffix}", src), write(folder / f"a.de{suffix}", tgt)
+
+
+@pytest.mark.parametrize("docs", [None, b"1\t1\n"])
+def test_the_fingerprint_is_of_the_text_and_not_of_its_wrapping_or_place(tmp_path, docs):
     prints = set()
     for suffix in text.SUFFIXES:
-        folder = tmp_path / f"packed{suffix}"
-        folder.mkdir()
-        pair = (write(folder / f"a.en{suffix}", b"x\nz\n"), write(folder / f"a.de{suffix}", b"y\r\nw"))
-        prints.add(text.fingerprint([pair]))
+        prints.add(text.fingerprint([pair(tmp_path / f"packed{suffix}", b"x\nz\n", b"y\r\nw", docs, suffix)]))
+    elsewhere = tmp_path / "else" / "where"
+    elsewhere.mkdir(parents=True)
+    if docs:
+        write(elsewhere / "other.docs", docs)
+    files = write(elsewhere / "other.src", b"x\nz\n"), write(elsewhere / "other.tgt", b"y\r\nw")
+    prints.add(text.fingerprint([files]))
     assert len(prints) == 1
-    write(folder / "a.en.xz", b"x\nZ\n")
-    assert text.fingerprint([pair]) not in prints
+
+
+def test_the_fingerprint_depends_on_every_byte_and_on_what_belongs_to_which_file(tmp_path):
+    src, tgt, docs = b"x\nz\n", b"y\nw\n", b"1\t1\n"
+    variants = [(src, tgt, docs), (src, tgt, None), (src, tgt, b""), (tgt, src, docs), (src + tgt, b"", docs)]
+    variants += [
+        (b"", src + tgt, docs),
+        (src, tgt + docs, None),
+        (src[:-1], tgt, docs),
+        (src, tgt.replace(b"\n", b"\r\n"), docs),
+    ]
+    for place in range(4):
+        for part in range(3):
+            sides = [bytearray(side) for side in (src, tgt, docs)]
+            sides[part][place] += 1
+            variants.append(tuple(map(bytes, sides)))
+    prints = [text.fingerprint([pair(tmp_path / str(n), *variant)]) for n, variant in enumerate(variants)]
+    assert len(set(prints)) == len(variants)
+
+
+def test_the_fingerprint_depends_on_the_order_and_the_number_of_files(tmp_path):
+    one, two = pair(tmp_path / "one", b"a\n", b"b\n"), pair(tmp_path / "two", b"c\n", b"d\n")
+    joined = pair(tmp_path / "joined", b"a\nc\n", b"b\nd\n")
+    lists = [[], [one], [two], [one, two], [two, one], [one, one], [one, two, one], [joined]]
+    assert len({text.fingerprint(files) for files in lists}) == len(lists)
+
+
+@pytest.mark.parametrize("packing", list(itertools.product(text.SUFFIXES, repeat=2)))
+def test_the_docs_file_of_a_text_lies_beside_it_however_both_are_packed(tmp_path, packing):
+    source = write(tmp_path / f"v1.2.en-de.en{packing[0]}", b"x\n")
+    assert text.documents(source) is None
+    marks = write(tmp_path / f"v1.2.en-de.docs{packing[1]}", b"1\t3\tfirst\n4\t2\n9\t1\tfar\taway\n")
+    assert text.documents(source) == marks
+    assert text.first_lines(marks) == [0, 3, 5, 8, 9]
+
+
+def test_an_empty_docs_file_has_no_documents(tmp_path):
+    assert text.first_lines(write(tmp_path / "a.docs", b"")) == []
+
+
+@pytest.mark.parametrize(
+    "line", [b"", b"7", b"one\ttwo", b"1 2", b"\t", b"1\t", b"0\t5", b"-1\t5", b"3\t-1", b"\xff\t1"]
+)
+def test_a_malformed_line_of_a_docs_file_is_named(tmp_path, line):
+    marks = write(tmp_path / "a.docs", b"1\t3\tfine\n" + line + b"\n")
+    with pytest.raises(UserError, match=r"a\.docs, line 2, is not FIRST LINE, TAB, NUMBER OF LINES$"):
+        text.first_lines(marks)
 
 
 def test_normalize_composes_and_collapses():

@@ -50,7 +50,7 @@ def config(text: Path, train_on: str = "train", test_on: str = "valid", scheme: 
             str(text / train_on),
             str(text / test_on),
             str(text / test_on),
-            vocab_size=400,
+            vocab_size=450,
             batch_tokens=1000,
             dir=str(text / "data"),
         ),

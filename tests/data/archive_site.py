@@ -1,0 +1,269 @@
+"""A stand-in for statmt.org on the loopback address: archives laid out like its own, and the ways a server can fail."""
+
+import hashlib
+import io
+import lzma
+import os
+import re
+import tarfile
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from omegaconf import OmegaConf
+
+from rope_mt.config import DataConfig, PrepareConfig
+from rope_mt.data import toy
+from rope_mt.hydra_commands import conf_dir
+
+# ---- the server ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Mood:
+    """How the server treats a request; as it stands here, well."""
+
+    status: int = 0  # answer with this error and nothing else
+    ranges: bool = True  # or ignore them
+    restart: bool = False  # answer a range with another one, that of the whole file
+    cut: bool = False  # send no byte beyond the middle of the file, then hang up
+    length: bool = True  # announce Content-Length
+    hold: bool = False  # send the head, and the body when `gate` opens
+    foreign: bool = False  # speak something else than HTTP
+
+
+WELL = Mood()
+
+
+@dataclass
+class Asked:
+    method: str
+    path: str
+    span: str  # the header Range
+    sent: int = 0  # bytes of the body
+
+
+@dataclass
+class Site:
+    """What a test sees of the server: it puts files into `root`, sets moods, and reads the log."""
+
+    root: Path
+    address: str
+    log: list[Asked] = field(default_factory=list)
+    once: dict[str, list[Mood]] = field(default_factory=dict)  # path -> of the next requests
+    always: dict[str, Mood] = field(default_factory=dict)  # path -> of all others
+    gate: threading.Event = field(default_factory=threading.Event)
+
+    def put(self, path: str, content: bytes) -> str:
+        """Lay a file on the server and give its address."""
+        (self.root / path).parent.mkdir(parents=True, exist_ok=True)
+        (self.root / path).write_bytes(content)
+        return f"{self.address}/{path}"
+
+    def spans(self, path: str) -> list[str]:
+        return [asked.span for asked in self.log if asked.path == path]
+
+    def sent(self, path: str) -> int:
+        return sum(asked.sent for asked in self.log if asked.path == path)
+
+
+@contextmanager
+def serve(root: Path) -> Iterator[Site]:
+    """Serve a folder until the block ends; no thread and no socket outlives it."""
+    root.mkdir(parents=True, exist_ok=True)
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            path = unquote(self.path).lstrip("/")
+            waiting = site.once.get(path)
+            mood = waiting.pop(0) if waiting else site.always.get(path, WELL)
+            asked = Asked(self.command, path, self.headers.get("Range", ""))
+            site.log.append(asked)
+            with suppress(ConnectionError):  # whoever asked may have heard enough
+                self.answer(mood, asked)
+
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
+        def answer(self, mood: Mood, asked: Asked) -> None:
+            file = root / asked.path
+            if mood.foreign:
+                self.wfile.write(b"220 this is no web server\r\n")
+                return
+            if mood.status or not file.is_file():
+                self.send_error(mood.status or 404)
+                return
+            content = file.read_bytes()
+            span = re.fullmatch(r"bytes=(\d+)-", asked.span) if mood.ranges else None
+            start = int(span[1]) if span and not mood.restart else 0
+            if start and start >= len(content):
+                self.send_response(416)
+                self.send_header("Content-Range", f"bytes */{len(content)}")
+                self.end_headers()
+                return
+            self.send_response(206 if span else 200)
+            if span:
+                self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+            if mood.length:
+                self.send_header("Content-Length", str(len(content) - start))
+            self.end_headers()
+            if asked.method == "HEAD":
+                return
+            if mood.hold:
+                site.gate.wait(20)
+            body = content[start : len(content) // 2] if mood.cut else content[start:]
+            asked.sent = len(body)
+            self.wfile.write(body)
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = False  # so that closing waits for them
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        site = Site(root, f"http://127.0.0.1:{server.server_port}")
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield site
+        finally:
+            site.gate.set()
+            server.shutdown()
+            thread.join()
+
+
+# ---- WMT14 in little -------------------------------------------------------------------------------------------------
+
+Sides = dict[str, list[str]]  # language -> its lines
+TRAIN = ("europarl-v7", "commoncrawl", "news-commentary-v9")  # in the order of conf/data/wmt14.yaml
+REAL = {
+    "europarl-v7": "train/europarl-v7-head20k",
+    "commoncrawl": "train/commoncrawl-head10k-detok",
+    "news-commentary-v9": "train/wmt15-mix10k-detok",
+    "newstest2013": "test/newstest2013",
+    "newstest2014": "test/newstest2014",
+}
+COUNTS = {name: 12 if name.startswith("newstest") else 300 for name in REAL}
+EUROPARL = "wmt13/training-parallel-europarl-v7.tgz"
+COMMON_CRAWL = "wmt13/training-parallel-commoncrawl.tgz"
+NEWS_COMMENTARY = "wmt14/training-parallel-nc-v9.tgz"
+DEV = "wmt19/translation-task/dev.tgz"
+TEST = "wmt14/test-full.tgz"
+FRENCH = b"Ce texte n'est pas de ceux qu'il faut.\n"
+
+
+def texts() -> dict[str, Sides]:
+    """The first lines of the real texts where ROPE_MT_CORPORA names them, else sentences of the toy grammar."""
+    found: dict[str, Sides] = {}
+    if corpora := os.environ.get("ROPE_MT_CORPORA"):
+        for name, file in REAL.items():
+            found[name] = {}
+            for lang in ("en", "de"):
+                with lzma.open(Path(corpora) / f"{file}.en-de.{lang}.xz") as lines:
+                    found[name][lang] = [line.decode().rstrip("\n") for line in islice(lines, COUNTS[name])]
+        return found
+    pairs = iter(toy.generate(n_train=sum(COUNTS.values()), n_valid=0, n_test=0).train)
+    for name, count in COUNTS.items():
+        some = [*islice(pairs, count)]
+        found[name] = {"en": [en for en, _ in some], "de": [de for _, de in some]}
+    return found
+
+
+def plain(lines: Iterable[str]) -> bytes:
+    return "".join(line + "\n" for line in lines).encode()
+
+
+def sgml(lines: Iterable[str], kind: str) -> bytes:
+    """A test set as WMT wrote it until 2020."""
+    segments = "".join(f'<seg id="{n}">{line}</seg>\n' for n, line in enumerate(lines, start=1))
+    head = f'<{kind} setid="newstest2014" srclang="any">\n<doc sysid="ref" docid="1" genre="news" origlang="en">\n<p>\n'
+    return f"{head}{segments}</p>\n</doc>\n</{kind}>\n".encode()
+
+
+Member = tuple[str, bytes] | tarfile.TarInfo  # a file, or something else: a folder, a link
+
+
+def packed(*members: Member, how: str = "gz") -> bytes:
+    """A tar archive with these members, in this order and under exactly these names."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode=f"w:{how}") as archive:
+        for member in members:
+            if isinstance(member, tarfile.TarInfo):
+                archive.addfile(member)
+                continue
+            name, content = member
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def special(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:
+    """A folder or a link for `packed`."""
+    entry = tarfile.TarInfo(name)
+    entry.type, entry.linkname = kind, target
+    return entry
+
+
+def archives(found: dict[str, Sides]) -> dict[str, bytes]:
+    """Path on statmt.org -> archive. Names, folders and neighbours of the members are as in the real ones."""
+    text = {name: {lang: plain(lines) for lang, lines in sides.items()} for name, sides in found.items()}
+    folder = special("training", tarfile.DIRTYPE)
+
+    def parallel(name: str, below: str) -> list[Member]:
+        other = [(f"{below}{name}.fr-en.{lang}", FRENCH) for lang in ("fr", "en")]
+        return [*other, *((f"{below}{name}.de-en.{lang}", text[name][lang]) for lang in ("de", "en"))]
+
+    dev = text["newstest2013"]
+    source, reference = found["newstest2014"]["en"], found["newstest2014"]["de"]
+    return {
+        EUROPARL: packed(folder, *parallel("europarl-v7", "training/")),
+        COMMON_CRAWL: packed(*parallel("commoncrawl", "./"), ("./commoncrawl.de-en.annotation", b"1\n")),
+        NEWS_COMMENTARY: packed(folder, *parallel("news-commentary-v9", "training/")),
+        DEV: packed(
+            *((f"dev/newstest2012.{lang}", FRENCH) for lang in ("de", "en", "fr")),
+            ("dev/newstest2013-src.de.sgm", sgml(found["newstest2013"]["de"], "srcset")),
+            *((f"dev/newstest2013.{lang}", content) for lang, content in (("de", dev["de"]), ("en", dev["en"]))),
+            ("dev/newstest2013.fr", FRENCH),
+        ),
+        TEST: packed(
+            ("test-full/newstest2014-deen-ref.de.sgm", sgml(reference, "refset")),
+            ("test-full/newstest2014-deen-ref.en.sgm", sgml(source, "refset")),
+            ("test-full/newstest2014-deen-src.de.sgm", sgml(reference, "srcset")),
+            ("test-full/newstest2014-deen-src.en.sgm", sgml(source, "srcset")),
+            ("test-full/newstest2014-fren-ref.fr.sgm", FRENCH),
+        ),
+    }
+
+
+def wmt14(site: Site) -> Any:
+    """conf/data/wmt14.yaml with the addresses, sizes and check sums of what lies on the server now."""
+    cfg = OmegaConf.load(conf_dir() / "data" / "wmt14.yaml")
+    for archive in cfg.archives:
+        path = urlsplit(archive.url).path.lstrip("/")
+        content = (site.root / path).read_bytes()
+        algorithm = archive.check.partition(":")[0]
+        archive.url = f"{site.address}/{path}"
+        archive.check = f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}"
+        if "size" in archive:
+            archive.size = len(content)
+    for parquet, names in zip(cfg.parquet, (TRAIN, ("newstest2013",), ("newstest2014",)), strict=True):
+        parquet.pairs = sum(COUNTS[name] for name in names)
+    cfg.disk = 0.01
+    cfg.vocab_size = 400
+    return cfg
+
+
+def config(cfg: Any, folder: Path) -> DataConfig:
+    """The same as the object that the code gets, with its text below `folder`."""
+    root = OmegaConf.merge(OmegaConf.structured(PrepareConfig), {"data": cfg}, {"data": {"dir": str(folder)}})
+    made = OmegaConf.to_object(root.data)
+    assert isinstance(made, DataConfig)
+    return made

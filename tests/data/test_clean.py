@@ -1,0 +1,176 @@
+"""Cleaning: each step drops what its name says, and counts it."""
+
+import numpy as np
+import pytest
+
+from rope_mt.config import DataConfig
+from rope_mt.data.clean import LENGTHS, LONGEST_PIECE, Cleaning
+from rope_mt.data.prepare import Prepared, prepare, report
+from rope_mt.data.tokenizer import Tokenizer, train_tokenizer
+
+WORDS = ["the", "old", "dogs", "see", "a", "black", "cat", "and", "die", "alten", "Hunde", "sehen", "eine", "Katze"]
+
+
+def cleaning(**given) -> Cleaning:
+    return Cleaning(DataConfig("test", "a", "b", "c", **given))
+
+
+STEPS = {
+    "not UTF-8": [(b"br\xffken", b"kaputt"), (b"fine", b"\xc3"), (b"\xed\xa0\x80", b"a surrogate")],
+    "empty": [(b"", b"x"), (b"x", b""), (b" \t ", b"x"), (b"x", "\u2028\u00a0\u3000".encode())],
+    "too long": [(b"x" * 16_385, b"x"), (b"x", "ü".encode() * 16_385)],
+}
+
+
+@pytest.mark.parametrize(("step", "pair"), [(step, pair) for step, pairs in STEPS.items() for pair in pairs])
+def test_a_step_drops_and_counts_what_its_name_says(step, pair):
+    steps = cleaning()
+    assert steps.text(*pair) is None
+    assert steps.dropped == {step: 1}
+    assert step in Cleaning.STEPS
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [(b"x" * 16_384, b"x"), (b"  x " * 16_384, b"y"), (b"same", b"same"), ("Größe".encode(), b"?"), (b"\0", b"\x01")],
+    ids=["just short enough", "short without its blanks", "identical", "umlaut", "control"],
+)
+def test_the_default_keeps_all_other_text_normalised(pair):
+    steps = cleaning(drop_identical=pair[0] != pair[1])
+    pair = (pair[0][:16_384], pair[1])
+    assert steps.text(*pair) == tuple(" ".join(side.decode().split()) for side in pair)
+    assert steps.text(*pair) is not None
+    assert not steps.dropped
+
+
+def test_identical_sides_are_dropped_only_when_asked_and_compared_after_normalising():
+    pair = ("Mu\u0308ller  AG".encode(), "M\u00fcller AG ".encode())
+    assert cleaning().text(*pair) == ("Müller AG", "Müller AG")
+    steps = cleaning(drop_identical=True)
+    assert steps.text(*pair) is None
+    assert steps.text(b"Mueller AG", pair[1]) is not None
+    assert steps.dropped == {"identical sides": 1}
+
+
+def test_all_but_the_first_of_equal_pairs_are_dropped_only_when_asked():
+    stream = [(b"a", b"x"), (b"a", b"y"), (b"b", b"x"), (b" a ", b"x"), (b"x", b"a"), (b"a", b"x"), (b"b", b"x")]
+    assert [cleaning().text(*pair) is None for pair in stream] == [False] * 7
+    steps = cleaning(drop_duplicates=True)
+    assert [steps.text(*pair) is None for pair in stream] == [False, False, False, True, False, True, True]
+    assert steps.dropped == {"duplicate": 3}
+
+
+def test_a_pair_is_counted_once_even_if_several_steps_would_drop_it():
+    steps = cleaning(drop_identical=True, drop_duplicates=True)
+    for pair in ((b"\xff", b""), (b"", b""), (b"y" * 20_000,) * 2, (b"same", b"same"), (b"same", b"same")):
+        assert steps.text(*pair) is None
+    assert steps.dropped == {"not UTF-8": 1, "empty": 1, "too long": 1, "identical sides": 2}
+
+
+def test_lengths_in_pieces_are_limited_as_the_configuration_says():
+    src = np.array([1024, 1025, 1, 1, 1024, 3, 2])
+    tgt = np.array([1024, 1, 1025, 1024, 1, 2, 3])
+    steps = cleaning()
+    assert steps.fits(src, tgt).tolist() == [True, False, False, True, True, True, True]
+    assert steps.dropped["too long"] == 2
+    assert steps.dropped["length ratio"] == 0
+
+
+def test_fairseq_keeps_exactly_the_pairs_of_250_pieces_at_most_and_a_ratio_of_1_5_at_most():
+    src, tgt = (side.ravel() for side in np.meshgrid(np.arange(1, 300), np.arange(1, 300)))
+    steps = cleaning(clean="fairseq")
+    fits = steps.fits(src, tgt)
+    brute = [
+        max(a, b) <= 250 and 2 * max(a, b) <= 3 * min(a, b) for a, b in zip(src.tolist(), tgt.tolist(), strict=True)
+    ]
+    assert fits.tolist() == brute
+    over = int((np.maximum(src, tgt) > 250).sum())
+    assert steps.dropped == {"too long": over, "length ratio": len(brute) - sum(brute) - over}
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+@pytest.mark.parametrize("clean", LENGTHS)
+def test_a_line_dropped_for_its_characters_has_too_many_pieces_even_where_pieces_are_longest(kind, clean):
+    word = "Donaudampfschiff"
+    assert len(word) == 16
+    tokenizer = Tokenizer(train_tokenizer([word * 8, word, *WORDS] * 20, 310 if kind == "bpe" else 290, kind))
+    most = LENGTHS[clean].most
+    line = (word * most)[: most * LONGEST_PIECE - 1]
+    [few] = tokenizer.encode([line])
+    assert len(few) <= most + LONGEST_PIECE  # pieces are as long here as they can be, or this would say nothing
+    steps = cleaning(clean=clean)
+    assert steps.text((line + "D").encode(), b"x") is not None
+    assert steps.text((line + "Do").encode(), b"x") is None
+    for over in (word * most + "D", (f"{word[:15]} " * (most + 1))[: most * LONGEST_PIECE + 1]):
+        [ids] = tokenizer.encode([over])
+        assert len(ids) > most
+
+
+@pytest.fixture(scope="module")
+def lengthy(tmp_path_factory) -> DataConfig:
+    """Pairs of all lengths up to 300 words and of all ratios, some twice, some with equal sides."""
+    folder = tmp_path_factory.mktemp("lengthy")
+    random = np.random.default_rng(3)
+    sides: tuple[list[str], list[str]] = ([], [])
+    for n in range(400):
+        short = int(random.integers(1, 60 if n % 2 else 270))
+        longer = int(short * random.uniform(1, 2))
+        for side, words in zip(sides, random.permutation([short, longer]), strict=True):
+            side.append(" ".join(random.choice(WORDS, words)))
+    for src, tgt in [*zip(*sides, strict=True)][:5]:
+        sides[0].extend((src, src))
+        sides[1].extend((tgt, src))
+    for lang, side in zip(("en", "de"), sides, strict=True):
+        (folder / f"train.{lang}").write_text("".join(line + "\n" for line in side))
+    train = str(folder / "train")
+    return DataConfig("lengthy", train, train, train, vocab_size=320, dir=str(folder / "data"))
+
+
+def kept_and_lengths(prepared: Prepared, cfg: DataConfig) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """The pairs in the maps, and all pairs of the text."""
+    tokenizer, sides, lines = prepared.tokenizer(), [], []
+    for side, lang in (("src", "en"), ("tgt", "de")):
+        ends = np.cumsum(prepared.map(f"{side}.lengths"), dtype=np.int64)
+        sides.append(tokenizer.decode([s.tolist() for s in np.split(prepared.map(f"{side}.ids"), ends[:-1])]))
+        with open(f"{cfg.train[0]}.{lang}", encoding="utf-8") as file:
+            lines.append(file.read().splitlines())
+    return list(zip(*sides, strict=True)), list(zip(*lines, strict=True))
+
+
+def test_the_default_drops_nothing_of_what_fairseq_would(lengthy):
+    prepared = prepare(lengthy)
+    kept, every = kept_and_lengths(prepared, lengthy)
+    assert kept == every
+    assert prepared.meta["dropped"] == {}
+
+
+def test_fairseq_drops_exactly_what_the_tokenizer_finds_too_long_or_too_unlike(lengthy):
+    lengthy.clean = "fairseq"
+    prepared = prepare(lengthy)
+    lengthy.clean = "standard"
+    kept, every = kept_and_lengths(prepared, lengthy)
+    tokenizer = prepared.tokenizer()
+    expected, long, unlike = [], 0, 0
+    for pair in every:
+        few, many = sorted(len(tokenizer.encode([side])[0]) for side in pair)
+        if many > 250:
+            long += 1
+        elif many / few > 1.5:
+            unlike += 1
+        else:
+            expected.append(pair)
+    assert kept == expected
+    assert min(long, unlike, len(kept)) > 50
+    assert prepared.meta["dropped"] == {"too long": long, "length ratio": unlike}
+    assert prepared.meta["read"] == len(every) == len(kept) + long + unlike
+    said = f"{len(every)} pairs read, {len(kept)} kept; dropped: {long} too long, {unlike} length ratio"
+    assert next(iter(report(prepared))) == said
+
+
+def test_identical_sides_and_duplicates_are_counted_when_asked(lengthy):
+    lengthy.drop_identical = lengthy.drop_duplicates = True
+    prepared = prepare(lengthy)
+    lengthy.drop_identical = lengthy.drop_duplicates = False
+    assert prepared.meta["dropped"] == {"identical sides": 5, "duplicate": 5}
+    assert prepared.meta["kept"] == 400
+    assert next(iter(report(prepared))) == "410 pairs read, 400 kept; dropped: 5 identical sides, 5 duplicate"

@@ -1,0 +1,643 @@
+"""prepare: what lies on disk in the end, whatever happens on the way there, and what is refused."""
+
+import dataclasses
+import gzip
+import itertools
+import json
+import lzma
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rope_mt.config import DataConfig
+from rope_mt.data import prepare as preparing
+from rope_mt.data import text
+from rope_mt.data.prepare import MAPS, Prepared, prepare, report
+from rope_mt.data.tokenizer import Tokenizer, train_tokenizer
+from rope_mt.errors import UserError
+
+ENGLISH = [f"The {n} old dogs see the {n + 1} cats ." for n in range(200)]
+GERMAN = [f"Die {n} alten Hunde sehen die {n + 1} Katzen ." for n in range(200)]
+PACKERS = {"": bytes, ".gz": gzip.compress, ".xz": lzma.compress}
+SIDES = ("src", "tgt")
+
+
+def write(prefix: Path, english: list[str], german: list[str], suffix: str = "") -> str:
+    """Two files of lines; a broken one is written as a surrogate."""
+    prefix.parent.mkdir(parents=True, exist_ok=True)
+    for lang, lines in (("en", english), ("de", german)):
+        content = "".join(line + "\n" for line in lines).encode(errors="surrogateescape")
+        Path(f"{prefix}.{lang}{suffix}").write_bytes(PACKERS[suffix](content))
+    return str(prefix)
+
+
+def documents(prefix: str, *marks: tuple[int, int], suffix: str = "") -> None:
+    content = "".join(f"{first}\t{length}\tdocument\n" for first, length in marks)
+    Path(f"{prefix}.docs{suffix}").write_bytes(PACKERS[suffix](content.encode()))
+
+
+@pytest.fixture
+def cfg(tmp_path) -> DataConfig:
+    train = write(tmp_path / "text" / "train", ENGLISH, GERMAN)
+    valid = write(tmp_path / "text" / "valid", ENGLISH[:3], GERMAN[:3])
+    return DataConfig("files", train, valid, valid, vocab_size=310, dir=str(tmp_path / "data"))
+
+
+@pytest.fixture(autouse=True)
+def _without_waiting_for_the_disk(monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def pairs(prepared: Prepared) -> list[tuple[str, str]]:
+    """The text that the maps decode to."""
+    sides = []
+    for side in SIDES:
+        ends = np.cumsum(prepared.map(f"{side}.lengths"), dtype=np.int64)
+        ids = np.split(prepared.map(f"{side}.ids"), ends[:-1])
+        sides.append(prepared.tokenizer().decode([sentence.tolist() for sentence in ids]))
+    return list(zip(*sides, strict=True))
+
+
+def starts(prepared: Prepared) -> list[int]:
+    """The pairs that begin something."""
+    return np.flatnonzero(prepared.map("begins")).tolist()
+
+
+# ---- what lies on disk --------------------------------------------------------------------------------------------
+
+
+def test_ids_on_disk_are_the_normalised_text(cfg, tmp_path):
+    odd = ["  two  blanks ", "Mu\u0308ller", "日本語 \u2028 x", "tab\there"]
+    cfg.train = [*cfg.train, write(tmp_path / "text" / "odd", odd, odd[::-1])]
+    plain = ["two blanks", "M\u00fcller", "日本語 x", "tab here"]
+    expected = list(zip([*ENGLISH, *plain], [*GERMAN, *plain[::-1]], strict=True))
+    assert pairs(prepare(cfg)) == expected
+
+
+def test_meta_counts_what_the_files_hold(cfg):
+    prepared = prepare(cfg)
+    meta = prepared.meta
+    assert (meta["read"], meta["kept"], meta["dropped"]) == (200, 200, {})
+    for side in SIDES:
+        lengths = prepared.map(f"{side}.lengths")
+        assert len(lengths) == meta["kept"]
+        assert lengths.sum() == len(prepared.map(f"{side}.ids")) == meta["tokens"][side]
+    assert len(prepared.map("begins")) == meta["kept"]
+    assert meta["dtypes"] == {name: np.dtype(kind).name for name, kind in MAPS.items()}
+    assert meta["tokenizer_sha256"] == prepared.tokenizer().sha256
+    assert len(prepared.tokenizer()) == cfg.vocab_size
+    assert sorted(contents(prepared.folder)) == sorted([*MAPS, "meta.json", "sentencepiece.model"])
+
+
+@pytest.mark.parametrize("name", MAPS)
+@pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: data + b"\0", None], ids=["cut", "long", "no"])
+def test_a_damaged_map_is_refused_in_one_line(cfg, name, damage):
+    prepared = prepare(cfg)
+    path = prepared.folder / name
+    if damage:
+        path.write_bytes(damage(path.read_bytes()))
+    else:
+        path.unlink()
+    with pytest.raises(UserError, match=rf"{name} is damaged: remove .*files-") as caught:
+        prepare(cfg).map(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_damaged_or_other_model_is_refused_in_one_line(cfg):
+    prepared = prepare(cfg)
+    path = prepared.folder / "sentencepiece.model"
+    whole = path.read_bytes()
+    path.write_bytes(train_tokenizer(ENGLISH, 300))
+    with pytest.raises(UserError, match=r"is not the model of .*meta\.json"):
+        prepared.tokenizer()
+    path.write_bytes(whole[:100])
+    with pytest.raises(UserError, match=r"is not the model of .*meta\.json; remove the folder"):
+        prepared.tokenizer()
+    path.unlink()
+    with pytest.raises(UserError, match=r"No such file.*; remove .* to make it again") as caught:
+        prepared.tokenizer()
+    assert "\n" not in str(caught.value)
+
+
+def test_the_report_says_what_was_dropped_and_what_was_made(cfg, tmp_path):
+    first, second = report(prepare(cfg))
+    assert first == "200 pairs read, 200 kept; dropped: none"
+    cfg.train = [write(tmp_path / "text" / "more", [*ENGLISH * 6, "", "b\udcffd"], [*GERMAN * 6, "x", "y"])]
+    prepared = prepare(cfg)
+    first, second = report(prepared)
+    assert first == "1,202 pairs read, 1,200 kept; dropped: 1 not UTF-8, 1 empty"
+    src, tgt = (len(prepared.map(f"{side}.ids")) for side in SIDES)
+    assert second == f"{src:,} source and {tgt:,} target tokens of 310 pieces in {prepared.folder}"
+
+
+LONG = "1 " * 260  # more than 250 pieces
+POOL = ["", " ", "b\udcffd", "a", "a b", "a b c", "a b c d e f", "old dogs", "alte Hunde", LONG, "x" * 4001]
+MODEL = train_tokenizer([*ENGLISH, *GERMAN], 320)
+
+
+def oracle(lines: list[tuple[str, str]], cfg: DataConfig) -> tuple[list[tuple[str, str]], list[int], Counter[str]]:
+    """One pair after the other: the kept ones, which of them begin something, and what is dropped why."""
+    tokenizer, kept, begins, dropped, seen, gap = Tokenizer(MODEL), [], [], Counter(), set(), True
+    for line in lines:
+        pair = tuple(text.normalize(side) for side in line)
+        few, many = (
+            sorted(len(tokenizer.encode([side])[0]) for side in pair) if "\udcff" not in "".join(pair) else (0,) * 2
+        )
+        if "\udcff" in "".join(pair):
+            why = "not UTF-8"
+        elif "" in pair:
+            why = "empty"
+        elif max(map(len, pair)) > 4000 and cfg.clean == "fairseq":
+            why = "too long"
+        elif cfg.drop_identical and pair[0] == pair[1]:
+            why = "identical sides"
+        elif cfg.drop_duplicates and pair in seen:
+            why = "duplicate"
+        else:
+            seen.add(pair)
+            if many > (250 if cfg.clean == "fairseq" else 1024):
+                why = "too long"
+            else:
+                why = "length ratio" if cfg.clean == "fairseq" and 2 * many > 3 * few else ""
+        if why:
+            dropped[why] += 1
+        else:
+            if gap:
+                begins.append(len(kept))
+            kept.append(pair)
+        gap = bool(why)
+    return kept, begins, dropped
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    lines=st.lists(st.tuples(st.sampled_from(POOL), st.sampled_from(POOL)), min_size=1, max_size=25),
+    clean=st.sampled_from(["standard", "fairseq"]),
+    identical=st.booleans(),
+    duplicates=st.booleans(),
+    chunk=st.integers(1, 7),
+)
+def test_every_pair_is_kept_or_dropped_for_one_counted_reason(lines, clean, identical, duplicates, chunk):
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(preparing, "MAX_BROKEN", 1)
+        patch.setattr(preparing, "CHUNK", chunk)
+        patch.setattr(preparing, "train_tokenizer", lambda *_: MODEL)
+        train = write(Path(folder) / "train", *map(list, zip(*lines, strict=True)))
+        valid = write(Path(folder) / "valid", ["a"], ["a"])
+        cfg = DataConfig("random", train, valid, valid, dir=folder, clean=clean)
+        cfg.drop_identical, cfg.drop_duplicates = identical, duplicates
+        kept, begins, dropped = oracle(lines, cfg)
+        if not kept:
+            with pytest.raises(UserError, match="no pair to train on"):
+                prepare(cfg)
+            return
+        prepared = prepare(cfg)
+        meta = prepared.meta
+        assert meta["read"] == len(lines) == meta["kept"] + sum(meta["dropped"].values())
+        assert meta["dropped"] == dropped
+        assert pairs(prepared) == kept
+        assert starts(prepared) == begins
+
+
+# ---- documents ----------------------------------------------------------------------------------------------------
+
+
+def test_without_documents_each_file_begins_something_and_nothing_else_does(cfg):
+    assert starts(prepare(cfg)) == [0]
+    cfg.train = cfg.train * 3
+    assert starts(prepare(cfg)) == [0, 200, 400]
+
+
+@pytest.mark.parametrize("suffix", PACKERS)
+def test_documents_begin_where_the_docs_file_says(cfg, suffix):
+    documents(cfg.train[0], (1, 10), (11, 50), (61, 139), suffix=suffix)
+    # the last line is in no document: it stands for itself
+    assert starts(prepare(cfg)) == [0, 10, 60, 199]
+
+
+def test_documents_of_each_file_are_its_own(cfg, tmp_path):
+    other = write(tmp_path / "text" / "other", ENGLISH[:20], GERMAN[:20])
+    documents(other, (1, 5), (6, 15))
+    cfg.train = [*cfg.train, other, *cfg.train]
+    assert starts(prepare(cfg)) == [0, 200, 205, 220]
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3, 10_000])
+@pytest.mark.parametrize("gap", [[], [4], [5], [4, 5], [0], [9]])
+@pytest.mark.parametrize("hole", ["", "1 " * 1100], ids=["empty", "long"])
+def test_after_a_dropped_line_something_begins(cfg, tmp_path, monkeypatch, chunk, gap, hole):
+    monkeypatch.setattr(preparing, "CHUNK", chunk)
+    monkeypatch.setattr(preparing, "train_tokenizer", lambda *_: MODEL)
+    english = [hole if n in gap else line for n, line in enumerate(ENGLISH[:10])]
+    cfg.train = [write(tmp_path / "text" / "gaps", english, GERMAN[:10])]
+    documents(cfg.train[0], (1, 5), (6, 5))
+    kept = [n for n in range(10) if n not in gap]
+    expected = [i for i, n in enumerate(kept) if n in (0, 5) or n - 1 in gap]
+    assert starts(prepare(cfg)) == expected
+
+
+def test_a_malformed_docs_file_is_one_clear_line_and_leaves_nothing(cfg, tmp_path):
+    second = write(tmp_path / "text" / "second", ENGLISH, GERMAN)
+    Path(f"{second}.docs").write_text("1\t10\tfine\neleven\t20\n")
+    for train in ([second], [*cfg.train, second]):
+        cfg.train = train
+        with pytest.raises(UserError, match=r"second\.docs, line 2, is not FIRST LINE, TAB, NUMBER OF LINES$"):
+            prepare(cfg)
+        assert not list(Path(cfg.dir).iterdir())
+
+
+def test_as_many_documents_begin_as_a_real_text_has(corpora, tmp_path):
+    ted = corpora / "train" / "ted-iwslt17-dev.en-de"
+    cfg = DataConfig("ted", str(ted), str(ted), str(ted), vocab_size=500, dir=str(tmp_path))
+    with lzma.open(f"{ted}.docs.xz", "rt") as file:
+        firsts = [int(line.split("\t")[0]) - 1 for line in file]
+    prepared = prepare(cfg)
+    assert prepared.meta["dropped"] == {}
+    assert starts(prepared) == firsts
+    assert len(firsts) == 93
+
+
+# ---- what is refused ----------------------------------------------------------------------------------------------
+
+
+def test_more_than_one_broken_line_in_a_thousand_is_refused_and_leaves_nothing(cfg, tmp_path):
+    few = write(tmp_path / "text" / "few", [*(ENGLISH * 5)[:999], "b\udcffd"], GERMAN * 5)
+    cfg.train = [few]
+    assert prepare(cfg).meta["dropped"] == {"not UTF-8": 1}
+    cfg.train = [write(tmp_path / "text" / "many", [*(ENGLISH * 5)[:998], "b\udcffd"], (GERMAN * 5)[:999])]
+    cfg.dir = str(tmp_path / "other")
+    with pytest.raises(UserError, match="1 of 999 training lines are not UTF-8"):
+        prepare(cfg)
+    assert not list((tmp_path / "other").iterdir())
+
+
+def test_a_broken_test_set_is_refused_before_anything_is_made(cfg, tmp_path):
+    for broken, why in (((ENGLISH[:3], GERMAN[:2]), "has 3 lines"), ((["b\udcffd"], ["x"]), "not UTF-8")):
+        cfg.test = [write(tmp_path / "text" / "test", *broken)]
+        with pytest.raises(UserError, match=why):
+            prepare(cfg)
+        assert not (tmp_path / "data").exists()
+
+
+def test_text_without_a_pair_is_refused_and_leaves_nothing(cfg, tmp_path):
+    for sides in ((["", ""], ["a", "b"]), ([], [])):
+        cfg.train = [write(tmp_path / "text" / "empty", *sides)]
+        with pytest.raises(UserError, match=r"empty\.en: no pair to train on"):
+            prepare(cfg)
+        assert not list((tmp_path / "data").iterdir())
+
+
+@pytest.mark.parametrize("lengths", [(200, 199), (199, 200)])
+def test_training_text_of_unequal_length_is_refused_with_both_counts(cfg, tmp_path, lengths):
+    ours, theirs = lengths
+    cfg.train = [*cfg.train, write(tmp_path / "text" / "unequal", ENGLISH[:ours], GERMAN[:theirs])]
+    with pytest.raises(UserError, match=rf"unequal\.en has {ours} lines, .*unequal\.de has {theirs}:"):
+        prepare(cfg)
+    assert not list((tmp_path / "data").iterdir())
+
+
+def test_text_too_small_for_the_pieces_is_refused_and_leaves_nothing(cfg, tmp_path):
+    cfg.vocab_size = 5000
+    with pytest.raises(UserError, match=r"lower data\.vocab_size"):
+        prepare(cfg)
+    assert not list((tmp_path / "data").iterdir())
+
+
+def test_a_folder_that_cannot_be_written_is_one_clear_line(cfg, tmp_path):
+    (tmp_path / "data").write_text("a file where the folder should be")
+    with pytest.raises(UserError, match=r"cannot write .*data") as caught:
+        prepare(cfg)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_full_disk_is_one_clear_line_and_the_work_so_far_stays(cfg, monkeypatch):
+    reference = contents(prepare(dataclasses.replace(cfg, dir=f"{cfg.dir}-whole")).folder)
+    monkeypatch.setattr(preparing, "CHUNK", 50)
+    encoded = []
+    original = preparing._encode_chunk
+
+    def until_full(chunk, *rest):
+        if len(encoded) == 3:
+            raise OSError(28, "No space left on device")
+        encoded.append(chunk)
+        return original(chunk, *rest)
+
+    monkeypatch.setattr(preparing, "_encode_chunk", until_full)
+    with pytest.raises(UserError, match=r"cannot write .*: No space left on device"):
+        prepare(cfg)
+    encoded[:] = [None]  # one chunk is left
+    assert contents(prepare(cfg).folder) == reference
+    assert len(encoded) == 2
+
+
+# ---- the same work, and other work --------------------------------------------------------------------------------
+
+
+def test_the_same_settings_find_their_work_done(cfg, capsys):
+    first = prepare(cfg)
+    before = {path: path.stat().st_mtime_ns for path in first.folder.iterdir()}
+    capsys.readouterr()
+    again = prepare(cfg)
+    assert again == first
+    assert {path: path.stat().st_mtime_ns for path in first.folder.iterdir()} == before
+    assert capsys.readouterr() == ("", "")
+
+
+OTHER = {"vocab_size": 320, "tokenizer": "unigram", "clean": "fairseq", "drop_identical": True, "drop_duplicates": True}
+
+
+@pytest.mark.parametrize("setting", [*OTHER, "train"])
+def test_what_matters_makes_another_folder_beside_the_old_one(cfg, tmp_path, setting):
+    first = prepare(cfg)
+    held = contents(first.folder)
+    changed = write(tmp_path / "text" / "changed", [*ENGLISH[:-1], "Something else ."], GERMAN)
+    second = prepare(dataclasses.replace(cfg, **{setting: OTHER.get(setting, changed)}))
+    assert sorted(Path(cfg.dir).iterdir()) == sorted([first.folder, second.folder])
+    assert contents(first.folder) == held
+    assert second.folder != first.folder
+
+
+def test_documents_are_part_of_the_training_text(cfg):
+    first = prepare(cfg)
+    documents(cfg.train[0], (1, 100), (101, 100))
+    second = prepare(cfg)
+    assert second.folder != first.folder
+    assert (starts(first), starts(second)) == ([0], [0, 100])
+
+
+def test_what_does_not_matter_finds_the_work_done(cfg, tmp_path):
+    first = prepare(cfg)
+    same = [dataclasses.replace(cfg, workers=2), dataclasses.replace(cfg, max_len=99)]
+    same += [dataclasses.replace(cfg, batch_tokens=9999), dataclasses.replace(cfg, context_tokens=100)]
+    same += [dataclasses.replace(cfg, sampling=0.1)]
+    for suffix in PACKERS:
+        there = write(tmp_path / f"elsewhere{suffix}" / "renamed", ENGLISH, GERMAN, suffix)
+        same.append(dataclasses.replace(cfg, train=there))
+    same.append(dataclasses.replace(cfg, valid=cfg.train, test=cfg.train))
+    assert {prepare(one).folder for one in same} == {first.folder}
+    assert list(Path(cfg.dir).iterdir()) == [first.folder]
+
+
+# ---- chunks, threads, and the sample ------------------------------------------------------------------------------
+
+CHUNK = 60
+
+
+@pytest.fixture
+def rich(tmp_path) -> DataConfig:
+    """Text with all that is carried from one chunk to the next: gaps and documents on its border, and duplicates."""
+    english = [f"The {n} old dogs see the {n + 1} cats ." for n in range(300)]
+    german = [f"Die {n} alten Hunde sehen die {n + 1} Katzen ." for n in range(300)]
+    for n in (59, 130, 299):
+        german[n] = ""
+    for n in (119, 200):
+        english[n] = "1 " * 1100
+    for n in (75, 160, 180, 295):
+        english[n], german[n] = english[20], german[20]
+    train = write(tmp_path / "text" / "rich", english, german)
+    documents(train, (1, 50), (51, 130), (181, 70), (251, 50))
+    return DataConfig("rich", train, train, train, vocab_size=320, dir=str(tmp_path / "rich"), drop_duplicates=True)
+
+
+@pytest.fixture
+def undisturbed(rich, tmp_path) -> dict[str, bytes]:
+    """What a run that nobody disturbs makes of it, in one chunk."""
+    prepared = prepare(dataclasses.replace(rich, dir=str(tmp_path / "undisturbed")))
+    assert prepared.meta["dropped"] == {"empty": 3, "too long": 2, "duplicate": 4}
+    gone = {59, 130, 299, 119, 200, 75, 160, 180, 295}
+    kept = [n for n in range(300) if n not in gone]
+    expected = [i for i, n in enumerate(kept) if n in (0, 50, 180, 250) or n - 1 in gone]
+    assert starts(prepared) == expected
+    return contents(prepared.folder)
+
+
+@pytest.mark.parametrize("chunk", [1, 7, CHUNK, 299, 300, 301])
+@pytest.mark.parametrize("cores", [1, 3])
+def test_neither_the_size_of_chunks_nor_the_number_of_threads_changes_a_file(
+    rich, undisturbed, monkeypatch, chunk, cores
+):
+    monkeypatch.setattr(preparing, "CHUNK", chunk)
+    monkeypatch.setattr(preparing, "_cores", lambda: cores)
+    assert contents(prepare(rich).folder) == undisturbed
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+def test_of_large_text_the_tokenizer_sees_a_sample_spread_over_all_of_it(cfg, tmp_path, monkeypatch, capsys, kind):
+    every = 40 * ENGLISH
+    cfg.tokenizer, cfg.train = kind, [write(tmp_path / "text" / "large", every, [f"{n} x" for n in range(8000)])]
+    seen: list[list[str]] = []
+
+    def train(sentences, vocab_size, how):
+        assert (vocab_size, how) == (310, kind)
+        seen.append(list(sentences))
+        return MODEL
+
+    monkeypatch.setattr(preparing, "train_tokenizer", train)
+    monkeypatch.setattr(preparing, "SAMPLE", {"bpe": 100_000, "unigram": 100_000, kind: 1000})
+    for folder in ("once", "again"):
+        assert prepare(dataclasses.replace(cfg, dir=str(tmp_path / folder))).meta["kept"] == 8000
+    assert seen[0] == seen[1]
+    assert 900 <= len(seen[0]) <= 1000
+    targets = [int(line.split()[0]) for line in seen[0][1::2]]
+    assert [every[n] for n in targets] == seen[0][::2]
+    assert len(set(np.diff(targets))) == 1
+    assert targets[0] < 100
+    assert targets[-1] > 7900
+    assert "training 310 pieces on 1,000 lines" in capsys.readouterr().err
+
+
+def test_of_small_text_the_tokenizer_sees_every_kept_line(cfg, tmp_path, monkeypatch, capsys):
+    seen: list[str] = []
+    monkeypatch.setattr(preparing, "train_tokenizer", lambda sentences, *_: seen.extend(sentences) or MODEL)
+    cfg.train = [write(tmp_path / "text" / "gap", ["", *ENGLISH], ["x", *GERMAN])]
+    prepare(cfg)
+    assert seen == list(itertools.chain.from_iterable(zip(ENGLISH, GERMAN, strict=True)))
+    assert "training" not in capsys.readouterr().err
+
+
+# ---- killed, and two at once --------------------------------------------------------------------------------------
+
+
+class KilledError(BaseException):
+    """What no line of the project catches."""
+
+
+class Steps:
+    """All calls that bring something to the disk or give it its name; the process dies before number `last`."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, last: int | None = None) -> None:
+        self.done: list[tuple[str, str]] = []
+        for name in ("fsync", "replace", "rename"):
+            patch.setattr(os, name, self._counted(name, getattr(os, name), last))
+
+    def _counted(self, name, real, last):
+        def step(*args):
+            if len(self.done) == last:
+                raise KilledError
+            self.done.append((name, Path(args[-1]).name if name != "fsync" else ""))
+            return real(*args)
+
+        return step
+
+
+class Work:
+    """How often the tokenizer was trained, and how many chunks were encoded."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.calls: Counter[str] = Counter()
+        for name in ("train_tokenizer", "_encode_chunk"):
+            patch.setattr(preparing, name, self._counted(name, getattr(preparing, name)))
+
+    def _counted(self, name, real):
+        def call(*args):
+            self.calls[name] += 1
+            return real(*args)
+
+        return call
+
+
+def visible(folder: str) -> list[str]:
+    return [path.name for path in Path(folder).iterdir() if not path.name.startswith(".")]
+
+
+def test_a_prepare_killed_at_any_step_goes_on_where_it_was(rich, undisturbed, monkeypatch, tmp_path):
+    monkeypatch.setattr(preparing, "CHUNK", CHUNK)
+    chunks = 5
+    for last in itertools.count():
+        cfg = dataclasses.replace(rich, dir=str(tmp_path / f"killed-{last}"))
+        with monkeypatch.context() as patch:
+            steps = Steps(patch, last)
+            try:
+                prepare(cfg)
+            except KilledError:
+                killed = True
+            else:
+                killed = False
+        assert len(steps.done) == last
+        finished = any(name == "rename" for name, _ in steps.done)
+        assert bool(visible(cfg.dir)) == finished
+        with monkeypatch.context() as patch:
+            work = Work(patch)
+            folder = prepare(cfg).folder
+        assert contents(folder) == undisturbed
+        assert list(Path(cfg.dir).iterdir()) == [folder]
+        assert work.calls["train_tokenizer"] == (("replace", "sentencepiece.model") not in steps.done)
+        assert work.calls["_encode_chunk"] == chunks - steps.done.count(("replace", "progress.json"))
+        if not killed:
+            break
+    assert last > 6 * chunks
+
+
+DRIVER = """
+import json, os, signal, sys, time
+from pathlib import Path
+
+from rope_mt.config import DataConfig
+from rope_mt.data import prepare
+
+settings, chunk, die_at, wait_for = json.loads(sys.argv[1])
+prepare.CHUNK = chunk
+steps = 0
+
+
+def counted(real):
+    def step(*args):
+        global steps
+        if steps == die_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        steps += 1
+        while wait_for and not Path(wait_for).exists():
+            time.sleep(0.01)
+        return real(*args)
+
+    return step
+
+
+os.fsync, os.replace, os.rename = map(counted, (os.fsync, os.replace, os.rename))
+print(prepare.prepare(DataConfig(**settings)).folder)
+"""
+
+
+def driver(cfg: DataConfig, die_at: int | None = None, wait_for: str = "") -> subprocess.Popen[str]:
+    """`prepare` in a process of its own, which kills itself before a step, or takes none before a file is there."""
+    passed = ("name", "train", "valid", "test", "vocab_size", "dir", "drop_duplicates")
+    given = [{name: getattr(cfg, name) for name in passed}, CHUNK, die_at, wait_for]
+    command = [sys.executable, "-c", DRIVER, json.dumps(given)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize(
+    ("when", "rest"),
+    [
+        (("replace", "sentencepiece.model", 1), 5),  # the tokenizer is made, and lies under another name
+        (("fsync", "", 5), 5),  # in the first chunk
+        (("replace", "progress.json", 3), 3),  # the third chunk is written, the note of it is not yet
+        (("replace", "meta.json", 1), 0),
+        (("rename", "", 1), 0),
+    ],
+    ids=["model", "first-chunk", "third-note", "meta", "name"],
+)
+def test_a_prepare_that_is_killed_for_good_goes_on_where_it_was(rich, undisturbed, monkeypatch, tmp_path, when, rest):
+    monkeypatch.setattr(preparing, "CHUNK", CHUNK)
+    name, file, number = when
+    with monkeypatch.context() as patch:
+        steps = Steps(patch)
+        prepare(dataclasses.replace(rich, dir=str(tmp_path / "counted")))
+    places = [n for n, step in enumerate(steps.done) if step[0] == name and file in step[1]]
+    with driver(rich, die_at=places[number - 1]) as process:
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (-signal.SIGKILL, "", "")
+    assert visible(rich.dir) == []
+    with monkeypatch.context() as patch:
+        work = Work(patch)
+        folder = prepare(rich).folder
+    assert work.calls["_encode_chunk"] == rest
+    assert contents(folder) == undisturbed
+    assert list(Path(rich.dir).iterdir()) == [folder]
+
+
+def test_of_two_at_once_one_waits_and_says_so_and_both_have_the_same_whole_folder(rich, undisturbed, tmp_path):
+    go = tmp_path / "go"
+    with driver(rich, wait_for=str(go)) as first:
+        while not (Path(rich.dir).is_dir() and list(Path(rich.dir).glob(".*/.sentencepiece.model.*"))):
+            assert first.poll() is None
+            time.sleep(0.01)
+        with driver(rich) as second:
+            said = second.stderr.readline()
+            assert said.startswith("waiting for another rope-mt that is at work in ")
+            assert visible(rich.dir) == []
+            go.touch()
+            outputs = [process.communicate(timeout=60) for process in (first, second)]
+    assert [first.returncode, second.returncode] == [0, 0]
+    [folder] = Path(rich.dir).iterdir()
+    assert outputs == [(f"{folder}\n", ""), (f"{folder}\n", "")]
+    assert contents(folder) == undisturbed
+
+
+def test_the_one_that_waited_goes_on_when_the_other_is_killed(rich, undisturbed, tmp_path):
+    with driver(rich, wait_for=str(tmp_path / "never")) as first:
+        while not (Path(rich.dir).is_dir() and list(Path(rich.dir).glob(".*/.sentencepiece.model.*"))):
+            assert first.poll() is None
+            time.sleep(0.01)
+        with driver(rich) as second:
+            assert "waiting" in second.stderr.readline()
+            first.kill()
+            out, err = second.communicate(timeout=60)
+    assert (second.returncode, err) == (0, "")
+    [folder] = Path(rich.dir).iterdir()
+    assert out == f"{folder}\n"
+    assert contents(folder) == undisturbed
