@@ -62,20 +62,23 @@ class RunFolder:
         return self.path / "test.hyp"
 
 
-def run_hash(cfg: TrainConfig, precision: str, fingerprints: dict[str, str]) -> str:
-    """Eight hex digits over all that changes the result: settings, resolved precision, and the text itself."""
-    what = {**identity(cfg), "precision": precision, "text": fingerprints}
+def run_hash(cfg: TrainConfig, precision: str, fingerprints: dict[str, str], processes: int = 1) -> str:
+    """Eight hex digits over all that changes the result: settings, resolved precision, processes, and the text."""
+    what = {**identity(cfg), "precision": precision, "processes": processes, "text": fingerprints}
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def open_run(cfg: TrainConfig, key: str, folder: Path | None) -> RunFolder:
-    """Make or find the folder of a run: `folder`, else `outputs/DATA-MODEL-POSITION-sSEED-KEY`.
+def default_folder(cfg: TrainConfig, key: str) -> Path:
+    """`outputs/DATA-MODEL-POSITION-sSEED-KEY`."""
+    return Path("outputs") / f"{cfg.data.name}-{cfg.model.name}-{cfg.position.name}-s{cfg.seed}-{key}"
+
+
+def open_run(run: RunFolder, cfg: TrainConfig, key: str) -> None:
+    """Make or find the folder of a run; with `overwrite`, empty it.
 
     Raises:
         UserError: the folder holds another run, or cannot be written.
     """
-    name = f"{cfg.data.name}-{cfg.model.name}-{cfg.position.name}-s{cfg.seed}-{key}"
-    run = RunFolder(folder or Path("outputs") / name)
     if run.identity.is_file():
         there = json.loads(run.identity.read_text())["key"]
         if there != key and not cfg.overwrite:
@@ -86,7 +89,6 @@ def open_run(cfg: TrainConfig, key: str, folder: Path | None) -> RunFolder:
         run.checkpoints.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot write {run.path}: {error.strerror}") from error
-    return run
 
 
 def begin(run: RunFolder, cfg: TrainConfig, key: str, test_set: tuple[list[str], list[str]]) -> None:

@@ -34,6 +34,7 @@ class Checkpoints(Callback):
     def __init__(self, folder: Path, average: int) -> None:
         self.folder, self.average = folder, average
         self.best_bleu = -1.0
+        self.saved_at = -1  # step
 
     def state_dict(self) -> dict[str, Any]:
         return {"best_bleu": self.best_bleu}
@@ -47,21 +48,23 @@ class Checkpoints(Callback):
         better = bleu > self.best_bleu
         self.best_bleu = max(bleu, self.best_bleu)
         saved = self._save(trainer)
-        if better:
+        if better and trainer.is_global_zero:
             with open(saved, "rb") as source, whole_file(self.folder / "best.ckpt") as target:
                 shutil.copyfileobj(source, target)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if not self._path("step", trainer.global_step).is_file():
+        if self.saved_at != trainer.global_step:
             self._save(trainer)
 
     def _path(self, kind: str, step: int) -> Path:
         return self.folder / f"{kind}-{step:07d}.ckpt"
 
     def _save(self, trainer: L.Trainer) -> Path:
-        step = trainer.global_step
+        step = self.saved_at = trainer.global_step
         trainer.save_checkpoint(self._path("weights", step), weights_only=True)
         trainer.save_checkpoint(self._path("step", step))
+        if not trainer.is_global_zero:  # the first process writes and removes files for all
+            return self._path("step", step)
         for kind, keep in (("step", self.FULL), ("weights", self.average)):
             for old in sorted(self.folder.glob(f"{kind}-*.ckpt"))[:-keep]:
                 old.unlink()

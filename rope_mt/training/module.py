@@ -17,19 +17,21 @@ from rope_mt.evaluation import score_translations
 from rope_mt.model.loss import smoothed_cross_entropy
 from rope_mt.model.transformer import Transformer
 from rope_mt.runs.checkpoint import contents
+from rope_mt.training.processes import ALONE, Processes
 from rope_mt.translation import Translator
 
 
 class TranslationModule(L.LightningModule):
     """One run's model in training. `validation` holds what the last validation found; callbacks report it."""
 
-    def __init__(self, cfg: TrainConfig, data: TranslationData, precision: str) -> None:
+    def __init__(self, cfg: TrainConfig, data: TranslationData, precision: str, processes: Processes = ALONE) -> None:
         super().__init__()
-        self.cfg, self.data, self.precision = cfg, data, precision
+        self.cfg, self.data, self.precision, self.processes = cfg, data, precision, processes
         self.model = Transformer(cfg.model, cfg.position, len(data.tokenizer), PAD)
         greedy = replace(cfg.search, beam=1)
         self.translator = Translator(self.model, data.tokenizer, greedy, precision)
-        self.tokens_seen = 0  # real target tokens trained on
+        self.tokens_seen = 0  # real target tokens trained on, by all processes together
+        self.step_tokens = 0  # of the last step
         self.validation: dict[str, float] = {}
         self.samples: list[tuple[str, str, str]] = []  # source, reference, hypothesis
         self._valid_nats, self._valid_tokens = 0.0, 0
@@ -41,13 +43,18 @@ class TranslationModule(L.LightningModule):
         return smoothed_cross_entropy(hidden, self.model.embedding.weight, batch.tgt_out, smoothing)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Draw each step's dropout from (seed, step) alone: resuming, validating or more workers cannot change it."""
-        mixed = np.random.SeedSequence((self.cfg.seed, self.global_step)).generate_state(1)
+        """Draw each step's dropout from (seed, step, rank) alone: neither resuming nor validating can change it."""
+        mixed = np.random.SeedSequence((self.cfg.seed, self.global_step, self.processes.rank)).generate_state(1)
         torch.manual_seed(int(mixed[0]))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        self.tokens_seen += batch.n_tokens
-        return self.loss(batch, self.cfg.optimizer.label_smoothing)
+        """The loss of this process's batch, weighted so that the mean over processes is that of all their tokens."""
+        self.step_tokens = self.processes.total(batch.n_tokens)
+        self.tokens_seen += self.step_tokens
+        loss = self.loss(batch, self.cfg.optimizer.label_smoothing)
+        if self.processes.world == 1:
+            return loss
+        return loss * (batch.n_tokens * self.processes.world / self.step_tokens)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip the gradient's norm here: Lightning's own clipping refuses fused optimizers."""

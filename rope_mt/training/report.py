@@ -65,8 +65,8 @@ class Report(Callback):
     ) -> None:
         assert isinstance(pl_module, TranslationModule)
         step = trainer.global_step
-        self._loss = self._loss + outputs["loss"].detach() * batch.n_tokens
-        self._tokens += batch.n_tokens
+        self._loss = self._loss + outputs["loss"].detach() * pl_module.step_tokens
+        self._tokens += pl_module.step_tokens
         if step % self.log_every and step != self.max_steps:
             if self.bar:
                 self.bar.update(self.bar.task_ids[0], completed=step)

@@ -19,10 +19,11 @@ from rope_mt.device import choose_device, choose_precision, describe
 from rope_mt.durable import write_json, write_whole
 from rope_mt.evaluation import score_translations
 from rope_mt.runs import checkpoint
-from rope_mt.runs.folder import RunFolder, begin, finished, open_run, provenance, run_hash
+from rope_mt.runs.folder import RunFolder, begin, default_folder, finished, open_run, provenance, run_hash
 from rope_mt.runs.tracking import track
 from rope_mt.training.checkpoints import Checkpoints, WholeFiles, latest, weights_to_average
 from rope_mt.training.module import TranslationModule
+from rope_mt.training.processes import Processes, together
 from rope_mt.training.report import Report
 from rope_mt.translation import Translator
 
@@ -36,41 +37,56 @@ def train(cfg: TrainConfig, folder: Path | None = None) -> float:
     Raises:
         UserError: the configuration, the text or a folder does not allow it.
     """
-    console = Console(highlight=False)
     device = choose_device(cfg.trainer.device)
     precision = choose_precision(cfg.trainer.precision, device)
-    text_of = corpus.locate(cfg.data)
-    key = run_hash(cfg, precision, text_of.fingerprints)
-    run = open_run(cfg, key, folder)
-    if run.result.is_file():
-        result = json.loads(run.result.read_text())
-        console.print(Text(f"{run.path} is finished; overwrite=true would start again."), soft_wrap=True)
-    else:
-        result = _compute(cfg, run, key, text_of, device.type, precision, console)
+    with together(device) as processes:
+        console = Console(highlight=False, quiet=not processes.first)
+        text_of = corpus.locate(cfg.data)
+        key = run_hash(cfg, precision, text_of.fingerprints, processes.world)
+        run = RunFolder(folder or default_folder(cfg, key))
+        if processes.first:
+            open_run(run, cfg, key)
+        processes.wait()
+        if run.result.is_file():
+            console.print(Text(f"{run.path} is finished; overwrite=true would start again."), soft_wrap=True)
+        else:
+            _compute(cfg, run, key, text_of, device.type, precision, processes, console)
+        processes.wait()
+    result = json.loads(run.result.read_text())
     _show(result, run, console)
     finished.append(run.path)
     return result["valid"]["bleu"]
 
 
 def _compute(
-    cfg: TrainConfig, run: RunFolder, key: str, text_of: corpus.Corpus, device: str, precision: str, console: Console
-) -> dict[str, Any]:
+    cfg: TrainConfig,
+    run: RunFolder,
+    key: str,
+    text_of: corpus.Corpus,
+    device: str,
+    precision: str,
+    processes: Processes,
+    console: Console,
+) -> None:
     """Train and score one run, and write its result; what was done before an interruption is not done again."""
     prepared = prepare(cfg.data, text_of)
     test_set = text.read_test_set(text_of.test)
-    if not run.identity.is_file():
+    if processes.first and not run.identity.is_file():
         begin(run, cfg, key, test_set)
     _quieten_lightning()
     L.seed_everything(cfg.seed, verbose=False)
-    data = TranslationData(cfg.data, prepared, text_of, cfg.seed)
-    module = TranslationModule(cfg, data, precision)
+    data = TranslationData(cfg.data, prepared, text_of, cfg.seed, processes.rank, processes.world)
+    module = TranslationModule(cfg, data, precision, processes)
     resume = latest(run.checkpoints)
-    _introduce(cfg, run, prepared, module, precision, resume, console)
+    _introduce(cfg, run, prepared, module, precision, processes, resume, console)
     tags = [cfg.position.name, cfg.model.name, cfg.data.name]
+    checkpoints = Checkpoints(run.checkpoints, cfg.trainer.average)
+    if not processes.first:
+        _fit(build_trainer(cfg, device, precision, [checkpoints], processes), module, data, resume)
+        return
     with track(cfg.tracking, run.path, to_plain(cfg), tags=tags) as tracker:
         report = Report(run.metrics, tracker, console, cfg.trainer.log_every, cfg.trainer.max_steps)
-        checkpoints = Checkpoints(run.checkpoints, cfg.trainer.average)
-        trainer = build_trainer(cfg, device, precision, [report, checkpoints])
+        trainer = build_trainer(cfg, device, precision, [report, checkpoints], processes)
         _fit(trainer, module, data, resume)
         result = {
             "key": key,
@@ -79,6 +95,7 @@ def _compute(
             "model": cfg.model.name,
             "data": cfg.data.name,
             "parameters": sum(p.numel() for p in module.parameters()),
+            "processes": processes.world,
             "steps": trainer.global_step,
             "tokens_seen": module.tokens_seen,
             "training_seconds": report.training_seconds,
@@ -93,7 +110,6 @@ def _compute(
         write_json(run.result, result)
     if tracker.where():
         console.print(Text(tracker.where(), "dim"), soft_wrap=True)
-    return result
 
 
 def _score(
@@ -130,7 +146,9 @@ def _fit(trainer: L.Trainer, module: TranslationModule, data: TranslationData, r
         raise
 
 
-def build_trainer(cfg: TrainConfig, device: str, precision: str, callbacks: list[L.Callback]) -> L.Trainer:
+def build_trainer(
+    cfg: TrainConfig, device: str, precision: str, callbacks: list[L.Callback], processes: Processes
+) -> L.Trainer:
     """Lightning's loop as this project uses it: it steps, validates and restores; reports and files are ours."""
     return L.Trainer(
         max_steps=cfg.trainer.max_steps,
@@ -138,7 +156,9 @@ def build_trainer(cfg: TrainConfig, device: str, precision: str, callbacks: list
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         accelerator={"cuda": "gpu"}.get(device, device),
-        devices=1,
+        devices=processes.per_machine,
+        num_nodes=processes.world // processes.per_machine,
+        strategy="auto" if processes.world == 1 else "ddp",
         precision="bf16-mixed" if precision == "bf16" else "32-true",
         use_distributed_sampler=False,
         callbacks=callbacks,
@@ -163,6 +183,7 @@ def _introduce(
     prepared: Prepared,
     module: TranslationModule,
     precision: str,
+    processes: Processes,
     resume: Path | None,
     console: Console,
 ) -> None:
@@ -173,11 +194,12 @@ def _introduce(
     m, t = cfg.model, cfg.trainer
     device = choose_device(t.device)
     shape = f"{m.n_layers}+{m.n_layers} layers, d_model {m.d_model}, d_ff {m.d_ff}, {m.n_heads} heads"
+    share = f", seed {cfg.seed}" + (f", {processes.world} processes" if processes.world > 1 else "")
     lines = {
         "position": cfg.position.name,
         "model": f"{m.name}: {shape}, {m.norm}-norm; {parameters:,} parameters",
         "data": f"{cfg.data.name}: {'; '.join(report(prepared))}",
-        "training": f"{t.max_steps:,} steps of at most {cfg.data.batch_tokens:,} tokens, seed {cfg.seed}",
+        "training": f"{t.max_steps:,} steps of at most {cfg.data.batch_tokens:,} tokens{share}",
         "device": f"{describe(device)}, {precision}",
         "run": f"{run.path} (about {disk / 1e6:,.0f} MB)",
     }

@@ -1,0 +1,31 @@
+"""One of several training processes, started by torchrun: `CONFIG.json RUN_FOLDER DIES_AT LOG`.
+
+It writes down what each step trained on, and dies without a word in the step `DIES_AT`.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from rope_mt.config import from_plain
+from rope_mt.training.module import TranslationModule
+from rope_mt.training.train import train
+
+
+def main(config: str, folder: str, dies_at: str, log: str) -> None:
+    honest = TranslationModule.training_step
+
+    def training_step(self, batch, batch_idx):
+        if self.global_step == int(dies_at):
+            os._exit(9)
+        with open(f"{log}-{self.processes.rank}", "a") as file:
+            file.write(f"{self.global_step} {batch.src.tolist()}\n")
+        return honest(self, batch, batch_idx)
+
+    TranslationModule.training_step = training_step
+    train(from_plain(json.loads(Path(config).read_text())), Path(folder))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

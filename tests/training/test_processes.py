@@ -1,0 +1,103 @@
+"""Two processes that train one model, as `torchrun` starts them: what they share, and that a kill changes nothing."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from rope_mt.config import (
+    DataConfig,
+    ModelConfig,
+    OptimizerConfig,
+    RopeConfig,
+    SearchConfig,
+    TrackingConfig,
+    TrainConfig,
+    TrainerConfig,
+    to_plain,
+)
+from rope_mt.data import toy
+from rope_mt.runs import checkpoint
+
+ONE = Path(__file__).with_name("one_of_two.py")
+STEPS = 14
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory) -> dict:
+    """A small run as a plain dict; an epoch of two processes has a few steps."""
+    folder = tmp_path_factory.mktemp("text")
+    corpus = toy.generate(n_train=120, n_valid=8, n_test=8)
+    for name, pairs in (("train", corpus.train), ("valid", corpus.valid)):
+        for side, lang in enumerate(("en", "de")):
+            (folder / f"{name}.{lang}").write_text("".join(pair[side] + "\n" for pair in pairs), encoding="utf-8")
+    text = {part: str(folder / name) for part, name in (("train", "train"), ("valid", "valid"), ("test", "valid"))}
+    return to_plain(
+        TrainConfig(
+            position=RopeConfig(),
+            model=ModelConfig("test", d_model=32, d_ff=64, n_heads=2, n_layers=1, dropout=0.1),
+            data=DataConfig("files", **text, vocab_size=400, batch_tokens=1000, dir=str(folder / "data")),
+            optimizer=OptimizerConfig(lr=4e-3, warmup_steps=20),
+            trainer=TrainerConfig(
+                max_steps=STEPS, val_every=2, val_sentences=4, average=2, device="cpu", precision="fp32"
+            ),
+            search=SearchConfig(beam=1, length_penalty=0.6),
+            tracking=TrackingConfig("none"),
+        )
+    )
+
+
+def launch(config: dict, folder: Path, dies_at: int = -1, workers: int = 0) -> list[list[str]]:
+    """Run two processes until they end or die; what each trained on, a line a step."""
+    config = {**config, "data": {**config["data"], "workers": workers}}
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    log = folder / f"log-{dies_at}"
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(ONE)]
+    words = [str(folder / "config.json"), str(folder / "run"), str(dies_at), str(log)]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, *command, *words], env=env, capture_output=True, text=True, timeout=120)
+    assert (done.returncode == 0) == (dies_at < 0), done.stderr
+    return [Path(f"{log}-{rank}").read_text().splitlines() for rank in range(2)]
+
+
+@pytest.fixture(scope="module")
+def straight(config, tmp_path_factory) -> tuple[Path, list[list[str]]]:
+    folder = tmp_path_factory.mktemp("straight")
+    return folder / "run", launch(config, folder)
+
+
+def test_two_processes_train_on_different_batches_in_step(straight):
+    run, (first, second) = straight
+    assert len(first) == len(second) == STEPS
+    ours, theirs = ({line.split(" ", 1)[1] for line in log[:3]} for log in (first, second))  # of the first epoch
+    assert not ours & theirs
+    result = json.loads((run / "result.json").read_text())
+    assert result["processes"] == 2
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert max(row["epoch"] for row in rows) >= 2
+    # both processes' targets count, and no process writes what the first one writes
+    assert result["tokens_seen"] == rows[-1]["tokens"]
+    assert [row["step"] for row in rows if "valid/loss" in row] == list(range(2, STEPS + 1, 2))
+
+
+def test_two_processes_that_were_killed_end_as_if_nothing_had_been(config, straight, tmp_path):
+    folder = tmp_path / "killed"
+    logs = [launch(config, folder, dies_at=3, workers=2), launch(config, folder, dies_at=11), launch(config, folder)]
+    run, expected = straight
+    for rank in range(2):
+        steps: dict[str, str] = {}
+        for log in logs:  # a step that was trained twice saw the same batch twice
+            for line in log[rank]:
+                step, batch = line.split(" ", 1)
+                assert steps.setdefault(step, batch) == batch
+        assert [f"{step} {batch}" for step, batch in steps.items()] == expected[rank]
+    ours, theirs = (checkpoint.read(r / f"checkpoints/step-{STEPS:07d}.ckpt") for r in (folder / "run", run))
+    assert ours["rope_mt"]["tokens_seen"] == theirs["rope_mt"]["tokens_seen"]
+    for name, weights in theirs["state_dict"].items():
+        assert torch.equal(ours["state_dict"][name], weights), name
+    assert (folder / "run" / "test.hyp").read_bytes() == (run / "test.hyp").read_bytes()
