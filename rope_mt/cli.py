@@ -20,6 +20,7 @@ COMMANDS = {  # name -> what it does, an example
     "eval": ("score a trained model on a test set", "rope-mt eval RUN search.beam=8"),
     "translate": ("translate lines from standard input", "rope-mt translate RUN < in.en > out.de"),
     "prepare": ("fetch, clean and tokenize a corpus", "rope-mt prepare data=multi30k"),
+    "bench": ("measure speed, memory and waste", "rope-mt bench data"),
     "compare": ("set finished runs side by side", "rope-mt compare outputs/*"),
 }
 

@@ -1,4 +1,4 @@
-"""The commands whose settings Hydra composes: train, eval, translate and prepare.
+"""The commands whose settings Hydra composes: train, eval, translate, prepare and bench.
 
 Hydra's own command line stays whole (-m, --cfg, --info, --config-dir, launchers). Added here: flags may stand anywhere,
 a path needs no quotes, every job is checked before the first one starts, and one that fails leaves the others alone.
@@ -59,11 +59,18 @@ def prepare(cfg: Any) -> None:
     print(*report(prepare(cfg.data)), sep="\n")
 
 
+def bench(cfg: Any) -> None:
+    from rope_mt.bench import bench
+
+    bench(cfg)
+
+
 TASKS: dict[str, Callable[[Any], Any]] = {
     "train": train,
     "eval": evaluate,
     "translate": translate,
     "prepare": prepare,
+    "bench": bench,
 }
 
 
@@ -77,6 +84,8 @@ def run(command: str, rest: list[str]) -> int:
     schema = command_schema(command)
     if (at := path_at(words, schema)) is not None:
         words[at] = f"checkpoint={_quoted(words[at])}"
+    if command == "bench":  # what to measure is a word of its own
+        words = [word if "=" in word else f"bench.subject={_quoted(word)}" for word in words]
     own = groups(command)  # +experiment=x is a habit from elsewhere: here the group is always there, at first empty
     words = [word[1:] if word[:1] == "+" and word[1:].partition("=")[0] in own else word for word in words]
 
@@ -200,7 +209,8 @@ def _check(command: str, flags: dict[str, Any], words: list[str], schema: type) 
             if {"--cfg", "--help", "--info"} & {*flags}:
                 continue
             if missing := sorted(OmegaConf.missing_keys(cfg), key=[*settings(schema)].index):
-                hint = "name a run or a checkpoint" if missing == ["checkpoint"] else f"add {missing[0]}=VALUE"
+                hints = {"checkpoint": "name a run or a checkpoint", "bench.subject": "as in rope-mt bench data"}
+                hint = hints.get(missing[0], f"add {missing[0]}=VALUE")
                 raise UserError(f"{', '.join(missing)} must be given: {hint}")
             OmegaConf.to_object(cfg)
 

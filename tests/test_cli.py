@@ -113,7 +113,7 @@ def test_version(rope_mt):
     [
         # commands
         ("trian", "no command 'trian'; did you mean rope-mt train?"),
-        ("nonsense", "there are train, eval, translate, prepare, compare"),
+        ("nonsense", "there are train, eval, translate, prepare, bench, compare"),
         ("position=rope", "as in rope-mt train position=rope"),
         ("-m seed=1,2", "a command comes first"),
         # keys
@@ -157,6 +157,12 @@ def test_version(rope_mt):
         ("train model.n_heads=3", "model.d_model must be a multiple of n_heads=3"),
         ("train -m seed=1,2 model.n_heads=4,3", "model.d_model must be a multiple of n_heads=3"),
         ("train seed=-1", "seed must be from 0"),
+        ("train data.clean=strict", "data.clean must be standard or fairseq, not 'strict'"),
+        ("prepare data.tokenizer=word", "data.tokenizer must be bpe or unigram, not 'word'"),
+        ("train data.sampling=1", "data.sampling must be at least 0 and below 1"),
+        ("train data.context_tokens=512", "data.max_len must be at least 512"),
+        ("bench schemes", "bench.subject must be data, not 'schemes'"),
+        ("bench", "bench.subject must be given: as in rope-mt bench data"),
         ("translate RUN device=gpu", "device must be auto or cpu or cuda or mps, not 'gpu'"),
         # values that are missing, or point nowhere
         ("train data=files", "data.train, data.valid, data.test must be given"),
@@ -164,7 +170,7 @@ def test_version(rope_mt):
         ("eval", "checkpoint must be given: name a run or a checkpoint"),
         ("eval search.beam=3", "checkpoint must be given"),
         ("train data.dir=${nope}", "Interpolation key 'nope' not found"),
-        ("train data.dir=${oc.env:NO_SUCH_NAME}", "NO_SUCH_NAME"),
+        ("train data.dir=${oc.env:NO_SUCH_NAME}", "needs the environment variable NO_SUCH_NAME: set it, or give data"),
         # words that are no setting
         ("train seed", "cannot read 'seed': a setting is written KEY=VALUE"),
         ("train a==b", "cannot read 'a==b'"),
@@ -325,7 +331,7 @@ def test_tasks_get_typed_configurations(rope_mt, stand_in):
 
     seen = []
     stand_in("rope_mt.training.train", train=lambda cfg, folder: seen.append(cfg) or 1.0)
-    stand_in("rope_mt.data.corpus", prepare=lambda cfg: seen.append(cfg) or Path("data"), report=lambda found: [found])
+    stand_in("rope_mt.data.prepare", prepare=lambda cfg: seen.append(cfg) or Path("data"), report=lambda found: [found])
     assert rope_mt("train", "position=relative", "position.clip=5").code == 0
     assert rope_mt("prepare", "data=multi30k").code == 0
     assert isinstance(seen[0], TrainConfig)
