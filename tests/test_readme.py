@@ -1,5 +1,7 @@
 """Every command of the README runs as it stands there, but for a limit on its length."""
 
+import itertools
+import lzma
 import os
 import re
 import shutil
@@ -10,7 +12,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LIMITS = "trainer.max_steps=20 trainer.val_sentences=20"
+LIMITS = "trainer.max_steps=20 trainer.val_sentences=20 search.beam=1 search.max_len_a=0.5"
+SMALLER = " model=tiny data.batch_tokens=1024"  # for what is meant for a GPU
+REAL = ("multi30k", "wmt14", "mixed", "bench")  # commands on text that cannot be fetched here
 
 
 def commands() -> list[str]:
@@ -22,8 +26,12 @@ def commands() -> list[str]:
 
 
 def limited(command: str) -> str:
-    """The command with a limit appended where it trains."""
-    return f"{command} {LIMITS}" if command.startswith("rope-mt train") else command
+    """The command with a limit appended where it trains or measures."""
+    if command.startswith("rope-mt bench"):
+        return f"{command} bench.pairs=40000"
+    if not command.startswith("rope-mt train"):
+        return command
+    return f"{command} {LIMITS}" + (SMALLER if "wmt14" in command else "")
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +46,16 @@ def folder(tmp_path_factory) -> Path:
             for lang in ("en", "de"):
                 target = folder / "data" / "multi30k" / f"{name}.{lang}.xz"
                 shutil.copy(Path(corpora) / f"{source}.en-de.{lang}.xz", target)
+        (folder / "data" / "wmt14").mkdir()
+        for name, source, lines in (
+            ("train", "train/europarl-v7-head20k", 20_000),
+            ("newstest2013", "test/newstest2013", 20),
+            ("newstest2014", "test/newstest2014", 20),
+        ):
+            for lang in ("en", "de"):
+                with lzma.open(Path(corpora) / f"{source}.en-de.{lang}.xz") as file:
+                    text = b"".join(itertools.islice(file, lines))
+                (folder / "data" / "wmt14" / f"{name}.{lang}").write_bytes(text)
     return folder
 
 
@@ -51,8 +69,8 @@ def run(command: str, folder: Path) -> str:
 
 @pytest.mark.parametrize("command", commands())
 def test_every_command_of_the_readme_runs(command, folder):
-    if "multi30k" in command and not (folder / "data" / "multi30k").is_dir():
-        pytest.skip("set ROPE_MT_CORPORA to a folder with Multi30k to run this command")
+    if any(name in command for name in REAL) and not (folder / "data" / "multi30k").is_dir():
+        pytest.skip("set ROPE_MT_CORPORA to a folder of real corpora to run this command")
     if command.startswith(("rope-mt train", "rope-mt prepare")):
         one_job = re.sub(r"=([^,\s\[]+),\S+", r"=\1", command.replace(" -m ", " "))
         assert "name:" in run(f"{one_job} --cfg job", folder)

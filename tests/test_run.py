@@ -11,6 +11,7 @@ import pytest
 
 ENV = {"WANDB_MODE": "offline", "COLUMNS": "120"}
 SHORT = ["trainer.max_steps=120", "trainer.val_every=60", "trainer.val_sentences=40", "optimizer.warmup_steps=60"]
+QUICK = ["search.beam=1", "search.max_len_a=0.5"]  # for tests that do not look at the translations
 
 
 def rope_mt(*words: str, cwd: Path, stdin: bytes = b"", code: int = 0) -> subprocess.CompletedProcess[bytes]:
@@ -123,7 +124,7 @@ def test_the_same_command_again_prints_the_result_at_once(trained):
 def test_a_sweep_ends_with_the_table_and_each_job_is_a_run_of_its_own(trained):
     cwd, _, _ = trained
     words = ["train", "-m", "position=sinusoidal-add,relative,rope", "trainer.max_steps=10", "trainer.val_sentences=5"]
-    said = rope_mt(*words, "data=toy", cwd=cwd).stdout.decode()
+    said = rope_mt(*words, *QUICK, "data=toy", cwd=cwd).stdout.decode()
     folders = [path for path in (cwd / "outputs").glob("toy-*") if result(path)["steps"] == 10]
     assert sorted(result(path)["position"] for path in folders) == ["relative", "rope", "sinusoidal-add"]
     table = said[said.index("tokens seen") :]
@@ -138,7 +139,7 @@ def test_a_sweep_ends_with_the_table_and_each_job_is_a_run_of_its_own(trained):
 
 def test_compare_warns_of_what_should_be_equal(trained):
     cwd, folder, _ = trained
-    said = rope_mt("train", *SHORT, "trainer.max_steps=4", "model.dropout=0.2", cwd=cwd).stdout.decode()
+    said = rope_mt("train", *SHORT, *QUICK, "trainer.max_steps=4", "model.dropout=0.2", cwd=cwd).stdout.decode()
     other = next(line.split()[1].rstrip(":") for line in said.splitlines() if line.startswith("files"))
     table = rope_mt("compare", str(folder), other, cwd=cwd).stdout.decode()
     assert "warning: runs differ in model.dropout: 0.0 and 0.2" in table
