@@ -41,4 +41,4 @@ def _test_set(cfg: EvalConfig, path: Path, ckpt: Checkpoint) -> tuple[list[str],
     run = RunFolder(path if path.is_dir() else path.parent.parent)
     if run.test_src.is_file() and run.test_ref.is_file():
         return text.read_test_set([(run.test_src, run.test_ref)])
-    return text.read_test_set(corpus.locate(data).test)
+    return text.read_test_set(corpus.find(data, "test"))

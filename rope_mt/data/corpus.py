@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,17 +31,30 @@ def locate(cfg: DataConfig) -> Corpus:
     Raises:
         UserError: a file is missing and cannot be had, or cannot be read.
     """
-    prefixes = dict.fromkeys((*cfg.train, *cfg.valid, *cfg.test))
+    _provide(cfg, (*cfg.train, *cfg.valid, *cfg.test))  # all at once, so that it is announced together
+    files = {part: find(cfg, part) for part in ("train", "valid", "test")}
+    return Corpus(**files, fingerprints={part: text.fingerprint(pairs) for part, pairs in files.items()})
+
+
+def find(cfg: DataConfig, part: str) -> Files:
+    """The same for one part: the 3,003 sentences of a test set do not take the archives of the training text.
+
+    Raises:
+        UserError: a file is missing and cannot be had.
+    """
+    names = getattr(cfg, part)
+    _provide(cfg, names)
+    return text.pairs_of_files(names, cfg.src_lang, cfg.tgt_lang)
+
+
+def _provide(cfg: DataConfig, prefixes: Iterable[str]) -> None:
     if cfg.origin == "grammar":
         _write_toy(Path(cfg.dir) / "toy")
-    elif missing := [prefix for prefix in prefixes if not _is_there(prefix, cfg)]:
+    elif missing := [prefix for prefix in dict.fromkeys(prefixes) if not _is_there(prefix, cfg)]:
         if packed := [prefix for prefix in missing if prefix in {archive.text for archive in cfg.archives}]:
             from_archives(cfg, packed)
         if cfg.origin:
             _fetch(cfg, missing)
-    named = {"train": cfg.train, "valid": cfg.valid, "test": cfg.test}
-    files = {part: text.pairs_of_files(names, cfg.src_lang, cfg.tgt_lang) for part, names in named.items()}
-    return Corpus(**files, fingerprints={part: text.fingerprint(pairs) for part, pairs in files.items()})
 
 
 def _is_there(prefix: str, cfg: DataConfig) -> bool:
