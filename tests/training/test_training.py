@@ -106,13 +106,16 @@ def rows(folder: Path) -> list[dict]:
     return [{name: value for name, value in row.items() if "second" not in name} for row in lines]
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize(("last", "dies_at"), [(8, 5), (24, 23)], ids=["epoch 0", "a later epoch"])
+@pytest.mark.parametrize(
+    ("last", "dies_at", "workers", "sampling"),
+    [(8, 5, 0, 0.0), (8, 5, 2, 0.0), (24, 23, 0, 0.0), (24, 23, 2, 0.0), (24, 23, 2, 0.1)],
+    ids=["epoch 0", "epoch 0, workers", "a later epoch", "a later epoch, workers", "sampled pieces"],
+)
 def test_a_run_that_was_killed_ends_as_if_nothing_had_been(
-    text, tmp_path, kill_at, monkeypatch, workers, last, dies_at
+    text, tmp_path, kill_at, monkeypatch, last, dies_at, workers, sampling
 ):
     cfg = config(text, max_steps=last, precision="fp32")
-    cfg.data.workers = workers
+    cfg.data.workers, cfg.data.sampling = workers, sampling
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     train(cfg, straight)
     with monkeypatch.context():
