@@ -46,7 +46,7 @@ ALONE = Processes()
 @contextmanager
 def together(device: torch.device) -> Iterator[Processes]:
     """Connect with the other processes that `torchrun` has started, if it has."""
-    world = int(os.environ.get("WORLD_SIZE", "1"))
+    world = int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
     if world == 1:
         yield ALONE
         return
