@@ -1,6 +1,10 @@
 """Batches of training pairs from the memory maps that `prepare` wrote. A run resumes at the very next batch."""
 
+import os
+import threading
 from collections.abc import Iterator
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from typing import Any, NamedTuple
 
 import lightning as L
@@ -47,6 +51,16 @@ class Sentences:
     def of(cls, encoded: list[list[int]]) -> "Sentences":
         ids = np.array([token for sentence in encoded for token in sentence], dtype=np.uint16)
         return cls(ids, np.cumsum([0, *map(len, encoded)]))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process: ids on disk by the name of their file."""
+        ids = self.ids
+        return {**vars(self), "ids": (str(ids.filename), ids.dtype) if isinstance(ids, np.memmap) else ids}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        if isinstance(self.ids, tuple):
+            self.ids = np.memmap(self.ids[0], dtype=self.ids[1], mode="r")
 
     def some(self, rows: np.ndarray) -> list[list[int]]:
         """The ids of these rows."""
@@ -118,6 +132,18 @@ def collate(src: Int[np.ndarray, "batch src"], tgt: Int[np.ndarray, "batch tgt"]
     return Batch(*(torch.from_numpy(array) for array in (src, tgt_in, tgt[real], np.flatnonzero(real))))
 
 
+def _end_with_parent(worker: int) -> None:
+    """End this worker when the training process is gone, however it went; torch looks at the server alone."""
+    parent = parent_process()
+    assert parent is not None
+
+    def end() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=end, daemon=True).start()
+
+
 class ResumableLoader(DataLoader[Batch]):
     """A loader whose state is (epoch, batches drawn): after `load_state_dict` it goes on with the very next batch.
 
@@ -126,8 +152,20 @@ class ResumableLoader(DataLoader[Batch]):
     """
 
     def __init__(self, dataset: PairDataset, plan: EpochPlan, workers: int) -> None:
+        context = None
+        if workers:
+            # forked from a server without threads, since a process with threads that forks can leave a worker locked
+            # for ever: seen in one of a dozen runs of two processes
+            context = get_context("forkserver")
+            context.set_forkserver_preload(["rope_mt.data.stream"])
         super().__init__(
-            dataset, sampler=plan, batch_size=None, num_workers=workers, pin_memory=torch.cuda.is_available()
+            dataset,
+            sampler=plan,
+            batch_size=None,
+            num_workers=workers,
+            multiprocessing_context=context,
+            worker_init_fn=_end_with_parent if workers else None,
+            pin_memory=torch.cuda.is_available(),
         )
         self.plan, self.drawn = plan, 0
 

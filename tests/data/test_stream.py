@@ -1,6 +1,11 @@
 """Batches: the padded sentences, cut into pieces anew when asked, and resumed exactly."""
 
 import itertools
+import os
+import pickle
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -138,3 +143,53 @@ def test_a_loader_goes_on_with_the_very_next_batch(pairs, sampled, workers, stop
     drawn += some(second, epoch + 7)
     assert len(drawn) == len(straight)
     assert all(torch.equal(a, b) for a, b in zip(drawn, straight, strict=True))
+
+
+KILLED = """
+import os, sys
+import numpy as np
+from rope_mt.config import DataConfig
+from rope_mt.data.plan import EpochPlan
+from rope_mt.data.stream import PairDataset, ResumableLoader, Sentences
+
+if __name__ == "__main__":
+    side = Sentences.of([[5] * n for n in range(1, 40)] * 50)
+    pairs = PairDataset(side, side)
+    plan = EpochPlan(*pairs.lengths(), DataConfig("test", "a", "b", "c", batch_tokens=700), seed=1)
+    batches = iter(ResumableLoader(pairs, plan, workers=2))
+    next(batches)
+    import multiprocessing
+    print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_workers_end_with_a_training_process_that_was_killed(tmp_path):
+    (tmp_path / "killed.py").write_text(KILLED)
+    with open(tmp_path / "said", "w+") as said:
+        subprocess.run([sys.executable, str(tmp_path / "killed.py")], stdout=said, timeout=60)
+        said.seek(0)
+        workers = [int(pid) for pid in said.read().split()]
+    assert len(workers) == 2
+    for _ in range(100):
+        if not any(is_running(pid) for pid in workers):
+            break
+        time.sleep(0.1)
+    assert not any(is_running(pid) for pid in workers)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_ids_on_disk_go_to_another_process_by_name(tmp_path):
+    ids = np.arange(100_000, dtype=np.uint16)
+    ids.tofile(tmp_path / "ids")
+    side = Sentences(np.memmap(tmp_path / "ids", dtype=np.uint16, mode="r"), np.array([0, 10, 100_000]))
+    carried = pickle.dumps(side)
+    assert len(carried) < 2000
+    assert pickle.loads(carried).some(np.array([0])) == [list(range(10))]

@@ -8,12 +8,12 @@ import os
 import sys
 from pathlib import Path
 
-from rope_mt.config import from_plain
-from rope_mt.training.module import TranslationModule
-from rope_mt.training.train import train
-
 
 def main(config: str, folder: str, dies_at: str, log: str) -> None:
+    from rope_mt.config import from_plain
+    from rope_mt.training.module import TranslationModule
+    from rope_mt.training.train import train
+
     honest = TranslationModule.training_step
 
     def training_step(self, batch, batch_idx):
