@@ -24,6 +24,7 @@ import numpy as np
 from rope_mt.config import BenchConfig, DataConfig
 from rope_mt.data import text
 from rope_mt.data.corpus import locate
+from rope_mt.data.prepare import cores, prepare
 from rope_mt.errors import UserError
 
 WMT14_PAIRS = 4_500_000
@@ -49,7 +50,7 @@ def machine() -> dict[str, Any]:
     packages = ("sentencepiece", "numpy", "torch")
     return {
         "processor": names[0],
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}},
     }
 
@@ -96,25 +97,26 @@ def _corpus(cfg: BenchConfig) -> Iterator[tuple[DataConfig, str]]:
     data, names, pairs, what = cfg.data, cfg.data.train, cfg.bench.pairs, cfg.data.name
     if data.origin:  # a small corpus, quickly made or fetched
         locate(data)
-    if not all(text.find(name, lang) for name in names for lang in (data.src_lang, data.tgt_lang)):
+    langs = (data.src_lang, data.tgt_lang)
+    if not all(text.is_there(name, *langs) for name in names):
         names, pairs, what = cfg.bench.text, pairs or WMT14_PAIRS, f"text that stands in for {data.name}"
-        if not all(text.find(name, lang) for name in names for lang in (data.src_lang, data.tgt_lang)):
+        if not all(text.is_there(name, *langs) for name in names):
             raise UserError(
                 f"data={data.name} is not there, nor is text to stand in for it: run rope-mt prepare data={data.name}, "
                 "or name text that is like it: bench.text=PREFIX"
             )
-    files = text.pairs_of_files(names, data.src_lang, data.tgt_lang)
-    there = sum(text.count(source) for source, _ in files)
+    files = text.pairs_of_files(names, *langs)
+    if not (there := sum(text.count(source) for source, _ in files)):
+        raise UserError(f"{', '.join(names)}: there is no line in it")
     pairs = pairs or there
     Path(data.dir).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=data.dir) as folder:
-        for side, lang in enumerate((data.src_lang, data.tgt_lang)):
-            lines = itertools.chain.from_iterable(text.lines(pair[side]) for pair in itertools.cycle(files))
-            with open(f"{folder}/train.{lang}", "wb") as train, open(f"{folder}/test.{lang}", "wb") as test:
-                for n, line in enumerate(itertools.islice(lines, pairs)):
-                    train.write(line + b"\n")
-                    if n < 10:
-                        test.write(line + b"\n")
+        for name, n in (("train", pairs), ("test", 10)):
+            repeated = itertools.chain.from_iterable(text.aligned(*sides) for sides in itertools.cycle(files))
+            with open(f"{folder}/{name}.{langs[0]}", "wb") as src, open(f"{folder}/{name}.{langs[1]}", "wb") as tgt:
+                for src_line, tgt_line in itertools.islice(repeated, n):
+                    src.write(src_line + b"\n")
+                    tgt.write(tgt_line + b"\n")
         test = [f"{folder}/test"]
         bare = replace(data, train=[f"{folder}/train"], valid=test, test=test, origin="", archives=[], dir=folder)
         yield bare, f"{pairs:,} pairs of {what}" + (f", {there:,} of them repeated" if pairs > there else "")
@@ -127,8 +129,6 @@ def _in_a_process(measure: Callable[..., dict[str, Any]], *args: Any) -> dict[st
 
 def measure_prepare(cfg: DataConfig) -> dict[str, Any]:
     """What `prepare` takes for a corpus that it has not seen."""
-    from rope_mt.data.prepare import prepare
-
     began = time.perf_counter()
     prepared = prepare(cfg)
     seconds = time.perf_counter() - began
@@ -159,7 +159,6 @@ def measure_stream(cfg: DataConfig) -> dict[str, Any]:
     torch.set_num_threads(1)
     with _peak_of(_anonymous_memory) as peak:
         base = _anonymous_memory()
-        from rope_mt.data.prepare import prepare
         from rope_mt.data.stream import TranslationData
 
         corpus = locate(cfg)
@@ -220,7 +219,6 @@ def _peak_of(read: Callable[[], int | None]) -> Iterator[list[int]]:
 def measure_batches(cfg: DataConfig, budgets: list[int]) -> dict[str, Any]:
     """How full batches are, and how many of those that share one share one again in the next epoch."""
     from rope_mt.data.plan import EpochPlan
-    from rope_mt.data.prepare import prepare
     from rope_mt.data.stream import training_pairs
 
     src, tgt = training_pairs(cfg, prepare(cfg), seed=1).lengths()

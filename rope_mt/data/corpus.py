@@ -48,17 +48,14 @@ def find(cfg: DataConfig, part: str) -> Files:
 
 
 def _provide(cfg: DataConfig, prefixes: Iterable[str]) -> None:
+    langs = (cfg.src_lang, cfg.tgt_lang)
     if cfg.origin == "grammar":
         _write_toy(Path(cfg.dir) / "toy")
-    elif missing := [prefix for prefix in dict.fromkeys(prefixes) if not _is_there(prefix, cfg)]:
+    elif missing := [prefix for prefix in dict.fromkeys(prefixes) if not text.is_there(prefix, *langs)]:
         if packed := [prefix for prefix in missing if prefix in {archive.text for archive in cfg.archives}]:
             from_archives(cfg, packed)
         if cfg.origin:
             _fetch(cfg, missing)
-
-
-def _is_there(prefix: str, cfg: DataConfig) -> bool:
-    return all(text.find(prefix, lang) for lang in (cfg.src_lang, cfg.tgt_lang))
 
 
 def _write_toy(folder: Path) -> None:

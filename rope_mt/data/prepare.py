@@ -200,7 +200,7 @@ def _encode_chunk(
         begins_here = pair is None
     arrays: dict[str, np.ndarray] = {}
     for side, sentences in zip(SIDES, zip(*kept, strict=True) if kept else ((), ()), strict=True):
-        encoded = tokenizer.encode(list(sentences), threads=_cores())
+        encoded = tokenizer.encode(list(sentences), threads=cores())
         arrays[f"{side}.lengths"] = np.fromiter(map(len, encoded), np.int64, len(encoded))
         arrays[f"{side}.ids"] = np.fromiter(chain.from_iterable(encoded), np.uint16, arrays[f"{side}.lengths"].sum())
     fits = cleaning.fits(arrays["src.lengths"], arrays["tgt.lengths"])
@@ -212,7 +212,7 @@ def _encode_chunk(
     return arrays, begins_here or bool(kept and not fits[-1])
 
 
-def _cores() -> int:
+def cores() -> int:
     """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -39,7 +39,7 @@ def from_archives(cfg: DataConfig, missing: list[str]) -> None:
     _announce(cfg, [file for prefix in missing for file in _needed(cfg, prefix, in_parquet)])
     for prefix in missing:
         with only_one(Path(prefix).parent):
-            if all(text.find(prefix, lang) for lang in (cfg.src_lang, cfg.tgt_lang)):
+            if text.is_there(prefix, cfg.src_lang, cfg.tgt_lang):
                 continue  # made by the one that was waited for
             files = [_have(cfg, prefix, file) for file in _needed(cfg, prefix, in_parquet)]
             with _both_sides(cfg, prefix) as outputs:

@@ -28,6 +28,11 @@ def find(name: str, lang: str) -> list[Path]:
     return [path for suffix in SUFFIXES if (path := Path(f"{name}.{lang}{suffix}")).is_file()][:1]
 
 
+def is_there(name: str, *langs: str) -> bool:
+    """Whether a prefix or glob names a file of each language."""
+    return all(find(name, lang) for lang in langs)
+
+
 def pairs_of_files(names: list[str], src_lang: str, tgt_lang: str) -> list[tuple[Path, Path]]:
     """The source and target files that prefixes and globs name.
 

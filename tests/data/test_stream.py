@@ -76,7 +76,7 @@ def sampled(request) -> SampledPairs:
     tokenizer = Tokenizer(train_tokenizer(sides[0] + sides[1], 500, request.param))
     src, tgt = (Sentences.of(tokenizer.encode(side)) for side in sides)
     pairs = SampledPairs(src, tgt, tokenizer, config(sampling=0.3, tokenizer=request.param), seed=7)
-    pairs.made_with = tokenizer
+    pairs.made_with, pairs.kind = tokenizer, request.param
     return pairs
 
 
@@ -108,11 +108,15 @@ def test_sampled_batches_keep_to_the_budget_on_average(sampled):
 
 def test_a_sample_that_is_too_long_keeps_the_ids_it_has(sampled):
     longest = int(max(sampled.src.lengths.max(), sampled.tgt.lengths.max())) - 1
-    settings = config(sampling=0.01, max_len=longest)
-    strict = SampledPairs(sampled.src, sampled.tgt, sampled.made_with, settings, seed=7)
     row = int(sampled.src.lengths.argmax())
-    for number in range(5):
-        assert strict[rows(row, number=number)].src.shape[1] <= longest + 1
+
+    def widths(max_len: int) -> list[int]:
+        # much dropout for BPE, a flat distribution for unigram: both then cut into more pieces
+        often = config(sampling={"bpe": 0.3, "unigram": 0.01}[sampled.kind], max_len=max_len, tokenizer=sampled.kind)
+        pairs = SampledPairs(sampled.src, sampled.tgt, sampled.made_with, often, seed=7)
+        return [pairs[rows(row, number=number)].src.shape[1] for number in range(20)]
+
+    assert max(widths(longest)) <= longest + 1 < max(widths(max_len=300))
 
 
 @pytest.mark.parametrize("sampling", [False, True])
