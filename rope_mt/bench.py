@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from rope_mt.config import BenchConfig, DataConfig
+from rope_mt.config.commands import BenchConfig
+from rope_mt.config.data import DataConfig
 from rope_mt.data import text
 from rope_mt.data.corpus import locate
 from rope_mt.data.prepare import cores, prepare

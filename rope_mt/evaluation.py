@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from rope_mt.config import EvalConfig
+from rope_mt.config.commands import EvalConfig
 from rope_mt.data import corpus, text
 from rope_mt.device import choose_device, choose_precision
 from rope_mt.runs import checkpoint

@@ -29,7 +29,7 @@ def conf_dir() -> Path:
     return inside if inside.is_dir() else package.parent / "conf"
 
 
-# ---- what a job of each command does; `cfg` is the command's dataclass in rope_mt/config.py --------------------------
+# ---- what a job of each command does; `cfg` is the command's dataclass in rope_mt/config/commands.py ---
 
 
 def train(cfg: Any) -> float:
@@ -220,7 +220,7 @@ def command_schema(command: str) -> type:
     from hydra.core.config_store import ConfigStore
     from omegaconf import OmegaConf
 
-    from rope_mt.config import register
+    from rope_mt.config.commands import register
 
     register()
     schema = OmegaConf.get_type(ConfigStore.instance().load(f"schema/{command}.yaml").node)

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from rope_mt.config import SearchChange, SearchConfig, TranslateConfig
+from rope_mt.config.commands import SearchChange, TranslateConfig
+from rope_mt.config.training import SearchConfig
 from rope_mt.data.text import normalize
 from rope_mt.data.tokenizer import BOS, EOS, PAD, Tokenizer
 from rope_mt.device import choose_device, choose_precision, computing_in

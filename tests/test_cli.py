@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from rope_mt import cli
-from rope_mt.config import POSITION_CONFIGS
+from rope_mt.config.position import POSITION_CONFIGS
 from rope_mt.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -327,7 +327,9 @@ def test_a_path_that_looks_like_a_setting_is_a_path_where_it_exists(rope_mt, sta
 
 
 def test_tasks_get_typed_configurations(rope_mt, stand_in):
-    from rope_mt.config import DataConfig, RelativeConfig, TrainConfig
+    from rope_mt.config.commands import TrainConfig
+    from rope_mt.config.data import DataConfig
+    from rope_mt.config.position import RelativeConfig
 
     seen = []
     stand_in("rope_mt.training.train", train=lambda cfg, folder: seen.append(cfg) or 1.0)

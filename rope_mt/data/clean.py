@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool
 
-from rope_mt.config import DataConfig
+from rope_mt.config.data import DataConfig
 from rope_mt.data.text import normalize
 from rope_mt.data.tokenizer import LONGEST_PIECE
 

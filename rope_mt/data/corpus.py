@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from rope_mt.config import DataConfig
+from rope_mt.config.data import DataConfig
 from rope_mt.data import text
 from rope_mt.data.download import download
 from rope_mt.data.sources import from_archives

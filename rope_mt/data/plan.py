@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from torch.utils.data import Sampler
 
-from rope_mt.config import DataConfig
+from rope_mt.config.data import DataConfig
 from rope_mt.errors import UserError
 
 # Lengths are counted in sixteenths of a token, so that noise is a whole number and sorting exact everywhere.

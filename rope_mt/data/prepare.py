@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from rope_mt.config import DataConfig
+from rope_mt.config.data import DataConfig
 from rope_mt.data import text
 from rope_mt.data.clean import MAX_BROKEN, Cleaning
 from rope_mt.data.corpus import Corpus, Files, locate

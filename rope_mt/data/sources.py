@@ -15,7 +15,7 @@ from io import BufferedReader, BufferedWriter
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from rope_mt.config import ArchiveConfig, DataConfig
+from rope_mt.config.data import ArchiveConfig, DataConfig
 from rope_mt.data import text
 from rope_mt.data.download import CUT, download, verify
 from rope_mt.durable import only_one

@@ -14,7 +14,7 @@ from jaxtyping import Int
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from rope_mt.config import DataConfig
+from rope_mt.config.data import DataConfig
 from rope_mt.data import text
 from rope_mt.data.corpus import Corpus
 from rope_mt.data.plan import EpochPlan, Rows, cut, join

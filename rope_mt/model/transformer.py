@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from rope_mt.config import ModelConfig, PositionConfig
+from rope_mt.config.position import PositionConfig
+from rope_mt.config.training import ModelConfig
 from rope_mt.model.attention import CrossAttention, KeyValues, SelfAttention, Visible
 from rope_mt.model.dropout import Dropout
 from rope_mt.position import AttentionShape, PositionScheme, build_position

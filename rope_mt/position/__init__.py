@@ -1,6 +1,6 @@
 """How position enters attention. `SCHEMES` is the only place that lists the schemes."""
 
-from rope_mt.config import PositionConfig
+from rope_mt.config.position import PositionConfig
 from rope_mt.position.absolute import NoPosition, SinusoidalPosition
 from rope_mt.position.relative import RelativePosition
 from rope_mt.position.rotary import RotaryPosition

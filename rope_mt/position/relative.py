@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from rope_mt.config import RelativeConfig
+from rope_mt.config.position import RelativeConfig
 from rope_mt.position.scheme import AttentionShape, PositionScheme
 
 

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from rope_mt.config import RopeConfig
+from rope_mt.config.position import RopeConfig
 from rope_mt.position.scheme import AttentionShape, PositionScheme
 
 

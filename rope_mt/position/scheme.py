@@ -6,7 +6,7 @@ from typing import ClassVar
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from rope_mt.config import PositionConfig
+from rope_mt.config.position import PositionConfig
 
 
 @dataclass(frozen=True)

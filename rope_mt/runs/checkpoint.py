@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rope_mt.config import TrainConfig, from_plain, to_plain
+from rope_mt.config.commands import TrainConfig
+from rope_mt.config.plain import from_plain, to_plain
 from rope_mt.data.tokenizer import Tokenizer
 from rope_mt.durable import whole_file
 from rope_mt.errors import UserError

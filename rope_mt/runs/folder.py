@@ -11,7 +11,8 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from rope_mt import __version__
-from rope_mt.config import TrainConfig, identity, to_plain
+from rope_mt.config.commands import TrainConfig
+from rope_mt.config.plain import identity, to_plain
 from rope_mt.durable import write_json, write_whole
 from rope_mt.errors import UserError
 

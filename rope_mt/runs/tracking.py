@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rope_mt.config import TrackingConfig
+from rope_mt.config.training import TrackingConfig
 from rope_mt.errors import UserError
 
 STEP = "trainer/global_step"  # optimizer updates; the name under which Lightning's own logger writes them

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rope_mt.config import TrainConfig
+from rope_mt.config.commands import TrainConfig
 from rope_mt.data.stream import Batch, TranslationData
 from rope_mt.data.tokenizer import PAD
 from rope_mt.device import computing_in

@@ -11,7 +11,8 @@ import lightning as L
 from rich.console import Console
 from rich.text import Text
 
-from rope_mt.config import TrainConfig, to_plain
+from rope_mt.config.commands import TrainConfig
+from rope_mt.config.plain import to_plain
 from rope_mt.data import corpus, text
 from rope_mt.data.prepare import Prepared, prepare, report
 from rope_mt.data.stream import TranslationData

@@ -18,7 +18,8 @@ from urllib.parse import unquote, urlsplit
 
 from omegaconf import OmegaConf
 
-from rope_mt.config import DataConfig, PrepareConfig
+from rope_mt.config.commands import PrepareConfig
+from rope_mt.config.data import DataConfig
 from rope_mt.data import toy
 from rope_mt.hydra_commands import conf_dir
 

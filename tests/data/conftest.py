@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rope_mt import cli
-from rope_mt.config import DataConfig
+from rope_mt.config.data import DataConfig
 from rope_mt.data import download
 
 from .archive_site import (

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rope_mt.config import DataConfig
+from rope_mt.config.data import DataConfig
 from rope_mt.data.clean import LENGTHS, LONGEST_PIECE, Cleaning
 from rope_mt.data.prepare import Prepared, prepare, report
 from rope_mt.data.tokenizer import Tokenizer, train_tokenizer

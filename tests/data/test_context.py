@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rope_mt.config import DataConfig
+from rope_mt.config.data import DataConfig
 from rope_mt.data import toy
 from rope_mt.data.prepare import prepare
 from rope_mt.data.stream import PairDataset, training_pairs

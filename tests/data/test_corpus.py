@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from rope_mt.config import DataConfig
+from rope_mt.config.data import DataConfig
 from rope_mt.data import text, toy
 from rope_mt.data.corpus import locate
 from rope_mt.errors import UserError

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rope_mt.config import DataConfig
+from rope_mt.config.data import DataConfig
 from rope_mt.data import prepare as preparing
 from rope_mt.data import text
 from rope_mt.data.prepare import MAPS, prepare, report

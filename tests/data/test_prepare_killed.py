@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rope_mt.config import DataConfig
+from rope_mt.config.data import DataConfig
 from rope_mt.data import prepare as preparing
 from rope_mt.data.prepare import prepare
 
@@ -177,7 +177,7 @@ DRIVER = """
 import json, os, signal, sys, time
 from pathlib import Path
 
-from rope_mt.config import DataConfig
+from rope_mt.config.data import DataConfig
 from rope_mt.data import prepare
 
 settings, chunk, die_at, wait_for = json.loads(sys.argv[1])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from rope_mt.config import DataConfig
+from rope_mt.config.data import DataConfig
 from rope_mt.data import corpus
 from rope_mt.errors import UserError
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from rope_mt.config import DataConfig
+from rope_mt.config.data import DataConfig
 from rope_mt.data import toy
 from rope_mt.data.plan import EpochPlan, Rows
 from rope_mt.data.stream import PairDataset, ResumableLoader, SampledPairs, Sentences
@@ -152,7 +152,7 @@ def test_a_loader_goes_on_with_the_very_next_batch(pairs, sampled, workers, stop
 KILLED = """
 import os, sys
 import numpy as np
-from rope_mt.config import DataConfig
+from rope_mt.config.data import DataConfig
 from rope_mt.data.plan import EpochPlan
 from rope_mt.data.stream import PairDataset, ResumableLoader, Sentences
 

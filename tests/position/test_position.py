@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from rope_mt.config import POSITION_CONFIGS, ModelConfig, RelativeConfig, RopeConfig, SinusoidalConfig
+from rope_mt.config.position import POSITION_CONFIGS, RelativeConfig, RopeConfig, SinusoidalConfig
+from rope_mt.config.training import ModelConfig
 from rope_mt.model.attention import SelfAttention, Visible
 from rope_mt.model.transformer import Transformer
 from rope_mt.position import SCHEMES, AttentionShape, build_position

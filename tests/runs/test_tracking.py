@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rope_mt.config import TrackingConfig
+from rope_mt.config.training import TrackingConfig
 from rope_mt.errors import UserError
 from rope_mt.runs import tracking
 from rope_mt.runs.tracking import STEP, run_id, track
@@ -96,7 +96,7 @@ def test_none_imports_nothing_and_does_nothing(tmp_path):
     program = f"""
 import sys
 from pathlib import Path
-from rope_mt.config import TrackingConfig
+from rope_mt.config.training import TrackingConfig
 from rope_mt.runs.tracking import track
 with track(TrackingConfig(name="none"), Path({str(tmp_path)!r}, "a"), {{}}, tags=[]) as tracker:
     tracker.log({{"train/loss": 2.5}}, step=1)

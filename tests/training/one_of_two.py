@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def main(config: str, folder: str, dies_at: str, log: str) -> None:
-    from rope_mt.config import from_plain
+    from rope_mt.config.plain import from_plain
     from rope_mt.training.module import TranslationModule
     from rope_mt.training.train import train
 

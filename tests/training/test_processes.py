@@ -9,17 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from rope_mt.config import (
-    DataConfig,
-    ModelConfig,
-    OptimizerConfig,
-    RopeConfig,
-    SearchConfig,
-    TrackingConfig,
-    TrainConfig,
-    TrainerConfig,
-    to_plain,
-)
+from rope_mt.config.commands import TrainConfig
+from rope_mt.config.data import DataConfig
+from rope_mt.config.plain import to_plain
+from rope_mt.config.position import RopeConfig
+from rope_mt.config.training import ModelConfig, OptimizerConfig, SearchConfig, TrackingConfig, TrainerConfig
 from rope_mt.data import toy
 from rope_mt.runs import checkpoint
 

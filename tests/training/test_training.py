@@ -6,16 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from rope_mt.config import (
-    POSITION_CONFIGS,
-    DataConfig,
-    ModelConfig,
-    OptimizerConfig,
-    SearchConfig,
-    TrackingConfig,
-    TrainConfig,
-    TrainerConfig,
-)
+from rope_mt.config.commands import TrainConfig
+from rope_mt.config.data import DataConfig
+from rope_mt.config.position import POSITION_CONFIGS
+from rope_mt.config.training import ModelConfig, OptimizerConfig, SearchConfig, TrackingConfig, TrainerConfig
 from rope_mt.data import toy
 from rope_mt.errors import UserError
 from rope_mt.runs import checkpoint

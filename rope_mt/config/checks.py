@@ -1,0 +1,29 @@
+"""What settings are checked with: each check raises one line that names the setting and what it must be."""
+
+from dataclasses import field
+from typing import Any
+
+from rope_mt.errors import UserError
+
+
+def no_effect(default: Any) -> Any:
+    """A field that cannot change the weights or scores of a run, and so stays out of the run's identity."""
+    return field(default=default, metadata={"identity": False})
+
+
+def require(holds: bool, setting: str, must: str, value: object) -> None:
+    if not holds:
+        raise UserError(f"{setting} must be {must}, not {value!r}")
+
+
+def at_least(low: int, **settings: int | float) -> None:
+    for setting, value in settings.items():
+        require(value >= low, setting.replace("__", "."), f"at least {low}", value)
+
+
+def choice(setting: str, value: str, *choices: str) -> None:
+    require(value in choices, setting, " or ".join(choices), value)
+
+
+def share(setting: str, value: float) -> None:
+    require(0 <= value < 1, setting, "at least 0 and below 1", value)

@@ -1,0 +1,98 @@
+"""The model, and how it is trained, searched with and tracked."""
+
+from dataclasses import dataclass, field
+
+from omegaconf import MISSING
+
+from rope_mt.config.checks import at_least, choice, no_effect, require, share
+
+
+@dataclass
+class ModelConfig:
+    """An encoder-decoder Transformer (Vaswani et al. 2017) with shared source, target and output embeddings."""
+
+    name: str = MISSING
+    d_model: int = MISSING
+    d_ff: int = MISSING
+    n_heads: int = MISSING
+    n_layers: int = MISSING  # in the encoder, and as many in the decoder
+    dropout: float = MISSING  # of embeddings and of each sublayer's output
+    norm: str = "post"  # LayerNorm after the residual sum, as in the paper, or "pre": before the sublayer
+
+    def __post_init__(self) -> None:
+        sizes = {"d_model": self.d_model, "d_ff": self.d_ff, "n_heads": self.n_heads, "n_layers": self.n_layers}
+        at_least(1, **{f"model__{k}": v for k, v in sizes.items()})
+        require(
+            self.d_model % self.n_heads == 0, "model.d_model", f"a multiple of n_heads={self.n_heads}", self.d_model
+        )
+        require(self.d_model // self.n_heads % 2 == 0, "model.d_model / n_heads", "even", self.d_model // self.n_heads)
+        share("model.dropout", self.dropout)
+        choice("model.norm", self.norm, "post", "pre")
+
+
+@dataclass
+class OptimizerConfig:
+    """Adam with linear warm-up, then lr * sqrt(warmup_steps / step)."""
+
+    lr: float = MISSING  # the peak, reached at warmup_steps
+    warmup_steps: int = MISSING
+    beta1: float = 0.9
+    beta2: float = 0.98
+    eps: float = 1e-9
+    label_smoothing: float = 0.1
+
+    def __post_init__(self) -> None:
+        require(self.lr > 0, "optimizer.lr", "above 0", self.lr)
+        at_least(1, optimizer__warmup_steps=self.warmup_steps)
+        share("optimizer.beta1", self.beta1)
+        share("optimizer.beta2", self.beta2)
+        require(self.eps > 0, "optimizer.eps", "above 0", self.eps)
+        share("optimizer.label_smoothing", self.label_smoothing)
+
+
+@dataclass
+class TrainerConfig:
+    max_steps: int = MISSING  # optimizer updates; training ends there, never by the clock
+    val_every: int = MISSING  # steps from one validation and checkpoint to the next
+    val_sentences: int = MISSING  # of the validation set, translated greedily for BLEU in the loop; the loss uses all
+    average: int = 5  # checkpoints whose weights are averaged for the final score
+    clip: float = 1.0  # largest gradient norm
+    log_every: int = no_effect(50)  # steps
+    device: str = no_effect("auto")  # auto, cpu, cuda or mps
+    precision: str = "auto"  # bf16 or fp32; auto: bf16 where the processor has it natively
+
+    def __post_init__(self) -> None:
+        positive = {"max_steps": self.max_steps, "val_every": self.val_every, "val_sentences": self.val_sentences}
+        positive |= {"average": self.average, "log_every": self.log_every}
+        at_least(1, **{f"trainer__{k}": v for k, v in positive.items()})
+        require(self.clip > 0, "trainer.clip", "above 0", self.clip)
+        choice("trainer.device", self.device, "auto", "cpu", "cuda", "mps")
+        choice("trainer.precision", self.precision, "auto", "bf16", "fp32")
+
+
+@dataclass
+class SearchConfig:
+    beam: int = MISSING  # 1 is greedy search
+    length_penalty: float = MISSING  # alpha: log-probabilities are divided by length ** alpha
+    max_len_a: float = 1.5  # a hypothesis ends at max_len_a * source length + max_len_b tokens
+    max_len_b: int = 10
+    batch_tokens: int = 8_192  # slots of sources decoded together, beams counted
+
+    def __post_init__(self) -> None:
+        at_least(1, search__beam=self.beam, search__max_len_b=self.max_len_b, search__batch_tokens=self.batch_tokens)
+        at_least(0, search__length_penalty=self.length_penalty, search__max_len_a=self.max_len_a)
+
+
+@dataclass
+class TrackingConfig:
+    """What Weights & Biases is told. Nothing leaves the machine unless its owner is logged in there."""
+
+    name: str = "wandb"  # or "none"
+    project: str = "rope-mt"
+    mode: str = "auto"  # auto: online when logged in, else offline; or online, offline, disabled
+    group: str | None = None
+    tags: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        choice("tracking.name", self.name, "wandb", "none")
+        choice("tracking.mode", self.mode, "auto", "online", "offline", "disabled")
