@@ -25,7 +25,8 @@ def settings(schema: type, prefix: str = "") -> list[str]:
     """Dotted names of every setting and group below a schema; those of all position schemes stand side by side."""
     names: dict[str, None] = {}
     for part in (schema, *schema.__subclasses__()):
-        for name, hint in get_type_hints(part).items():
+        hints = get_type_hints(part)
+        for name, hint in ((field.name, hints[field.name]) for field in fields(part)):
             names[prefix + name] = None
             if is_dataclass(hint) and isinstance(hint, type):
                 names |= dict.fromkeys(settings(hint, f"{prefix}{name}."))

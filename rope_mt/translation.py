@@ -70,11 +70,11 @@ class Translator:
             hidden = self.model.decode(tokens[:, None], state)[:, -1]
             return self.model.logits(hidden).float().log_softmax(dim=-1)
 
-        search = self.search
+        search, known = self.search, self.model.max_len or sys.maxsize  # no hypothesis grows beyond what positions know
         return beam_search(
             step,
             self.model.encode(src),
-            [int(search.max_len_a * n) + search.max_len_b for n in lengths],
+            [min(int(search.max_len_a * n) + search.max_len_b, known) for n in lengths],
             beam=search.beam,
             length_penalty=search.length_penalty,
             bos=BOS,

@@ -9,6 +9,7 @@ from rope_mt.config.checks import at_least, choice, no_effect, require
 from rope_mt.config.data import DataConfig
 from rope_mt.config.position import POSITION_CONFIGS, PositionConfig
 from rope_mt.config.training import ModelConfig, OptimizerConfig, SearchConfig, TrackingConfig, TrainerConfig
+from rope_mt.errors import UserError
 
 
 @dataclass
@@ -25,6 +26,14 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         require(0 <= self.seed < 2**32, "seed", "from 0 to 2**32 - 1", self.seed)
+        position, longest = self.position, getattr(self.position, "max_len", None)
+        if longest is not None:
+            at_least(self.data.max_len, position__max_len=longest)
+        if self.model.attention == "linear" and position.needs_scores:
+            able = ", ".join(scheme.name for scheme in POSITION_CONFIGS if not scheme.needs_scores)
+            raise UserError(
+                f"position={position.name} acts on scores, and model.attention=linear has none: take one of {able}"
+            )
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """The position schemes: one dataclass each, chosen by `name` in rope_mt/position."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from omegaconf import MISSING
 
@@ -9,6 +10,7 @@ from rope_mt.config.checks import at_least, choice, require
 
 @dataclass
 class PositionConfig:
+    needs_scores: ClassVar[bool] = False  # acts on the (tgt, src) scores, which linear attention never makes
     name: str = MISSING
 
     def __post_init__(self) -> None:
@@ -26,9 +28,21 @@ class SinusoidalConfig(PositionConfig):
 
 
 @dataclass
+class LearnedConfig(PositionConfig):
+    name: str = "learned"
+    max_len: int = 1024  # tokens of the longest sentence, its end not counted: there is a vector for each of them
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(1, position__max_len=self.max_len)
+
+
+@dataclass
 class RelativeConfig(PositionConfig):
+    needs_scores: ClassVar[bool] = True
     name: str = "relative"
     clip: int = 16  # distances beyond it share one embedding; Shaw et al. 2018 use 16 for the base model
+    values: bool = True  # an embedding of the distance in the values too; their table 3 finds nothing lost without it
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -36,18 +50,69 @@ class RelativeConfig(PositionConfig):
 
 
 @dataclass
+class TransformerXLConfig(PositionConfig):
+    needs_scores: ClassVar[bool] = True
+    name: str = "transformer-xl"
+
+
+@dataclass
+class T5Config(PositionConfig):
+    needs_scores: ClassVar[bool] = True
+    name: str = "t5"
+
+
+@dataclass
+class TupeConfig(PositionConfig):
+    needs_scores: ClassVar[bool] = True
+    name: str = "tupe"
+    max_len: int = 1024  # as for learned
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(1, position__max_len=self.max_len)
+
+
+@dataclass
+class DebertaConfig(PositionConfig):
+    needs_scores: ClassVar[bool] = True
+    name: str = "deberta"
+    clip: int = 512  # distances beyond it share one embedding; He et al. 2021 use 512
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(1, position__clip=self.clip)
+
+
+@dataclass
+class AlibiConfig(PositionConfig):
+    needs_scores: ClassVar[bool] = True
+    name: str = "alibi"
+
+
+@dataclass
 class RopeConfig(PositionConfig):
     name: str = "rope"
     theta: float = 10_000.0  # base of the angles of eq. 15; a larger one turns more slowly with distance
+    layout: str = "interleaved"  # pairs of adjacent features, as in eq. 15; or half: of feature i and i + half of them
+    fraction: float = 1.0  # of the features of a head are turned, the first ones; the others know no position
+    cross_attention: bool = False  # turn there too, queries by their place in the target, keys by theirs in the source
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.theta > 1, "position.theta", "above 1", self.theta)
+        choice("position.layout", self.layout, "interleaved", "half")
+        require(0 < self.fraction <= 1, "position.fraction", "above 0 and at most 1", self.fraction)
 
 
 POSITION_CONFIGS: tuple[type[PositionConfig], ...] = (
     NoPositionConfig,
     SinusoidalConfig,
+    LearnedConfig,
     RelativeConfig,
+    TransformerXLConfig,
+    T5Config,
+    TupeConfig,
+    DebertaConfig,
+    AlibiConfig,
     RopeConfig,
 )

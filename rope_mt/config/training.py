@@ -18,6 +18,9 @@ class ModelConfig:
     n_layers: int = MISSING  # in the encoder, and as many in the decoder
     dropout: float = MISSING  # of embeddings and of each sublayer's output
     norm: str = "post"  # LayerNorm after the residual sum, as in the paper, or "pre": before the sublayer
+    attention: str = "softmax"  # of encoder and decoder to themselves; or linear (RoFormer eq. 17-19)
+    feature_map: str = "elu"  # of linear attention: elu + 1, or favor, Performer's random features
+    n_features: int = 256  # random features a head, for favor
 
     def __post_init__(self) -> None:
         sizes = {"d_model": self.d_model, "d_ff": self.d_ff, "n_heads": self.n_heads, "n_layers": self.n_layers}
@@ -28,6 +31,9 @@ class ModelConfig:
         require(self.d_model // self.n_heads % 2 == 0, "model.d_model / n_heads", "even", self.d_model // self.n_heads)
         share("model.dropout", self.dropout)
         choice("model.norm", self.norm, "post", "pre")
+        choice("model.attention", self.attention, "softmax", "linear")
+        choice("model.feature_map", self.feature_map, "elu", "favor")
+        require(self.n_features > 0 and self.n_features % 2 == 0, "model.n_features", "even, above 0", self.n_features)
 
 
 @dataclass

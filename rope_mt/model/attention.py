@@ -94,7 +94,7 @@ class KeyValues:
         return KeyValues(torch.cat((self.k, new.k), dim=2), torch.cat((self.v, new.v), dim=2))
 
 
-def _linear(d_in: int, d_out: int, parts: int = 1) -> nn.Linear:
+def projection(d_in: int, d_out: int, parts: int = 1) -> nn.Linear:
     """`parts` projections in one matrix product, each initialised as if it stood alone."""
     linear = nn.Linear(d_in, parts * d_out)
     for projection in linear.weight.detach().chunk(parts):
@@ -109,8 +109,8 @@ class SelfAttention(nn.Module):
     def __init__(self, d_model: int, n_heads: int) -> None:
         super().__init__()
         self.n_heads = n_heads
-        self.qkv = _linear(d_model, d_model, parts=3)
-        self.out = _linear(d_model, d_model)
+        self.qkv = projection(d_model, d_model, parts=3)
+        self.out = projection(d_model, d_model)
 
     def forward(
         self,
@@ -137,25 +137,30 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Multi-head attention of the target to the encoded source.
-
-    No position scheme: m - n would compare places in two different sentences.
-    """
+    """Multi-head attention of the target to the encoded source, where position enters only by `rotate_cross`."""
 
     def __init__(self, d_model: int, n_heads: int) -> None:
         super().__init__()
         self.n_heads = n_heads
-        self.q = _linear(d_model, d_model)
-        self.kv = _linear(d_model, d_model, parts=2)
-        self.out = _linear(d_model, d_model)
+        self.q = projection(d_model, d_model)
+        self.kv = projection(d_model, d_model, parts=2)
+        self.out = projection(d_model, d_model)
 
-    def keys_values(self, memory: Float[Tensor, "batch src d_model"]) -> KeyValues:
+    def keys_values(
+        self, memory: Float[Tensor, "batch src d_model"], position: PositionScheme, pos: Int[Tensor, "*batch src"]
+    ) -> KeyValues:
         """What the target will look at: made once a sentence, however many steps decoding takes."""
         k, v = self.kv(memory).unflatten(-1, (2, self.n_heads, -1)).permute(2, 0, 3, 1, 4)
-        return KeyValues(k, v)
+        return KeyValues(position.rotate_cross(k, pos), v)
 
     def forward(
-        self, x: Float[Tensor, "batch tgt d_model"], source: KeyValues, visible: Visible
+        self,
+        x: Float[Tensor, "batch tgt d_model"],
+        position: PositionScheme,
+        pos: Int[Tensor, "*batch tgt"],
+        source: KeyValues,
+        visible: Visible,
     ) -> Float[Tensor, "batch tgt d_model"]:
         q = self.q(x).unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
+        q = position.rotate_cross(q, pos)
         return self.out(attend(q, source.k, source.v, visible).transpose(1, 2).flatten(-2))

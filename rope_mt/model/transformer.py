@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from rope_mt.config.position import PositionConfig
 from rope_mt.config.training import ModelConfig
+from rope_mt.errors import UserError
 from rope_mt.model.attention import CrossAttention, KeyValues, SelfAttention, Visible
 from rope_mt.model.dropout import Dropout
+from rope_mt.model.linear_attention import LinearAttention, LinearState
 from rope_mt.position import AttentionShape, PositionScheme, build_position
 
 
@@ -57,8 +59,10 @@ class Stack(nn.Module):
         super().__init__()
         shape = AttentionShape(cfg.d_model, cfg.n_heads, causal)
         first = build_position(position, shape)
-        more = 0 if first.shared else cfg.n_layers - 1
-        self.positions = nn.ModuleList([first, *(build_position(position, shape) for _ in range(more))])
+        others = [build_position(position, shape) for _ in range(0 if first.shared else cfg.n_layers - 1)]
+        for scheme in others:
+            scheme.share(first)
+        self.positions = nn.ModuleList([first, *others])
         self.norm = nn.LayerNorm(cfg.d_model) if cfg.norm == "pre" else nn.Identity()
         self.dropout = Dropout(cfg.dropout)
 
@@ -72,10 +76,17 @@ class Stack(nn.Module):
         return self.dropout(self.scheme(0).embed(x, pos))
 
 
+def self_attention(cfg: ModelConfig) -> SelfAttention | LinearAttention:
+    """What `model.attention` names."""
+    if cfg.attention == "linear":
+        return LinearAttention(cfg.d_model, cfg.n_heads, cfg.feature_map, cfg.n_features)
+    return SelfAttention(cfg.d_model, cfg.n_heads)
+
+
 class EncoderLayer(nn.Module):
     def __init__(self, cfg: ModelConfig) -> None:
         super().__init__()
-        self.attention = SelfAttention(cfg.d_model, cfg.n_heads)
+        self.attention = self_attention(cfg)
         self.feed_forward = FeedForward(cfg.d_model, cfg.d_ff)
         self.residuals = nn.ModuleList(Residual(cfg) for _ in range(2))
 
@@ -109,13 +120,10 @@ class Encoder(Stack):
 class DecoderLayer(nn.Module):
     def __init__(self, cfg: ModelConfig) -> None:
         super().__init__()
-        self.attention = SelfAttention(cfg.d_model, cfg.n_heads)
+        self.attention = self_attention(cfg)
         self.cross_attention = CrossAttention(cfg.d_model, cfg.n_heads)
         self.feed_forward = FeedForward(cfg.d_model, cfg.d_ff)
         self.residuals = nn.ModuleList(Residual(cfg) for _ in range(3))
-
-    def keys_values(self, memory: Float[Tensor, "batch src d_model"]) -> KeyValues:
-        return self.cross_attention.keys_values(memory)
 
     def forward(
         self,
@@ -133,16 +141,16 @@ class DecoderLayer(nn.Module):
             return out
 
         x = self.residuals[0](x, attend_to_target)
-        x = self.residuals[1](x, lambda h: self.cross_attention(h, kept.source, source_visible))
+        x = self.residuals[1](x, lambda h: self.cross_attention(h, position, q_pos, kept.source, source_visible))
         return self.residuals[2](x, self.feed_forward)
 
 
 @dataclass
 class LayerState:
-    """What one decoder layer keeps: the keys and values of the source, and of the target so far."""
+    """What one decoder layer keeps: the keys and values of the source, and what it needs of the target so far."""
 
     source: KeyValues
-    target: KeyValues | None = None
+    target: KeyValues | LinearState | None = None
 
     def select(self, rows: Int[Tensor, " chosen"]) -> "LayerState":
         return LayerState(self.source.select(rows), self.target.select(rows) if self.target is not None else None)
@@ -154,11 +162,13 @@ class DecoderState:
 
     layers: list[LayerState]
     src_tokens: Bool[Tensor, "rows src"]  # True where the source has a token
+    src_segments: Int[Tensor, "rows src"] | None = None  # which sentence of its row each belongs to, in a packed batch
     length: int = 0  # target tokens read so far
 
     def select(self, rows: Int[Tensor, " chosen"]) -> "DecoderState":
         """Keep these rows in this order: beams reordered, repeated, or dropped when they are finished."""
-        return DecoderState([kept.select(rows) for kept in self.layers], self.src_tokens[rows], self.length)
+        segments = self.src_segments[rows] if self.src_segments is not None else None
+        return DecoderState([kept.select(rows) for kept in self.layers], self.src_tokens[rows], segments, self.length)
 
 
 class Decoder(Stack):
@@ -166,18 +176,28 @@ class Decoder(Stack):
         super().__init__(cfg, position, causal=True)
         self.layers = nn.ModuleList(DecoderLayer(cfg) for _ in range(cfg.n_layers))
 
-    def start(self, memory: Float[Tensor, "batch src d_model"], src_tokens: Bool[Tensor, "batch src"]) -> DecoderState:
+    def start(self, memory: Float[Tensor, "batch src d_model"], pos: Int[Tensor, "*batch src"]) -> list[LayerState]:
         """Nothing decoded yet; keys and values of the source are made here, once."""
-        sources = [layer.keys_values(memory) for layer in self.layers if isinstance(layer, DecoderLayer)]
-        return DecoderState([LayerState(source) for source in sources], src_tokens)
+        states = []
+        for i, layer in enumerate(self.layers):
+            assert isinstance(layer, DecoderLayer)
+            states.append(LayerState(layer.cross_attention.keys_values(memory, self.scheme(i), pos)))
+        return states
 
     def forward(
-        self, x: Float[Tensor, "batch tgt d_model"], pos: Int[Tensor, "*batch tgt"], state: DecoderState
+        self,
+        x: Float[Tensor, "batch tgt d_model"],
+        pos: Int[Tensor, "*batch tgt"],
+        state: DecoderState,
+        segments: Int[Tensor, "batch tgt"] | None = None,
     ) -> Float[Tensor, "batch tgt d_model"]:
         """Decode the tokens that come after what `state` has read, one or many; `state` then has read them too."""
         k_pos = torch.arange(state.length + x.shape[1], device=x.device) if state.length else pos
         bias = self.scheme(0).position_bias(pos, k_pos)
         target, source = Visible(causal=True), Visible(key_padding=state.src_tokens)
+        if segments is not None and state.src_segments is not None:
+            target = Visible(causal=True, segments=(segments, segments))
+            source = Visible(key_padding=state.src_tokens, segments=(segments, state.src_segments))
         x = self.enter(x, pos)
         for i, (layer, kept) in enumerate(zip(self.layers, state.layers, strict=True)):
             x = layer(x, self.scheme(i), pos, k_pos, target, bias, kept, source)
@@ -186,7 +206,11 @@ class Decoder(Stack):
 
 
 class Transformer(nn.Module):
-    """Source, target and output share one embedding matrix, scaled by sqrt(d_model) at both inputs."""
+    """Source, target and output share one embedding matrix, scaled by sqrt(d_model) at both inputs.
+
+    A batch is padded, a sentence a row, or packed: `segments` (batch, len) then numbers the sentences of each row from
+    1, those of source and target alike, with 0 where there is padding. Packed sentences do not see each other.
+    """
 
     def __init__(self, cfg: ModelConfig, position: PositionConfig, vocab_size: int, pad: int) -> None:
         super().__init__()
@@ -195,17 +219,30 @@ class Transformer(nn.Module):
         nn.init.normal_(self.embedding.weight, std=cfg.d_model**-0.5)
         self.encoder = Encoder(cfg, position)
         self.decoder = Decoder(cfg, position)
+        self.max_len = self.encoder.scheme(0).max_len  # tokens of the longest sentence that the scheme knows, or None
 
-    def encode(self, src: Int[Tensor, "batch src"]) -> DecoderState:
-        """Read the padded source sentences; the state is ready to decode from."""
-        pos, tokens = torch.arange(src.shape[1], device=src.device), src != self.pad
-        memory = self.encoder(self._embed(src), pos, Visible(key_padding=tokens))
-        return self.decoder.start(memory, tokens)
+    def encode(self, src: Int[Tensor, "batch src"], segments: Int[Tensor, "batch src"] | None = None) -> DecoderState:
+        """Read the source sentences; the state is ready to decode from.
 
-    def decode(self, tgt: Int[Tensor, "batch tgt"], state: DecoderState) -> Float[Tensor, "batch tgt d_model"]:
-        """Read target tokens after those that `state` has read; row by row, what comes next is `logits` of it."""
-        pos = torch.arange(state.length, state.length + tgt.shape[1], device=tgt.device)
-        return self.decoder(self._embed(tgt), pos, state)
+        Raises:
+            UserError: a sentence is longer than the position scheme knows.
+        """
+        pos, tokens = self._positions(src, 0, segments), src != self.pad
+        visible = Visible(key_padding=tokens, segments=None if segments is None else (segments, segments))
+        memory = self.encoder(self._embed(src), pos, visible)
+        return DecoderState(self.decoder.start(memory, pos), tokens, segments)
+
+    def decode(
+        self, tgt: Int[Tensor, "batch tgt"], state: DecoderState, segments: Int[Tensor, "batch tgt"] | None = None
+    ) -> Float[Tensor, "batch tgt d_model"]:
+        """Read target tokens after those that `state` has read; row by row, what comes next is `logits` of it.
+
+        A packed batch is read at once.
+
+        Raises:
+            UserError: a sentence is longer than the position scheme knows.
+        """
+        return self.decoder(self._embed(tgt), self._positions(tgt, state.length, segments), state, segments)
 
     def logits(self, hidden: Float[Tensor, "*tokens d_model"]) -> Float[Tensor, "*tokens vocab"]:
         return F.linear(hidden, self.embedding.weight)
@@ -216,3 +253,21 @@ class Transformer(nn.Module):
 
     def _embed(self, ids: Int[Tensor, "batch len"]) -> Float[Tensor, "batch len d_model"]:
         return self.embedding(ids) * self.embedding.embedding_dim**0.5
+
+    def _positions(
+        self, ids: Int[Tensor, "batch len"], read: int, segments: Int[Tensor, "batch len"] | None
+    ) -> Int[Tensor, "*batch len"]:
+        """Each token's place in its sentence, of which `read` tokens went before."""
+        pos = torch.arange(read, read + ids.shape[1], device=ids.device)
+        longest = read + ids.shape[1]
+        if segments is not None:
+            begins = F.pad(segments[:, 1:] != segments[:, :-1], (1, 0), value=True)
+            pos = pos - torch.where(begins, pos, 0).cummax(dim=1).values
+        if self.max_len is not None and longest > self.max_len + 1:
+            longest = int(pos.max()) + 1  # waits for the device, and is rarely needed: rows are shorter than the table
+            if longest > self.max_len + 1:
+                raise UserError(
+                    f"a sentence of {longest - 1:,} tokens, and this model's positions end at {self.max_len:,}: "
+                    "train one with a larger position.max_len, or take a scheme without a table"
+                )
+        return pos

@@ -1,7 +1,9 @@
 """How position enters attention. `SCHEMES` is the only place that lists the schemes."""
 
 from rope_mt.config.position import PositionConfig
-from rope_mt.position.absolute import NoPosition, SinusoidalPosition
+from rope_mt.position.absolute import LearnedPosition, NoPosition, SinusoidalPosition
+from rope_mt.position.bias import AlibiPosition, T5Position
+from rope_mt.position.decomposed import DebertaPosition, TransformerXLPosition, TupePosition
 from rope_mt.position.relative import RelativePosition
 from rope_mt.position.rotary import RotaryPosition
 from rope_mt.position.scheme import AttentionShape, PositionScheme
@@ -11,7 +13,13 @@ __all__ = ["SCHEMES", "AttentionShape", "PositionScheme", "build_position"]
 SCHEMES: dict[str, type[PositionScheme]] = {
     "none": NoPosition,
     "sinusoidal-add": SinusoidalPosition,
+    "learned": LearnedPosition,
     "relative": RelativePosition,
+    "transformer-xl": TransformerXLPosition,
+    "t5": T5Position,
+    "tupe": TupePosition,
+    "deberta": DebertaPosition,
+    "alibi": AlibiPosition,
     "rope": RotaryPosition,
 }
 

@@ -5,6 +5,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from rope_mt.config.position import RelativeConfig
+from rope_mt.position.bias import distance
 from rope_mt.position.scheme import AttentionShape, PositionScheme
 
 
@@ -15,7 +16,6 @@ class RelativePosition(PositionScheme):
     """
 
     shared = False
-    needs_scores = True
     relative = True
 
     def __init__(self, cfg: RelativeConfig, shape: AttentionShape) -> None:
@@ -23,10 +23,11 @@ class RelativePosition(PositionScheme):
         self.clip = cfg.clip
         # a decoder looks back only, so half of the distances never occur there
         self.nearest_future = 0 if shape.causal else cfg.clip
-        self.keys = nn.Parameter(torch.empty(cfg.clip + self.nearest_future + 1, shape.d_head))
-        self.values = nn.Parameter(torch.empty(cfg.clip + self.nearest_future + 1, shape.d_head))
-        nn.init.xavier_uniform_(self.keys)
-        nn.init.xavier_uniform_(self.values)
+        self.keys = self._table(shape.d_head)
+        self.values = self._table(shape.d_head) if cfg.values else None
+
+    def _table(self, d_head: int) -> nn.Parameter:
+        return nn.Parameter(nn.init.xavier_uniform_(torch.empty(self.clip + self.nearest_future + 1, d_head)))
 
     def content_bias(
         self,
@@ -40,6 +41,10 @@ class RelativePosition(PositionScheme):
         rows = self._rows(q_pos, k_pos)
         return by_row.gather(-1, rows.expand(*q.shape[:3], k.shape[2]))
 
+    @property
+    def has_value_term(self) -> bool:
+        return self.values is not None
+
     def value_term(
         self,
         weights: Float[Tensor, "batch heads tgt src"],
@@ -47,11 +52,11 @@ class RelativePosition(PositionScheme):
         k_pos: Int[Tensor, "*batch src"],
     ) -> Float[Tensor, "batch heads tgt d_head"]:
         """The weights summed by distance, then one product with a^V."""
+        assert self.values is not None
         rows = self._rows(q_pos, k_pos).expand_as(weights)
         by_row = weights.new_zeros(*weights.shape[:3], len(self.values)).scatter_add(-1, rows, weights)
         return by_row @ self.values.to(weights.dtype)
 
     def _rows(self, q_pos: Tensor, k_pos: Tensor) -> Int[Tensor, "*#batch 1 tgt src"]:
         """The row of the tables for each query and key: the distance n - m, clipped, counted from -clip."""
-        distance = k_pos.unsqueeze(-2) - q_pos.unsqueeze(-1)
-        return (distance.clamp(-self.clip, self.nearest_future) + self.clip).unsqueeze(-3)
+        return (distance(q_pos, k_pos).clamp(-self.clip, self.nearest_future) + self.clip).unsqueeze(-3)

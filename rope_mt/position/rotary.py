@@ -9,7 +9,9 @@ from rope_mt.position.scheme import AttentionShape, PositionScheme
 
 
 class RotaryPosition(PositionScheme):
-    """RoPE. Feature pairs are adjacent as in the paper's eq. 15, (1, 2), (3, 4), ..., not split in halves.
+    """RoPE. Feature pairs are adjacent as in eq. 15, (1, 2), (3, 4), ..., or with `layout=half` half a head apart.
+
+    The two layouts are one model under a fixed permutation of the features of a head, but not the same checkpoint.
 
     Raises:
         ValueError: d_head is odd.
@@ -21,7 +23,7 @@ class RotaryPosition(PositionScheme):
         super().__init__(cfg, shape)
         if shape.d_head % 2:
             raise ValueError(f"rope turns pairs of features, so d_head must be even, not {shape.d_head}")
-        self.theta = cfg.theta
+        self.cfg = cfg
 
     def rotate(
         self, x: Float[Tensor, "batch heads len d_head"], pos: Int[Tensor, "*batch len"]
@@ -35,10 +37,20 @@ class RotaryPosition(PositionScheme):
         Returns:
             The turned x in x's dtype. Norms are kept; q·k depends on positions only through m - n (eq. 16).
         """
-        d_head = x.shape[-1]
-        exponents = torch.arange(0, d_head, 2, device=x.device, dtype=torch.float32) / d_head
-        angles = (pos.unsqueeze(-1) * self.theta**-exponents).unsqueeze(-3)  # ([batch,] 1, len, d_head / 2)
+        pairs = max(1, round(self.cfg.fraction * x.shape[-1] / 2))
+        exponents = torch.arange(pairs, device=x.device, dtype=torch.float32) / pairs
+        angles = (pos.unsqueeze(-1) * self.cfg.theta**-exponents).unsqueeze(-3)  # ([batch,] 1, len, pairs)
         cos, sin = angles.cos(), angles.sin()
-        first, second = x.float().unflatten(-1, (-1, 2)).unbind(-1)
-        turned = torch.stack((first * cos - second * sin, first * sin + second * cos), dim=-1)
-        return turned.flatten(-2).to(x.dtype)
+        turning, still = x[..., : 2 * pairs].float(), x[..., 2 * pairs :]
+        if self.cfg.layout == "half":
+            first, second = turning.chunk(2, dim=-1)
+            turned = torch.cat((first * cos - second * sin, first * sin + second * cos), dim=-1)
+        else:
+            first, second = turning.unflatten(-1, (-1, 2)).unbind(-1)
+            turned = torch.stack((first * cos - second * sin, first * sin + second * cos), dim=-1).flatten(-2)
+        return torch.cat((turned.to(x.dtype), still), dim=-1) if still.shape[-1] else turned.to(x.dtype)
+
+    def rotate_cross(
+        self, x: Float[Tensor, "batch heads len d_head"], pos: Int[Tensor, "*batch len"]
+    ) -> Float[Tensor, "batch heads len d_head"]:
+        return self.rotate(x, pos) if self.cfg.cross_attention else x

@@ -30,12 +30,15 @@ class PositionScheme(nn.Module):
     """
 
     shared: ClassVar[bool] = True  # one instance serves all layers of a stack; False: each layer has its own
-    needs_scores: ClassVar[bool] = False  # acts on the (tgt, src) scores, so linear attention must refuse it
     relative: ClassVar[bool] = False  # scores stay the same when all positions shift: the tests hold it to its word
     n_terms: ClassVar[int] = 1  # scores are divided by sqrt(n_terms * d_head)
+    max_len: int | None = None  # tokens of the longest sentence, its end not counted, where a table ends there
 
     def __init__(self, cfg: PositionConfig, shape: AttentionShape) -> None:
         super().__init__()
+
+    def share(self, first: "PositionScheme") -> None:
+        """Take from the first layer's scheme what all layers have in common, where each layer has its own scheme."""
 
     def embed(self, x: Float[Tensor, "batch len d_model"], pos: Int[Tensor, "*batch len"]) -> Tensor:
         """Eq. 3-4: the input of the stack with position in it, made once a stack."""
@@ -43,6 +46,13 @@ class PositionScheme(nn.Module):
 
     def rotate(self, x: Float[Tensor, "batch heads len d_head"], pos: Int[Tensor, "*batch len"]) -> Tensor:
         """Eq. 14: queries, and likewise keys, turned by their position."""
+        return x
+
+    def rotate_cross(self, x: Float[Tensor, "batch heads len d_head"], pos: Int[Tensor, "*batch len"]) -> Tensor:
+        """The same in cross-attention, queries by their place in the target and keys by theirs in the source.
+
+        m - n compares places in two sentences there, so a scheme does it only when asked to.
+        """
         return x
 
     def position_bias(self, q_pos: Int[Tensor, "*batch tgt"], k_pos: Int[Tensor, "*batch src"]) -> Tensor | None:

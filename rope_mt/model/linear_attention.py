@@ -1,0 +1,142 @@
+"""Linear attention: sums over keys that do not grow with the sentence, RoFormer eq. 17-19."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from rope_mt.errors import UserError
+from rope_mt.model.attention import Visible, projection
+from rope_mt.position import PositionScheme
+
+CHUNK = 64  # tokens of a causal sum done at once: small enough for short products, large enough for few of them
+
+
+@dataclass
+class LinearState:
+    """All that a decoder layer remembers of the target: of one size, however long that is. Always float32."""
+
+    numerator: Float[Tensor, "batch heads features d_head"]  # sum of R_n phi(k_n) v_n^T
+    denominator: Float[Tensor, "batch heads features"]  # sum of phi(k_n)
+
+    def select(self, rows: Int[Tensor, " chosen"]) -> "LinearState":
+        return LinearState(self.numerator.index_select(0, rows), self.denominator.index_select(0, rows))
+
+
+class EluFeatures(nn.Module):
+    """phi(x) = elu(x) + 1: Katharopoulos et al. 2020 (arXiv 2006.16236), eq. 7. As many features as x has."""
+
+    def forward(self, x: Float[Tensor, "batch heads len d_head"], queries: bool) -> Tensor:
+        return F.elu(x) + 1
+
+
+class FavorFeatures(nn.Module):
+    """phi(x) = exp(w·x - |x|²/2) / sqrt(n): Choromanski et al. 2021 (arXiv 2009.14794), positive orthogonal features.
+
+    With x divided by d_head^(1/4) beforehand, phi(q)·phi(k) is exp(q·k / sqrt(d_head)) on average over w. The rows of
+    w are orthogonal in blocks of d_head and as long as normal vectors are; they are drawn once and kept in
+    checkpoints. Each query's largest exponent is taken off before exp, since eq. 18 divides any factor of a query out.
+    Keys keep theirs: a maximum over all keys of a sentence would let a token depend on those after it.
+    """
+
+    def __init__(self, d_head: int, n_features: int) -> None:
+        super().__init__()
+        self.scale = d_head**-0.25
+        blocks = [nn.init.orthogonal_(torch.empty(d_head, d_head)) for _ in range(-(-n_features // d_head))]
+        lengths = torch.randn(n_features, d_head).norm(dim=1, keepdim=True)
+        self.register_buffer("directions", torch.cat(blocks)[:n_features] * lengths)
+        self.directions: Tensor
+
+    def forward(
+        self, x: Float[Tensor, "batch heads len d_head"], queries: bool
+    ) -> Float[Tensor, "batch heads len features"]:
+        x = x * self.scale
+        exponent = x @ self.directions.float().T - x.square().sum(dim=-1, keepdim=True) / 2
+        if queries:
+            exponent = exponent - exponent.detach().amax(dim=-1, keepdim=True)
+        return exponent.exp() * len(self.directions) ** -0.5
+
+
+class LinearAttention(nn.Module):
+    """Multi-head attention of a sequence to itself without scores, so that time and memory grow as its length does.
+
+    Queries and keys are turned after the feature map and in the numerator alone (eq. 19). The weights then need not
+    be positive, nor sum to 1.
+    """
+
+    def __init__(self, d_model: int, n_heads: int, feature_map: str, n_features: int) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.qkv = projection(d_model, d_model, parts=3)
+        self.out = projection(d_model, d_model)
+        self.features = FavorFeatures(d_model // n_heads, n_features) if feature_map == "favor" else EluFeatures()
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch tgt d_model"],
+        position: PositionScheme,
+        q_pos: Int[Tensor, "*batch tgt"],
+        k_pos: Int[Tensor, "*batch src"],
+        visible: Visible,
+        bias: None = None,
+        past: LinearState | None = None,
+    ) -> tuple[Float[Tensor, "batch tgt d_model"], LinearState]:
+        """Attend to x, and before it to what `past` sums up; return the result and the sums over past and x.
+
+        Raises:
+            UserError: the batch is packed; a sum cannot keep sentences apart.
+        """
+        if visible.segments is not None:
+            raise UserError("model.attention=linear cannot keep packed sentences apart: give each a row of its own")
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.n_heads, -1)).permute(2, 0, 3, 1, 4)
+        with torch.autocast(x.device.type, enabled=False):
+            q, k, v = self.features(q.float(), queries=True), self.features(k.float(), queries=False), v.float()
+            if visible.key_padding is not None:
+                k = k * visible.key_padding[:, None, :, None]
+            attend = attend_to_past if visible.causal else attend_to_all
+            out, state = attend(q, k, v, lambda features: position.rotate(features, q_pos), past)
+        return self.out(out.to(x.dtype).transpose(1, 2).flatten(-2)), state
+
+
+def attend_to_all(
+    q: Float[Tensor, "batch heads len features"],
+    k: Float[Tensor, "batch heads len features"],
+    v: Float[Tensor, "batch heads len d_head"],
+    rotate: Callable[[Tensor], Tensor],
+    past: LinearState | None = None,
+) -> tuple[Float[Tensor, "batch heads len d_head"], LinearState]:
+    """Eq. 19 where every query sees every key: sum_n (R_m phi(q_m))·(R_n phi(k_n)) v_n / sum_n phi(q_m)·phi(k_n)."""
+    state = LinearState(rotate(k).transpose(-2, -1) @ v, k.sum(dim=-2))
+    return _divided(rotate(q) @ state.numerator, (q @ state.denominator.unsqueeze(-1))), state
+
+
+def attend_to_past(
+    q: Float[Tensor, "batch heads len features"],
+    k: Float[Tensor, "batch heads len features"],
+    v: Float[Tensor, "batch heads len d_head"],
+    rotate: Callable[[Tensor], Tensor],
+    past: LinearState | None = None,
+) -> tuple[Float[Tensor, "batch heads len d_head"], LinearState]:
+    """Eq. 19 where a query sees the keys up to its own: chunk by chunk, what went before as one sum."""
+    turned = zip(*(x.split(CHUNK, dim=-2) for x in (q, k, v, rotate(q), rotate(k))), strict=True)
+    outs, state = [], past
+    for q_, k_, v_, turned_q, turned_k in turned:
+        numerator = (turned_q @ turned_k.transpose(-2, -1)).tril() @ v_
+        denominator = (q_ @ k_.transpose(-2, -1)).tril().sum(dim=-1, keepdim=True)
+        here = LinearState(turned_k.transpose(-2, -1) @ v_, k_.sum(dim=-2))
+        if state is not None:
+            numerator = numerator + turned_q @ state.numerator
+            denominator = denominator + q_ @ state.denominator.unsqueeze(-1)
+            here = LinearState(state.numerator + here.numerator, state.denominator + here.denominator)
+        state = here
+        outs.append(_divided(numerator, denominator))
+    assert state is not None
+    return torch.cat(outs, dim=-2), state
+
+
+def _divided(numerator: Tensor, denominator: Tensor) -> Tensor:
+    """The quotient, and 0 where nothing could be seen: there both are 0."""
+    return numerator / denominator.clamp(min=torch.finfo(denominator.dtype).tiny)

@@ -1,0 +1,235 @@
+"""The laws that every position scheme obeys: they find new schemes through SCHEMES."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from rope_mt.config.position import (
+    POSITION_CONFIGS,
+    LearnedConfig,
+    NoPositionConfig,
+    PositionConfig,
+    RelativeConfig,
+    RopeConfig,
+)
+from rope_mt.config.training import ModelConfig
+from rope_mt.errors import UserError
+from rope_mt.model.attention import SelfAttention, Visible
+from rope_mt.model.transformer import Transformer
+from rope_mt.position import SCHEMES, AttentionShape, PositionScheme, build_position
+
+PAD = 0
+MODEL = ModelConfig("test", d_model=24, d_ff=40, n_heads=3, n_layers=2, dropout=0.0)
+LINEAR = replace(MODEL, attention="linear")
+FAVOR = replace(LINEAR, feature_map="favor", n_features=16)
+
+
+def scheme_config(cls: type[PositionConfig]) -> PositionConfig:
+    """The defaults, with a table that is long enough for the shifts tried here."""
+    return cls(max_len=5000) if hasattr(cls, "max_len") else cls()
+
+
+DEFAULTS = {cls.name: scheme_config(cls) for cls in POSITION_CONFIGS}
+VARIANTS = {
+    "rope, half": RopeConfig(layout="half"),
+    "rope, half of the head": RopeConfig(fraction=0.5),
+    "rope, half of the head in halves": RopeConfig(fraction=0.5, layout="half"),
+    "rope, cross-attention": RopeConfig(cross_attention=True),
+    "relative, keys alone": RelativeConfig(values=False),
+}
+SOFTMAX = {name: (MODEL, cfg) for name, cfg in {**DEFAULTS, **VARIANTS}.items()}
+PRE_NORM = {f"{name}, pre-norm": (replace(MODEL, norm="pre"), cfg) for name, cfg in DEFAULTS.items()}
+WITHOUT_SCORES = {name: cfg for name, cfg in DEFAULTS.items() if not cfg.needs_scores}
+SUMS = {f"{name}, linear": (LINEAR, cfg) for name, cfg in WITHOUT_SCORES.items()}
+SUMS |= {"rope, favor": (FAVOR, RopeConfig()), "none, favor": (FAVOR, NoPositionConfig())}
+
+every_scheme = pytest.mark.parametrize("name", sorted(SCHEMES))
+every_model = pytest.mark.parametrize("name", sorted({**SOFTMAX, **SUMS}))
+
+
+def random(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def transformer(name: str) -> Transformer:
+    torch.manual_seed(0)
+    return Transformer(*{**SOFTMAX, **SUMS, **PRE_NORM}[name], vocab_size=31, pad=PAD).eval()
+
+
+def sentences(batch: int, length: int, seed: int = 0) -> torch.Tensor:
+    return torch.randint(4, 31, (batch, length), generator=torch.Generator().manual_seed(seed))
+
+
+def test_every_scheme_has_a_configuration_of_its_name():
+    assert set(SCHEMES) == set(DEFAULTS)
+
+
+@every_scheme
+def test_a_scheme_says_rightly_whether_it_needs_scores(name):
+    hooks = ("position_bias", "content_bias", "value_term")
+    acts = any(getattr(SCHEMES[name], hook) is not getattr(PositionScheme, hook) for hook in hooks)
+    assert DEFAULTS[name].needs_scores == acts
+
+
+@pytest.mark.parametrize("name", sorted({**DEFAULTS, **VARIANTS}))
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("shift", [1, 300, 4000])
+def test_scores_ignore_a_shift_of_all_positions_exactly_where_the_scheme_says_so(name, causal, shift):
+    torch.manual_seed(0)
+    attention = SelfAttention(d_model=24, n_heads=3)
+    scheme = build_position(SOFTMAX[name][1], AttentionShape(24, 3, causal))
+    for weights in scheme.parameters():
+        torch.nn.init.normal_(weights)  # some begin at 0
+    x = random(2, 7, 24)
+
+    def output(by: int) -> torch.Tensor:
+        pos = torch.arange(7) + by
+        bias = scheme.position_bias(pos, pos)
+        return attention(scheme.embed(x, pos), scheme, pos, pos, Visible(causal), bias)[0]
+
+    difference = (output(shift) - output(0)).abs().max().item()
+    if scheme.relative:
+        assert difference < 3e-4
+    else:
+        assert difference > 1e-2
+
+
+@pytest.mark.parametrize("name", sorted({**SOFTMAX, **SUMS, **PRE_NORM}))
+def test_cached_decoding_equals_the_full_pass(name):
+    model = transformer(name)
+    src, tgt = sentences(3, 7), sentences(3, 5, seed=1)
+    src[1, 4:] = PAD
+    full = model(src, tgt)
+    state = model.encode(src)
+    step_by_step = [model.logits(model.decode(tgt[:, t : t + 1], state)) for t in range(5)]
+    torch.testing.assert_close(torch.cat(step_by_step, dim=1), full, atol=2e-5, rtol=0)
+
+
+@every_model
+def test_a_cache_continues_with_several_tokens_at_once(name):
+    model = transformer(name)
+    src, tgt = sentences(2, 7), sentences(2, 5, seed=1)
+    state = model.encode(src)
+    pieces = [model.logits(model.decode(piece, state)) for piece in (tgt[:, :2], tgt[:, 2:])]
+    torch.testing.assert_close(torch.cat(pieces, dim=1), model(src, tgt), atol=2e-5, rtol=0)
+
+
+@every_model
+def test_selected_rows_decode_as_if_they_had_been_alone(name):
+    model = transformer(name)
+    src, tgt = sentences(3, 7), sentences(3, 5, seed=1)
+    src[1, 4:] = PAD
+    rows = torch.tensor([2, 0, 2, 1])
+    state = model.encode(src)
+    model.decode(tgt[:, :3], state)
+    state = state.select(rows)
+    selected = model.logits(model.decode(tgt[rows, 3:], state))
+    torch.testing.assert_close(selected, model(src, tgt)[rows, 3:], atol=2e-5, rtol=0)
+
+
+@every_model
+def test_padding_changes_nothing(name):
+    model = transformer(name)
+    src, tgt = sentences(2, 5), sentences(2, 3, seed=1)
+    padded_src = torch.nn.functional.pad(src, (0, 4), value=PAD)
+    padded_tgt = torch.nn.functional.pad(tgt, (0, 2), value=PAD)
+    torch.testing.assert_close(model(padded_src, padded_tgt)[:, :3], model(src, tgt), atol=2e-5, rtol=0)
+
+
+def pack(rows: list[list[torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sentences one behind the other, padded to the longest row, and which of its row each token belongs to."""
+    ids = [torch.cat(row) for row in rows]
+    segments = [torch.cat([torch.full_like(x, n) for n, x in enumerate(row, start=1)]) for row in rows]
+    pad = torch.nn.utils.rnn.pad_sequence
+    return pad(ids, batch_first=True, padding_value=PAD), pad(segments, batch_first=True)
+
+
+@pytest.mark.parametrize("name", sorted(SOFTMAX))
+def test_packed_sentences_do_not_see_each_other(name):
+    model = transformer(name)
+    src = [sentences(1, n, seed=n)[0] for n in (6, 3, 8, 5)]
+    tgt = [sentences(1, n, seed=10 + n)[0] for n in (4, 7, 5, 2)]
+    alone = [model(s[None], t[None])[0] for s, t in zip(src, tgt, strict=True)]
+    packed_src, src_segments = pack([src[:3], src[3:]])
+    packed_tgt, tgt_segments = pack([tgt[:3], tgt[3:]])
+    state = model.encode(packed_src, src_segments)
+    logits = model.logits(model.decode(packed_tgt, state, tgt_segments))
+    torch.testing.assert_close(logits[0], torch.cat(alone[:3]), atol=2e-5, rtol=0)
+    torch.testing.assert_close(logits[1, :2], alone[3], atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", sorted(SUMS))
+def test_linear_attention_refuses_a_packed_batch(name):
+    src, segments = pack([[sentences(1, 3)[0], sentences(1, 4)[0]]])
+    with pytest.raises(UserError, match="a row of its own"):
+        transformer(name).encode(src, segments)
+
+
+@every_model
+def test_the_decoder_sees_no_future(name):
+    model = transformer(name)
+    src, tgt = sentences(2, 5), sentences(2, 6, seed=1)
+    changed = tgt.clone()
+    changed[:, 4:] = sentences(2, 2, seed=2)
+    assert torch.equal(model(src, changed)[:, :4], model(src, tgt)[:, :4])
+
+
+@every_model
+def test_gradients_reach_every_parameter(name):
+    model = transformer(name).train()
+    # longer than the clip, so that every embedding of a clipped distance is used
+    model(sentences(2, 40), sentences(2, 40, seed=1)).square().mean().backward()
+    idle = [p for p, w in model.named_parameters() if w.grad is None or not w.grad.abs().sum() > 0]
+    # a bias on keys adds the same to all scores of a query, which softmax ignores: its gradient is zero up to rounding
+    assert not idle
+
+
+@every_model
+def test_order_matters_to_the_encoder_unless_the_scheme_says_nothing(name):
+    model = transformer(name)
+    for weights in model.encoder.positions.parameters():
+        torch.nn.init.normal_(weights)  # some begin at 0
+    src, tgt = sentences(1, 6), sentences(1, 3, seed=1)
+    otherwise = src[:, [2, 0, 1, 5, 3, 4]]  # not backwards, which a symmetric bias cannot tell from forwards
+    same = torch.allclose(model(src, tgt), model(otherwise, tgt), atol=1e-5)
+    assert same == name.startswith("none")
+
+
+@pytest.mark.parametrize("name", [name for name, cfg in DEFAULTS.items() if hasattr(cfg, "max_len")])
+def test_a_table_that_ends_says_so_and_ends_a_hypothesis(name):
+    model = Transformer(MODEL, type(DEFAULTS[name])(max_len=6), vocab_size=31, pad=PAD)
+    assert model.max_len == 6
+    longest, too_long = sentences(1, 7), sentences(1, 8)
+    assert model(longest, longest).shape[1] == 7
+    with pytest.raises(UserError, match=r"7 tokens.*end at 6.*position.max_len"):
+        model(too_long, longest)
+    with pytest.raises(UserError, match=r"position.max_len"):
+        model(longest, too_long)
+    packed, segments = pack([[longest[0], longest[0]]])
+    assert model.encode(packed, segments).src_tokens.shape[1] == 14
+
+
+def test_cross_attention_is_turned_only_when_asked():
+    src, tgt = sentences(2, 6), sentences(2, 5, seed=1)
+    plain, crossing = (transformer(name) for name in ("rope", "rope, cross-attention"))
+    state = [model.encode(src).layers[0].source for model in (plain, crossing)]
+    assert torch.equal(state[0].v, state[1].v)
+    assert torch.equal(state[0].k[:, :, 0], state[1].k[:, :, 0])
+    assert not torch.allclose(state[0].k, state[1].k)
+    assert not torch.allclose(plain(src, tgt), crossing(src, tgt))
+
+
+def test_the_learned_table_of_one_position_is_one_row():
+    scheme = build_position(LearnedConfig(max_len=9), AttentionShape(6, 1, causal=False))
+    pos = torch.tensor([[0, 1, 2], [5, 0, 9]])
+    added = scheme.embed(torch.zeros(2, 3, 6), pos)
+    assert torch.equal(added, scheme.vectors[pos])
+
+
+def test_deberta_keeps_one_table_for_all_layers_of_a_stack():
+    model = transformer("deberta")
+    first, second = model.encoder.positions
+    assert first.vectors is second.vectors
+    assert first.keys.weight is not second.keys.weight
+    assert first.vectors is not model.decoder.positions[0].vectors
