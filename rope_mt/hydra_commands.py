@@ -60,7 +60,7 @@ def prepare(cfg: Any) -> None:
 
 
 def bench(cfg: Any) -> None:
-    from rope_mt.bench import bench
+    from rope_mt.bench.command import bench
 
     bench(cfg)
 
@@ -81,12 +81,20 @@ def run(command: str, rest: list[str]) -> int:
         UserError: the words make no configuration; nothing was started or written.
     """
     flags, words = split_flags(rest)
-    schema = command_schema(command)
+    config = command
+    if command == "bench":  # what to measure is a word of its own
+        words = [word if "=" in word or word[:1] == "~" else f"bench={word}" for word in words]
+        words.sort(key=lambda word: word.startswith("bench="))  # last: of wrong groups the first is complained about
+        named = [word.partition("=")[2] for word in words if word.startswith("bench=")]
+        if "--help" in flags and not named:
+            print(_bench_help())
+            return 0
+        if "--hydra-help" not in flags:
+            config = f"bench/{_subject(named)}"
+    schema = command_schema(config)
     if (at := path_at(words, schema)) is not None:
         words[at] = f"checkpoint={_quoted(words[at])}"
-    if command == "bench":  # what to measure is a word of its own
-        words = [word if "=" in word else f"bench.subject={_quoted(word)}" for word in words]
-    own = groups(command)  # +experiment=x is a habit from elsewhere: here the group is always there, at first empty
+    own = groups(config)  # +experiment=x is a habit from elsewhere: here the group is always there, at first empty
     words = [word[1:] if word[:1] == "+" and word[1:].partition("=")[0] in own else word for word in words]
 
     from rope_mt.complaints import HYDRA_ERRORS, complaint
@@ -103,7 +111,7 @@ def run(command: str, rest: list[str]) -> int:
     except (PermissionError, FileExistsError, NotADirectoryError) as error:  # of Hydra's own, not of a job
         raise UserError(f"cannot make the folder {error.filename}: {error.strerror}") from error
     if text := said.getvalue():  # Hydra's help lists the groups of all commands
-        foreign = "|".join(foreign_groups(command))
+        foreign = "|".join(foreign_groups(config))
         print(re.sub(rf"(?m)^(?:{foreign})(?:/[\w-]+)?: .+\n", "", text), end="")
     if jobs.several and command == "train":
         _compare_finished()
@@ -209,14 +217,16 @@ def _check(command: str, flags: dict[str, Any], words: list[str], schema: type) 
             if {"--cfg", "--help", "--info"} & {*flags}:
                 continue
             if missing := sorted(OmegaConf.missing_keys(cfg), key=[*settings(schema)].index):
-                hints = {"checkpoint": "name a run or a checkpoint", "bench.subject": "as in rope-mt bench data"}
-                hint = hints.get(missing[0], f"add {missing[0]}=VALUE")
+                hint = "name a run or a checkpoint" if missing[0] == "checkpoint" else f"add {missing[0]}=VALUE"
                 raise UserError(f"{', '.join(missing)} must be given: {hint}")
             OmegaConf.to_object(cfg)
 
 
 def command_schema(command: str) -> type:
-    """The dataclass that a command's settings are checked against; tells Hydra all of them on the way."""
+    """The dataclass that a command's settings are checked against; tells Hydra all of them on the way.
+
+    Here and below `bench/SUBJECT` is a command too, and `bench` alone has what all subjects have.
+    """
     from hydra.core.config_store import ConfigStore
     from omegaconf import OmegaConf
 
@@ -229,16 +239,48 @@ def command_schema(command: str) -> type:
 
 
 def groups(command: str) -> set[str]:
-    """The groups that a command chooses from: those of its defaults list."""
+    """The groups that a command chooses from: those of its defaults list, and of its subject's or every subject's."""
     from omegaconf import OmegaConf
 
-    defaults = OmegaConf.load(conf_dir() / f"{command}.yaml").defaults
-    return {group for entry in defaults if OmegaConf.is_dict(entry) for group in entry}
+    root, _, subject = command.partition("/")
+    files = [conf_dir() / f"{root}.yaml", *(conf_dir() / root).glob(f"{subject or '*'}.yaml")]
+    defaults = [entry for file in files for entry in OmegaConf.load(file).defaults]
+    return {group.lstrip("/") for entry in defaults if OmegaConf.is_dict(entry) for group in entry}
 
 
 def foreign_groups(command: str) -> set[str]:
     """The groups of conf/ that only other commands choose from."""
     return {"schema", *(folder.name for folder in conf_dir().iterdir() if folder.is_dir())} - groups(command)
+
+
+def _subjects() -> dict[str, str]:
+    """What `bench` can measure: each file of conf/bench/, and the comment in its second line."""
+    files = sorted((conf_dir() / "bench").glob("*.yaml"))
+    return {file.stem: file.read_text(encoding="utf-8").splitlines()[1].lstrip("# ") for file in files}
+
+
+def _subject(named: list[str]) -> str:
+    """The one subject that was named.
+
+    Raises:
+        UserError: it is none, or there is no such subject.
+    """
+    from rope_mt.complaints import did_you_mean
+
+    there = _subjects()
+    example = f"as in rope-mt bench {next(iter(there))}"
+    if len(named) != 1:
+        raise UserError(f"one thing to measure must be given: {' or '.join(there)}, {example}")
+    if named[0] not in there:
+        hint = did_you_mean(named[0], there, "rope-mt bench {}")
+        raise UserError(f"bench cannot measure {named[0]!r}, only {' or '.join(there)}{hint or f', {example}'}")
+    return named[0]
+
+
+def _bench_help() -> str:
+    lines = ["rope-mt bench SUBJECT measures speed, memory and waste:", ""]
+    lines += [f"  {name:<10}{does}" for name, does in _subjects().items()]
+    return "\n".join([*lines, "", "Every setting: rope-mt bench SUBJECT --help"])
 
 
 # ---- words: Hydra's flags, settings, and for eval and translate a path -----------------------------------------------

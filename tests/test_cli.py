@@ -138,9 +138,9 @@ def test_version(rope_mt):
         ("eval RUN serch.beam=3", "no setting serch.beam; did you mean search.beam?"),
         ("eval RUN data=toy", "data is not for this command to choose"),
         # groups
-        ("train position=rop", "position=rop does not exist: it can be none, relative, rope, "),
+        ("train position=rop", "position=rop does not exist: it can be alibi, deberta, learned, none, "),
         ("train position=rop", "; did you mean position=rope?"),
-        ("train position=", "position= needs a name: it can be none, relative, rope, "),
+        ("train position=", "position= needs a name: it can be alibi, deberta, learned, none, "),
         ("train position=3", "position=3 does not name an option"),
         ("train model=null", "model=null does not name an option"),
         ("train -m position=rope,rop", "did you mean position=rope?"),
@@ -161,8 +161,25 @@ def test_version(rope_mt):
         ("prepare data.tokenizer=word", "data.tokenizer must be bpe or unigram, not 'word'"),
         ("train data.sampling=1", "data.sampling must be at least 0 and below 1"),
         ("train data.context_tokens=512", "data.max_len must be at least 512"),
-        ("bench schemes", "bench.subject must be data, not 'schemes'"),
-        ("bench", "bench.subject must be given: as in rope-mt bench data"),
+        (
+            "train position=t5 model.attention=linear",
+            "position=t5 acts on scores, and model.attention=linear has none: take one of none, sinusoidal-add, learned",
+        ),
+        ("train position=learned position.max_len=100", "position.max_len must be at least 256, not 100"),
+        ("train position=rope position.layout=halves", "position.layout must be interleaved or half, not 'halves'"),
+        ("train position=rope position.fraction=0", "position.fraction must be above 0 and at most 1, not 0.0"),
+        ("train model.n_features=7", "model.n_features must be even, above 0, not 7"),
+        ("bench", "one thing to measure must be given: data or schemes, as in rope-mt bench data"),
+        ("bench --cfg job", "one thing to measure must be given"),
+        ("bench data schemes", "one thing to measure must be given"),
+        ("bench schmes", "cannot measure 'schmes', only data or schemes; did you mean rope-mt bench schemes?"),
+        ("bench nonsense", "cannot measure 'nonsense', only data or schemes, as in rope-mt bench data"),
+        ("bench data bench.steps=3", "no setting bench.steps; bench has json, pairs, text, batch_tokens"),
+        ("bench data model=small", "model is not for this command to choose"),
+        ("bench schemes bench.pairs=3", "no setting bench.pairs; bench has json, schemes, steps"),
+        ("bench schemes bench.steps=0", "bench.steps must be at least 1, not 0"),
+        ("bench schemes bench.schemes=[rop]", " or rope, not 'rop'"),
+        ("bench schemes model=3", "model=3 does not name an option"),
         ("translate RUN device=gpu", "device must be auto or cpu or cuda or mps, not 'gpu'"),
         # values that are missing, or point nowhere
         ("train data=files", "data.train, data.valid, data.test must be given"),
@@ -245,12 +262,20 @@ def test_flags_may_stand_anywhere(rope_mt):
         ("train position=none --info defaults", "position/none"),
         ("train --info position=none", "position/none"),
         ("train --help position=none", "position:\n  name: none\n"),
-        ("train --help", "\nposition: none, relative, rope, "),
+        ("train --help", "\nposition: alibi, deberta, learned, none, "),
         ("train --hydra-help", "--experimental-rerun"),
         ("train hydra/launcher=basic --cfg job -p seed", "1"),
         ("eval --cfg job", "checkpoint: ???\n"),
         ("eval search=greedy --cfg job -p search", "beam: 1\n"),
         ("prepare --cfg job -p data.name", "toy"),
+        ("bench data --cfg job -p data.name", "wmt14"),
+        ("bench schemes --cfg job -p data.name", "toy"),
+        ("bench --cfg job -p data.name schemes data=mixed", "mixed"),
+        ("bench data --cfg job -p data.name data=mixed", "mixed"),
+        ("bench schemes --cfg job -p model.dropout", "0.1"),
+        ("bench --help", "rope-mt bench SUBJECT"),
+        ("bench --hydra-help", "--experimental-rerun"),
+        ("bench schemes --info defaults", "schema/bench/schemes"),
     ],
 )
 def test_hydras_own_flags_work(rope_mt, line, shown):
@@ -265,6 +290,17 @@ def test_help_of_a_command_shows_no_groups_of_another(rope_mt):
     groups = rope_mt("eval", "--help").out.partition("== Config ==")[0]
     assert "search: beam, greedy" in groups
     assert "model:" not in groups
+    assert "bench:" not in groups
+    for subject, wanted in (("data", False), ("schemes", True)):
+        groups = rope_mt("bench", subject, "--help").out.partition("== Config ==")[0]
+        assert "data: files, " in groups
+        assert ("model: " in groups) == wanted
+
+
+def test_help_of_bench_names_each_subject_with_a_line(rope_mt):
+    said = rope_mt("bench", "--help").out
+    for file in (ROOT / "conf/bench").iterdir():
+        assert re.search(rf"^  {file.stem} +\w\w", said, re.MULTILINE), f"comment in {file}"
 
 
 def test_configurations_of_the_users_are_found(rope_mt, tmp_path):
@@ -457,6 +493,10 @@ def test_a_reader_may_stop_reading(words):
         ("rope-mt eval outputs/x=1 se", "search= search.", "model= data="),
         ("rope-mt eval ou", "", "search="),
         ("rope-mt eval device=cpu ", "", "search="),
+        ("rope-mt bench ", "bench= data= model=", "seed= search= schema/"),
+        ("rope-mt bench bench=", "bench=data bench=schemes", "seed="),
+        ("rope-mt bench bench=schemes bench.", "bench.steps= bench.json=", "bench.pairs="),
+        ("rope-mt bench data=w", "data=wmt14", "seed="),
         ("rope-mt compare ", "", "seed="),
         ("rope-mt train 'x ", "", "seed="),
         ("rope-mt nonsense ", "", "seed="),

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LIMITS = "trainer.max_steps=20 trainer.val_sentences=20 search.beam=1 search.max_len_a=0.5"
 SMALLER = " model=tiny data.batch_tokens=1024"  # for what is meant for a GPU
-REAL = ("multi30k", "wmt14", "mixed", "bench")  # commands on text that cannot be fetched here
+REAL = ("multi30k", "wmt14", "mixed", "bench data")  # commands on text that cannot be fetched here
 
 
 def commands() -> list[str]:
@@ -27,6 +27,8 @@ def commands() -> list[str]:
 
 def limited(command: str) -> str:
     """The command with a limit appended where it trains or measures."""
+    if command.startswith("rope-mt bench schemes"):
+        return f"{command} model=tiny bench.steps=2 bench.schemes=[rope,t5]"
     if command.startswith("rope-mt bench"):
         return f"{command} bench.pairs=40000"
     if not command.startswith("rope-mt train"):

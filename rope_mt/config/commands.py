@@ -42,8 +42,7 @@ class PrepareConfig:
 
 
 @dataclass
-class BenchSettings:
-    subject: str = MISSING  # data
+class BenchDataSettings:
     json: bool = False  # print JSON instead of a table
     pairs: int | None = None  # cut or repeat the text to so many; None: as it is, and 4.5 million standing in for WMT14
     text: Any = MISSING  # a prefix or a list of prefixes and globs: what stands in for text that is not there
@@ -51,18 +50,45 @@ class BenchSettings:
 
 
 @dataclass
+class BenchSchemesSettings:
+    json: bool = False  # print JSON instead of a table
+    schemes: list[str] | None = None  # None: all; the baseline beside itself shows how far the method can be trusted
+    steps: int = 50  # pairs of steps that count
+
+
+@dataclass
 class BenchConfig:
-    bench: BenchSettings = field(default_factory=BenchSettings)
+    """What all subjects have; each has a root of its own below."""
+
     data: DataConfig = MISSING
+
+
+@dataclass
+class BenchDataConfig(BenchConfig):
+    bench: BenchDataSettings = field(default_factory=BenchDataSettings)
 
     def __post_init__(self) -> None:
         bench = self.bench
-        choice("bench.subject", bench.subject, "data")
         bench.text = [bench.text] if isinstance(bench.text, str) else bench.text
         if bench.pairs is not None:
             at_least(1, bench__pairs=bench.pairs)
         for budget in bench.batch_tokens:
             at_least(2 * (self.data.max_len + 1), bench__batch_tokens=budget)
+
+
+@dataclass
+class BenchSchemesConfig(BenchConfig):
+    bench: BenchSchemesSettings = field(default_factory=BenchSchemesSettings)
+    model: ModelConfig = MISSING
+    device: str = "auto"
+    precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        at_least(1, bench__steps=self.bench.steps)
+        for scheme in self.bench.schemes or []:
+            choice("bench.schemes", scheme, *(position.name for position in POSITION_CONFIGS))
+        choice("device", self.device, "auto", "cpu", "cuda", "mps")
+        choice("precision", self.precision, "auto", "bf16", "fp32")
 
 
 @dataclass
@@ -112,7 +138,8 @@ class TranslateConfig:
 
 
 def register() -> None:
-    """Tell Hydra the schemas: roots as `schema/train` and so on, schemes as `schema/position/NAME`."""
+    """Tell Hydra the schemas: roots as `schema/train` and so on, schemes as `schema/position/NAME`, and
+    `schema/bench/SUBJECT`."""
     from hydra.core.config_store import ConfigStore
 
     store = ConfigStore.instance()
@@ -122,3 +149,5 @@ def register() -> None:
         store.store(group="schema", name=name, node=root)
     for scheme in POSITION_CONFIGS:
         store.store(group="schema/position", name=scheme.name, node=scheme)
+    for subject, root in {"data": BenchDataConfig, "schemes": BenchSchemesConfig}.items():
+        store.store(group="schema/bench", name=subject, node=root)

@@ -24,8 +24,8 @@ def from_plain(plain: dict[str, Any]) -> TrainConfig:
 
     schemes = {scheme.name: scheme for scheme in POSITION_CONFIGS}
     try:
-        position = schemes[plain["position"]["name"]]
-        schema = OmegaConf.structured(TrainConfig(position=position()))
+        schema = OmegaConf.structured(TrainConfig)
+        schema.position = OmegaConf.structured(schemes[plain["position"]["name"]])
         cfg = OmegaConf.to_object(OmegaConf.merge(schema, plain))
     except (OmegaConfBaseException, KeyError, TypeError) as error:
         raise UserError(f"the configuration is not one of this version of rope-mt: {error}".splitlines()[0]) from error

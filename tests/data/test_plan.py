@@ -6,7 +6,7 @@ import lzma
 import numpy as np
 import pytest
 
-from rope_mt.bench import efficiency, shared_again
+from rope_mt.bench.data import efficiency, shared_again
 from rope_mt.config.data import DataConfig
 from rope_mt.data.plan import EpochPlan, Rows, cut, join
 from rope_mt.data.text import normalize

@@ -3,19 +3,25 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from rope_mt.config.commands import TrainConfig
 from rope_mt.config.data import DataConfig
 from rope_mt.config.position import POSITION_CONFIGS
 from rope_mt.config.training import ModelConfig, OptimizerConfig, SearchConfig, TrackingConfig, TrainerConfig
 from rope_mt.data import toy
+from rope_mt.data.plan import Rows
+from rope_mt.data.stream import PairDataset, Sentences
+from rope_mt.device import computing_in
 from rope_mt.errors import UserError
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
 from rope_mt.training.module import TranslationModule
 from rope_mt.training.train import train
+from rope_mt.translation import Translator
 
 SCHEMES = {scheme.name: scheme for scheme in POSITION_CONFIGS}
 
@@ -66,6 +72,24 @@ def test_a_tiny_model_overfits_16_pairs(text, tmp_path, scheme):
     result = json.loads((tmp_path / "result.json").read_text())
     assert result["valid"]["loss"] < 0.1
     assert result["test"]["bleu"] == pytest.approx(100)
+    check_bf16(tmp_path)
+
+
+def check_bf16(run: Path) -> None:
+    """On its test set a model says the same in bf16 as in fp32, and is as sure of it."""
+    ckpt = checkpoint.load(run)
+    model = Translator.of(ckpt, ckpt.config.search, torch.device("cpu"), "fp32").model.eval()
+    sides = [(run / f"test.{part}").read_text(encoding="utf-8").splitlines() for part in ("src", "ref")]
+    pairs = PairDataset(*(Sentences.of(ckpt.tokenizer.encode(side)) for side in sides))
+    batch = pairs[Rows(np.arange(len(sides[0])), 0, 0)]
+    found = {}
+    for precision in ("fp32", "bf16"):
+        with torch.inference_mode(), computing_in(precision, torch.device("cpu")):
+            logits = model(batch.src, batch.tgt_in).flatten(0, 1)[batch.where].float()
+        found[precision] = (F.cross_entropy(logits, batch.tgt_out).item(), logits.argmax(-1))
+    (loss, said), (bf16_loss, bf16_said) = found.values()
+    assert bf16_loss == pytest.approx(loss, rel=0.01)
+    assert (said == bf16_said).float().mean() >= 0.98
 
 
 class KilledError(Exception):

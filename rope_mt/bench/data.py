@@ -1,9 +1,7 @@
-"""`rope-mt bench SUBJECT`: speed, memory and waste, measured on this machine in processes of their own."""
+"""`rope-mt bench data`: preparing and streaming a corpus, measured in processes of their own."""
 
 import itertools
-import json
 import os
-import platform
 import re
 import resource
 import sys
@@ -14,77 +12,30 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib import metadata
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rope_mt.config.commands import BenchConfig
+from rope_mt.bench.machine import proc
+from rope_mt.config.commands import BenchDataConfig
 from rope_mt.config.data import DataConfig
 from rope_mt.data import text
 from rope_mt.data.corpus import locate
-from rope_mt.data.prepare import cores, prepare
+from rope_mt.data.prepare import prepare
 from rope_mt.errors import UserError
 
 WMT14_PAIRS = 4_500_000
 STREAM_SECONDS = 20.0  # for how long batches are drawn, or to the end of an epoch
 
 
-def bench(cfg: BenchConfig) -> None:
-    """Print what was measured as a table, or with `bench.json=true` as one JSON object.
+def measure(cfg: BenchDataConfig) -> dict[str, Any]:
+    """Prepare a corpus and stream it, each in a fresh process.
 
     Raises:
         UserError: there is no text to measure with.
     """
-    found = {"machine": machine(), **bench_data(cfg)}
-    if cfg.bench.json:
-        print(json.dumps(found, indent=2))
-        return
-    print("\n".join(_lines(found)))
-
-
-def machine() -> dict[str, Any]:
-    """What was measured on."""
-    names = re.findall(r"model name\s*: (.*)", _proc("cpuinfo")) or [platform.processor() or platform.machine()]
-    packages = ("sentencepiece", "numpy", "torch")
-    return {
-        "processor": names[0],
-        "cores": cores(),
-        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}},
-    }
-
-
-def _proc(name: str) -> str:
-    """A file of /proc, empty where the system has none."""
-    path = Path("/proc") / name
-    return path.read_text() if path.is_file() else ""
-
-
-def _lines(found: dict[str, Any], indent: str = "") -> Iterator[str]:
-    """Names and values below each other, what belongs together under its heading."""
-    for name, value in found.items():
-        if isinstance(value, dict):
-            yield f"{indent}{name}"
-            yield from _lines(value, indent + "  ")
-        else:
-            yield f"{indent + name:<40}{_readable(value)}"
-
-
-def _readable(value: Any) -> str:
-    if value is None:
-        return "not measured here"
-    if isinstance(value, float):
-        return f"{value:,.3f}" if value < 10 else f"{value:,.1f}" if value < 1000 else f"{value:,.0f}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-# ---- bench data ---------------------------------------------------------------------------------------------------
-
-
-def bench_data(cfg: BenchConfig) -> dict[str, Any]:
-    """Prepare a corpus and stream it, each in a fresh process."""
     with _corpus(cfg) as (data, what):
         prepared = _in_a_process(measure_prepare, data)
         stream = _in_a_process(measure_stream, data)
@@ -93,7 +44,7 @@ def bench_data(cfg: BenchConfig) -> dict[str, Any]:
 
 
 @contextmanager
-def _corpus(cfg: BenchConfig) -> Iterator[tuple[DataConfig, str]]:
+def _corpus(cfg: BenchDataConfig) -> Iterator[tuple[DataConfig, str]]:
     """A corpus of plain text in a temporary folder: that of `data`, or what stands in for WMT14, repeated."""
     data, names, pairs, what = cfg.data, cfg.data.train, cfg.bench.pairs, cfg.data.name
     if data.origin:  # a small corpus, quickly made or fetched
@@ -195,7 +146,7 @@ def measure_stream(cfg: DataConfig) -> dict[str, Any]:
 
 def _anonymous_memory() -> int | None:
     """Bytes of this process that are no mapped file; None where the system does not tell."""
-    found = re.search(r"RssAnon:\s+(\d+) kB", _proc("self/status"))
+    found = re.search(r"RssAnon:\s+(\d+) kB", proc("self/status"))
     return int(found[1]) * 1024 if found else None
 
 

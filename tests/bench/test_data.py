@@ -1,4 +1,4 @@
-"""`rope-mt bench`: it measures what it says, on a corpus of its own, and leaves nothing."""
+"""`rope-mt bench data`: it measures what it says, on a corpus of its own, and leaves nothing."""
 
 import json
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rope_mt.bench import efficiency, shared_again
+from rope_mt.bench.data import efficiency, shared_again
 
 
 def bench(folder: Path, *words: str) -> str:
