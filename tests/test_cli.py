@@ -163,7 +163,7 @@ def test_version(rope_mt):
         ("train data.context_tokens=512", "data.max_len must be at least 512"),
         (
             "train position=t5 model.attention=linear",
-            "position=t5 acts on scores, and model.attention=linear has none: take one of none, sinusoidal-add, learned",
+            "position=t5 acts on scores, and model.attention=linear has none: take one of none, sinu",
         ),
         ("train position=learned position.max_len=100", "position.max_len must be at least 256, not 100"),
         ("train position=rope position.layout=halves", "position.layout must be interleaved or half, not 'halves'"),

@@ -19,6 +19,7 @@ class Recipe:
     warmup_steps: int = 4_000
     lr: float = 7e-4
     dropout: float = 0.1
+    short: int = 24  # the tokens a side that experiment=extrapolation trains on: much of the test set is longer
 
 
 @dataclass

@@ -1,0 +1,54 @@
+"""Every experiment composes for every scheme, and says what its file promises."""
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from rope_mt.config.commands import TrainConfig, register
+from rope_mt.config.position import POSITION_CONFIGS
+from rope_mt.errors import UserError
+from rope_mt.hydra_commands import conf_dir
+
+EXPERIMENTS = sorted(file.stem for file in (conf_dir() / "experiment").glob("*.yaml"))
+every_scheme = pytest.mark.parametrize("scheme", POSITION_CONFIGS, ids=lambda scheme: scheme.name)
+
+
+def composed(*overrides: str) -> TrainConfig:
+    register()
+    with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
+        cfg = OmegaConf.to_object(compose("train", list(overrides)))
+    assert isinstance(cfg, TrainConfig)
+    return cfg
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@every_scheme
+def test_every_experiment_is_there_for_every_scheme(experiment, scheme):
+    overrides = [f"experiment={experiment}", f"position={scheme.name}"]
+    if experiment == "long-text":
+        overrides.append("data.context_tokens=1024")
+    if experiment == "linear" and scheme.needs_scores:
+        with pytest.raises(UserError, match="acts on scores"):
+            composed(*overrides)
+    else:
+        assert composed(*overrides).position == scheme()
+
+
+@pytest.mark.parametrize(("data", "cap"), [("toy", 24), ("multi30k", 14), ("wmt14", 24)])
+def test_extrapolation_caps_training_and_joins_up_to_the_cap(data, cap):
+    cfg = composed("experiment=extrapolation", f"data={data}")
+    assert (cfg.data.max_len, cfg.data.context_tokens) == (cap, cap)
+
+
+def test_roformer_is_the_recipe_of_section_4_1():
+    cfg = composed("experiment=roformer")
+    assert (cfg.data.name, cfg.data.vocab_size, cfg.model.name, cfg.model.norm) == ("wmt14", 37_000, "base", "post")
+    optimizer = cfg.optimizer
+    assert (optimizer.beta1, optimizer.beta2, optimizer.lr, optimizer.label_smoothing) == (0.9, 0.98, 5e-4, 0.1)
+    assert (cfg.search.beam, cfg.search.length_penalty, cfg.trainer.average) == (4, 0.6, 5)
+
+
+@pytest.mark.parametrize("tokens", [512, 1024])
+def test_long_text_joins_and_keeps_examples_of_the_whole_context(tokens):
+    cfg = composed("experiment=long-text", f"data.context_tokens={tokens}")
+    assert (cfg.data.context_tokens, cfg.data.max_len) == (tokens, tokens)
