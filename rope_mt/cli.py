@@ -22,6 +22,7 @@ COMMANDS = {  # name -> what it does, an example
     "prepare": ("fetch, clean and tokenize a corpus", "rope-mt prepare data=multi30k"),
     "bench": ("measure speed, memory and waste", "rope-mt bench data"),
     "compare": ("set finished runs side by side", "rope-mt compare outputs/*"),
+    "analyze": ("study how runs attend, learn and generalise", "rope-mt analyze convergence outputs/*"),
 }
 
 
@@ -61,6 +62,10 @@ def _dispatch(words: list[str]) -> int:
         from rope_mt.study.compare import main as compare
 
         return compare(rest)
+    if command == "analyze":
+        from rope_mt.study.analyze import main as analyze
+
+        return analyze(rest)
     if command in ("-sc", "--shell-completion"):
         from rope_mt.completion import complete
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 
 from rope_mt.hydra_commands import TASKS, call_hydra, command_schema, flag_names, foreign_groups, path_at, split_flags
+from rope_mt.study.analyze import SUBJECTS
 
 
 def complete(rest: list[str], commands: Iterable[str]) -> int:
@@ -19,6 +20,9 @@ def complete(rest: list[str], commands: Iterable[str]) -> int:
     words = line.split()[1:] + ([""] if line.endswith(" ") else [])
     if len(words) < 2:
         print(" ".join(commands))
+    elif words[0] == "analyze":
+        if len(words) == 2:
+            print(" ".join(SUBJECTS))
     elif words[-1].startswith("-"):
         print(" ".join(flag_names()))
     elif words[0] in TASKS:
@@ -30,6 +34,8 @@ def complete(rest: list[str], commands: Iterable[str]) -> int:
 def _settings(command: str, before: list[str], word: str, query: list[str]) -> list[str]:
     """Hydra's suggestions for `word`, less the groups of other commands."""
     flags, typed = split_flags(before)
+    if command == "bench":  # what to measure is a word of its own
+        typed = [name if "=" in name else f"bench={name}" for name in typed]
     schema = command_schema(command)
     if (at := path_at(typed, schema)) is not None:
         del typed[at]

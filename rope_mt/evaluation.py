@@ -1,5 +1,12 @@
-"""`rope-mt eval`: translate a test set with a checkpoint and score it, exactly as training does at its end."""
+"""`rope-mt eval`: translate a test set with a checkpoint and score it, exactly as training does at its end.
 
+Also the one function for scores by the length of the source.
+"""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from rope_mt.config.commands import EvalConfig
@@ -16,6 +23,47 @@ def score_translations(translator: Translator, src: list[str], ref: list[str]) -
     """The hypotheses for these sources, and their scores against the references."""
     hypotheses = translator.translate(src)
     return hypotheses, score(hypotheses, ref)
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """The sentences whose sources have from `low` to `high` tokens, and their corpus scores."""
+
+    low: int
+    high: int | None  # None: the last bucket, which is open
+    sentences: int
+    scores: Scores | None  # None: no sentence is so long
+
+    @property
+    def name(self) -> str:
+        """As in a table's head: 1-14, 15-28, >28."""
+        if self.high is None:
+            return f">{self.low - 1}"
+        return f"{self.low}-{self.high}" if self.low < self.high else str(self.low)
+
+
+def score_by_length(
+    lengths: Sequence[int], hypotheses: Sequence[str], references: Sequence[str], upto: Sequence[int]
+) -> list[Bucket]:
+    """Corpus scores of the sentences in each bucket of source length; every sentence is in one bucket.
+
+    Args:
+        lengths: of the sources, in the unit of the bounds. A source of length 0 is in the first bucket.
+        upto: the largest length of each bucket but the last, rising from 1 or more; without any, one bucket has all.
+
+    Raises:
+        ValueError: the bounds do not rise, or the sequences are not equally long.
+    """
+    if any(low >= high for low, high in pairwise([0, *upto])):
+        raise ValueError(f"the bounds of buckets must rise from 1 or more, not be {list(upto)}")
+    chosen: list[list[tuple[str, str]]] = [[] for _ in range(len(upto) + 1)]
+    for n, hypothesis, reference in zip(lengths, hypotheses, references, strict=True):
+        chosen[bisect_left(upto, n)].append((hypothesis, reference))
+    buckets = []
+    for below, high, pairs in zip([0, *upto], [*upto, None], chosen, strict=True):
+        scores = score([hyp for hyp, _ in pairs], [ref for _, ref in pairs]) if pairs else None
+        buckets.append(Bucket(below + 1, high, len(pairs), scores))
+    return buckets
 
 
 def evaluate(cfg: EvalConfig) -> float:

@@ -13,8 +13,12 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LIMITS = "trainer.max_steps=20 trainer.val_sentences=20 search.beam=1 search.max_len_a=0.5"
-SMALLER = " model=tiny data.batch_tokens=1024"  # for what is meant for a GPU
-REAL = ("multi30k", "wmt14", "mixed", "bench data")  # commands on text that cannot be fetched here
+SMALLER = {  # for what is meant for a GPU
+    "wmt14": "model=tiny data.batch_tokens=1024",
+    "roformer": "model=tiny data.batch_tokens=1024",
+    "long-text": "model=tiny data.batch_tokens=1024 data.context_tokens=64",
+}
+REAL = ("multi30k", "mixed", "bench data", *SMALLER)  # commands on text that cannot be fetched here
 
 
 def commands() -> list[str]:
@@ -33,7 +37,7 @@ def limited(command: str) -> str:
         return f"{command} bench.pairs=40000"
     if not command.startswith("rope-mt train"):
         return command
-    return f"{command} {LIMITS}" + (SMALLER if "wmt14" in command else "")
+    return " ".join([command, LIMITS, *(smaller for name, smaller in SMALLER.items() if name in command)])
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,34 @@ class FinishedRun:
         return _flat({**settings, **of_result, "signature": self.result["test"]["bleu_signature"]})
 
 
+def read_runs(folders: Sequence[Path]) -> tuple[list[FinishedRun], list[Path]]:
+    """The finished runs in these folders, each once, those of a scheme one behind the other; and unfinished ones.
+
+    Raises:
+        UserError: there is no such folder, no run has finished, or one is damaged.
+    """
+    for folder in folders:
+        if not folder.exists():
+            raise UserError(f"no such run: {folder}")
+    once = {folder.resolve(): folder for folder in folders if folder.is_dir()}.values()
+    read = {folder: FinishedRun.read(folder) for folder in once}
+    runs = [run for run in read.values() if run is not None]
+    if not runs:
+        raise UserError(f"no finished run in {', '.join(str(folder) for folder in folders)}")
+    schemes = [run.result["position"] for run in runs]
+    runs.sort(key=lambda run: schemes.index(run.result["position"]))
+    return runs, [folder for folder, run in read.items() if run is None and RunFolder(folder).identity.is_file()]
+
+
+def warnings(runs: list[FinishedRun], unfinished: list[Path]) -> Iterator[Text]:
+    """A line for each condition that differs between runs, and one for runs that were left out."""
+    for name, values in differences(runs).items():
+        said = " and ".join(str(value) for value in values)
+        yield Text(f"warning: runs differ in {name}: {said}", "yellow")
+    if unfinished:
+        yield Text(f"not finished: {', '.join(str(folder) for folder in unfinished)}", "yellow")
+
+
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     flat = {}
     for name, value in tree.items():
@@ -100,21 +129,10 @@ def main(arguments: list[str]) -> int:
         description="One table over finished runs: scheme, seed, size, tokens seen, loss, BLEU, chrF, speed.",
     )
     parser.add_argument("runs", nargs="+", metavar="RUN", type=Path, help="a run folder, as in outputs/*")
-    folders = parser.parse_args(arguments).runs
-    for folder in folders:
-        if not folder.exists():
-            raise UserError(f"no such run: {folder}")
-    read = {folder: FinishedRun.read(folder) for folder in folders if folder.is_dir()}
-    runs = [run for run in read.values() if run is not None]
-    if not runs:
-        raise UserError(f"no finished run in {', '.join(str(folder) for folder in folders)}")
+    runs, unfinished = read_runs(parser.parse_args(arguments).runs)
     console = Console(highlight=False)
     console.print(table(runs))
     console.print(Text(runs[0].result["test"]["bleu_signature"], "dim"))
-    for name, values in differences(runs).items():
-        said = " and ".join(str(value) for value in values)
-        console.print(Text(f"warning: runs differ in {name}: {said}", "yellow"), soft_wrap=True)
-    unfinished = [str(folder) for folder, run in read.items() if run is None and RunFolder(folder).identity.is_file()]
-    if unfinished:
-        console.print(Text(f"not finished: {', '.join(unfinished)}", "yellow"), soft_wrap=True)
+    for line in warnings(runs, unfinished):
+        console.print(line, soft_wrap=True)
     return 0

@@ -1,0 +1,35 @@
+"""`rope-mt analyze SUBJECT ...`: what finished runs have to say beyond their scores. Each subject is a module here."""
+
+import argparse
+from importlib import import_module
+from typing import NoReturn
+
+from rope_mt.errors import UserError
+
+SUBJECTS = {
+    "decay": "how attention falls with distance: RoFormer's bound of section 3.4.3, and the weights of a trained model",
+    "lengths": "translation quality by the length of the sentence",
+    "convergence": "validation loss against tokens seen: RoFormer's figure 3",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, complaining as the rest of rope-mt does."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} ({self.prog} --help says more)")
+
+
+def main(arguments: list[str]) -> int:
+    """Run the subject that the first of `arguments` names; the module of another is not even imported."""
+    parser = Parser(prog="rope-mt analyze", description="What finished runs have to say beyond their scores.")
+    subjects = parser.add_subparsers(dest="subject", metavar="SUBJECT", required=True)
+    chosen = None
+    for name, does in SUBJECTS.items():
+        subject = subjects.add_parser(name, help=does, description=f"{does[0].upper()}{does[1:]}.")
+        if arguments[:1] == [name]:
+            chosen = import_module(f"rope_mt.study.{name}")
+            chosen.add_arguments(subject)
+    args = parser.parse_args(arguments)
+    assert chosen is not None  # or the parser would have raised
+    return chosen.main(args)

@@ -1,0 +1,172 @@
+"""`rope-mt analyze convergence`: validation loss against tokens seen, the claim of RoFormer's figure 3."""
+
+import argparse
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from rope_mt.errors import UserError
+from rope_mt.runs.folder import RunFolder
+from rope_mt.study.compare import FinishedRun, read_runs, warnings
+from rope_mt.study.plots import COLOURS, DASHES, figure, write_csv
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The validations of a run in their order: steps, target tokens seen, loss in nats a token."""
+
+    run: FinishedRun
+    steps: list[int]
+    tokens: list[int]
+    losses: list[float]
+
+    @classmethod
+    def read(cls, run: FinishedRun) -> "Curve":
+        """The validations that a run wrote down.
+
+        Raises:
+            UserError: a line of its metrics.jsonl is damaged, or there is no validation.
+        """
+        path = RunFolder(run.folder).metrics
+        steps, tokens, losses = [], [], []
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"cannot read {path}: {error}") from error
+        for n, line in enumerate(lines, start=1):
+            try:
+                row = json.loads(line)
+                if "valid/loss" in row:
+                    steps.append(int(row["step"]))
+                    tokens.append(int(row["tokens"]))
+                    losses.append(float(row["valid/loss"]))
+            except (ValueError, TypeError, KeyError) as error:
+                raise UserError(f"{path}, line {n}, is damaged: leave the run out, or train it again") from error
+        if not steps:
+            raise UserError(f"there is no validation in {path}: leave the run out")
+        return cls(run, steps, tokens, losses)
+
+    @property
+    def position(self) -> str:
+        return str(self.run.result["position"])
+
+    @property
+    def seed(self) -> int:
+        return int(self.run.result["seed"])
+
+    def reached(self, loss: float) -> float | None:
+        """After how many tokens the loss first was down to this one, between two validations by a straight line.
+
+        At the first validation nothing is known of the time before, so that is the least it says. None: never.
+        """
+        for i, there in enumerate(self.losses):
+            if there <= loss:
+                before = self.losses[i - 1] if i else math.nan
+                if not before > loss:
+                    return float(self.tokens[i])
+                part = (before - loss) / (before - there)
+                return self.tokens[i - 1] + part * (self.tokens[i] - self.tokens[i - 1])
+        return None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", nargs="+", metavar="RUN", type=Path, help="a run folder, as in outputs/*")
+    baseline = (
+        "the run whose final loss the others are to reach (default: the first with sinusoidal-add, or else of all)"
+    )
+    parser.add_argument("--baseline", metavar="RUN", type=Path, help=baseline)
+    out = "what files' names begin with (default: %(default)s)"
+    parser.add_argument("--out", type=Path, default=Path("outputs/convergence"), help=out)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Write OUT.csv and OUT.png; print when each run reached the baseline's final loss.
+
+    Raises:
+        UserError: there is no finished run, or no such run, the baseline has not finished, or a file is damaged.
+    """
+    curves, baseline, unfinished = _read(args.runs, args.baseline)
+    names = _names(curves)
+    console = Console(highlight=False)
+    goal = baseline.losses[-1]
+    console.print(
+        f"baseline: {names[curves.index(baseline)]}, final validation loss {goal:.4f} nats a token", soft_wrap=True
+    )
+    console.print(table(curves, baseline))
+    for line in warnings([curve.run for curve in curves], unfinished):
+        console.print(line, soft_wrap=True)
+
+    csv, png = Path(f"{args.out}.csv"), Path(f"{args.out}.png")
+    rows = [
+        (curve.run.folder, curve.position, curve.seed, *row)
+        for curve in curves
+        for row in zip(curve.steps, curve.tokens, curve.losses, strict=True)
+    ]
+    write_csv(csv, ("run", "position", "seed", "step", "tokens", "loss"), rows)
+    _draw(curves, names, goal, png)
+    console.print(f"files: {csv} {png}", soft_wrap=True)
+    return 0
+
+
+def _read(folders: list[Path], wanted: Path | None) -> tuple[list[Curve], Curve, list[Path]]:
+    """The curves, the baseline, which is one of them, and the folders of runs that have not finished."""
+    runs, unfinished = read_runs([*folders, *([wanted] if wanted else [])])
+    curves = [Curve.read(run) for run in runs]
+    if wanted is None:
+        return curves, next((curve for curve in curves if curve.position == "sinusoidal-add"), curves[0]), unfinished
+    baseline = next((curve for curve in curves if curve.run.folder.resolve() == wanted.resolve()), None)
+    if baseline is None:
+        raise UserError(f"{wanted} holds no finished run, so it cannot be the baseline")
+    return curves, baseline, unfinished
+
+
+def _names(curves: list[Curve]) -> list[str]:
+    """Scheme and seed, and the run's key where those do not tell it from another."""
+    names = [f"{curve.position}, seed {curve.seed}" for curve in curves]
+    return [
+        name if names.count(name) == 1 else f"{name}, {curve.run.result['key']}"
+        for name, curve in zip(names, curves, strict=True)
+    ]
+
+
+def table(curves: list[Curve], baseline: Curve) -> Table:
+    """A row a run: its final loss, and after how many tokens it had reached the baseline's."""
+    goal = baseline.losses[-1]
+    needed = baseline.reached(goal)  # at its end or before; None where its loss is no number
+    out = Table(box=None, header_style="bold", pad_edge=False)
+    out.add_column("run", no_wrap=True)
+    for column in ("final valid loss", "tokens seen", f"tokens to {goal:.4f}", "fewer tokens"):
+        out.add_column(column, justify="right")
+    for curve, name in zip(curves, _names(curves), strict=True):
+        reached = curve.reached(goal)
+        fewer = "" if needed is None or reached is None else f"{100 * (1 - reached / needed):.1f} %"
+        out.add_row(
+            name,
+            f"{curve.losses[-1]:.4f}",
+            f"{curve.tokens[-1] / 1e6:.2f} M",
+            "not reached" if reached is None else f"{reached / 1e6:.2f} M",
+            "baseline" if curve is baseline else fewer,
+        )
+    return out
+
+
+def _draw(curves: list[Curve], names: list[str], goal: float, png: Path) -> None:
+    """A colour a scheme, a dash a seed, and a grey line at the baseline's final loss."""
+    schemes = [*dict.fromkeys(curve.position for curve in curves)]
+    drawn_of = dict.fromkeys(schemes, 0)
+    with figure(png) as drawn:
+        axes = drawn.subplots()
+        if math.isfinite(goal):
+            axes.axhline(goal, color="#999999", linewidth=0.8, linestyle="-", zorder=1)
+        for curve, name in zip(curves, names, strict=True):
+            colour = COLOURS[schemes.index(curve.position) % len(COLOURS)]
+            dash = DASHES[drawn_of[curve.position] % len(DASHES)]
+            drawn_of[curve.position] += 1
+            millions = [tokens / 1e6 for tokens in curve.tokens]
+            axes.plot(millions, curve.losses, color=colour, linestyle=dash, marker=".", markersize=4, label=name)
+        axes.set(xlabel="target tokens seen (millions)", ylabel="validation loss (nats a token)", xlim=(0, None))
+        drawn.legend(loc="outside right upper")

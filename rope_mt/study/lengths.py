@@ -1,0 +1,311 @@
+"""`rope-mt analyze lengths RUN...`: scores by the length of the source, and of sentences joined to longer ones.
+
+Where a scheme stops generalising shows twice: on the long sentences of the test set, which are few and unlike the
+others, and on the same sentences joined, which differ from them in nothing but length.
+"""
+
+import argparse
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from statistics import fmean
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from rope_mt.data import text
+from rope_mt.device import choose_device, choose_precision
+from rope_mt.durable import write_whole
+from rope_mt.errors import UserError
+from rope_mt.evaluation import score_by_length
+from rope_mt.progress import progress
+from rope_mt.runs import checkpoint
+from rope_mt.runs.folder import RunFolder
+from rope_mt.scoring import Scores, score
+from rope_mt.study.compare import FinishedRun, read_runs, warnings
+from rope_mt.study.plots import figure, write_csv
+from rope_mt.translation import Translator
+
+TENS = (10, 20, 30, 40, 50, 60)  # bounds of the buckets where no test source is longer than what was trained on
+COLUMNS = ("run", "position", "seed", "kind", "name", "low", "high", "sentences", "mean source tokens", "bleu", "chrf")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The scores of one run on one part of the test set."""
+
+    kind: str  # bucket or joined
+    name: str
+    low: int  # tokens of a source: the bounds of a bucket; of joined sources the shortest and the longest
+    high: int | None
+    lengths: list[int]  # tokens of each source
+    scores: Scores | None  # None: there is no sentence, or the model cannot read one so long
+
+    def __str__(self) -> str:
+        if self.scores:
+            return f"{self.scores.bleu:.2f}"
+        return "too long" if self.lengths else "-"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A run and its scores."""
+
+    run: FinishedRun
+    scheme: str
+    cells: list[Cell]
+
+    @property
+    def seed(self) -> int:
+        return self.run.result["seed"]
+
+    def of(self, kind: str) -> list[Cell]:
+        return [cell for cell in self.cells if cell.kind == kind]
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """What all runs were tested on, and the length of what they were trained on."""
+
+    src: list[str]
+    ref: list[str]
+    lengths: dict[int, list[int]]  # tokens of the sources without the end of the sentence, by how many are joined
+    caps: list[int]  # data.max_len of the runs, each once, rising
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", nargs="+", metavar="RUN", type=Path, help="a run folder, as in outputs/*")
+    parser.add_argument(
+        "--buckets",
+        type=_rising,
+        metavar="N,N,...",
+        help="the longest source of each bucket but the last, in tokens (default: multiples of data.max_len where the "
+        f"test set goes beyond it, else {_listed(TENS)})",
+    )
+    parser.add_argument(
+        "--joined",
+        type=_rising,
+        default=[1, 2, 4, 8],
+        metavar="N,N,...",
+        help="how many consecutive test sentences to join, what is left over at the end left out (default: 1,2,4,8); "
+        "translations stay in the run folder as test-joined-N.hyp",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("outputs/lengths"), help="what files' names begin with (default: %(default)s)"
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    """Print BLEU by bucket and by joining; write OUT.csv and OUT.png.
+
+    Raises:
+        UserError: no run is finished, they differ in test set or tokenizer, or the test set is too small to join.
+    """
+    runs, unfinished = read_runs(args.runs)
+    test = common_test_set(runs, args.joined)
+    bounds = args.buckets or default_bounds(test.caps[0], max(test.lengths[1]))
+    too_long = translate_joined(runs, test.src, args.joined)
+    rows = []
+    for run, scheme in zip(runs, labels(runs), strict=True):
+        joined_cells = [joined_cell(run.folder, test, k, (run.folder, k) in too_long) for k in args.joined]
+        rows.append(Row(run, scheme, bucket_cells(run.folder, test, bounds) + joined_cells))
+
+    console = Console(highlight=False)
+    console.print(Text(runs[0].result["test"]["bleu_signature"], "dim"), soft_wrap=True)
+    console.print(Text(f"trained on at most {_listed(test.caps, ' or ')} tokens a side"), soft_wrap=True)
+    console.print(Text("\nBLEU by source length in tokens", "bold"), table(rows, "bucket"), sep="\n")
+    console.print(Text("\nBLEU of so many test sentences joined", "bold"), table(rows, "joined"), sep="\n")
+    for line in warnings(runs, unfinished):
+        console.print(line, soft_wrap=True)
+    numbers, drawn = Path(f"{args.out}.csv"), Path(f"{args.out}.png")
+    write_csv(numbers, COLUMNS, _csv_rows(rows))
+    plot(drawn, rows, test)
+    console.print(Text(f"\nfiles     {numbers}, {drawn}"), soft_wrap=True)
+    return 0
+
+
+def default_bounds(cap: int, longest: int) -> list[int]:
+    """Multiples of what was trained on where the test set goes beyond it, else tens; none that reaches `longest`."""
+    multiples = [round(cap * factor) for factor in (0.5, 1, 1.5, 2, 3)]
+    wanted = multiples if cap < longest else TENS
+    return sorted({bound for bound in wanted if 0 < bound < longest})
+
+
+def joined(lines: list[str], k: int) -> list[str]:
+    """Each k consecutive lines as one, with a blank between; lines left over at the end are left out."""
+    return [" ".join(lines[i : i + k]) for i in range(0, len(lines) - k + 1, k)]
+
+
+def labels(runs: list[FinishedRun]) -> list[str]:
+    """The scheme of each run, and with it the settings in which runs of the same scheme differ."""
+    found = []
+    for run in runs:
+        own = run.config["position"]
+        others = [other.config["position"] for other in runs if other.config["position"]["name"] == own["name"]]
+        differing = [f"{k}={v}" for k, v in own.items() if any(other.get(k) != v for other in others)]
+        found.append(" ".join([own["name"], *differing]))
+    return found
+
+
+def common_test_set(runs: list[FinishedRun], counts: Sequence[int]) -> TestSet:
+    """The test set that the runs share, its lengths in the tokenizer that they share.
+
+    Raises:
+        UserError: they do not share them, a file is missing, or there are not enough sentences to join.
+    """
+    texts, tokenizers, caps = [], [], set()
+    for run in runs:
+        folder, ckpt = RunFolder(run.folder), checkpoint.load(run.folder)
+        texts.append(text.read_test_set([(folder.test_src, folder.test_ref)]))
+        tokenizers.append(ckpt.tokenizer)
+        caps.add(ckpt.config.data.max_len)
+        for what, differ in (
+            ("test sets", texts[-1] != texts[0]),
+            ("tokenizers", tokenizers[-1].model != tokenizers[0].model),
+        ):
+            if differ:
+                raise UserError(f"{runs[0].folder} and {run.folder} have different {what}: give each its own table")
+    src, ref = texts[0]
+    if max(counts) > len(src):
+        raise UserError(f"the test set has {len(src)} sentences, too few to join {max(counts)}: lower --joined")
+    sources = {k: [text.normalize(line) for line in joined(src, k)] for k in {1, *counts}}
+    lengths = {k: [len(ids) for ids in tokenizers[0].encode(lines)] for k, lines in sources.items()}
+    return TestSet(src, ref, lengths, sorted(caps))
+
+
+def translate_joined(runs: list[FinishedRun], src: list[str], counts: Sequence[int]) -> set[tuple[Path, int]]:
+    """Translate joined sources as each run translated its test set, unless that lies in its folder already.
+
+    Returns:
+        Run folder and number joined where the sources are longer than the model can read.
+    """
+    missing = {
+        run.folder: [k for k in counts if k > 1 and not _is_translated(run.folder, k, len(src) // k)] for run in runs
+    }
+    device = choose_device("auto")
+    too_long = set()
+    with progress("translating joined sentences", sum(map(len, missing.values())), "test sets") as advance:
+        for folder, ks in missing.items():
+            if not ks:
+                continue
+            ckpt = checkpoint.load(folder)
+            precision = choose_precision(ckpt.config.trainer.precision, device)
+            translator = Translator.of(ckpt, ckpt.config.search, device, precision)
+            for k in ks:
+                try:
+                    hypotheses = translator.translate(joined(src, k))
+                except UserError:  # from a scheme with a table of positions
+                    too_long.add((folder, k))
+                else:
+                    write_whole(_translations(folder, k), "".join(line + "\n" for line in hypotheses))
+                advance(1)
+    return too_long
+
+
+def bucket_cells(folder: Path, test: TestSet, bounds: Sequence[int]) -> list[Cell]:
+    """The scores of the hypotheses in a run folder, by the length of their sources."""
+    run, lengths = RunFolder(folder), test.lengths[1]
+    _, hypotheses = text.read_test_set([(run.test_src, run.test_hyp)])
+    cells = []
+    for i, bucket in enumerate(score_by_length(lengths, hypotheses, test.ref, bounds)):
+        inside = [n for n in lengths if bisect_left(bounds, n) == i]
+        cells.append(Cell("bucket", bucket.name, bucket.low, bucket.high, inside, bucket.scores))
+    return cells
+
+
+def joined_cell(folder: Path, test: TestSet, k: int, too_long: bool) -> Cell:
+    """The scores of k sentences joined, from what `translate_joined` left in a run folder."""
+    lengths, scores = test.lengths[k], None
+    if not too_long:
+        hypotheses = [line.decode() for line in text.lines(_translations(folder, k))]
+        scores = score(hypotheses, joined(test.ref, k))
+    return Cell("joined", str(k), min(lengths), max(lengths), lengths, scores)
+
+
+def table(rows: list[Row], kind: str) -> Table:
+    """BLEU, a row a run; under the name of a column how many sources it has, and their mean length in tokens."""
+    out = Table(box=None, header_style="bold", pad_edge=False)
+    out.add_column("position\n[dim]sources\ntokens, mean[/]", no_wrap=True)
+    out.add_column("seed\n\n", justify="right")
+    for cell in rows[0].of(kind):
+        tokens = f"{fmean(cell.lengths):.1f}" if cell.lengths else "-"
+        out.add_column(f"{cell.name}\n[dim]{len(cell.lengths):,}\n{tokens}[/]", justify="right", no_wrap=True)
+    for row in rows:
+        out.add_row(row.scheme, str(row.seed), *map(str, row.of(kind)))
+    return out
+
+
+def plot(path: Path, rows: list[Row], test: TestSet) -> None:
+    """BLEU against the length of the source, and against the number of sentences joined: a line a scheme.
+
+    Lines are means over seeds, with a mark for each seed; what training was cut to is a dashed line. Among joined
+    sources it is where their mean length reaches it.
+    """
+    panels = {"bucket": "source length (tokens, mean of the bucket)", "joined": "test sentences joined"}
+    with figure(path, width=8.0, height=3.8) as drawn:
+        left, right = drawn.subplots(1, 2, sharey=True)
+        for axes, (kind, label) in zip((left, right), panels.items(), strict=True):
+            for scheme in dict.fromkeys(row.scheme for row in rows):
+                points = [point for row in rows if row.scheme == scheme for point in _points(row.of(kind))]
+                means = {x: fmean(bleu for at, bleu in points if at == x) for x, _ in sorted(points)}
+                [line] = axes.plot(list(means), list(means.values()), label=scheme)
+                axes.scatter(*zip(*points, strict=True), s=14, marker="x", linewidths=0.7, color=line.get_color())
+            axes.set_xlabel(label)
+        left.set_ylabel("BLEU")
+        left.set_ylim(bottom=0)
+        counts = [int(cell.name) for cell in rows[0].of("joined")]
+        right.set_xscale("log", base=2)
+        right.set_xticks(counts, [str(k) for k in counts])
+        right.minorticks_off()
+        for cap in test.caps:
+            for axes, at in ((left, cap), (right, cap / fmean(test.lengths[1]))):
+                low, high = axes.get_xlim()
+                if low < at < high:
+                    axes.axvline(at, color="#555555", linestyle=(0, (6, 4)), linewidth=0.9)
+                    top = (at, 1.0)
+                    axes.annotate(f" {cap} tokens", top, xycoords=("data", "axes fraction"), va="top", fontsize=7)
+        drawn.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+
+
+def _points(cells: list[Cell]) -> list[tuple[float, float]]:
+    """Where the cells with scores lie in the figure: tokens or sentences joined, and BLEU."""
+    return [
+        (fmean(cell.lengths) if cell.kind == "bucket" else float(cell.name), cell.scores.bleu)
+        for cell in cells
+        if cell.scores
+    ]
+
+
+def _csv_rows(rows: list[Row]) -> Iterator[tuple[object, ...]]:
+    for row in rows:
+        for cell in row.cells:
+            tokens = f"{fmean(cell.lengths):.2f}" if cell.lengths else None
+            numbers = (cell.scores.bleu, cell.scores.chrf) if cell.scores else (None, None)
+            part = (cell.kind, cell.name, cell.low, cell.high, len(cell.lengths), tokens)
+            yield (row.run.folder, row.scheme, row.seed, *part, *numbers)
+
+
+def _translations(folder: Path, k: int) -> Path:
+    return folder / f"test-joined-{k}.hyp" if k > 1 else RunFolder(folder).test_hyp
+
+
+def _is_translated(folder: Path, k: int, sentences: int) -> bool:
+    """Whether there are translations in full, by the weights that are there now."""
+    path = _translations(folder, k)
+    newer = path.is_file() and path.stat().st_mtime_ns > RunFolder(folder).average.stat().st_mtime_ns
+    return newer and text.count(path) == sentences
+
+
+def _rising(given: str) -> list[int]:
+    """The numbers of a flag such as 10,20,30."""
+    numbers = [int(number) if number.strip().isdecimal() else 0 for number in given.split(",")]
+    if numbers[0] < 1 or any(a >= b for a, b in pairwise(numbers)):
+        raise argparse.ArgumentTypeError(f"{given!r} is not a list of rising numbers, as in 10,20,30")
+    return numbers
+
+
+def _listed(values: Sequence[object], by: str = ",") -> str:
+    return by.join(str(value) for value in values)

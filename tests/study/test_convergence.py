@@ -1,0 +1,73 @@
+"""How many tokens a run needs to reach a baseline's final loss, by hand-made curves and by real runs."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from rope_mt.cli import main
+from rope_mt.study.compare import FinishedRun
+from rope_mt.study.convergence import Curve
+
+
+def curve(tokens: list[int], losses: list[float]) -> Curve:
+    run = FinishedRun(Path("run"), {"position": "rope", "seed": 1}, {})
+    return Curve(run, list(range(len(tokens))), tokens, losses)
+
+
+def test_a_loss_is_reached_on_the_line_between_two_validations():
+    assert curve([100, 200, 300], [3.0, 2.0, 1.0]).reached(1.75) == pytest.approx(225)
+    assert curve([100, 200, 300], [3.0, 2.0, 1.0]).reached(2.0) == pytest.approx(200)
+
+
+def test_the_first_crossing_counts_even_if_the_loss_rises_again():
+    assert curve([100, 200, 300, 400], [3.0, 1.0, 2.0, 1.0]).reached(1.5) == pytest.approx(175)
+
+
+def test_what_is_never_reached_is_none_and_what_is_reached_at_once_is_the_first_validation():
+    assert curve([100, 200], [3.0, 2.0]).reached(1.9) is None
+    assert curve([100, 200], [3.0, 2.0]).reached(3.5) == 100
+
+
+def test_the_command_compares_with_sinusoidal_add_or_the_run_that_is_named(runs, tmp_path, capsys):
+    out = str(tmp_path / "curves")
+    names = [str(runs[name]) for name in ("rope", "sinusoidal-add", "rope again")]
+    assert main(["analyze", "convergence", *names, "--out", out]) == 0
+    said = capsys.readouterr().out
+    assert "baseline: sinusoidal-add, seed 1" in said
+    assert said.count("rope, seed") == 2
+    with open(tmp_path / "curves.csv", encoding="utf-8", newline="") as file:
+        numbers = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in numbers] == 3 * [3, 6, 9]
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    losses = [json.loads(line) for line in (runs["rope"] / "metrics.jsonl").read_text().splitlines()]
+    assert [float(row["loss"]) for row in numbers[:3]] == [row["valid/loss"] for row in losses if "valid/loss" in row]
+
+    assert main(["analyze", "convergence", names[1], "--baseline", names[0], "--out", out]) == 0
+    assert "baseline: rope, seed 1" in capsys.readouterr().out
+
+
+def test_mistakes_are_one_line(runs, tmp_path, capsys):
+    damaged, bare = tmp_path / "damaged", tmp_path / "bare"
+    shutil.copytree(runs["rope"], damaged)
+    with open(damaged / "metrics.jsonl", "a") as file:
+        file.write('{"step": 4, "valid/')
+    shutil.copytree(runs["rope"], bare)
+    (bare / "metrics.jsonl").write_text('{"step": 3, "tokens": 9}\n')
+    (tmp_path / "empty").mkdir()
+    for words, said in (
+        ([str(damaged)], "is damaged: leave the run out"),
+        ([str(bare)], "there is no validation"),
+        ([str(tmp_path / "empty")], "no finished run"),
+        ([str(tmp_path / "nowhere")], "no such run"),
+        ([str(runs["rope"]), "--baseline", str(tmp_path / "empty")], "cannot be the baseline"),
+        ([], "the following arguments are required: RUN"),
+    ):
+        assert main(["analyze", "convergence", *words, "--out", str(tmp_path / "curves")]) == 2
+        assert said in capsys.readouterr().err
+    assert main(["analyze"]) == 2
+    assert "SUBJECT" in capsys.readouterr().err
+    assert main(["analyze", "deca"]) == 2
+    assert "invalid choice: 'deca'" in capsys.readouterr().err

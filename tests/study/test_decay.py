@@ -1,0 +1,144 @@
+"""RoFormer's bound against its equation and published values, and attention weights by distance against softmax."""
+
+import cmath
+import csv
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from rope_mt.cli import main
+from rope_mt.config.position import DebertaConfig, RelativeConfig, RopeConfig
+from rope_mt.config.training import ModelConfig
+from rope_mt.data.tokenizer import BOS, EOS, PAD
+from rope_mt.model.transformer import Transformer
+from rope_mt.position import AttentionShape, build_position
+from rope_mt.study.decay import AttentionByDistance, attention_by_distance, decay
+
+
+@pytest.mark.parametrize(
+    ("d", "distances", "bound"),
+    [
+        (128, (0, 1, 4, 8, 16, 32, 64), (32.5, 31.5, 22.6, 19.8, 15.8, 13.4, 10.1)),
+        (64, (0, 1, 4, 8, 16, 32, 64, 100), (16.5, 15.9, 11.1, 9.9, 7.7, 7.7, 5.7, 7.5)),
+    ],
+)
+def test_the_bound_has_the_values_of_figure_2(d, distances, bound):
+    assert decay(d, 10_000.0, np.array(distances))[0] == pytest.approx(bound, abs=0.06)
+
+
+def test_bound_and_product_are_the_equations_written_out():
+    d, theta = 10, 500.0
+    angles = [theta ** (-2 * i / d) for i in range(d // 2)]
+    for r in (0, 3, 41):
+        partial = [abs(sum(cmath.exp(1j * r * angle) for angle in angles[:j])) for j in range(1, d // 2 + 1)]
+        bound, product = decay(d, theta, np.array([r]))
+        assert bound[0] == pytest.approx(sum(partial) / (d // 2))
+        assert product[0] == pytest.approx(sum(2 * math.cos(r * angle) for angle in angles))
+
+
+def test_the_product_is_that_of_turned_ones():
+    rope, pos = build_position(RopeConfig(), AttentionShape(64, 1, causal=False)), torch.arange(90)
+    turned = rope.rotate(torch.ones(1, 1, 90, 64), pos)[0, 0]
+    assert decay(64, 10_000.0, np.arange(90))[1] == pytest.approx((turned @ turned[0]).numpy(), abs=1e-3)
+
+
+def model(position) -> Transformer:
+    torch.manual_seed(0)
+    cfg = ModelConfig("test", d_model=12, d_ff=20, n_heads=2, n_layers=2, dropout=0.0)
+    return Transformer(cfg, position, vocab_size=31, pad=PAD).eval()
+
+
+SRC = [[5, 6, 7, 8, 9], [10, 11], [12, 13, 14]]
+TGT = [[5, 6, 7], [8, 9, 10, 11], [12]]
+
+
+def test_the_weights_of_a_query_sum_to_1_and_padding_never_counts():
+    for name, stack in attention_by_distance(model(RopeConfig()), SRC, TGT, n_heads=2).items():
+        sides = SRC if name == "encoder" else TGT
+        queries = sum(len(ids) + 1 for ids in sides)  # with eos, or bos
+        assert stack.sums.sum(dim=-1).numpy() == pytest.approx(queries)
+        pairs = [(len(ids) + 1) ** 2 for ids in sides]
+        if name == "decoder":
+            pairs = [(len(ids) + 1) * (len(ids) + 2) // 2 for ids in sides]
+            assert stack.distance[0] == 0
+        assert int(stack.pairs.sum()) == sum(pairs)
+
+
+def test_the_weights_are_those_of_softmax_written_out():
+    """The encoder's first layer, sentence by sentence, without padding."""
+    net = model(RopeConfig())
+    attention, scheme = net.encoder.layers[0].attention, net.encoder.scheme(0)
+    expected, pairs = np.zeros((2, 11)), np.zeros(11)
+    with torch.inference_mode():
+        for ids in SRC:
+            x = net._embed(torch.tensor([[*ids, EOS]]))
+            n = x.shape[1]
+            q, k, _ = attention.qkv(x).unflatten(-1, (3, 2, 6)).permute(2, 0, 3, 1, 4)
+            q, k = (scheme.rotate(t, torch.arange(n))[0].double() for t in (q, k))
+            weights = (q @ k.transpose(1, 2) / math.sqrt(6)).softmax(-1).numpy()
+            for m in range(n):
+                for i in range(n):
+                    expected[:, m - i + 5] += weights[:, m, i]
+                    pairs[m - i + 5] += 1
+    stack = attention_by_distance(net, SRC, TGT, n_heads=2)["encoder"]
+    assert stack.mean_weights()[0] == pytest.approx(expected / pairs, rel=1e-4)
+
+
+@pytest.mark.parametrize("position", [RopeConfig(), RelativeConfig(), DebertaConfig(clip=4)], ids=lambda cfg: cfg.name)
+def test_watching_changes_nothing(position):
+    net, src, tgt = model(position), torch.tensor([[*SRC[0], EOS]]), torch.tensor([[BOS, *TGT[0]]])
+    before = net(src, tgt)
+    for stack, ids in ((net.encoder, src), (net.decoder, tgt)):
+        watching = AttentionByDistance(stack, n_heads=2, longest=ids.shape[1] - 1)
+        watching.real = ids != PAD
+    torch.testing.assert_close(net(src, tgt), before)
+    assert watching.sums[-1].sum().item() == pytest.approx(2 * tgt.shape[1])
+
+
+def rows(path) -> list[dict[str, str]]:
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_command_writes_the_figure_and_its_numbers(tmp_path, capsys):
+    assert main(["analyze", "decay", "--longest", "100", "--out", str(tmp_path / "new" / "fall")]) == 0
+    assert "d = 128, theta = 10000" in capsys.readouterr().out
+    assert (tmp_path / "new" / "fall.png").read_bytes().startswith(b"\x89PNG")
+    numbers = rows(tmp_path / "new" / "fall.csv")
+    assert len(numbers) == 101
+    assert float(numbers[64]["bound"]) == pytest.approx(10.1, abs=0.05)
+    assert float(numbers[0]["inner product"]) == 128
+
+
+def test_a_run_brings_its_head_and_its_attention(runs, tmp_path, capsys):
+    assert main(["analyze", "decay", str(runs["rope"]), "--out", str(tmp_path / "fall")]) == 0
+    said = capsys.readouterr().out
+    assert "d = 16, theta = 10000" in said
+    assert "17 sentences" in said
+    numbers = rows(tmp_path / "fall-attention.csv")
+    assert {(row["stack"], row["layer"], row["head"]) for row in numbers} == {
+        (stack, layer, head) for stack in ("encoder", "decoder") for layer in "12" for head in "12"
+    }
+    assert (tmp_path / "fall-attention.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--d", "7"], "--d must be even"),
+        (["--theta", "1"], "--theta must be above 1"),
+        (["--longest", "0"], "--longest must be at least 1"),
+        (["nowhere.ckpt"], "no such checkpoint"),
+    ],
+)
+def test_mistakes_are_one_line(words, said, tmp_path, capsys):
+    assert main(["analyze", "decay", *words, "--out", str(tmp_path / "fall")]) == 2
+    assert said in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_linear_attention_has_no_weights_to_show(runs, tmp_path, capsys):
+    assert main(["analyze", "decay", str(runs["linear"]), "--out", str(tmp_path / "fall")]) == 2
+    assert "linear attention, which makes no weights" in capsys.readouterr().err
