@@ -80,13 +80,17 @@ def evaluate(cfg: EvalConfig) -> float:
     return scores.bleu
 
 
-def _test_set(cfg: EvalConfig, path: Path, ckpt: Checkpoint) -> tuple[list[str], list[str]]:
-    """What was asked for, else what the run keeps beside its checkpoint, else what the run's configuration names."""
-    data = ckpt.config.data
-    if cfg.data.test is not None:
-        names = [cfg.data.test] if isinstance(cfg.data.test, str) else list(cfg.data.test)
-        return text.read_test_set(text.pairs_of_files(names, data.src_lang, data.tgt_lang))
+def own_test_set(path: Path, ckpt: Checkpoint) -> tuple[list[str], list[str]]:
+    """Sources and references that a run keeps beside its checkpoint, else those that its configuration names."""
     run = RunFolder(path if path.is_dir() else path.parent.parent)
     if run.test_src.is_file() and run.test_ref.is_file():
         return text.read_test_set([(run.test_src, run.test_ref)])
-    return text.read_test_set(corpus.find(data, "test"))
+    return text.read_test_set(corpus.find(ckpt.config.data, "test"))
+
+
+def _test_set(cfg: EvalConfig, path: Path, ckpt: Checkpoint) -> tuple[list[str], list[str]]:
+    """What was asked for, else the run's own."""
+    if cfg.data.test is None:
+        return own_test_set(path, ckpt)
+    names = [cfg.data.test] if isinstance(cfg.data.test, str) else list(cfg.data.test)
+    return text.read_test_set(text.pairs_of_files(names, ckpt.config.data.src_lang, ckpt.config.data.tgt_lang))

@@ -31,6 +31,8 @@ def commands() -> list[str]:
 
 def limited(command: str) -> str:
     """The command with a limit appended where it trains or measures."""
+    if command.startswith("rope-mt analyze lengths"):
+        return f"{command} --joined 1,8"
     if command.startswith("rope-mt bench schemes"):
         return f"{command} model=tiny bench.steps=2 bench.schemes=[rope,t5]"
     if command.startswith("rope-mt bench"):

@@ -53,7 +53,7 @@ class BenchDataSettings:
 class BenchSchemesSettings:
     json: bool = False  # print JSON instead of a table
     schemes: list[str] | None = None  # None: all; the baseline beside itself shows how far the method can be trusted
-    steps: int = 50  # pairs of steps that count
+    steps: int = 50  # measurements, each of two steps with either model
 
 
 @dataclass

@@ -86,6 +86,8 @@ class LinearAttention(nn.Module):
     ) -> tuple[Float[Tensor, "batch tgt d_model"], LinearState]:
         """Attend to x, and before it to what `past` sums up; return the result and the sums over past and x.
 
+        Called as SelfAttention is; a sum needs no places of keys (they were turned when they were added) and no bias.
+
         Raises:
             UserError: the batch is packed; a sum cannot keep sentences apart.
         """
@@ -109,6 +111,7 @@ def attend_to_all(
     past: LinearState | None = None,
 ) -> tuple[Float[Tensor, "batch heads len d_head"], LinearState]:
     """Eq. 19 where every query sees every key: sum_n (R_m phi(q_m))·(R_n phi(k_n)) v_n / sum_n phi(q_m)·phi(k_n)."""
+    assert past is None, "what sees everything is read at once"
     state = LinearState(rotate(k).transpose(-2, -1) @ v, k.sum(dim=-2))
     return _divided(rotate(q) @ state.numerator, (q @ state.denominator.unsqueeze(-1))), state
 

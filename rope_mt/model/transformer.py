@@ -192,6 +192,7 @@ class Decoder(Stack):
         segments: Int[Tensor, "batch tgt"] | None = None,
     ) -> Float[Tensor, "batch tgt d_model"]:
         """Decode the tokens that come after what `state` has read, one or many; `state` then has read them too."""
+        assert (segments is None) == (state.src_segments is None), "source and target are packed alike"
         k_pos = torch.arange(state.length + x.shape[1], device=x.device) if state.length else pos
         bias = self.scheme(0).position_bias(pos, k_pos)
         target, source = Visible(causal=True), Visible(key_padding=state.src_tokens)

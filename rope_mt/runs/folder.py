@@ -62,6 +62,10 @@ class RunFolder:
     def test_hyp(self) -> Path:
         return self.path / "test.hyp"
 
+    def joined_hyp(self, k: int) -> Path:
+        """Translations of k test sentences joined to one, which `rope-mt analyze lengths` makes."""
+        return self.path / f"test-joined-{k}.hyp" if k > 1 else self.test_hyp
+
 
 def run_hash(cfg: TrainConfig, precision: str, fingerprints: dict[str, str], processes: int = 1) -> str:
     """Eight hex digits over all that changes the result: settings, resolved precision, processes, and the text."""
@@ -70,8 +74,9 @@ def run_hash(cfg: TrainConfig, precision: str, fingerprints: dict[str, str], pro
 
 
 def default_folder(cfg: TrainConfig, key: str) -> Path:
-    """`outputs/DATA-MODEL-POSITION-sSEED-KEY`."""
-    return Path("outputs") / f"{cfg.data.name}-{cfg.model.name}-{cfg.position.name}-s{cfg.seed}-{key}"
+    """`outputs/DATA-MODEL-POSITION-sSEED-KEY`, where a model with linear attention says so."""
+    model = cfg.model.name if cfg.model.attention == "softmax" else f"{cfg.model.name}-{cfg.model.attention}"
+    return Path("outputs") / f"{cfg.data.name}-{model}-{cfg.position.name}-s{cfg.seed}-{key}"
 
 
 def open_run(run: RunFolder, cfg: TrainConfig, key: str) -> None:
@@ -129,5 +134,5 @@ def _clear(run: RunFolder) -> None:
     """Remove what a run wrote, and nothing else that may lie in the folder."""
     for file in (run.result, run.identity, run.metrics, run.config, run.test_src, run.test_ref, run.test_hyp):
         file.unlink(missing_ok=True)
-    for file in run.checkpoints.glob("*.ckpt"):
+    for file in (*run.checkpoints.glob("*.ckpt"), *run.path.glob("test-joined-*.hyp")):
         file.unlink()

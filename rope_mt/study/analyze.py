@@ -21,15 +21,14 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(arguments: list[str]) -> int:
-    """Run the subject that the first of `arguments` names; the module of another is not even imported."""
+    """Run the subject that `arguments` name; modules of others are not imported, since some of them are heavy."""
     parser = Parser(prog="rope-mt analyze", description="What finished runs have to say beyond their scores.")
     subjects = parser.add_subparsers(dest="subject", metavar="SUBJECT", required=True)
-    chosen = None
+    named = {}
     for name, does in SUBJECTS.items():
         subject = subjects.add_parser(name, help=does, description=f"{does[0].upper()}{does[1:]}.")
-        if arguments[:1] == [name]:
-            chosen = import_module(f"rope_mt.study.{name}")
-            chosen.add_arguments(subject)
+        if name in arguments:
+            named[name] = import_module(f"rope_mt.study.{name}")
+            named[name].add_arguments(subject)
     args = parser.parse_args(arguments)
-    assert chosen is not None  # or the parser would have raised
-    return chosen.main(args)
+    return named[args.subject].main(args)

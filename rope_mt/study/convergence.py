@@ -14,6 +14,8 @@ from rope_mt.runs.folder import RunFolder
 from rope_mt.study.compare import FinishedRun, read_runs, warnings
 from rope_mt.study.plots import COLOURS, DASHES, figure, write_csv
 
+MARKERS = (".", "^", "s")  # the colours come again with each
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -158,15 +160,17 @@ def _draw(curves: list[Curve], names: list[str], goal: float, png: Path) -> None
     """A colour a scheme, a dash a seed, and a grey line at the baseline's final loss."""
     schemes = [*dict.fromkeys(curve.position for curve in curves)]
     drawn_of = dict.fromkeys(schemes, 0)
-    with figure(png) as drawn:
+    inside = len(curves) <= 8  # curves fall, which leaves the upper right corner free
+    with figure(png, height=max(4.0, 0.2 * len(curves))) as drawn:
         axes = drawn.subplots()
         if math.isfinite(goal):
             axes.axhline(goal, color="#999999", linewidth=0.8, linestyle="-", zorder=1)
         for curve, name in zip(curves, names, strict=True):
-            colour = COLOURS[schemes.index(curve.position) % len(COLOURS)]
+            again, colour = divmod(schemes.index(curve.position), len(COLOURS))
             dash = DASHES[drawn_of[curve.position] % len(DASHES)]
             drawn_of[curve.position] += 1
             millions = [tokens / 1e6 for tokens in curve.tokens]
-            axes.plot(millions, curve.losses, color=colour, linestyle=dash, marker=".", markersize=4, label=name)
+            line = axes.plot(millions, curve.losses, color=COLOURS[colour], linestyle=dash, label=name)[0]
+            line.set(marker=MARKERS[again % len(MARKERS)], markersize=4)
         axes.set(xlabel="target tokens seen (millions)", ylabel="validation loss (nats a token)", xlim=(0, None))
-        drawn.legend(loc="outside right upper")
+        axes.legend(loc="upper right") if inside else drawn.legend(loc="outside right upper")

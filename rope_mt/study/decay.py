@@ -12,15 +12,15 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from rope_mt.data import corpus, text
+from rope_mt.data import text
 from rope_mt.data.tokenizer import BOS, EOS
 from rope_mt.device import choose_device
 from rope_mt.errors import UserError
+from rope_mt.evaluation import own_test_set
 from rope_mt.model.transformer import Decoder, Encoder, Transformer
 from rope_mt.position import PositionScheme
 from rope_mt.runs import checkpoint
 from rope_mt.runs.checkpoint import Checkpoint
-from rope_mt.runs.folder import RunFolder
 from rope_mt.study.plots import figure, write_csv
 from rope_mt.translation import Translator
 
@@ -201,9 +201,7 @@ def attention_by_distance(
 
 def _test_set(ckpt: Checkpoint, path: Path, sentences: int) -> tuple[list[list[int]], list[list[int]]]:
     """The ids of the first sentences that the run was tested on, and of their references."""
-    run = RunFolder(path if path.is_dir() else path.parent.parent)
-    there = run.test_src.is_file() and run.test_ref.is_file()
-    src, ref = text.read_test_set([(run.test_src, run.test_ref)] if there else corpus.find(ckpt.config.data, "test"))
+    src, ref = own_test_set(path, ckpt)
     encode = ckpt.tokenizer.encode
     return (
         encode([text.normalize(line) for line in src[:sentences]]),
@@ -248,7 +246,7 @@ def _draw(stacks: dict[str, AttentionByDistance], png: Path, title: str) -> None
                 for head, weights in enumerate(heads):
                     axes.plot(stack.distance[often], weights[often], label=f"{head + 1}", linewidth=1.0)
         lowest = grid[0, 0].get_ylim()[0]
-        grid[0, 0].set_ylim(max(lowest, FAINTEST), 1.0)
+        grid[0, 0].set_ylim(bottom=max(lowest, FAINTEST))
         drawn.supxlabel("distance m − n from query m to key n (tokens; keys ahead are negative)", fontsize=9)
         drawn.supylabel("mean attention weight", fontsize=9)
         drawn.suptitle(title)

@@ -140,12 +140,15 @@ def joined(lines: list[str], k: int) -> list[str]:
 
 
 def labels(runs: list[FinishedRun]) -> list[str]:
-    """The scheme of each run, and with it the settings in which runs of the same scheme differ."""
-    found = []
+    """The scheme of each run, and with it what runs of the same scheme differ in and lengths may depend on."""
+    settings = []
     for run in runs:
-        own = run.config["position"]
-        others = [other.config["position"] for other in runs if other.config["position"]["name"] == own["name"]]
-        differing = [f"{k}={v}" for k, v in own.items() if any(other.get(k) != v for other in others)]
+        model, data = run.config["model"], run.config["data"]
+        settings.append({**run.config["position"], "attention": model["attention"], "max_len": data["max_len"]})
+    found = []
+    for own in settings:
+        alike = [other for other in settings if other["name"] == own["name"]]
+        differing = [f"{k}={v}" for k, v in own.items() if any(other.get(k) != v for other in alike)]
         found.append(" ".join([own["name"], *differing]))
     return found
 
@@ -200,7 +203,7 @@ def translate_joined(runs: list[FinishedRun], src: list[str], counts: Sequence[i
                 except UserError:  # from a scheme with a table of positions
                     too_long.add((folder, k))
                 else:
-                    write_whole(_translations(folder, k), "".join(line + "\n" for line in hypotheses))
+                    write_whole(RunFolder(folder).joined_hyp(k), "".join(line + "\n" for line in hypotheses))
                 advance(1)
     return too_long
 
@@ -220,7 +223,7 @@ def joined_cell(folder: Path, test: TestSet, k: int, too_long: bool) -> Cell:
     """The scores of k sentences joined, from what `translate_joined` left in a run folder."""
     lengths, scores = test.lengths[k], None
     if not too_long:
-        hypotheses = [line.decode() for line in text.lines(_translations(folder, k))]
+        hypotheses = [line.decode() for line in text.lines(RunFolder(folder).joined_hyp(k))]
         scores = score(hypotheses, joined(test.ref, k))
     return Cell("joined", str(k), min(lengths), max(lengths), lengths, scores)
 
@@ -246,16 +249,17 @@ def plot(path: Path, rows: list[Row], test: TestSet) -> None:
     """
     panels = {"bucket": "source length (tokens, mean of the bucket)", "joined": "test sentences joined"}
     with figure(path, width=8.0, height=3.8) as drawn:
-        left, right = drawn.subplots(1, 2, sharey=True)
+        left, right = drawn.subplots(1, 2)
         for axes, (kind, label) in zip((left, right), panels.items(), strict=True):
             for scheme in dict.fromkeys(row.scheme for row in rows):
                 points = [point for row in rows if row.scheme == scheme for point in _points(row.of(kind))]
                 means = {x: fmean(bleu for at, bleu in points if at == x) for x, _ in sorted(points)}
                 [line] = axes.plot(list(means), list(means.values()), label=scheme)
-                axes.scatter(*zip(*points, strict=True), s=14, marker="x", linewidths=0.7, color=line.get_color())
+                xs, ys = [x for x, _ in points], [bleu for _, bleu in points]  # none where all was too long
+                axes.scatter(xs, ys, s=14, marker="x", linewidths=0.7, color=line.get_color())
             axes.set_xlabel(label)
+            axes.set_ylim(bottom=0)
         left.set_ylabel("BLEU")
-        left.set_ylim(bottom=0)
         counts = [int(cell.name) for cell in rows[0].of("joined")]
         right.set_xscale("log", base=2)
         right.set_xticks(counts, [str(k) for k in counts])
@@ -266,7 +270,9 @@ def plot(path: Path, rows: list[Row], test: TestSet) -> None:
                 if low < at < high:
                     axes.axvline(at, color="#555555", linestyle=(0, (6, 4)), linewidth=0.9)
                     top = (at, 1.0)
-                    axes.annotate(f" {cap} tokens", top, xycoords=("data", "axes fraction"), va="top", fontsize=7)
+                    axes.annotate(
+                        f" trained on at most {cap}", top, xycoords=("data", "axes fraction"), va="top", fontsize=7
+                    )
         drawn.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4)
 
 
@@ -288,14 +294,11 @@ def _csv_rows(rows: list[Row]) -> Iterator[tuple[object, ...]]:
             yield (row.run.folder, row.scheme, row.seed, *part, *numbers)
 
 
-def _translations(folder: Path, k: int) -> Path:
-    return folder / f"test-joined-{k}.hyp" if k > 1 else RunFolder(folder).test_hyp
-
-
 def _is_translated(folder: Path, k: int, sentences: int) -> bool:
     """Whether there are translations in full, by the weights that are there now."""
-    path = _translations(folder, k)
-    newer = path.is_file() and path.stat().st_mtime_ns > RunFolder(folder).average.stat().st_mtime_ns
+    run = RunFolder(folder)
+    path = run.joined_hyp(k)
+    newer = path.is_file() and path.stat().st_mtime_ns > run.average.stat().st_mtime_ns
     return newer and text.count(path) == sentences
 
 

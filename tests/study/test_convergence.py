@@ -9,11 +9,11 @@ import pytest
 
 from rope_mt.cli import main
 from rope_mt.study.compare import FinishedRun
-from rope_mt.study.convergence import Curve
+from rope_mt.study.convergence import Curve, table
 
 
-def curve(tokens: list[int], losses: list[float]) -> Curve:
-    run = FinishedRun(Path("run"), {"position": "rope", "seed": 1}, {})
+def curve(tokens: list[int], losses: list[float], position: str = "rope", seed: int = 1) -> Curve:
+    run = FinishedRun(Path("run"), {"position": position, "seed": seed}, {})
     return Curve(run, list(range(len(tokens))), tokens, losses)
 
 
@@ -29,6 +29,26 @@ def test_the_first_crossing_counts_even_if_the_loss_rises_again():
 def test_what_is_never_reached_is_none_and_what_is_reached_at_once_is_the_first_validation():
     assert curve([100, 200], [3.0, 2.0]).reached(1.9) is None
     assert curve([100, 200], [3.0, 2.0]).reached(3.5) == 100
+
+
+def test_the_table_says_how_many_fewer_tokens_than_the_baseline_needed():
+    """The baseline is at its final loss of 2 after 200 tokens already; rope after 150, another seed after 250."""
+    baseline = curve([100, 200, 300, 400], [3.0, 2.0, 1.5, 2.0], "sinusoidal-add")
+    runs = [baseline, curve([100, 200], [3.0, 1.0]), curve([200, 300], [3.0, 1.0], seed=2), curve([100], [4.0], "none")]
+    columns = {str(column.header): [*column.cells] for column in table(runs, baseline).columns}
+    assert columns["run"] == ["sinusoidal-add, seed 1", "rope, seed 1", "rope, seed 2", "none, seed 1"]
+    assert columns["fewer tokens"] == ["baseline", "25.0 %", "-25.0 %", ""]
+    assert columns["tokens to 2.0000"][3] == "not reached"
+    assert columns["final valid loss"] == ["2.0000", "1.0000", "1.0000", "4.0000"]
+
+
+def test_a_baseline_whose_loss_is_no_number_is_never_reached():
+    diverged = curve([100, 200], [3.0, float("nan")], "sinusoidal-add")
+    columns = {
+        str(column.header): [*column.cells] for column in table([diverged, curve([100], [2.0])], diverged).columns
+    }
+    assert columns["tokens to nan"] == ["not reached", "not reached"]
+    assert columns["fewer tokens"] == ["baseline", ""]
 
 
 def test_the_command_compares_with_sinusoidal_add_or_the_run_that_is_named(runs, tmp_path, capsys):

@@ -84,6 +84,7 @@ def test_a_table_of_positions_that_ends_is_said_in_its_cell(copies, tmp_path, ca
     assert "too long" in capsys.readouterr().out
     assert not (copies["learned"] / "test-joined-8.hyp").exists()
     assert numbers(tmp_path / "lengths.csv")[-1]["bleu"] == ""
+    assert main(["analyze", "lengths", words[0], "--joined", "8", *words[3:]]) == 0
 
 
 def test_mistakes_are_one_line(copies, tmp_path, capsys):

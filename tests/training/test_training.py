@@ -63,9 +63,12 @@ def config(text: Path, train_on: str = "train", test_on: str = "valid", scheme: 
     )
 
 
-@pytest.mark.parametrize("scheme", sorted(SCHEMES))
-def test_a_tiny_model_overfits_16_pairs(text, tmp_path, scheme):
+@pytest.mark.parametrize(
+    ("scheme", "attention"), [*((name, "softmax") for name in sorted(SCHEMES)), ("rope", "linear")]
+)
+def test_a_tiny_model_overfits_16_pairs(text, tmp_path, scheme, attention):
     cfg = config(text, "sixteen", "sixteen", scheme, max_steps=200, val_every=200, average=1, precision="fp32")
+    cfg.model.attention = attention
     cfg.model.dropout, cfg.optimizer.label_smoothing = 0.0, 0.0
     cfg.model.n_layers = 2  # without positions, one causal layer cannot tell where it is
     train(cfg, tmp_path)
