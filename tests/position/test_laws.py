@@ -197,7 +197,7 @@ def test_order_matters_to_the_encoder_unless_the_scheme_says_nothing(name):
 
 
 @pytest.mark.parametrize("name", [name for name, cfg in DEFAULTS.items() if hasattr(cfg, "max_len")])
-def test_a_table_that_ends_says_so_and_ends_a_hypothesis(name):
+def test_a_table_that_ends_says_so(name):
     model = Transformer(MODEL, type(DEFAULTS[name])(max_len=6), vocab_size=31, pad=PAD)
     assert model.max_len == 6
     longest, too_long = sentences(1, 7), sentences(1, 8)
