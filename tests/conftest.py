@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+# Models are tiny here and gain nothing from a second thread, which spins beside other processes and slows them down.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(scope="session")
 def corpora() -> Path:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LIMITS = "trainer.max_steps=20 trainer.val_sentences=20 search.beam=1 search.max_len_a=0.5"
+LIMITS = "trainer.max_steps=20 trainer.val_every=20 trainer.val_sentences=20 search.beam=1 search.max_len_a=0.5"
 SMALLER = {  # for what is meant for a GPU
     "wmt14": "model=tiny data.batch_tokens=1024",
     "roformer": "model=tiny data.batch_tokens=1024",

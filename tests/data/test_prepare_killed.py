@@ -62,7 +62,7 @@ def test_neither_the_size_of_chunks_nor_the_number_of_threads_changes_a_file(
     rich, undisturbed, monkeypatch, chunk, cores
 ):
     monkeypatch.setattr(preparing, "CHUNK", chunk)
-    monkeypatch.setattr(preparing, "_cores", lambda: cores)
+    monkeypatch.setattr(preparing, "cores", lambda: cores)
     assert contents(prepare(rich).folder) == undisturbed
 
 
