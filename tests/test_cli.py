@@ -165,7 +165,7 @@ def test_version(rope_mt):
             "train position=t5 model.attention=linear",
             "position=t5 acts on scores, and model.attention=linear has none: take one of none, sinu",
         ),
-        ("train position=learned position.max_len=100", "position.max_len must be at least 256, not 100"),
+        ("train position=learned position.max_len=100", "position.max_len must be at least data.max_len=256, not 100"),
         ("train position=rope position.layout=halves", "position.layout must be interleaved or half, not 'halves'"),
         ("train position=rope position.fraction=0", "position.fraction must be above 0 and at most 1, not 0.0"),
         ("train model.n_features=7", "model.n_features must be even, above 0, not 7"),

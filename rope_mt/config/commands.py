@@ -28,7 +28,8 @@ class TrainConfig:
         require(0 <= self.seed < 2**32, "seed", "from 0 to 2**32 - 1", self.seed)
         position, longest = self.position, getattr(self.position, "max_len", None)
         if longest is not None:
-            at_least(self.data.max_len, position__max_len=longest)
+            shortest = self.data.max_len
+            require(longest >= shortest, "position.max_len", f"at least data.max_len={shortest}", longest)
         if self.model.attention == "linear" and position.needs_scores:
             able = ", ".join(scheme.name for scheme in POSITION_CONFIGS if not scheme.needs_scores)
             raise UserError(
