@@ -169,7 +169,7 @@ def table(found: dict[str, dict[str, Any]]) -> list[str]:
     lines = [form.format("scheme", "parameters", "s/step", BASELINE, "against it", "quartiles")]
     for name, row in found.items():
         if "refused" in row:
-            lines.append(f"{name:<18}refused: {row['refused']}")
+            lines.append(f"{name:<16}refused: {row['refused']}")
             continue
         times = (f"{row[key]:.4f}" for key in ("seconds", f"seconds of {BASELINE}"))
         quartiles = " to ".join(percent(row[key]) for key in ("lower quartile", "upper quartile"))

@@ -97,8 +97,8 @@ class KeyValues:
 def projection(d_in: int, d_out: int, parts: int = 1) -> nn.Linear:
     """`parts` projections in one matrix product, each initialised as if it stood alone."""
     linear = nn.Linear(d_in, parts * d_out)
-    for projection in linear.weight.detach().chunk(parts):
-        nn.init.xavier_uniform_(projection)
+    for part in linear.weight.detach().chunk(parts):
+        nn.init.xavier_uniform_(part)
     nn.init.zeros_(linear.bias)
     return linear
 

@@ -142,4 +142,4 @@ def attend_to_past(
 
 def _divided(numerator: Tensor, denominator: Tensor) -> Tensor:
     """The quotient, and 0 where nothing could be seen: there both are 0."""
-    return numerator / denominator.clamp(min=torch.finfo(denominator.dtype).tiny)
+    return numerator / torch.where(denominator > 0, denominator, 1)

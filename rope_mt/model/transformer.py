@@ -193,6 +193,7 @@ class Decoder(Stack):
     ) -> Float[Tensor, "batch tgt d_model"]:
         """Decode the tokens that come after what `state` has read, one or many; `state` then has read them too."""
         assert (segments is None) == (state.src_segments is None), "source and target are packed alike"
+        assert segments is None or not state.length, "a packed batch is read at once"
         k_pos = torch.arange(state.length + x.shape[1], device=x.device) if state.length else pos
         bias = self.scheme(0).position_bias(pos, k_pos)
         target, source = Visible(causal=True), Visible(key_padding=state.src_tokens)
@@ -264,11 +265,20 @@ class Transformer(nn.Module):
         if segments is not None:
             begins = F.pad(segments[:, 1:] != segments[:, :-1], (1, 0), value=True)
             pos = pos - torch.where(begins, pos, 0).cummax(dim=1).values
-        if self.max_len is not None and longest > self.max_len + 1:
-            longest = int(pos.max()) + 1  # waits for the device, and is rarely needed: rows are shorter than the table
-            if longest > self.max_len + 1:
-                raise UserError(
-                    f"a sentence of {longest - 1:,} tokens, and this model's positions end at {self.max_len:,}: "
-                    "train one with a larger position.max_len, or take a scheme without a table"
-                )
+            pos = pos.masked_fill(segments == 0, 0)
+            if self.max_len is not None and longest > self.max_len + 1:
+                longest = int(pos.max()) + 1  # waits for the device, which most rows are short enough to spare
+        self.check_length(longest - 1)
         return pos
+
+    def check_length(self, tokens: int) -> None:
+        """Refuse a sentence of so many tokens, its end not counted, where positions end before.
+
+        Raises:
+            UserError: they do.
+        """
+        if self.max_len is not None and tokens > self.max_len:
+            raise UserError(
+                f"a sentence of {tokens:,} tokens, and this model's positions end at {self.max_len:,}: "
+                "train one with a larger position.max_len, or take a scheme without a table"
+            )

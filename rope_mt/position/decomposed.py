@@ -113,7 +113,8 @@ class DebertaPosition(_ByDistance):
 class TupePosition(PositionScheme):
     """q·k + U_q p_m·U_k p_n + b_{m-n}, the last two the same in all layers: eq. 9, Ke et al. 2021 (arXiv 2006.15595).
 
-    Both products stand under the scale sqrt(2 d_head). This is their TUPE-R, with T5's buckets for b.
+    Both products stand under the scale sqrt(2 d_head). This is their TUPE-R, with T5's buckets for b, and
+    without what they do for [CLS], which translation has none of.
     """
 
     n_terms = 2

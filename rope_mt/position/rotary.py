@@ -9,9 +9,10 @@ from rope_mt.position.scheme import AttentionShape, PositionScheme
 
 
 class RotaryPosition(PositionScheme):
-    """RoPE. Feature pairs are adjacent as in eq. 15, (1, 2), (3, 4), ..., or with `layout=half` half a head apart.
+    """RoPE. Feature pairs are adjacent as in eq. 15: (1, 2), (3, 4), ...
 
-    The two layouts are one model under a fixed permutation of the features of a head, but not the same checkpoint.
+    With `layout=half` they are half of the turned features apart. The two layouts are one model under a fixed
+    permutation of the features of a head, but not the same checkpoint.
 
     Raises:
         ValueError: d_head is odd.

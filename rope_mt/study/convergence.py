@@ -157,7 +157,7 @@ def table(curves: list[Curve], baseline: Curve) -> Table:
 
 
 def _draw(curves: list[Curve], names: list[str], goal: float, png: Path) -> None:
-    """A colour a scheme, a dash a seed, and a grey line at the baseline's final loss."""
+    """A colour a scheme, another dash for each further run of it, and a grey line at the baseline's final loss."""
     schemes = [*dict.fromkeys(curve.position for curve in curves)]
     drawn_of = dict.fromkeys(schemes, 0)
     inside = len(curves) <= 8  # curves fall, which leaves the upper right corner free

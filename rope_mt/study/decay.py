@@ -12,6 +12,7 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from rope_mt.config.position import PositionConfig
 from rope_mt.data import text
 from rope_mt.data.tokenizer import BOS, EOS
 from rope_mt.device import choose_device
@@ -50,7 +51,9 @@ def main(args: argparse.Namespace) -> int:
     ckpt = checkpoint.load(args.run) if args.run else None
     d, theta = args.d, args.theta
     if d is None:
-        d = ckpt.config.model.d_model // ckpt.config.model.n_heads if ckpt else 128
+        d = 128
+        if ckpt:
+            d = turned_features(ckpt.config.position, ckpt.config.model.d_model // ckpt.config.model.n_heads)
     if theta is None:
         theta = float(getattr(ckpt.config.position, "theta", 10_000.0)) if ckpt else 10_000.0
     for wrong, must in (
@@ -68,6 +71,11 @@ def main(args: argparse.Namespace) -> int:
     if ckpt:
         _report_attention(ckpt, args.run, args.sentences, args.out, console)
     return 0
+
+
+def turned_features(position: PositionConfig, d_head: int) -> int:
+    """How many features of a head rope turns, or would turn in the place of another scheme."""
+    return 2 * max(1, round(getattr(position, "fraction", 1.0) * d_head / 2))
 
 
 # ---- the bound ------------------------------------------------------------------------------------------------------

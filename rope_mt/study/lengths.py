@@ -107,7 +107,7 @@ def main(args: argparse.Namespace) -> int:
     runs, unfinished = read_runs(args.runs)
     test = common_test_set(runs, args.joined)
     bounds = args.buckets or default_bounds(test.caps[0], max(test.lengths[1]))
-    too_long = translate_joined(runs, test.src, args.joined)
+    too_long = translate_joined(runs, test, args.joined)
     rows = []
     for run, scheme in zip(runs, labels(runs), strict=True):
         joined_cells = [joined_cell(run.folder, test, k, (run.folder, k) in too_long) for k in args.joined]
@@ -144,7 +144,9 @@ def labels(runs: list[FinishedRun]) -> list[str]:
     settings = []
     for run in runs:
         model, data = run.config["model"], run.config["data"]
-        settings.append({**run.config["position"], "attention": model["attention"], "max_len": data["max_len"]})
+        of_model = {"model": model["name"], **{name: model[name] for name in ("norm", "attention", "feature_map")}}
+        of_data = {name: data[name] for name in ("context_tokens", "max_len")}
+        settings.append({**run.config["position"], **of_model, **of_data})
     found = []
     for own in settings:
         alike = [other for other in settings if other["name"] == own["name"]]
@@ -179,14 +181,15 @@ def common_test_set(runs: list[FinishedRun], counts: Sequence[int]) -> TestSet:
     return TestSet(src, ref, lengths, sorted(caps))
 
 
-def translate_joined(runs: list[FinishedRun], src: list[str], counts: Sequence[int]) -> set[tuple[Path, int]]:
+def translate_joined(runs: list[FinishedRun], test: TestSet, counts: Sequence[int]) -> set[tuple[Path, int]]:
     """Translate joined sources as each run translated its test set, unless that lies in its folder already.
 
     Returns:
         Run folder and number joined where the sources are longer than the model can read.
     """
     missing = {
-        run.folder: [k for k in counts if k > 1 and not _is_translated(run.folder, k, len(src) // k)] for run in runs
+        run.folder: [k for k in counts if k > 1 and not _is_translated(run.folder, k, len(test.lengths[k]))]
+        for run in runs
     }
     device = choose_device("auto")
     too_long = set()
@@ -198,11 +201,11 @@ def translate_joined(runs: list[FinishedRun], src: list[str], counts: Sequence[i
             precision = choose_precision(ckpt.config.trainer.precision, device)
             translator = Translator.of(ckpt, ckpt.config.search, device, precision)
             for k in ks:
-                try:
-                    hypotheses = translator.translate(joined(src, k))
-                except UserError:  # from a scheme with a table of positions
+                known = translator.model.max_len
+                if known is not None and max(test.lengths[k]) > known:
                     too_long.add((folder, k))
                 else:
+                    hypotheses = translator.translate(joined(test.src, k))
                     write_whole(RunFolder(folder).joined_hyp(k), "".join(line + "\n" for line in hypotheses))
                 advance(1)
     return too_long
@@ -223,7 +226,7 @@ def joined_cell(folder: Path, test: TestSet, k: int, too_long: bool) -> Cell:
     """The scores of k sentences joined, from what `translate_joined` left in a run folder."""
     lengths, scores = test.lengths[k], None
     if not too_long:
-        hypotheses = [line.decode() for line in text.lines(RunFolder(folder).joined_hyp(k))]
+        hypotheses = [line.decode(errors="replace") for line in text.lines(RunFolder(folder).joined_hyp(k))]
         scores = score(hypotheses, joined(test.ref, k))
     return Cell("joined", str(k), min(lengths), max(lengths), lengths, scores)
 

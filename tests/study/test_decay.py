@@ -14,7 +14,7 @@ from rope_mt.config.training import ModelConfig
 from rope_mt.data.tokenizer import BOS, EOS, PAD
 from rope_mt.model.transformer import Transformer
 from rope_mt.position import AttentionShape, build_position
-from rope_mt.study.decay import AttentionByDistance, attention_by_distance, decay
+from rope_mt.study.decay import AttentionByDistance, attention_by_distance, decay, turned_features
 
 
 @pytest.mark.parametrize(
@@ -131,6 +131,14 @@ def test_the_command_writes_the_figure_and_its_numbers(tmp_path, capsys):
     assert len(numbers) == 101
     assert float(numbers[64]["bound"]) == pytest.approx(10.1, abs=0.05)
     assert float(numbers[0]["inner product"]) == 128
+
+
+@pytest.mark.parametrize("fraction", [1.0, 0.5, 0.01])
+def test_the_bound_is_that_of_the_features_that_turn(fraction):
+    position = RopeConfig(fraction=fraction)
+    rope = build_position(position, AttentionShape(32, 2, causal=False))
+    turned = rope.rotate(torch.ones(1, 1, 1, 16), torch.tensor([50_000]))
+    assert int((turned != 1).sum()) == turned_features(position, d_head=16)
 
 
 def test_a_run_brings_its_head_and_its_attention(runs, tmp_path, capsys):

@@ -208,6 +208,14 @@ def test_the_average_is_the_mean_of_the_last_weights(text, tmp_path):
         torch.testing.assert_close(weights, (a[name] + b[name]) / 2)
 
 
+def test_a_table_too_short_for_a_test_set_is_said_before_training(text, tmp_path):
+    cfg = config(text, scheme="learned")
+    cfg.position.max_len = cfg.data.max_len = 20
+    with pytest.raises(UserError, match=r"this model's positions end at 20"):
+        train(cfg, tmp_path)
+    assert not (tmp_path / "metrics.jsonl").exists()
+
+
 def test_training_shorter_than_a_validation_still_ends_with_scores(text, tmp_path):
     train(config(text, max_steps=3, val_every=100), tmp_path)
     result = json.loads((tmp_path / "result.json").read_text())
