@@ -1,6 +1,5 @@
 """Linear attention: sums over keys that do not grow with the sentence, RoFormer eq. 17-19."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -98,8 +97,11 @@ class LinearAttention(nn.Module):
             q, k, v = self.features(q.float(), queries=True), self.features(k.float(), queries=False), v.float()
             if visible.key_padding is not None:
                 k = k * visible.key_padding[:, None, :, None]
-            attend = attend_to_past if visible.causal else attend_to_all
-            out, state = attend(q, k, v, lambda features: position.rotate(features, q_pos), past)
+            turned_q, turned_k = position.rotate(q, q_pos), position.rotate(k, q_pos)
+            if visible.causal:
+                out, state = attend_to_past(q, k, v, turned_q, turned_k, past)
+            else:
+                out, state = attend_to_all(q, k, v, turned_q, turned_k)
         return self.out(out.to(x.dtype).transpose(1, 2).flatten(-2)), state
 
 
@@ -107,31 +109,30 @@ def attend_to_all(
     q: Float[Tensor, "batch heads len features"],
     k: Float[Tensor, "batch heads len features"],
     v: Float[Tensor, "batch heads len d_head"],
-    rotate: Callable[[Tensor], Tensor],
-    past: LinearState | None = None,
+    turned_q: Float[Tensor, "batch heads len features"],
+    turned_k: Float[Tensor, "batch heads len features"],
 ) -> tuple[Float[Tensor, "batch heads len d_head"], LinearState]:
     """Eq. 19 where every query sees every key: sum_n (R_m phi(q_m))·(R_n phi(k_n)) v_n / sum_n phi(q_m)·phi(k_n)."""
-    assert past is None, "what sees everything is read at once"
-    state = LinearState(rotate(k).transpose(-2, -1) @ v, k.sum(dim=-2))
-    return _divided(rotate(q) @ state.numerator, (q @ state.denominator.unsqueeze(-1))), state
+    state = LinearState(turned_k.transpose(-2, -1) @ v, k.sum(dim=-2))
+    return _divided(turned_q @ state.numerator, q @ state.denominator.unsqueeze(-1)), state
 
 
 def attend_to_past(
     q: Float[Tensor, "batch heads len features"],
     k: Float[Tensor, "batch heads len features"],
     v: Float[Tensor, "batch heads len d_head"],
-    rotate: Callable[[Tensor], Tensor],
+    turned_q: Float[Tensor, "batch heads len features"],
+    turned_k: Float[Tensor, "batch heads len features"],
     past: LinearState | None = None,
 ) -> tuple[Float[Tensor, "batch heads len d_head"], LinearState]:
     """Eq. 19 where a query sees the keys up to its own: chunk by chunk, what went before as one sum."""
-    turned = zip(*(x.split(CHUNK, dim=-2) for x in (q, k, v, rotate(q), rotate(k))), strict=True)
     outs, state = [], past
-    for q_, k_, v_, turned_q, turned_k in turned:
-        numerator = (turned_q @ turned_k.transpose(-2, -1)).tril() @ v_
+    for q_, k_, v_, rq, rk in zip(*(x.split(CHUNK, dim=-2) for x in (q, k, v, turned_q, turned_k)), strict=True):
+        numerator = (rq @ rk.transpose(-2, -1)).tril() @ v_
         denominator = (q_ @ k_.transpose(-2, -1)).tril().sum(dim=-1, keepdim=True)
-        here = LinearState(turned_k.transpose(-2, -1) @ v_, k_.sum(dim=-2))
+        here = LinearState(rk.transpose(-2, -1) @ v_, k_.sum(dim=-2))
         if state is not None:
-            numerator = numerator + turned_q @ state.numerator
+            numerator = numerator + rq @ state.numerator
             denominator = denominator + q_ @ state.denominator.unsqueeze(-1)
             here = LinearState(state.numerator + here.numerator, state.denominator + here.denominator)
         state = here

@@ -138,5 +138,6 @@ def test_favor_survives_large_queries_and_keys():
     torch.manual_seed(0)
     features = FavorFeatures(8, 64)
     q, k, v = 30 * random(1, 1, 5, 8), random(1, 1, 5, 8, seed=1), torch.ones(1, 1, 5, 8)
-    out, _ = attend_to_past(features(q, True), features(k, False), v, lambda x: x)
+    q, k = features(q, True), features(k, False)
+    out, _ = attend_to_past(q, k, v, q, k)
     torch.testing.assert_close(out, torch.ones(1, 1, 5, 8), atol=1e-4, rtol=0)
