@@ -78,9 +78,10 @@ def _compute(
     L.seed_everything(cfg.seed, verbose=False)
     data = TranslationData(cfg.data, prepared, text_of, cfg.seed, processes.rank, processes.world)
     module = TranslationModule(cfg, data, precision, processes)
-    for side in (data.valid_src, data.valid_ref, test_set[0]):  # now, rather than after the last step
-        ids = data.tokenizer.encode([text.normalize(line) for line in side])
-        module.model.check_length(max(map(len, ids)))
+    if module.model.max_len is not None:  # too long a sentence is refused now, rather than after the last step
+        for side in (data.valid_src, data.valid_ref, test_set[0]):
+            ids = data.tokenizer.encode([text.normalize(line) for line in side])
+            module.model.check_length(max(map(len, ids)))
     resume = latest(run.checkpoints)
     _introduce(cfg, run, prepared, module, precision, processes, resume, console)
     tags = [cfg.position.name, cfg.model.name, cfg.data.name]
