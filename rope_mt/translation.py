@@ -1,11 +1,15 @@
 """Text in, text out: a trained Transformer, its tokenizer and a search, and the command `rope-mt translate`."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from rope_mt.config.commands import SearchChange, TranslateConfig
@@ -14,10 +18,12 @@ from rope_mt.data.text import normalize
 from rope_mt.data.tokenizer import BOS, EOS, PAD, Tokenizer
 from rope_mt.device import choose_device, choose_precision, computing_in
 from rope_mt.errors import UserError
-from rope_mt.model.search import Hypothesis, beam_search
+from rope_mt.model.search import LENGTH_PENALTIES, Hypothesis, beam_search
 from rope_mt.model.transformer import DecoderState, Transformer
 from rope_mt.runs import checkpoint
 from rope_mt.runs.checkpoint import Checkpoint
+
+A, B = TypeVar("A"), TypeVar("B")
 
 
 class Translator:
@@ -40,47 +46,94 @@ class Translator:
             raise UserError(f"{ckpt.path}: the weights do not fit its configuration and vocabulary") from error
         return cls(model.to(device), ckpt.tokenizer, search, precision)
 
-    @torch.inference_mode()
     def translate(self, sentences: list[str]) -> list[str]:
         """Translate raw text, a sentence a string; an empty sentence stays empty."""
-        encoded = [[*ids, EOS] for ids in self.tokenizer.encode([normalize(sentence) for sentence in sentences])]
-        found: list[list[int]] = [[] for _ in sentences]
+        best = [hypotheses[0].tokens if hypotheses else [] for hypotheses in self.hypotheses(self.encode(sentences))]
+        return self.tokenizer.decode(best)
+
+    def encode(self, sentences: list[str]) -> list[list[int]]:
+        """Token ids of raw text, without the end of the sentence."""
+        return self.tokenizer.encode([normalize(sentence) for sentence in sentences])
+
+    def hypotheses(
+        self, sources: list[list[int]], min_lens: list[int] | None = None, max_lens: list[int] | None = None
+    ) -> list[list[Hypothesis]]:
+        """Up to `beam` hypotheses of each source, best first; none of an empty one.
+
+        Args:
+            sources: token ids, without the end of the sentence.
+            min_lens, max_lens: tokens of each hypothesis, its end counted; None: from 1 to what the search allows.
+        """
+        longest = max_lens or [int(self.search.max_len_a * (len(ids) + 1)) + self.search.max_len_b for ids in sources]
+        known = self.model.max_len or sys.maxsize  # no hypothesis grows beyond what positions know
+        found: list[list[Hypothesis]] = [[] for _ in sources]
+
+        def search(rows: list[int]) -> list[list[Hypothesis]]:
+            src = pad_sequence([torch.tensor([*sources[row], EOS]) for row in rows], True, PAD)
+            shortest = [min_lens[row] for row in rows] if min_lens else None
+            return self._search(src, [min(longest[row], known) for row in rows], shortest)
+
         was_training = self.model.training
         self.model.eval()
         device = self.model.embedding.weight.device
-        with computing_in(self.precision, device):
-            for rows in self._batches([len(ids) for ids in encoded]):
-                src = [torch.tensor(encoded[row]) for row in rows]
-                batch = pad_sequence(src, batch_first=True, padding_value=PAD).to(device)
-                for row, hypotheses in zip(rows, self._search(batch, [len(ids) for ids in src]), strict=True):
-                    found[row] = hypotheses[0].tokens
+        workers = torch.get_num_threads() if device.type == "cpu" else 1
+        batches = self._batches([len(ids) for ids in sources], workers)
+        for rows, hypotheses in zip(batches, in_threads(search, batches, workers), strict=True):
+            for row, of_row in zip(rows, hypotheses, strict=True):
+                found[row] = of_row
         self.model.train(was_training)
-        return self.tokenizer.decode(found)
+        return found
 
-    def _batches(self, lengths: list[int]) -> Iterator[list[int]]:
+    def _batches(self, lengths: list[int], workers: int) -> list[list[int]]:
         """Rows of similar length, longest first, so that a batch that is too large for memory fails at once."""
-        order = sorted((row for row, n in enumerate(lengths) if n > 1), key=lambda row: (-lengths[row], row))
+        order = sorted((row for row, n in enumerate(lengths) if n), key=lambda row: (-lengths[row], row))
+        slots = sum(lengths[row] + 1 for row in order) * self.search.beam
+        budget = min(self.search.batch_tokens, -(-slots // workers))  # something to do for each
+        batches = []
         while order:
-            most = max(1, self.search.batch_tokens // (lengths[order[0]] * self.search.beam))
-            yield order[:most]
+            most = max(1, budget // ((lengths[order[0]] + 1) * self.search.beam))
+            batches.append(order[:most])
             order = order[most:]
+        return batches
 
-    def _search(self, src: torch.Tensor, lengths: list[int]) -> list[list[Hypothesis]]:
-        def step(tokens: torch.Tensor, state: DecoderState) -> torch.Tensor:
-            hidden = self.model.decode(tokens[:, None], state)[:, -1]
-            return self.model.logits(hidden).float().log_softmax(dim=-1)
+    @torch.no_grad()  # and not inference_mode, in which autocast casts the weights anew at every step
+    def _search(
+        self, src: Int[Tensor, "sentences src"], max_lens: list[int], min_lens: list[int] | None
+    ) -> list[list[Hypothesis]]:
+        def step(tokens: Tensor, state: DecoderState) -> Tensor:
+            logits = self.model.logits(self.model.decode(tokens[:, None], state)[:, -1])
+            with torch.autocast(device.type, enabled=False):  # it would make a float32 copy of them first
+                return logits.log_softmax(dim=-1, dtype=torch.float32)
 
-        search, known = self.search, self.model.max_len or sys.maxsize  # no hypothesis grows beyond what positions know
-        return beam_search(
-            step,
-            self.model.encode(src),
-            [min(int(search.max_len_a * n) + search.max_len_b, known) for n in lengths],
-            beam=search.beam,
-            length_penalty=search.length_penalty,
-            bos=BOS,
-            eos=EOS,
-            device=src.device,
-        )
+        search, device = self.search, self.model.embedding.weight.device
+        with computing_in(self.precision, device):
+            return beam_search(
+                step,
+                self.model.encode(src.to(device)),
+                max_lens,
+                beam=search.beam,
+                penalty=lambda n: LENGTH_PENALTIES[search.length_penalty_form](n, search.length_penalty),
+                bos=BOS,
+                eos=EOS,
+                device=device,
+                min_lens=min_lens,
+            )
+
+
+def in_threads(work: Callable[[A], B], parts: Sequence[A], n: int) -> Iterator[B]:
+    """What `work` makes of each part, in their order, done by n threads of one core each.
+
+    Decoding is many small steps: several batches side by side, each on its core, are faster than one batch whose every
+    step waits for all cores, and no other process on the machine can hold all of them up.
+    """
+    if n == 1 or len(parts) < 2:
+        yield from map(work, parts)
+        return
+    try:
+        with ThreadPoolExecutor(n, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield from pool.map(work, parts)
+    finally:
+        torch.set_num_threads(n)
 
 
 def changed(search: SearchConfig, change: SearchChange) -> SearchConfig:

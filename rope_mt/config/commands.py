@@ -98,6 +98,7 @@ class SearchChange:
 
     beam: int | None = None
     length_penalty: float | None = None
+    length_penalty_form: str | None = None
     max_len_a: float | None = None
     max_len_b: int | None = None
     batch_tokens: int | None = None

@@ -79,13 +79,17 @@ class TrainerConfig:
 @dataclass
 class SearchConfig:
     beam: int = MISSING  # 1 is greedy search
-    length_penalty: float = MISSING  # alpha: log-probabilities are divided by length ** alpha
+    length_penalty: float = MISSING  # alpha
+    length_penalty_form: str = (
+        "fairseq"  # scores are divided by length ** alpha, or by gnmt's ((5 + length) / 6) ** alpha
+    )
     max_len_a: float = 1.5  # a hypothesis ends at max_len_a * source length + max_len_b tokens
     max_len_b: int = 10
     batch_tokens: int = 8_192  # slots of sources decoded together, beams counted
 
     def __post_init__(self) -> None:
         at_least(1, search__beam=self.beam, search__max_len_b=self.max_len_b, search__batch_tokens=self.batch_tokens)
+        choice("search.length_penalty_form", self.length_penalty_form, "fairseq", "gnmt")
         at_least(0, search__length_penalty=self.length_penalty, search__max_len_a=self.max_len_a)
 
 

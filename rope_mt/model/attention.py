@@ -15,23 +15,26 @@ from rope_mt.position import PositionScheme
 # for short sentences. Where exactly the two cross has not been measured.
 EXPLICIT_UP_TO = 128 * 128
 
+ROOM = 16  # tokens by which the memory for keys and values grows while decoding
+
 
 @dataclass(frozen=True)
 class Visible:
     """What attention may look at. All conditions hold at once; a field left at its default asks for nothing.
 
-    Causal puts the last query beside the last key, so that one query with a cache of keys sees them all.
+    Causal puts the first query beside key number `past`, so that one query with a cache of keys sees those before it.
     """
 
     causal: bool = False
     key_padding: Bool[Tensor, "batch src"] | None = None  # True where there is a token
     segments: tuple[Int[Tensor, "batch tgt"], Int[Tensor, "batch src"]] | None = None  # sees its own sentence only
+    past: int = 0  # keys before the first query's own
 
     def mask(self, tgt: int, src: int, device: torch.device) -> Bool[Tensor, "#batch 1 #tgt src"] | None:
         """True where attention may look; None where everything may be seen."""
         conditions = []
-        if self.causal and tgt > 1:
-            conditions.append(torch.ones(1, 1, tgt, src, dtype=torch.bool, device=device).tril(src - tgt))
+        if self.causal and self.past + 1 < src:
+            conditions.append(torch.ones(1, 1, tgt, src, dtype=torch.bool, device=device).tril(self.past))
         if self.key_padding is not None:
             conditions.append(self.key_padding[:, None, None, :])
         if self.segments is not None:
@@ -90,8 +93,24 @@ class KeyValues:
     def select(self, rows: Int[Tensor, " chosen"]) -> "KeyValues":
         return KeyValues(self.k.index_select(0, rows), self.v.index_select(0, rows))
 
-    def append(self, new: "KeyValues") -> "KeyValues":
-        return KeyValues(torch.cat((self.k, new.k), dim=2), torch.cat((self.v, new.v), dim=2))
+    def append(self, new: "KeyValues", past: int) -> "KeyValues":
+        """The new ones behind the first `past` of these, and after them room for more, zero until it is filled.
+
+        Memory is shared with these, which must not be appended to again.
+        """
+        after = past + new.k.shape[2]
+        more = room(after) - self.k.shape[2]
+        k, v = (F.pad(x, (0, 0, 0, more)) if more > 0 else x for x in (self.k, self.v))
+        k[:, :, past:after], v[:, :, past:after] = new.k, new.v
+        return KeyValues(k, v)
+
+
+def room(tokens: int) -> int:
+    """How many keys there are for so many target tokens while decoding, the last of them not filled yet.
+
+    Few shapes that come again find memory and kernels of their shape ready; a new one at each step finds neither.
+    """
+    return -(-tokens // ROOM) * ROOM
 
 
 def projection(d_in: int, d_out: int, parts: int = 1) -> nn.Linear:
@@ -127,7 +146,7 @@ class SelfAttention(nn.Module):
         q = position.rotate(q, q_pos)
         seen = KeyValues(position.rotate(k, q_pos), v)
         if past is not None:
-            seen = past.append(seen)
+            seen = past.append(seen, visible.past)
         content = position.content_bias(q, seen.k, q_pos, k_pos)
         if content is not None:
             bias = content if bias is None else content + bias
@@ -161,6 +180,11 @@ class CrossAttention(nn.Module):
         source: KeyValues,
         visible: Visible,
     ) -> Float[Tensor, "batch tgt d_model"]:
+        """Each source may serve several rows of x, one behind the other: the hypotheses of a sentence."""
         q = self.q(x).unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
         q = position.rotate_cross(q, pos)
-        return self.out(attend(q, source.k, source.v, visible).transpose(1, 2).flatten(-2))
+        sentences, tgt = len(source.k), x.shape[1]
+        if len(x) > sentences:
+            q = q.unflatten(0, (sentences, -1)).transpose(1, 2).flatten(2, 3)
+        heads = attend(q, source.k, source.v, visible).transpose(1, 2).flatten(-2)
+        return self.out(heads.reshape(len(x), tgt, -1))

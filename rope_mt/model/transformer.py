@@ -1,7 +1,7 @@
 """The encoder-decoder Transformer (Vaswani et al. 2017): token ids to logits. It knows no position scheme by name."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from rope_mt.config.position import PositionConfig
 from rope_mt.config.training import ModelConfig
 from rope_mt.errors import UserError
-from rope_mt.model.attention import CrossAttention, KeyValues, SelfAttention, Visible
+from rope_mt.model.attention import CrossAttention, KeyValues, SelfAttention, Visible, room
 from rope_mt.model.dropout import Dropout
 from rope_mt.model.linear_attention import LinearAttention, LinearState
 from rope_mt.position import AttentionShape, PositionScheme, build_position
@@ -152,23 +152,34 @@ class LayerState:
     source: KeyValues
     target: KeyValues | LinearState | None = None
 
-    def select(self, rows: Int[Tensor, " chosen"]) -> "LayerState":
-        return LayerState(self.source.select(rows), self.target.select(rows) if self.target is not None else None)
+    def select(self, rows: Int[Tensor, " hypotheses"], sentences: Int[Tensor, " sentences"] | None) -> "LayerState":
+        source = self.source if sentences is None else self.source.select(sentences)
+        return LayerState(source, self.target.select(rows) if self.target is not None else None)
 
 
 @dataclass
 class DecoderState:
-    """All that decoding keeps between steps; a row is one hypothesis."""
+    """All that decoding keeps between steps: of the target a row a hypothesis, of the source a row a sentence.
+
+    A sentence has the same number of hypotheses as any other, one behind the other.
+    """
 
     layers: list[LayerState]
-    src_tokens: Bool[Tensor, "rows src"]  # True where the source has a token
-    src_segments: Int[Tensor, "rows src"] | None = None  # which sentence of its row each belongs to, in a packed batch
+    src_tokens: Bool[Tensor, "sentences src"]  # True where the source has a token
+    src_segments: Int[Tensor, "sentences src"] | None = (
+        None  # which sentence of its row each belongs to, in a packed batch
+    )
     length: int = 0  # target tokens read so far
 
-    def select(self, rows: Int[Tensor, " chosen"]) -> "DecoderState":
-        """Keep these rows in this order: beams reordered, repeated, or dropped when they are finished."""
-        segments = self.src_segments[rows] if self.src_segments is not None else None
-        return DecoderState([kept.select(rows) for kept in self.layers], self.src_tokens[rows], segments, self.length)
+    def select(
+        self, rows: Int[Tensor, " hypotheses"], sentences: Int[Tensor, " sentences"] | None = None
+    ) -> "DecoderState":
+        """Keep these hypotheses in this order: reordered, repeated, or dropped; and these sentences, None being all."""
+        layers = [kept.select(rows, sentences) for kept in self.layers]
+        if sentences is None:
+            return replace(self, layers=layers)
+        segments = self.src_segments[sentences] if self.src_segments is not None else None
+        return DecoderState(layers, self.src_tokens[sentences], segments, self.length)
 
 
 class Decoder(Stack):
@@ -194,9 +205,12 @@ class Decoder(Stack):
         """Decode the tokens that come after what `state` has read, one or many; `state` then has read them too."""
         assert (segments is None) == (state.src_segments is None), "source and target are packed alike"
         assert segments is None or not state.length, "a packed batch is read at once"
-        k_pos = torch.arange(state.length + x.shape[1], device=x.device) if state.length else pos
+        k_pos = pos
+        if state.length:
+            read = state.length + x.shape[1]
+            k_pos = torch.arange(room(read), device=x.device).clamp(max=read - 1)  # room that is not filled is not seen
         bias = self.scheme(0).position_bias(pos, k_pos)
-        target, source = Visible(causal=True), Visible(key_padding=state.src_tokens)
+        target, source = Visible(causal=True, past=state.length), Visible(key_padding=state.src_tokens)
         if segments is not None and state.src_segments is not None:
             target = Visible(causal=True, segments=(segments, segments))
             source = Visible(key_padding=state.src_tokens, segments=(segments, state.src_segments))

@@ -18,7 +18,7 @@ def softmax_written_out(q, k, v, visible, bias=None, n_terms=1):
             for t in range(tgt):
                 scores = {}
                 for s in range(src):
-                    if visible.causal and s > t + src - tgt:
+                    if visible.causal and s > t + visible.past:
                         continue
                     if visible.key_padding is not None and not visible.key_padding[b, s]:
                         continue
@@ -53,10 +53,10 @@ segments = (
 )
 CASES = {
     "all": Visible(),
-    "causal": Visible(causal=True),
+    "causal": Visible(causal=True, past=2),
     "padding": Visible(key_padding=padding),
     "segments": Visible(segments=segments),
-    "everything": Visible(True, padding, segments),
+    "everything": Visible(True, padding, segments, past=2),
 }
 
 
@@ -82,9 +82,10 @@ def test_a_query_that_sees_nothing_gives_0(dtype):
 
 
 @pytest.mark.usefixtures("form")
-def test_one_query_with_a_cache_sees_all_keys():
+def test_one_query_with_a_cache_sees_the_keys_before_it_and_no_room_that_is_not_filled():
     q, k, v = qkv(tgt=1, src=7)
-    torch.testing.assert_close(attend(q, k, v, Visible(causal=True)), attend(q, k, v, Visible()))
+    filled = attend(q, k[:, :, :5], v[:, :, :5], Visible())
+    torch.testing.assert_close(attend(q, k, v, Visible(causal=True, past=4)), filled)
 
 
 def test_the_value_term_sees_the_weights_and_is_added():

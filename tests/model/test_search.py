@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from rope_mt.model.search import beam_search
+from rope_mt.model.search import BLOCK, LENGTH_PENALTIES, beam_search, best_candidates
 
 BOS, EOS, VOCAB = 0, 1, 5
 CPU = torch.device("cpu")
@@ -17,7 +17,7 @@ class Prefixes:
     def __init__(self, rows: list[tuple[int, tuple[int, ...]]]) -> None:
         self.rows = rows
 
-    def select(self, rows: torch.Tensor) -> "Prefixes":
+    def select(self, rows: torch.Tensor, sentences: torch.Tensor | None = None) -> "Prefixes":
         return Prefixes([self.rows[row] for row in rows.tolist()])
 
 
@@ -37,7 +37,7 @@ def step(tokens: torch.Tensor, state: Prefixes) -> torch.Tensor:
 def search(n: int, beam: int, alpha: float, max_lens: list[int] | None = None):
     lens = max_lens or [4] * n
     start = Prefixes([(s, ()) for s in range(n)])
-    return beam_search(step, start, lens, beam=beam, length_penalty=alpha, bos=BOS, eos=EOS, device=CPU)
+    return beam_search(step, start, lens, beam=beam, penalty=lambda n: n**alpha, bos=BOS, eos=EOS, device=CPU)
 
 
 def exhaustive(sentence: int, max_len: int, alpha: float) -> list[tuple[float, list[int]]]:
@@ -77,7 +77,7 @@ def test_a_sentence_is_searched_as_if_it_were_alone():
     together = search(5, beam=3, alpha=0.6, max_lens=[6, 2, 4, 1, 5])
     for sentence, max_len in enumerate([6, 2, 4, 1, 5]):
         start = Prefixes([(sentence, ())])
-        alone = beam_search(step, start, [max_len], beam=3, length_penalty=0.6, bos=BOS, eos=EOS, device=CPU)
+        alone = beam_search(step, start, [max_len], beam=3, penalty=lambda n: n**0.6, bos=BOS, eos=EOS, device=CPU)
         assert [h.tokens for h in together[sentence]] == [h.tokens for h in alone[0]]
         assert [h.score for h in together[sentence]] == pytest.approx([h.score for h in alone[0]], abs=1e-5)
 
@@ -92,7 +92,7 @@ def test_a_sure_hypothesis_is_not_lost_to_poor_ones_that_end_earlier():
         return (ending if len(state.rows[0][1]) == 7 else going_on).expand(len(tokens), VOCAB)
 
     start = Prefixes([(0, ())])
-    [[best, *_]] = beam_search(step, start, [20], beam=2, length_penalty=0.6, bos=BOS, eos=EOS, device=CPU)
+    [[best, *_]] = beam_search(step, start, [20], beam=2, penalty=lambda n: n**0.6, bos=BOS, eos=EOS, device=CPU)
     assert best.tokens == [4] * 6
 
 
@@ -102,3 +102,41 @@ def test_hypotheses_are_sorted_distinct_and_within_their_length():
         assert scores == sorted(scores, reverse=True)
         assert len({tuple(h.tokens) for h in hypotheses}) == len(hypotheses) >= 1
     assert all(len(h.tokens) < 2 for h in search(1, beam=4, alpha=0.0, max_lens=[2])[0])
+
+
+def test_a_hypothesis_is_as_long_as_it_must_be_and_the_best_of_those():
+    start = Prefixes([(s, ()) for s in range(3)])
+    penalty = LENGTH_PENALTIES["gnmt"]
+    found = beam_search(
+        step,
+        start,
+        [4, 3, 4],
+        beam=200,
+        penalty=lambda n: penalty(n, 0.6),
+        bos=BOS,
+        eos=EOS,
+        device=CPU,
+        min_lens=[4, 3, 2],
+    )
+    assert {len(h.tokens) for h in found[0]} == {3}
+    assert {len(h.tokens) for h in found[1]} == {2}
+    assert {len(h.tokens) for h in found[2]} == {1, 2, 3}
+    for sentence, length in ((0, 4), (1, 3)):
+        expected = [(s, words) for s, words in exhaustive(sentence, 4, 0.0) if len(words) == length - 1]
+        assert found[sentence][0].tokens == expected[0][1]
+        assert found[sentence][0].score == pytest.approx(expected[0][0] / ((5 + length) / 6) ** 0.6, abs=1e-4)
+
+
+@pytest.mark.parametrize("vocab", [3, BLOCK * 4, BLOCK * 9, BLOCK * 9 + 1, BLOCK * 40 - 1])
+def test_the_best_candidates_are_those_of_the_whole_vocabulary(vocab):
+    generator = torch.Generator().manual_seed(vocab)
+    log_probs = torch.randn(5, 3, vocab, generator=generator).log_softmax(-1)
+    log_probs[0, 0, -1] = 5.0  # the best of all may be the last word
+    scores = torch.randn(5, 3, generator=generator)
+    scores[2, 1] = -torch.inf
+    k = min(7, 3 * vocab)
+    values, parent, token = best_candidates(scores, log_probs, k)
+    expected, at = (scores[:, :, None] + log_probs).flatten(1).topk(k)
+    torch.testing.assert_close(values, expected)
+    finite = values.isfinite()
+    assert torch.equal((parent * vocab + token)[finite], at[finite])

@@ -123,9 +123,28 @@ def test_selected_rows_decode_as_if_they_had_been_alone(name):
     rows = torch.tensor([2, 0, 2, 1])
     state = model.encode(src)
     model.decode(tgt[:, :3], state)
-    state = state.select(rows)
+    state = state.select(rows, rows)
     selected = model.logits(model.decode(tgt[rows, 3:], state))
     torch.testing.assert_close(selected, model(src, tgt)[rows, 3:], atol=2e-5, rtol=0)
+
+
+@every_model
+def test_hypotheses_of_a_sentence_share_its_source(name):
+    """A row a sentence at first, then three a sentence, then the last sentence alone; beyond the room made at first."""
+    model = transformer(name)
+    src, tgt = sentences(3, 7), sentences(6, 20, seed=1)
+    src[2, 4:] = PAD
+    tgt[:, 0] = 1
+    state = model.encode(src)
+    model.decode(tgt[:3, :1], state)
+    state = state.select(torch.arange(3).repeat_interleave(3))
+    nine = tgt[torch.tensor([0, 1, 2, 3, 4, 5, 5, 0, 1])]
+    for t in range(1, 19):
+        model.decode(nine[:, t : t + 1], state)
+    state = state.select(torch.tensor([8, 6]), torch.tensor([2]))
+    two = nine[torch.tensor([8, 6])]
+    last = model.logits(model.decode(two[:, 19:], state))
+    torch.testing.assert_close(last, model(src[[2, 2]], two)[:, 19:], atol=2e-5, rtol=0)
 
 
 @every_model
