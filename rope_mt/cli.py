@@ -23,6 +23,7 @@ COMMANDS = {  # name -> what it does, an example
     "bench": ("measure speed, memory and waste", "rope-mt bench data"),
     "compare": ("set finished runs side by side", "rope-mt compare outputs/*"),
     "analyze": ("study how runs attend, learn and generalise", "rope-mt analyze convergence outputs/*"),
+    "export": ("write a model for other programs", "rope-mt export RUN --to ctranslate2"),
 }
 
 
@@ -66,6 +67,10 @@ def _dispatch(words: list[str]) -> int:
         from rope_mt.study.analyze import main as analyze
 
         return analyze(rest)
+    if command == "export":
+        from rope_mt.export.command import main as export
+
+        return export(rest)
     if command in ("-sc", "--shell-completion"):
         from rope_mt.completion import complete
 

@@ -1,0 +1,1 @@
+"""`rope-mt export`: a trained model for other programs."""

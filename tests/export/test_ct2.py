@@ -1,0 +1,176 @@
+"""What CTranslate2 computes with an exported model is what the model computes."""
+
+import io
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import ctranslate2
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.nn.utils.rnn import pad_sequence
+
+from rope_mt import cli
+from rope_mt.config.position import (
+    POSITION_CONFIGS,
+    PositionConfig,
+    RelativeConfig,
+    RopeConfig,
+    SinusoidalConfig,
+)
+from rope_mt.config.training import SearchConfig
+from rope_mt.data.tokenizer import BOS, EOS, PAD
+from rope_mt.export import ct2
+from rope_mt.model.transformer import Transformer
+from rope_mt.runs.checkpoint import Checkpoint
+from rope_mt.translation import Translator
+
+VARIANTS = {
+    "sinusoidal-add": (SinusoidalConfig(), {}),
+    "sinusoidal-add, pre-norm": (SinusoidalConfig(), {"norm": "pre"}),
+    "rope": (RopeConfig(), {}),
+    "rope, pre-norm": (RopeConfig(), {"norm": "pre"}),
+    "rope, halves": (RopeConfig(layout="half"), {}),
+    "rope, another base": (RopeConfig(theta=50.0), {}),
+    "rope, of a part": (RopeConfig(fraction=0.5), {"d_model": 36}),
+    "rope, halves of a part": (RopeConfig(layout="half", fraction=0.5), {"d_model": 36}),
+    "rope, an uneven part": (RopeConfig(fraction=0.3), {}),
+    "relative": (RelativeConfig(clip=5), {}),
+    "relative, pre-norm": (RelativeConfig(clip=5), {"norm": "pre"}),
+    "relative, keys alone": (RelativeConfig(clip=5, values=False), {}),
+}
+
+
+def exported(ckpt: Checkpoint, folder: Path) -> ctranslate2.Translator:
+    ct2.specification(ckpt).save(str(folder))
+    return ctranslate2.Translator(str(folder), compute_type="float32", intra_threads=1)
+
+
+def model_of(ckpt: Checkpoint) -> Transformer:
+    return Translator.of(ckpt, ckpt.config.search, torch.device("cpu"), "fp32").model.eval()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_token_of_a_given_translation_is_as_likely(variant, untrained, pairs, tmp_path):
+    position, model = VARIANTS[variant]
+    ckpt = untrained(position, **model)
+    src, tgt = (ckpt.tokenizer.encode([pair[side] for pair in pairs[:9]]) for side in (0, 1))
+    src.append([id for ids in src for id in ids])  # sentences longer than any clipped distance
+    tgt.append([id for ids in tgt for id in ids])
+    pieces, _, _ = ckpt.tokenizer.pieces()
+    said = exported(ckpt, tmp_path).score_batch(
+        [[pieces[id] for id in ids] for ids in src], [[pieces[id] for id in ids] for ids in tgt]
+    )
+    with torch.inference_mode():
+        for s, t, theirs in zip(src, tgt, said, strict=True):
+            log_probs = model_of(ckpt)(torch.tensor([[*s, EOS]]), torch.tensor([[BOS, *t]])).log_softmax(-1)[0]
+            ours = log_probs.gather(-1, torch.tensor([*t, EOS])[:, None])[:, 0]
+            torch.testing.assert_close(torch.tensor(theirs.log_probs), ours, atol=1e-4, rtol=0)
+
+
+@pytest.fixture(scope="module")
+def fitted(untrained, tokenizer, pairs) -> Checkpoint:
+    """A model that has half learned a few sentences, so that search has something to find and to be wrong about."""
+    ckpt, learned = untrained(RopeConfig(), d_model=36, n_layers=1), pairs[:10]
+    torch.manual_seed(0)
+    model = Transformer(ckpt.config.model, ckpt.config.position, len(tokenizer), PAD)
+
+    def batch(side: int, first: list[int], last: list[int]) -> torch.Tensor:
+        rows = [torch.tensor([*first, *ids, *last]) for ids in tokenizer.encode([pair[side] for pair in learned])]
+        return pad_sequence(rows, batch_first=True, padding_value=PAD)
+
+    src, tgt, then = batch(0, [], [EOS]), batch(1, [BOS], []), batch(1, [], [EOS])
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+    for _ in range(100):
+        optimizer.zero_grad()
+        F.cross_entropy(model(src, tgt).flatten(0, 1), then.flatten(), ignore_index=PAD).backward()
+        optimizer.step()
+    return replace(ckpt, weights=model.state_dict())
+
+
+def run(program: str, lines: list[str], monkeypatch, capsys) -> list[str]:
+    """What a Python program prints, given these lines."""
+    capsys.readouterr()
+    monkeypatch.setattr(sys, "stdin", io.StringIO("".join(line + "\n" for line in lines)))
+    exec(compile(program, "printed", "exec"), {})
+    return capsys.readouterr().out.split("\n")[:-1]
+
+
+@pytest.mark.parametrize("beam", [1, 4])
+def test_the_printed_program_translates_as_we_do(beam, fitted, saved, pairs, tmp_path, monkeypatch, capsys):
+    # a limit that few hypotheses reach, since both end differently there
+    search = SearchConfig(beam=beam, length_penalty=0.6, max_len_a=4.0)
+    ckpt = replace(fitted, config=replace(fitted.config, search=search))
+    folder = saved(ckpt, tmp_path / "run")
+    assert cli.main(["export", str(folder), "--to", "ctranslate2"]) == 0
+    program = capsys.readouterr().out
+    assert (folder / "export-ctranslate2" / "model.bin").is_file()
+    lines = [source for source, _ in pairs[:40]] + ["", "  a  snowy cafe\u0301 ☃ "]
+    ours = Translator.of(ckpt, search, torch.device("cpu"), "fp32").translate(lines)
+    assert len(set(ours)) > 20
+    theirs = run(program, lines, monkeypatch, capsys)
+    assert [pair for pair in zip(ours, theirs, strict=True) if pair[0] != pair[1]] == []
+
+
+@pytest.fixture
+def refused(saved, tmp_path, capsys):
+    """What `rope-mt export` says about a model that it refuses, and leaves nothing of."""
+
+    def refuse(ckpt: Checkpoint, *words: str) -> str:
+        folder = saved(ckpt, tmp_path / "run")
+        before = {*folder.rglob("*")}
+        assert cli.main(["export", str(folder), *(words or ("--to", "ctranslate2"))]) == 2
+        assert {*folder.rglob("*")} == before
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert said.err.count("\n") == 1
+        return said.err
+
+    return refuse
+
+
+@pytest.mark.parametrize("scheme", [s for s in POSITION_CONFIGS if s not in ct2.ABLE], ids=lambda s: s.name)
+def test_other_schemes_are_refused_by_name(scheme: type[PositionConfig], untrained, refused):
+    said = refused(untrained(scheme()))
+    assert f"position={scheme.name} is not exported" in said
+    assert "one of sinusoidal-add, relative, rope" in said
+
+
+def test_other_attention_is_refused_by_its_setting(untrained, refused):
+    assert "model.attention=linear is not" in refused(untrained(RopeConfig(), attention="linear"))
+    assert "position.cross_attention=true is not" in refused(untrained(RopeConfig(cross_attention=True)))
+
+
+def test_what_to_install_is_said(untrained, refused, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ctranslate2", None)
+    assert "pip install 'rope-mt[ct2]'" in refused(untrained(RopeConfig()))
+
+
+def test_wrong_words_are_complained_about(untrained, refused):
+    assert "--to" in refused(untrained(RopeConfig()), "--to", "onnx")
+    assert "--to" in refused(untrained(RopeConfig()), "--out", "somewhere")
+
+
+def test_the_table_of_positions_ends_where_the_program_says(untrained, tmp_path):
+    ckpt = untrained(SinusoidalConfig())
+    assert ct2.usage(ckpt.config, tmp_path).splitlines()[-1].startswith("# positions end at 2,048 tokens,")
+    assert "positions end" not in ct2.usage(untrained(RopeConfig()).config, tmp_path)
+    translator = exported(ckpt, tmp_path)
+    limits = {"beam_size": 1, "max_input_length": 0, "max_decoding_length": 1}
+    translator.translate_batch([["▁a"] * 2047], **limits)
+    with pytest.raises(RuntimeError, match="2048"):
+        translator.translate_batch([["▁a"] * 2048], **limits)
+
+
+def test_a_search_that_ctranslate2_has_not_is_told(untrained, tmp_path):
+    cfg = untrained(RopeConfig()).config
+    assert "gnmt" not in ct2.usage(cfg, tmp_path)
+    assert "gnmt" in ct2.usage(replace(cfg, search=replace(cfg.search, length_penalty_form="gnmt")), tmp_path)
+
+
+def test_the_weights_are_written_once(untrained, tmp_path):
+    ckpt = untrained(RelativeConfig())
+    exported(ckpt, tmp_path)
+    numbers = sum(tensor.numel() for tensor in ckpt.weights.values())
+    assert (tmp_path / "model.bin").stat().st_size < 4 * numbers * 1.2
