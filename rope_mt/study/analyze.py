@@ -1,23 +1,14 @@
 """`rope-mt analyze SUBJECT ...`: what finished runs have to say beyond their scores. Each subject is a module here."""
 
-import argparse
 from importlib import import_module
-from typing import NoReturn
 
-from rope_mt.errors import UserError
+from rope_mt.study.parser import Parser
 
 SUBJECTS = {
     "decay": "how attention falls with distance: RoFormer's bound of section 3.4.3, and the weights of a trained model",
     "lengths": "translation quality by the length of the sentence",
     "convergence": "validation loss against tokens seen: RoFormer's figure 3",
 }
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse, complaining as the rest of rope-mt does."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message} ({self.prog} --help says more)")
 
 
 def main(arguments: list[str]) -> int:

@@ -1,138 +1,78 @@
-"""`rope-mt compare RUN...`: one table over finished runs, and a warning where they differ in what should be equal."""
+"""`rope-mt compare RUN...`: schemes against a baseline, over seeds and sentences, and a warning where runs differ."""
 
-import argparse
-import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from argparse import ArgumentTypeError
 from pathlib import Path
-from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-from yaml import YAMLError
 
-from rope_mt.errors import UserError
-from rope_mt.runs.folder import RunFolder
-
-MAY_DIFFER = ("position", "seed", "overwrite", "tracking")  # settings that a comparison varies, or that change nothing
+from rope_mt.study.finished_runs import cautions, read_runs
+from rope_mt.study.groups import choose_baseline, grouped
+from rope_mt.study.parser import Parser, rising
+from rope_mt.study.shared_test_set import TENS, shared_test_set
 
 
-@dataclass(frozen=True)
-class FinishedRun:
-    folder: Path
-    result: dict[str, Any]
-    config: dict[str, Any]
-
-    @classmethod
-    def read(cls, folder: Path) -> "FinishedRun | None":
-        """The run in this folder; None where none has finished.
-
-        Raises:
-            UserError: its files are damaged.
-        """
-        run = RunFolder(folder)
-        if not (run.result.is_file() and run.config.is_file()):
-            return None
-        try:
-            result = json.loads(run.result.read_text(encoding="utf-8"))
-            config = OmegaConf.to_container(OmegaConf.load(run.config))
-        except (ValueError, OSError, YAMLError, OmegaConfBaseException) as error:
-            raise UserError(f"{folder} is damaged: {str(error).splitlines()[0]}") from error
-        if not (isinstance(result, dict) and isinstance(config, dict) and "test" in result):
-            raise UserError(f"{folder} is damaged: result.json and config.yaml are not those of a run")
-        return cls(folder, result, {str(key): value for key, value in config.items()})
-
-    def conditions(self) -> dict[str, Any]:
-        """All that should be equal in a fair comparison, by dotted name."""
-        settings = {name: value for name, value in self.config.items() if name not in MAY_DIFFER}
-        for ignored in ("train", "valid", "test", "origin", "workers", "dir", "recipe"):
-            settings["data"] = {k: v for k, v in settings["data"].items() if k != ignored}
-        of_result = {name: self.result[name] for name in ("text", "precision", "steps")}
-        return _flat({**settings, **of_result, "signature": self.result["test"]["bleu_signature"]})
+def _parser() -> Parser:
+    parser = Parser(
+        prog="rope-mt compare",
+        description="Finished runs, a row for those that differ in nothing but their seed: means and standard "
+        "deviations, and whether a difference from the baseline is more than chance.",
+    )
+    parser.add_argument("runs", nargs="+", metavar="RUN", type=Path, help="a run folder, as in outputs/*")
+    baseline = "the scheme or row that the others are tested against (default: sinusoidal-add, or else the first)"
+    parser.add_argument("--baseline", metavar="SCHEME", help=baseline)
+    buckets = (
+        "the longest source of each bucket but the last, in tokens (default: multiples of data.max_len where the test "
+        f"set goes beyond it, else {','.join(map(str, TENS))})"
+    )
+    parser.add_argument("--buckets", type=rising, metavar="N,N,...", help=buckets)
+    forms = parser.add_mutually_exclusive_group()
+    forms.add_argument("--runs", dest="by_run", action="store_true", help="a row a run, and no tests")
+    forms.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    forms.add_argument("--csv", action="store_true", help="print CSV: the groups, and after them the runs")
+    forms.add_argument("--markdown", action="store_true", help="print tables as GitHub reads them")
+    plot = "also draw mean BLEU by scheme, with a dot for each seed"
+    parser.add_argument("--plot", metavar="FILE.png", type=_png, help=plot)
+    return parser
 
 
-def read_runs(folders: Sequence[Path]) -> tuple[list[FinishedRun], list[Path]]:
-    """The finished runs in these folders, each once, those of a scheme one behind the other; and unfinished ones.
-
-    Raises:
-        UserError: there is no such folder, no run has finished, or one is damaged.
-    """
-    for folder in folders:
-        if not folder.exists():
-            raise UserError(f"no such run: {folder}")
-    once = {folder.resolve(): folder for folder in folders if folder.is_dir()}.values()
-    read = {folder: FinishedRun.read(folder) for folder in once}
-    runs = [run for run in read.values() if run is not None]
-    if not runs:
-        raise UserError(f"no finished run in {', '.join(str(folder) for folder in folders)}")
-    schemes = [run.result["position"] for run in runs]
-    runs.sort(key=lambda run: schemes.index(run.result["position"]))
-    return runs, [folder for folder, run in read.items() if run is None and RunFolder(folder).identity.is_file()]
-
-
-def warnings(runs: list[FinishedRun], unfinished: list[Path]) -> Iterator[Text]:
-    """A line for each condition that differs between runs, and one for runs that were left out."""
-    for name, values in differences(runs).items():
-        said = " and ".join(str(value) for value in values)
-        yield Text(f"warning: runs differ in {name}: {said}", "yellow")
-    if unfinished:
-        yield Text(f"not finished: {', '.join(str(folder) for folder in unfinished)}", "yellow")
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
-    for name, value in tree.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return flat
-
-
-def differences(runs: list[FinishedRun]) -> dict[str, list[Any]]:
-    """What should be equal and is not: the distinct values of each such condition."""
-    conditions = [run.conditions() for run in runs]
-    found = {}
-    for name in dict.fromkeys(name for each in conditions for name in each):
-        values = [each.get(name) for each in conditions]
-        if any(value != values[0] for value in values):
-            found[name] = [value for i, value in enumerate(values) if value not in values[:i]]
-    return found
-
-
-def table(runs: list[FinishedRun]) -> Table:
-    """A row a run, grouped by scheme."""
-    columns = ("position", "seed", "size", "tokens seen", "valid loss", "valid BLEU", "BLEU", "chrF", "tokens/s")
-    out = Table(box=None, header_style="bold", pad_edge=False)
-    for i, column in enumerate(columns):
-        out.add_column(column, justify="left" if i == 0 else "right", no_wrap=i == 0)
-    for run in runs:
-        result = run.result
-        out.add_row(
-            result["position"],
-            str(result["seed"]),
-            f"{result['parameters'] / 1e6:.2f} M",
-            f"{result['tokens_seen'] / 1e6:.2f} M",
-            f"{result['valid']['loss']:.3f}",
-            f"{result['valid']['bleu']:.2f}",
-            f"{result['test']['bleu']:.2f}",
-            f"{result['test']['chrf']:.2f}",
-            f"{result['tokens_per_second']:,.0f}",
-        )
-    return out
+def _png(given: str) -> Path:
+    path = Path(given)
+    if path.suffix != ".png":
+        raise ArgumentTypeError(f"{given!r} does not end in .png")
+    return path
 
 
 def main(arguments: list[str]) -> int:
-    """Print the table over the run folders that `arguments` name; folders without a finished run are named below."""
-    parser = argparse.ArgumentParser(
-        prog="rope-mt compare",
-        description="One table over finished runs: scheme, seed, size, tokens seen, loss, BLEU, chrF, speed.",
-    )
-    parser.add_argument("runs", nargs="+", metavar="RUN", type=Path, help="a run folder, as in outputs/*")
-    runs, unfinished = read_runs(parser.parse_args(arguments).runs)
-    console = Console(highlight=False)
-    console.print(table(runs))
-    console.print(Text(runs[0].result["test"]["bleu_signature"], "dim"))
-    for line in warnings(runs, unfinished):
-        console.print(line, soft_wrap=True)
+    """Print the comparison of the run folders that `arguments` name; folders without a finished run are named below.
+
+    Raises:
+        UserError: no run is finished, they differ in test set, a file is damaged, or there is no such baseline.
+    """
+    args = _parser().parse_args(arguments)
+    runs, unfinished = read_runs(args.runs)
+    src, ref = shared_test_set(runs)
+    groups, left_out = grouped(runs)
+    baseline = choose_baseline(groups, args.baseline)
+    several = len(groups) > 1
+    by_run = args.by_run or [len(group.runs) for group in groups] == [1]
+
+    # imported here since it takes torch, for which neither --help nor a mistake should wait
+    from rope_mt.study import comparison_records, comparison_table
+    from rope_mt.study.comparison import compare
+
+    tested = several and not args.by_run
+    found = compare(groups, baseline if tested else None, src, ref, args.buckets)
+    found.cautions.extend([*left_out, *cautions(runs, unfinished)])
+    if args.json:
+        print(comparison_records.as_json(found))
+    elif args.csv:
+        print(comparison_records.as_csv(found), end="")
+    elif args.markdown:
+        print(comparison_table.as_markdown(found))
+    else:
+        comparison_table.show(found, by_run, Console(highlight=False))
+    if args.plot:
+        from rope_mt.study.comparison_plot import plot
+
+        plot(args.plot, groups, baseline if several else None)
     return 0

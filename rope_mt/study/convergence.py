@@ -11,7 +11,7 @@ from rich.table import Table
 
 from rope_mt.errors import UserError
 from rope_mt.runs.folder import RunFolder
-from rope_mt.study.compare import FinishedRun, read_runs, warnings
+from rope_mt.study.finished_runs import FinishedRun, read_runs, warnings
 from rope_mt.study.plots import COLOURS, DASHES, figure, write_csv
 
 MARKERS = (".", "^", "s")  # the colours come again with each

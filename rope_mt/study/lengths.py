@@ -5,10 +5,8 @@ others, and on the same sentences joined, which differ from them in nothing but 
 """
 
 import argparse
-from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 
@@ -25,11 +23,13 @@ from rope_mt.progress import progress
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
 from rope_mt.scoring import Scores, score
-from rope_mt.study.compare import FinishedRun, read_runs, warnings
+from rope_mt.study.finished_runs import FinishedRun, read_runs, warnings
+from rope_mt.study.groups import labels
+from rope_mt.study.parser import rising
 from rope_mt.study.plots import figure, write_csv
+from rope_mt.study.shared_test_set import TENS, default_bounds, hypotheses, in_buckets, shared_test_set
 from rope_mt.translation import Translator
 
-TENS = (10, 20, 30, 40, 50, 60)  # bounds of the buckets where no test source is longer than what was trained on
 COLUMNS = ("run", "position", "seed", "kind", "name", "low", "high", "sentences", "mean source tokens", "bleu", "chrf")
 
 
@@ -80,14 +80,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", nargs="+", metavar="RUN", type=Path, help="a run folder, as in outputs/*")
     parser.add_argument(
         "--buckets",
-        type=_rising,
+        type=rising,
         metavar="N,N,...",
         help="the longest source of each bucket but the last, in tokens (default: multiples of data.max_len where the "
         f"test set goes beyond it, else {_listed(TENS)})",
     )
     parser.add_argument(
         "--joined",
-        type=_rising,
+        type=rising,
         default=[1, 2, 4, 8],
         metavar="N,N,...",
         help="how many consecutive test sentences to join, what is left over at the end left out (default: 1,2,4,8); "
@@ -111,7 +111,7 @@ def main(args: argparse.Namespace) -> int:
     rows = []
     for run, scheme in zip(runs, labels(runs), strict=True):
         joined_cells = [joined_cell(run.folder, test, k, (run.folder, k) in too_long) for k in args.joined]
-        rows.append(Row(run, scheme, bucket_cells(run.folder, test, bounds) + joined_cells))
+        rows.append(Row(run, scheme, bucket_cells(run, test, bounds) + joined_cells))
 
     console = Console(highlight=False)
     console.print(Text(runs[0].result["test"]["bleu_signature"], "dim"), soft_wrap=True)
@@ -127,32 +127,9 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def default_bounds(cap: int, longest: int) -> list[int]:
-    """Multiples of what was trained on where the test set goes beyond it, else tens; none that reaches `longest`."""
-    multiples = [round(cap * factor) for factor in (0.5, 1, 1.5, 2, 3)]
-    wanted = multiples if cap < longest else TENS
-    return sorted({bound for bound in wanted if 0 < bound < longest})
-
-
 def joined(lines: list[str], k: int) -> list[str]:
     """Each k consecutive lines as one, with a blank between; lines left over at the end are left out."""
     return [" ".join(lines[i : i + k]) for i in range(0, len(lines) - k + 1, k)]
-
-
-def labels(runs: list[FinishedRun]) -> list[str]:
-    """The scheme of each run, and with it what runs of the same scheme differ in and lengths may depend on."""
-    settings = []
-    for run in runs:
-        model, data = run.config["model"], run.config["data"]
-        of_model = {"model": model["name"], **{name: model[name] for name in ("norm", "attention", "feature_map")}}
-        of_data = {name: data[name] for name in ("context_tokens", "max_len")}
-        settings.append({**run.config["position"], **of_model, **of_data})
-    found = []
-    for own in settings:
-        alike = [other for other in settings if other["name"] == own["name"]]
-        differing = [f"{k}={v}" for k, v in own.items() if any(other.get(k) != v for other in alike)]
-        found.append(" ".join([own["name"], *differing]))
-    return found
 
 
 def common_test_set(runs: list[FinishedRun], counts: Sequence[int]) -> TestSet:
@@ -161,19 +138,14 @@ def common_test_set(runs: list[FinishedRun], counts: Sequence[int]) -> TestSet:
     Raises:
         UserError: they do not share them, a file is missing, or there are not enough sentences to join.
     """
-    texts, tokenizers, caps = [], [], set()
+    src, ref = shared_test_set(runs)
+    tokenizers, caps = [], set()
     for run in runs:
-        folder, ckpt = RunFolder(run.folder), checkpoint.load(run.folder)
-        texts.append(text.read_test_set([(folder.test_src, folder.test_ref)]))
+        ckpt = checkpoint.load(run.folder)
         tokenizers.append(ckpt.tokenizer)
         caps.add(ckpt.config.data.max_len)
-        for what, differ in (
-            ("test sets", texts[-1] != texts[0]),
-            ("tokenizers", tokenizers[-1].model != tokenizers[0].model),
-        ):
-            if differ:
-                raise UserError(f"{runs[0].folder} and {run.folder} have different {what}: give each its own table")
-    src, ref = texts[0]
+        if tokenizers[-1].model != tokenizers[0].model:
+            raise UserError(f"{runs[0].folder} and {run.folder} have different tokenizers: give each its own table")
     if max(counts) > len(src):
         raise UserError(f"the test set has {len(src)} sentences, too few to join {max(counts)}: lower --joined")
     sources = {k: [text.normalize(line) for line in joined(src, k)] for k in {1, *counts}}
@@ -205,19 +177,18 @@ def translate_joined(runs: list[FinishedRun], test: TestSet, counts: Sequence[in
                 if known is not None and max(test.lengths[k]) > known:
                     too_long.add((folder, k))
                 else:
-                    hypotheses = translator.translate(joined(test.src, k))
-                    write_whole(RunFolder(folder).joined_hyp(k), "".join(line + "\n" for line in hypotheses))
+                    translated = translator.translate(joined(test.src, k))
+                    write_whole(RunFolder(folder).joined_hyp(k), "".join(line + "\n" for line in translated))
                 advance(1)
     return too_long
 
 
-def bucket_cells(folder: Path, test: TestSet, bounds: Sequence[int]) -> list[Cell]:
-    """The scores of the hypotheses in a run folder, by the length of their sources."""
-    run, lengths = RunFolder(folder), test.lengths[1]
-    _, hypotheses = text.read_test_set([(run.test_src, run.test_hyp)])
-    cells = []
-    for i, bucket in enumerate(score_by_length(lengths, hypotheses, test.ref, bounds)):
-        inside = [n for n in lengths if bisect_left(bounds, n) == i]
+def bucket_cells(run: FinishedRun, test: TestSet, bounds: Sequence[int]) -> list[Cell]:
+    """The scores of a run's own translations, by the length of their sources."""
+    lengths, cells = test.lengths[1], []
+    buckets = score_by_length(lengths, hypotheses(run), test.ref, bounds)
+    for bucket, chosen in zip(buckets, in_buckets(lengths, bounds), strict=True):
+        inside = [lengths[i] for i in chosen]
         cells.append(Cell("bucket", bucket.name, bucket.low, bucket.high, inside, bucket.scores))
     return cells
 
@@ -226,8 +197,8 @@ def joined_cell(folder: Path, test: TestSet, k: int, too_long: bool) -> Cell:
     """The scores of k sentences joined, from what `translate_joined` left in a run folder."""
     lengths, scores = test.lengths[k], None
     if not too_long:
-        hypotheses = [line.decode(errors="replace") for line in text.lines(RunFolder(folder).joined_hyp(k))]
-        scores = score(hypotheses, joined(test.ref, k))
+        translated = [line.decode(errors="replace") for line in text.lines(RunFolder(folder).joined_hyp(k))]
+        scores = score(translated, joined(test.ref, k))
     return Cell("joined", str(k), min(lengths), max(lengths), lengths, scores)
 
 
@@ -303,14 +274,6 @@ def _is_translated(folder: Path, k: int, sentences: int) -> bool:
     path = run.joined_hyp(k)
     newer = path.is_file() and path.stat().st_mtime_ns > run.average.stat().st_mtime_ns
     return newer and text.count(path) == sentences
-
-
-def _rising(given: str) -> list[int]:
-    """The numbers of a flag such as 10,20,30."""
-    numbers = [int(number) if number.strip().isdecimal() else 0 for number in given.split(",")]
-    if numbers[0] < 1 or any(a >= b for a, b in pairwise(numbers)):
-        raise argparse.ArgumentTypeError(f"{given!r} is not a list of rising numbers, as in 10,20,30")
-    return numbers
 
 
 def _listed(values: Sequence[object], by: str = ",") -> str:

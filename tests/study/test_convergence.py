@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from rope_mt.cli import main
-from rope_mt.study.compare import FinishedRun
 from rope_mt.study.convergence import Curve, table
+from rope_mt.study.finished_runs import FinishedRun
 
 
 def curve(tokens: list[int], losses: list[float], position: str = "rope", seed: int = 1) -> Curve:

@@ -1,0 +1,105 @@
+"""A comparison for other programs: one JSON object, or CSV with a row a group and a row a run."""
+
+import csv
+import io
+import json
+import math
+from typing import Any
+
+from rope_mt.study.comparison import BucketResult, Comparison
+from rope_mt.study.finished_runs import flat
+from rope_mt.study.groups import FIGURES, Group, Spread, figure_of
+from rope_mt.study.significance import ALPHA, Difference
+
+
+def as_json(comparison: Comparison) -> str:
+    """Figures in full; null where there is none, or where a run diverged and it is no number."""
+    baseline, signatures = comparison.baseline, comparison.test_signatures
+    record = {
+        "baseline": baseline and baseline.label,
+        "signature": comparison.signature,
+        "sentences": comparison.sentences,
+        "tests": baseline and {"bootstrap": signatures[0], "randomisation": signatures[1], "alpha": ALPHA},
+        "groups": [_group(group, comparison.differences.get(group.label)) for group in comparison.groups],
+        "runs": [
+            {
+                "label": group.label,
+                "position": run.position,
+                "seed": run.seed,
+                "folder": str(run.folder),
+                **{name: _finite(figure_of(run, name)) for name in FIGURES},
+            }
+            for group in comparison.groups
+            for run in group.runs
+        ],
+        "buckets": [_bucket(bucket) for bucket in comparison.buckets],
+        "warnings": comparison.cautions,
+    }
+    return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def as_csv(comparison: Comparison) -> str:
+    """The groups and after them the runs, whose figures stand under the means; a line of column names first."""
+    rows = []
+    for group in comparison.groups:
+        row = _group(group, comparison.differences.get(group.label))
+        row["test"] = {name: value for name, value in (row["test"] or {}).items() if name != "pairs"}
+        rows.append({"row": "group", **row})
+    for group in comparison.groups:
+        for run in group.runs:
+            row = {"row": "run", **_group(Group(group.label, [run]), None), "folder": str(run.folder)}
+            rows.append({name: value for name, value in row.items() if name != "test"})
+    found = [flat({**row, "seeds": " ".join(map(str, row["seeds"]))}) for row in rows]
+    columns = dict.fromkeys(name for row in found for name in row)
+    out = io.StringIO()
+    writer = csv.DictWriter(out, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(found)
+    return out.getvalue()
+
+
+def _group(group: Group, difference: Difference | None) -> dict[str, Any]:
+    return {
+        "label": group.label,
+        "position": group.runs[0].position,
+        "seeds": group.seeds,
+        **{name: _spread(group.spread(name)) for name in FIGURES},
+        "test": difference and _difference(difference),
+    }
+
+
+def _spread(spread: Spread) -> dict[str, float | None]:
+    return {"mean": _finite(spread.mean), "sd": None if spread.sd is None else _finite(spread.sd)}
+
+
+def _difference(difference: Difference) -> dict[str, Any]:
+    return {
+        "delta_bleu": difference.delta,
+        "p_bootstrap": difference.bootstrap,
+        "p_randomisation": difference.randomisation,
+        "p_welch": difference.welch,
+        "verdict": difference.verdict,
+        "seed_noise_measured": difference.welch is not None,
+        "pairs": [
+            {"delta_bleu": pair.delta, "p_bootstrap": pair.bootstrap, "p_randomisation": pair.randomisation}
+            for pair in difference.pairs
+        ],
+    }
+
+
+def _bucket(bucket: BucketResult) -> dict[str, Any]:
+    tested = {label: _difference(difference) for label, difference in bucket.differences.items()}
+    return {
+        "name": bucket.name,
+        "low": bucket.low,
+        "high": bucket.high,
+        "sentences": bucket.sentences,
+        "groups": [
+            {"label": label, "bleu": _spread(spread), "test": tested.get(label)}
+            for label, spread in bucket.bleu.items()
+        ],
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,182 @@
+"""A comparison as tables to read, in a terminal of 100 columns or as GitHub's Markdown; and the notes below them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from rope_mt.study.comparison import BucketResult, Comparison
+from rope_mt.study.groups import Group, Spread
+from rope_mt.study.significance import ALPHA, Difference
+
+COLUMNS = 100  # of a terminal that the tables fit
+SEEDS_UNKNOWN, SIGNIFICANT = "†", "*"  # marks
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table whose cells are ready to print; its first column names the groups."""
+
+    columns: list[str]
+    rows: list[list[str]]
+
+    def beside(self, other: "Sheet") -> "Sheet":
+        """Both side by side, with the first column once."""
+        rows = [[*ours, *theirs[1:]] for ours, theirs in zip(self.rows, other.rows, strict=True)]
+        return Sheet([*self.columns, *other.columns[1:]], rows)
+
+    def rich(self) -> Table:
+        out = Table(box=None, header_style="bold", pad_edge=False)
+        for i, column in enumerate(self.columns):
+            words = i == 0 or column == "verdict"
+            widest = max(len(row[i]) for row in self.rows)  # a narrow terminal breaks heads and long labels, no numbers
+            out.add_column(column, justify="left" if words else "right", min_width=widest if i else min(widest, 20))
+        for row in self.rows:
+            out.add_row(*row)
+        return out
+
+    def markdown(self) -> str:
+        lines = [self.columns, ["---", *["--:"] * (len(self.columns) - 1)], *self.rows]
+        return "\n".join(f"| {' | '.join(map(str.strip, line))} |" for line in lines).replace(
+            SIGNIFICANT, f"\\{SIGNIFICANT}"
+        )
+
+
+def shown(spread: Spread, digits: int = 2) -> str:
+    """As in 84.65 ± 0.51."""
+    return f"{spread.mean:.{digits}f}" + ("" if spread.sd is None else f" ± {spread.sd:.{digits}f}")
+
+
+CELLS: dict[str, Callable[[Group], str]] = {
+    "seeds": lambda group: str(len(group.runs)),
+    "seed": lambda group: str(group.runs[0].seed),
+    "size": lambda group: f"{group.spread('parameters').mean / 1e6:.2f} M",
+    "tokens seen": lambda group: f"{group.spread('tokens_seen').mean / 1e6:.2f} M",
+    "valid loss": lambda group: shown(group.spread("valid_loss"), 3),
+    "valid BLEU": lambda group: shown(group.spread("valid_bleu")),
+    "BLEU": lambda group: shown(group.spread("bleu")),
+    "chrF": lambda group: shown(group.spread("chrf")),
+    "tokens/s": lambda group: f"{group.spread('tokens_per_second').mean:,.0f}",
+}
+
+
+def _sheet(groups: list[Group], *columns: str) -> Sheet:
+    return Sheet(["scheme", *columns], [[group.label, *(CELLS[name](group) for name in columns)] for group in groups])
+
+
+def by_run(groups: list[Group]) -> Sheet:
+    """A row a run."""
+    runs = [Group(group.label, [run]) for group in groups for run in group.runs]
+    return _sheet(runs, "seed", "size", "tokens seen", "valid loss", "valid BLEU", "BLEU", "chrF", "tokens/s")
+
+
+def training(comparison: Comparison) -> Sheet:
+    """A row a group: what was trained, and how far it came on the validation set."""
+    return _sheet(comparison.groups, "seeds", "size", "tokens seen", "valid loss", "valid BLEU", "tokens/s")
+
+
+def testing(comparison: Comparison) -> Sheet:
+    """A row a group: its test scores, and where there is a baseline what they are against it."""
+    scores, found = _sheet(comparison.groups, "BLEU", "chrF"), comparison.differences
+    if comparison.baseline is None:
+        return scores
+    with_welch = any(difference.welch is not None for difference in found.values())
+    columns = ["scheme", "Δ BLEU", "p bs", "p ar", *(["p Welch"] if with_welch else []), "verdict"]
+    rows = []
+    for group in comparison.groups:
+        difference = found.get(group.label)
+        if difference is None:
+            rows.append([group.label, *[""] * (len(columns) - 2), "baseline"])
+            continue
+        ps = [difference.bootstrap, difference.randomisation, *([difference.welch] if with_welch else [])]
+        verdict = difference.verdict + (SEEDS_UNKNOWN if difference.welch is None else "")
+        rows.append([group.label, _signed(difference), *("" if p is None else f"{p:.4f}" for p in ps), verdict])
+    return scores.beside(Sheet(columns, rows))
+
+
+def by_length(comparison: Comparison) -> Sheet:
+    """BLEU of the baseline in each bucket of source length, and the difference of each other group from it."""
+    buckets, baseline = comparison.buckets, comparison.baseline
+    assert baseline is not None
+    others = [group.label for group in comparison.groups if group is not baseline]
+    rows = [
+        ["sentences", *(f"{bucket.sentences:,}" for bucket in buckets)],
+        [
+            f"{baseline.label} (BLEU)",
+            *(f"{bucket.bleu[baseline.label].mean:.2f}" if bucket.sentences else "-" for bucket in buckets),
+        ],
+        *([label, *(_in_bucket(bucket, label) for bucket in buckets)] for label in others),
+    ]
+    return Sheet(["tokens", *(bucket.name for bucket in buckets)], rows)
+
+
+def _in_bucket(bucket: BucketResult, label: str) -> str:
+    if label not in bucket.differences:
+        return "-"
+    difference = bucket.differences[label]
+    return _signed(difference) + (SIGNIFICANT if difference.significant else " ")
+
+
+def _signed(difference: Difference) -> str:
+    return f"{difference.delta:+.2f}"
+
+
+def notes(comparison: Comparison) -> list[str]:
+    """What the columns and marks mean, a line each."""
+    if comparison.baseline is None:
+        return []
+    baseline, found = comparison.baseline, comparison.differences.values()
+    bootstrap, randomisation = (
+        int(dict(part.split(":", 1) for part in signature.split("|"))[kind])
+        for kind, signature in zip(("bs", "ar"), comparison.test_signatures, strict=True)
+    )
+    alike = all({*group.seeds} & {*baseline.seeds} for group in comparison.groups)
+    said = (
+        f"p bs, p ar: sacreBLEU's paired bootstrap ({bootstrap:,} resamples) and paired approximate randomisation "
+        f"({randomisation:,} trials) on test BLEU against {baseline.label}, "
+        f"run by run {'of the same seed' if alike else 'in order of seed, or of the same seed where some are common'}"
+    )
+    if any(len(difference.pairs) > 1 for difference in found):
+        said += ", p-values of several pairs combined as min(1, 2 x mean)"
+    if any(difference.welch is not None for difference in found):
+        said += "; p Welch: Welch's t-test over the seeds' BLEU"
+    lines = [f"{said}. better, worse: every p < {ALPHA}, not corrected for the number of rows."]
+    if any(difference.welch is None for difference in found):
+        lines.append(
+            f"{SEEDS_UNKNOWN} one seed on a side: noise between seeds is not measured; that takes several, seed=1,2,3."
+        )
+    if any(difference.significant for bucket in comparison.buckets for difference in bucket.differences.values()):
+        lines.append(f"{SIGNIFICANT} better or worse by the same rule on the sentences of the bucket alone.")
+    return lines
+
+
+def show(comparison: Comparison, run_by_run: bool, console: Console) -> None:
+    """Print it: a table a run, or those of groups."""
+    parts: list[Text | Table] = []
+    if run_by_run:
+        parts.append(by_run(comparison.groups).rich())
+    else:
+        title = Text(f"\ntest set, {comparison.sentences:,} sentences", "bold")
+        parts += [training(comparison).rich(), title, testing(comparison).rich()]
+    if comparison.buckets:
+        parts += [Text("\nΔ BLEU by source length in tokens", "bold"), by_length(comparison).rich()]
+    parts.append(Text(f"\n{comparison.signature}", "dim"))
+    wide = Console(width=max(COLUMNS, console.width), highlight=False)  # also in a pipe, where rich takes 80
+    for part in parts:
+        wide.print(part, crop=False)
+    for line in notes(comparison):
+        console.print(Text(line, "dim"))
+    for line in comparison.cautions:
+        console.print(Text(line, "yellow"), soft_wrap=True)
+
+
+def as_markdown(comparison: Comparison) -> str:
+    """The tables, the signature and the notes, to be pasted into a README."""
+    parts = [training(comparison).beside(testing(comparison)).markdown()]
+    if comparison.buckets:
+        parts += ["Δ BLEU by source length in tokens:", by_length(comparison).markdown()]
+    parts.append(f"sacreBLEU `{comparison.signature}`, {comparison.sentences:,} sentences")
+    parts += [line.replace(SIGNIFICANT, f"\\{SIGNIFICANT}") for line in [*notes(comparison), *comparison.cautions]]
+    return "\n\n".join(parts)

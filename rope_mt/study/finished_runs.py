@@ -1,0 +1,124 @@
+"""The finished runs that a study reads, and what differs between them that should be equal."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from rich.text import Text
+from yaml import YAMLError
+
+from rope_mt.config.data import DataConfig
+from rope_mt.config.training import TrainerConfig
+from rope_mt.errors import UserError
+from rope_mt.runs.folder import RunFolder
+
+MAY_DIFFER = ("position", "seed", "overwrite", "tracking")  # settings that a comparison varies, or that change nothing
+NO_EFFECT = {
+    section: [setting.name for setting in fields(config) if not setting.metadata.get("identity", True)]
+    for section, config in {"data": DataConfig, "trainer": TrainerConfig}.items()
+}
+NO_EFFECT["trainer"].append("precision")  # what it came to is in the result
+FEW = 0.01  # by so small a part the tokens seen may differ, since batches do from seed to seed
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    folder: Path
+    result: dict[str, Any]
+    config: dict[str, Any]
+
+    @classmethod
+    def read(cls, folder: Path) -> "FinishedRun | None":
+        """The run in this folder; None where none has finished.
+
+        Raises:
+            UserError: its files are damaged.
+        """
+        run = RunFolder(folder)
+        if not (run.result.is_file() and run.config.is_file()):
+            return None
+        try:
+            result = json.loads(run.result.read_text(encoding="utf-8"))
+            config = OmegaConf.to_container(OmegaConf.load(run.config))
+        except (ValueError, OSError, YAMLError, OmegaConfBaseException) as error:
+            raise UserError(f"{folder} is damaged: {str(error).splitlines()[0]}") from error
+        if not (isinstance(result, dict) and isinstance(config, dict) and "test" in result):
+            raise UserError(f"{folder} is damaged: result.json and config.yaml are not those of a run")
+        return cls(folder, result, {str(key): value for key, value in config.items()})
+
+    @property
+    def position(self) -> str:
+        return str(self.result["position"])
+
+    @property
+    def seed(self) -> int:
+        return int(self.result["seed"])
+
+    def conditions(self) -> dict[str, Any]:
+        """All that should be equal in a fair comparison, by dotted name."""
+        settings = {name: value for name, value in self.config.items() if name not in MAY_DIFFER}
+        for section, ignored in NO_EFFECT.items():
+            settings[section] = {k: v for k, v in settings[section].items() if k not in ignored}
+        of_result = {name: self.result[name] for name in ("text", "precision", "steps")}
+        return flat({**settings, **of_result, "signature": self.result["test"]["bleu_signature"]})
+
+
+def read_runs(folders: Sequence[Path]) -> tuple[list[FinishedRun], list[Path]]:
+    """The finished runs in these folders, each once, those of a scheme one behind the other; and unfinished ones.
+
+    Raises:
+        UserError: there is no such folder, no run has finished, or one is damaged.
+    """
+    for folder in folders:
+        if not folder.exists():
+            raise UserError(f"no such run: {folder}")
+    once = {folder.resolve(): folder for folder in folders if folder.is_dir()}.values()
+    read = {folder: FinishedRun.read(folder) for folder in once}
+    runs = [run for run in read.values() if run is not None]
+    if not runs:
+        raise UserError(f"no finished run in {', '.join(str(folder) for folder in folders)}")
+    schemes = [run.position for run in runs]
+    runs.sort(key=lambda run: schemes.index(run.position))
+    return runs, [folder for folder, run in read.items() if run is None and RunFolder(folder).identity.is_file()]
+
+
+def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted name."""
+    found = {}
+    for name, value in tree.items():
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return found
+
+
+def differences(runs: list[FinishedRun]) -> dict[str, list[Any]]:
+    """What should be equal and is not: the distinct values of each such condition."""
+    conditions = [run.conditions() for run in runs]
+    found = {}
+    for name in dict.fromkeys(name for each in conditions for name in each):
+        values = [each.get(name) for each in conditions]
+        if any(value != values[0] for value in values):
+            found[name] = [value for i, value in enumerate(values) if value not in values[:i]]
+    return found
+
+
+def cautions(runs: list[FinishedRun], unfinished: list[Path]) -> list[str]:
+    """A line for each condition that differs between runs, and one for runs that were left out."""
+    said = [
+        f"warning: runs differ in {name}: {' and '.join(str(value) for value in values)}"
+        for name, values in differences(runs).items()
+    ]
+    fewest, most = (f(run.result["tokens_seen"] for run in runs) for f in (min, max))
+    if most > (1 + FEW) * fewest:
+        said.append(f"warning: runs differ in tokens seen: from {fewest:,} to {most:,}")
+    if unfinished:
+        said.append(f"not finished: {', '.join(str(folder) for folder in unfinished)}")
+    return said
+
+
+def warnings(runs: list[FinishedRun], unfinished: list[Path]) -> Iterator[Text]:
+    """The same, to be printed."""
+    return (Text(line, "yellow") for line in cautions(runs, unfinished))

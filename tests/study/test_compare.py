@@ -1,0 +1,245 @@
+"""Comparisons over seeds through the real command line: what it computes, what it refuses, and its forms."""
+
+import csv
+import io
+import json
+import random
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+
+import pytest
+import sacrebleu
+import yaml
+
+from rope_mt.cli import main
+from rope_mt.data import toy
+from rope_mt.runs import checkpoint
+
+Make = Callable[..., str]
+TEXT = toy.generate(n_train=1, n_valid=1, n_test=40).test
+SRC, REF = ([pair[side] for pair in TEXT] for side in (0, 1))
+
+
+def without_words(rate: float, seed: int) -> list[str]:
+    """The references with a part of their words left out."""
+    rng = random.Random(seed)
+    return [" ".join(word for word in line.split() if rng.random() >= rate) for line in REF]
+
+
+@pytest.fixture
+def make(runs, tmp_path) -> Make:
+    """Makes the folder of a finished run whose hypotheses lack a part of the references' words."""
+
+    def made(scheme: str, seed: int, rate: float, name: str = "", tokens: int = 1_000_000, **model: object) -> str:
+        folder = tmp_path / (name or f"{scheme}-{seed}")
+        folder.mkdir()
+        config = yaml.safe_load((runs[scheme] / "config.yaml").read_text())
+        config["model"] |= model
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        (folder / "checkpoints").mkdir()
+        (folder / "checkpoints" / "average.ckpt").symlink_to(runs[scheme] / "checkpoints" / "average.ckpt")
+        hyp = without_words(rate, seed)
+        for part, lines in (("src", SRC), ("ref", REF), ("hyp", hyp)):
+            (folder / f"test.{part}").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        result = json.loads((runs[scheme] / "result.json").read_text())
+        result |= {"seed": seed, "tokens_seen": tokens}
+        result["valid"]["loss"] += seed / 7
+        result["test"] |= {
+            "bleu": sacrebleu.corpus_bleu(hyp, [REF]).score,
+            "chrf": sacrebleu.corpus_chrf(hyp, [REF]).score,
+        }
+        (folder / "result.json").write_text(json.dumps(result))
+        return str(folder)
+
+    return made
+
+
+@pytest.fixture
+def compared(capsys) -> Callable[..., dict]:
+    """What `rope-mt compare ... --json` prints."""
+
+    def run(*words: str) -> dict:
+        assert main(["compare", *words, "--json", "--buckets", "25"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    return run
+
+
+def by_label(rows: Sequence[dict]) -> dict[str, dict]:
+    return {row["label"]: row for row in rows}
+
+
+def test_groups_are_means_and_sample_deviations_of_their_runs_in_every_form(make, compared, capsys):
+    folders = [make("rope", 2, 0.05), make("sinusoidal-add", 1, 0.4), make("rope", 1, 0.07)]
+    folders += [make("sinusoidal-add", 2, 0.41), make("sinusoidal-add", 5, 0.38)]
+    found = compared(*folders)
+    groups = by_label(found["groups"])
+    assert {label: group["seeds"] for label, group in groups.items()} == {"rope": [1, 2], "sinusoidal-add": [1, 2, 5]}
+    for label, group in groups.items():
+        for name in ("bleu", "chrf", "valid_loss", "tokens_seen"):
+            values = [run[name] for run in found["runs"] if run["label"] == label]
+            assert len(values) == len(group["seeds"])
+            assert group[name]["mean"] == pytest.approx(fmean(values))
+            assert group[name]["sd"] == pytest.approx(stdev(values))
+    test = groups["rope"]["test"]
+    assert groups["sinusoidal-add"]["test"] is None
+    assert test["delta_bleu"] == pytest.approx(
+        groups["rope"]["bleu"]["mean"] - groups["sinusoidal-add"]["bleu"]["mean"]
+    )
+    assert len(test["pairs"]) == 2  # seed 5 has none
+    for name in ("p_bootstrap", "p_randomisation"):
+        assert test[name] == pytest.approx(min(1, 2 * fmean(pair[name] for pair in test["pairs"])))
+    assert test["verdict"] == "better"
+    assert "seed:12345" in found["tests"]["bootstrap"]
+
+    assert main(["compare", *folders, "--csv", "--buckets", "99"]) == 0
+    rows = [*csv.DictReader(io.StringIO(capsys.readouterr().out))]
+    for row in rows[:2]:
+        group = groups[row["label"]]
+        assert (row["row"], float(row["bleu.mean"])) == ("group", group["bleu"]["mean"])
+        assert float(row["valid_loss.sd"]) == group["valid_loss"]["sd"]
+        assert row["test.p_randomisation"] == (str(test["p_randomisation"]) if group["test"] else "")
+    assert [(row["row"], row["folder"], float(row["bleu.mean"])) for row in rows[2:]] == [
+        ("run", run["folder"], run["bleu"]) for run in found["runs"]
+    ]
+
+    assert main(["compare", *folders, "--markdown", "--buckets", "25"]) == 0
+    table, _, buckets, *_ = markdown = capsys.readouterr().out.split("\n\n")
+    head, _, *lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    for line in lines:
+        cells, group = dict(zip(head, line, strict=True)), groups[line[0]]
+        assert cells["BLEU"] == f"{group['bleu']['mean']:.2f} ± {group['bleu']['sd']:.2f}"
+        assert cells["chrF"] == f"{group['chrf']['mean']:.2f} ± {group['chrf']['sd']:.2f}"
+        assert cells["verdict"] == ("better" if group["test"] else "baseline")
+    assert f"| sentences | {' | '.join(str(bucket['sentences']) for bucket in found['buckets'])} |" in buckets
+    assert any(found["signature"] in part for part in markdown)
+
+
+def test_buckets_share_out_the_sentences_and_are_scored_as_sacrebleu_does(make, compared, runs):
+    folders = [make("sinusoidal-add", 1, 0.3), make("rope", 1, 0.1), make("rope", 2, 0.2)]
+    found = compared(*folders)
+    assert sum(bucket["sentences"] for bucket in found["buckets"]) == len(SRC)
+    lengths = [len(ids) for ids in checkpoint.load(runs["sinusoidal-add"]).tokenizer.encode(SRC)]
+    for bucket, inside in zip(found["buckets"], (lambda n: n <= 25, lambda n: n > 25), strict=True):
+        rows = [i for i, n in enumerate(lengths) if inside(n)]
+        assert bucket["sentences"] == len(rows) > 0
+
+        def bleu(rate: float, seed: int, rows: list[int] = rows) -> float:
+            hyp = without_words(rate, seed)
+            return sacrebleu.corpus_bleu([hyp[i] for i in rows], [[REF[i] for i in rows]]).score
+
+        groups = by_label(bucket["groups"])
+        assert groups["sinusoidal-add"]["bleu"]["mean"] == pytest.approx(bleu(0.3, 1))
+        [pair] = groups["rope"]["test"]["pairs"]
+        assert pair["delta_bleu"] == pytest.approx(bleu(0.1, 1) - bleu(0.3, 1))
+        rope = fmean([bleu(0.1, 1), bleu(0.2, 2)])
+        assert groups["rope"]["test"]["delta_bleu"] == pytest.approx(rope - bleu(0.3, 1))
+
+
+def test_noise_between_seeds_outweighs_pairs_that_are_all_significant(make, compared):
+    rates = {"sinusoidal-add": (0.35, 0.2, 0.5), "rope": (0.2, 0.05, 0.3)}
+    found = compared(*(make(scheme, i + 1, rate) for scheme, of in rates.items() for i, rate in enumerate(of)))
+    test = by_label(found["groups"])["rope"]["test"]
+    for pair in test["pairs"]:
+        assert pair["delta_bleu"] > 0
+        assert max(pair["p_bootstrap"], pair["p_randomisation"]) < 0.02
+    assert max(test["p_bootstrap"], test["p_randomisation"]) < 0.05 < test["p_welch"]
+    assert test["verdict"] == "within noise"
+
+
+def test_one_seed_is_marked_and_the_baseline_is_the_one_asked_for(make, capsys):
+    folders = [make("rope", 1, 0.05), make("sinusoidal-add", 1, 0.4), make("learned", 3, 0.05)]
+    assert main(["compare", *folders, "--buckets", "99"]) == 0
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= 100
+    rows = [line.split() for line in said.splitlines()]
+    assert [row[-1] for row in rows if row[:1] == ["rope"] and "†" in row[-1]] == ["better†"]
+    assert "† one seed on a side" in said
+    assert "p Welch" not in said
+    assert main(["compare", *folders, "--baseline", "rope", "--markdown", "--buckets", "99"]) == 0
+    said = capsys.readouterr().out
+    assert said.splitlines()[2].startswith("| rope ")
+    assert "| baseline |" in said.splitlines()[2]
+    assert "| worse† |" in said.splitlines()[3]
+
+
+def test_runs_of_a_scheme_with_other_settings_are_a_row_of_their_own(make, compared):
+    folders = [make("rope", seed, 0.1, f"{norm}-{seed}", norm=norm) for norm in ("post", "pre") for seed in (1, 2)]
+    again = make("rope", 2, 0.1, "again", norm="pre")
+    found = compared(*folders, again)
+    assert {group["label"]: group["seeds"] for group in found["groups"]} == {
+        "rope norm=post": [1, 2],
+        "rope norm=pre": [1, 2],
+    }
+    assert any(line.startswith(f"warning: left out {again}: ") for line in found["warnings"])
+    assert "warning: runs differ in model.norm: post and pre" in found["warnings"]
+    assert found["groups"][1]["test"]["verdict"] == "within noise"
+
+
+@pytest.mark.parametrize(("tokens", "warned"), [(1_009_000, False), (1_011_000, True)])
+def test_it_warns_where_runs_saw_more_tokens_than_others(make, compared, tokens, warned):
+    found = compared(make("rope", 1, 0.1), make("rope", 2, 0.1, tokens=tokens))
+    assert found["baseline"] is None
+    assert [f"warning: runs differ in tokens seen: from 1,000,000 to {tokens:,}"] * warned == found["warnings"]
+
+
+def test_without_the_tokenizer_there_is_no_table_by_length(make, compared):
+    baseline, other = make("sinusoidal-add", 1, 0.2), make("rope", 1, 0.2)
+    (Path(baseline) / "checkpoints" / "average.ckpt").unlink()
+    found = compared(baseline, other)
+    assert found["buckets"] == []
+    [line] = found["warnings"]
+    assert line.startswith("no table by source length: ")
+    assert f"{baseline}/checkpoints/average.ckpt" in line
+
+
+def test_a_single_run_and_runs_side_by_side_are_a_row_each(make, capsys):
+    folders = [make("rope", 4, 0.1), make("sinusoidal-add", 6, 0.2)]
+    for words, seeds in ((folders[:1], ["4"]), ([*folders, "--runs"], ["4", "6"])):
+        assert main(["compare", *words]) == 0
+        said = capsys.readouterr().out
+        assert [line.split()[1] for line in said.splitlines()[1 : len(seeds) + 1]] == seeds
+        assert "verdict" not in said
+        assert "nrefs:1|case:mixed" in said
+
+
+def test_the_figure_is_written_beside_any_form(make, compared, tmp_path):
+    folders = [make("rope", 1, 0.1), make("rope", 2, 0.2), make("sinusoidal-add", 1, 0.3)]
+    assert compared(*folders, "--plot", str(tmp_path / "new" / "a.png"))["baseline"] == "sinusoidal-add"
+    assert (tmp_path / "new" / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_mistakes_are_one_line(make, tmp_path, capsys):
+    there = make("sinusoidal-add", 1, 0.2)
+
+    def broken(name: str, file: str, lines: list[str] | None) -> str:
+        shutil.copytree(there, tmp_path / name, symlinks=True)
+        path = tmp_path / name / file
+        path.unlink()
+        if lines is not None:
+            path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        return str(tmp_path / name)
+
+    other_ref = broken("other-ref", "test.ref", [*REF[:-1], "Anders."])
+    short = broken("short", "test.hyp", REF[:-1])
+    for words, said in (
+        ([there, other_ref], f"{there} and {other_ref} have different test sets (test.ref)"),
+        ([there, broken("other-src", "test.src", ["Other.", *SRC[1:]])], "have different test sets (test.src)"),
+        ([short], f"{short}/test.ref has 40 lines, {short}/test.hyp has 39"),
+        ([broken("no-hyp", "test.hyp", None)], "cannot read"),
+        ([there, broken("no-ref", "test.ref", None)], "cannot read"),
+        ([broken("changed", "test.hyp", REF)], "changed/test.hyp scores 100.00 BLEU and its result.json says"),
+        ([there, "--baseline", "rop"], "--baseline 'rop' is none of the groups: take one of 'sinusoidal-add'"),
+        ([there, "--json", "--csv"], "not allowed with argument --json"),
+        ([there, "--plot", "a.pdf"], "'a.pdf' does not end in .png"),
+        ([there, "--buckets", "9,3"], "'9,3' is not a list of rising numbers"),
+        ([], "the following arguments are required: RUN"),
+        ([str(tmp_path / "nowhere")], "no such run"),
+    ):
+        assert main(["compare", *words]) == 2
+        answer = capsys.readouterr()
+        assert answer.out == ""
+        assert said in answer.err
+        assert answer.err.count("\n") == 1
