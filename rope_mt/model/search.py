@@ -1,16 +1,19 @@
 """Greedy and beam search over a step function. It knows no model: only log-probabilities of what comes next."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 S = TypeVar("S", bound="State")
 
 BLOCK = 64  # words that the search for the best ones first looks at as one
+AT_ONCE = {
+    "cpu": 2**22
+}  # log-probabilities held at a time: more would not stay in a cache, nor in memory kept for them
 
 # What the sum of log-probabilities is divided by, of n tokens with eos among them and alpha = search.length_penalty.
 LENGTH_PENALTIES: dict[str, Callable[[int, float], float]] = {
@@ -33,12 +36,14 @@ class Hypothesis:
 
 
 def beam_search(
-    step: Callable[[Int[Tensor, " rows"], S], Float[Tensor, "rows vocab"]],
+    step: Callable[[Int[Tensor, " rows"], S], Float[Tensor, "rows features"]],
+    log_probs: Callable[[Float[Tensor, "some features"]], Float[Tensor, "some vocab"]],
     state: S,
     max_lens: list[int],
     *,
     beam: int,
     penalty: Callable[[int], float],
+    vocab: int,
     bos: int,
     eos: int,
     device: torch.device,
@@ -51,8 +56,9 @@ def beam_search(
     be shorter.
 
     Args:
-        step: reads the last token of each row, moves the row's state on, and returns the log-probabilities of the
-            token after it.
+        step: reads the last token of each row, moves the row's state on, and returns what is known of the next one.
+        log_probs: of each of `vocab` tokens as the next one, from what is known of it. Asked for some rows at a time;
+            what it returns is written to.
         state: one row a sentence, before the first token. Its `select` is given the rows that go on, and when
             sentences have left which remain.
         max_lens: for each sentence the most tokens of a hypothesis, eos among them; at the limit eos is forced.
@@ -73,28 +79,32 @@ def beam_search(
     while active:
         length += 1
         width = scores.shape[1]
-        log_probs = step(tokens[:, -1], state).unflatten(0, (len(active), width))
-        vocab = log_probs.shape[-1]
+        features = step(tokens[:, -1], state)
+        limits = None
         if (min_lens and length < max(min_lens)) or length >= min(max_lens):
-            log_probs = _within_lengths(log_probs, length, shortest, longest, eos)
+            ending, going_on = (x.repeat_interleave(width) for x in (longest <= length, shortest > length))
+            limits = Limits(eos, ending, going_on)
         # each hypothesis can end in one way, so that of so many candidates enough can go on
+        at_once = max(1, AT_ONCE.get(device.type, 2**27) // vocab)
+        values, words = best_words(log_probs, features.split(at_once), beam + width, limits)
         onward_width = min(beam, width * (vocab - 1))
-        values, parent, token = best_candidates(scores, log_probs, onward_width + width)
+        values = (scores[:, :, None] + values.unflatten(0, scores.shape)).flatten(1)
+        values, flat = values.topk(onward_width + width)
+        parent, token = flat // words.shape[1], words.view(len(active), -1).gather(1, flat)
         ends = token == eos
         onward = ends.to(torch.uint8).argsort(dim=1, stable=True)[:, :onward_width]  # the best that do not end
         hope = values.gather(1, onward[:, :1]).squeeze(1) / penalty(length)
 
         ended = ends[:, :beam] & values[:, :beam].isfinite()
         if bool(ended.any()):
-            at, candidate = ended.nonzero().unbind(1)
-            said = tokens[at * width + parent[at, candidate], 1:].tolist()
-            ats = at.tolist()
-            for row, words, value in zip(ats, said, values[at, candidate].tolist(), strict=True):
-                finished[active[row]].append(Hypothesis(words, value / penalty(length)))
-            for row in set(ats):
-                kept = finished[active[row]] = sorted(finished[active[row]], key=lambda h: -h.score)[:beam]
+            where, which = ended.nonzero().unbind(1)
+            said = tokens[where * width + parent[where, which], 1:].tolist()
+            for at, ids, value in zip(where.tolist(), said, values[where, which].tolist(), strict=True):
+                finished[active[at]].append(Hypothesis(ids, value / penalty(length)))
+            for at in set(where.tolist()):
+                kept = finished[active[at]] = sorted(finished[active[at]], key=lambda h: -h.score)[:beam]
                 if len(kept) == beam:
-                    worst[row] = kept[-1].score
+                    worst[at] = kept[-1].score
         done = (longest <= length) | (worst >= hope)
 
         scores, parent, token = (x.gather(1, onward) for x in (values, parent, token))
@@ -111,38 +121,54 @@ def beam_search(
     return finished
 
 
-def best_candidates(
-    scores: Float[Tensor, "sentences width"], log_probs: Float[Tensor, "sentences width vocab"], k: int
-) -> tuple[Float[Tensor, "sentences k"], Int[Tensor, "sentences k"], Int[Tensor, "sentences k"]]:
-    """The k best continuations of each sentence, best first: their scores, which hypothesis each goes on, and its word.
+@dataclass(frozen=True)
+class Limits:
+    """Which rows must end now, and which must not."""
 
-    Exact, but not by sorting the vocabulary: of blocks of words the k with the best maxima hold the k best words.
+    eos: int
+    ending: Bool[Tensor, " rows"]
+    going_on: Bool[Tensor, " rows"]
+
+    def apply(self, log_probs: Float[Tensor, "some vocab"], first: int) -> None:
+        """Leave only what is allowed possible in some rows, of which `first` is the first."""
+        rows = slice(first, first + len(log_probs))
+        of_eos = log_probs[:, self.eos].masked_fill(self.going_on[rows], -torch.inf)
+        if bool(self.ending[rows].any()):
+            log_probs[self.ending[rows]] = -torch.inf
+        log_probs[:, self.eos] = of_eos
+
+
+def best_words(
+    log_probs: Callable[[Float[Tensor, "_some features"]], Float[Tensor, "_some vocab"]],
+    parts: Sequence[Float[Tensor, "_some features"]],
+    k: int,
+    limits: Limits | None,
+) -> tuple[Float[Tensor, "rows best"], Int[Tensor, "rows best"]]:
+    """The k best words of each row, or all where there are fewer: their log-probabilities, and which they are.
+
+    Log-probabilities are made, and forgotten, part by part.
     """
-    vocab = log_probs.shape[-1]
+    found, first = [], 0
+    for part in parts:
+        of_part = log_probs(part)
+        if limits:
+            limits.apply(of_part, first)
+        found.append(largest(of_part, k))
+        first += len(part)
+    values, words = zip(*found, strict=True)
+    return torch.cat(values), torch.cat(words)
+
+
+def largest(x: Float[Tensor, "rows vocab"], k: int) -> tuple[Float[Tensor, "rows best"], Int[Tensor, "rows best"]]:
+    """topk(k) of each row, without sorting it all: of its blocks the k of largest maxima hold the k largest."""
+    vocab = x.shape[1]
     whole = vocab // BLOCK * BLOCK
     if whole <= k * BLOCK:
-        best, words = log_probs.topk(min(k, vocab))
-    else:
-        blocks = log_probs[..., :whole].unflatten(-1, (-1, BLOCK))
-        chosen = blocks.amax(dim=-1).topk(k, sorted=False).indices
-        within = torch.arange(BLOCK, device=chosen.device)
-        words = (chosen[..., None] * BLOCK + within).flatten(2)
-        words = torch.cat((words, torch.arange(whole, vocab, device=chosen.device).expand(*words.shape[:2], -1)), dim=2)
-        best, at = log_probs.gather(2, words).topk(k)
-        words = words.gather(2, at)
-    each = best.shape[-1]
-    values, flat = (scores[:, :, None] + best).flatten(1).topk(k)
-    return values, flat // each, words.flatten(1).gather(1, flat)
-
-
-def _within_lengths(
-    log_probs: Float[Tensor, "sentences width vocab"],
-    length: int,
-    shortest: Int[Tensor, " sentences"],
-    longest: Int[Tensor, " sentences"],
-    eos: int,
-) -> Float[Tensor, "sentences width vocab"]:
-    """The same where a hypothesis of `length` tokens may end and go on; else eos alone is possible, or all but eos."""
-    words = log_probs.masked_fill((longest <= length)[:, None, None], -torch.inf)
-    words[..., eos] = log_probs[..., eos].masked_fill((length < shortest)[:, None], -torch.inf)
-    return words
+        values, words = x.topk(min(k, vocab))
+        return values, words
+    chosen = x[:, :whole].unflatten(1, (-1, BLOCK)).amax(dim=2).topk(k, sorted=False).indices
+    within = (chosen[:, :, None] * BLOCK + torch.arange(BLOCK, device=x.device)).flatten(1)
+    rest = torch.arange(whole, vocab, device=x.device).expand(len(x), -1)
+    words = torch.cat((within, rest), dim=1)
+    values, at = x.gather(1, words).topk(k)
+    return values, words.gather(1, at)

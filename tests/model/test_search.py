@@ -5,9 +5,11 @@ import itertools
 import pytest
 import torch
 
-from rope_mt.model.search import BLOCK, LENGTH_PENALTIES, beam_search, best_candidates
+import rope_mt.model.search as search_module
+from rope_mt.model.search import BLOCK, LENGTH_PENALTIES, beam_search, largest
 
 BOS, EOS, VOCAB = 0, 1, 5
+clone = torch.Tensor.clone  # here a step knows the log-probabilities themselves
 CPU = torch.device("cpu")
 
 
@@ -37,7 +39,9 @@ def step(tokens: torch.Tensor, state: Prefixes) -> torch.Tensor:
 def search(n: int, beam: int, alpha: float, max_lens: list[int] | None = None):
     lens = max_lens or [4] * n
     start = Prefixes([(s, ()) for s in range(n)])
-    return beam_search(step, start, lens, beam=beam, penalty=lambda n: n**alpha, bos=BOS, eos=EOS, device=CPU)
+    return beam_search(
+        step, clone, start, lens, beam=beam, penalty=lambda n: n**alpha, vocab=VOCAB, bos=BOS, eos=EOS, device=CPU
+    )
 
 
 def exhaustive(sentence: int, max_len: int, alpha: float) -> list[tuple[float, list[int]]]:
@@ -77,7 +81,9 @@ def test_a_sentence_is_searched_as_if_it_were_alone():
     together = search(5, beam=3, alpha=0.6, max_lens=[6, 2, 4, 1, 5])
     for sentence, max_len in enumerate([6, 2, 4, 1, 5]):
         start = Prefixes([(sentence, ())])
-        alone = beam_search(step, start, [max_len], beam=3, penalty=lambda n: n**0.6, bos=BOS, eos=EOS, device=CPU)
+        alone = beam_search(
+            step, clone, start, [max_len], beam=3, penalty=lambda n: n**0.6, vocab=VOCAB, bos=BOS, eos=EOS, device=CPU
+        )
         assert [h.tokens for h in together[sentence]] == [h.tokens for h in alone[0]]
         assert [h.score for h in together[sentence]] == pytest.approx([h.score for h in alone[0]], abs=1e-5)
 
@@ -92,7 +98,9 @@ def test_a_sure_hypothesis_is_not_lost_to_poor_ones_that_end_earlier():
         return (ending if len(state.rows[0][1]) == 7 else going_on).expand(len(tokens), VOCAB)
 
     start = Prefixes([(0, ())])
-    [[best, *_]] = beam_search(step, start, [20], beam=2, penalty=lambda n: n**0.6, bos=BOS, eos=EOS, device=CPU)
+    [[best, *_]] = beam_search(
+        step, clone, start, [20], beam=2, penalty=lambda n: n**0.6, vocab=VOCAB, bos=BOS, eos=EOS, device=CPU
+    )
     assert best.tokens == [4] * 6
 
 
@@ -109,10 +117,12 @@ def test_a_hypothesis_is_as_long_as_it_must_be_and_the_best_of_those():
     penalty = LENGTH_PENALTIES["gnmt"]
     found = beam_search(
         step,
+        clone,
         start,
         [4, 3, 4],
         beam=200,
         penalty=lambda n: penalty(n, 0.6),
+        vocab=VOCAB,
         bos=BOS,
         eos=EOS,
         device=CPU,
@@ -128,15 +138,19 @@ def test_a_hypothesis_is_as_long_as_it_must_be_and_the_best_of_those():
 
 
 @pytest.mark.parametrize("vocab", [3, BLOCK * 4, BLOCK * 9, BLOCK * 9 + 1, BLOCK * 40 - 1])
-def test_the_best_candidates_are_those_of_the_whole_vocabulary(vocab):
-    generator = torch.Generator().manual_seed(vocab)
-    log_probs = torch.randn(5, 3, vocab, generator=generator).log_softmax(-1)
-    log_probs[0, 0, -1] = 5.0  # the best of all may be the last word
-    scores = torch.randn(5, 3, generator=generator)
-    scores[2, 1] = -torch.inf
-    k = min(7, 3 * vocab)
-    values, parent, token = best_candidates(scores, log_probs, k)
-    expected, at = (scores[:, :, None] + log_probs).flatten(1).topk(k)
-    torch.testing.assert_close(values, expected)
-    finite = values.isfinite()
-    assert torch.equal((parent * vocab + token)[finite], at[finite])
+def test_the_largest_by_blocks_are_the_largest_of_all(vocab):
+    x = torch.randn(5, vocab, generator=torch.Generator().manual_seed(vocab))
+    x[0, -1], x[1, 0] = 9.0, 9.0
+    x[2, : vocab // 2] = -torch.inf
+    for k in (1, 2, 7):
+        values, words = largest(x, k)
+        expected, at = x.topk(min(k, vocab))
+        torch.testing.assert_close(values, expected)
+        finite = values.isfinite()
+        assert torch.equal(words[finite], at[finite])
+
+
+def test_it_does_not_matter_how_many_rows_are_looked_at_at_a_time(monkeypatch):
+    together = search(5, beam=3, alpha=0.6, max_lens=[6, 2, 4, 1, 5])
+    monkeypatch.setattr(search_module, "AT_ONCE", {"cpu": 2 * VOCAB})
+    assert search(5, beam=3, alpha=0.6, max_lens=[6, 2, 4, 1, 5]) == together
