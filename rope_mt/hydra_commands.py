@@ -48,7 +48,7 @@ def evaluate(cfg: Any) -> float:
 
 
 def translate(cfg: Any) -> None:
-    from rope_mt.translation import translate
+    from rope_mt.translate_command import translate
 
     translate(cfg)
 
@@ -150,12 +150,16 @@ class _Jobs:
 
 
 def _compare_finished() -> None:
+    """The table at the end of a sweep, or one line why there is none; the jobs themselves are done either way."""
     from rope_mt.runs.folder import finished
 
     if finished:
         from rope_mt.study.compare import main as compare
 
-        compare([str(folder) for folder in dict.fromkeys(finished)])
+        try:
+            compare([str(folder) for folder in dict.fromkeys(finished)])
+        except UserError as error:
+            print(f"rope-mt: no comparison: {error}", file=sys.stderr)
 
 
 def call_hydra(command: str, flags: dict[str, Any], words: list[str], task: Callable[[Any], Any] = print) -> int:

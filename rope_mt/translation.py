@@ -1,10 +1,9 @@
-"""Text in, text out: a trained Transformer, its tokenizer and a search, and the command `rope-mt translate`."""
+"""Text in, text out: a trained Transformer, its tokenizer and a search."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import fields, replace
 from typing import TypeVar
 
 import torch
@@ -12,18 +11,18 @@ from jaxtyping import Int
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from rope_mt.config.commands import SearchChange, TranslateConfig
+from rope_mt.config.commands import SearchChange
 from rope_mt.config.training import SearchConfig
 from rope_mt.data.text import normalize
 from rope_mt.data.tokenizer import BOS, EOS, PAD, Tokenizer
-from rope_mt.device import choose_device, choose_precision, computing_in
+from rope_mt.device import computing_in
 from rope_mt.errors import UserError
 from rope_mt.model.search import LENGTH_PENALTIES, Hypothesis, beam_search
 from rope_mt.model.transformer import DecoderState, Transformer
-from rope_mt.runs import checkpoint
 from rope_mt.runs.checkpoint import Checkpoint
 
-A, B = TypeVar("A"), TypeVar("B")
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 class Translator:
@@ -49,20 +48,32 @@ class Translator:
     def translate(self, sentences: list[str]) -> list[str]:
         """Translate raw text, a sentence a string; an empty sentence stays empty."""
         best = [hypotheses[0].tokens if hypotheses else [] for hypotheses in self.hypotheses(self.encode(sentences))]
-        return self.tokenizer.decode(best)
+        return self.decode(best)
 
     def encode(self, sentences: list[str]) -> list[list[int]]:
         """Token ids of raw text, without the end of the sentence."""
         return self.tokenizer.encode([normalize(sentence) for sentence in sentences])
 
+    def decode(self, ids: list[list[int]]) -> list[str]:
+        """Text of each sequence of ids, with blanks for other white space, as in the targets that a model learns.
+
+        Every byte is a token, and a line break among them would set all lines of a file after it against wrong ones.
+        """
+        return [" ".join(text.split()) for text in self.tokenizer.decode(ids)]
+
     def hypotheses(
-        self, sources: list[list[int]], min_lens: list[int] | None = None, max_lens: list[int] | None = None
+        self,
+        sources: list[list[int]],
+        min_lens: list[int] | None = None,
+        max_lens: list[int] | None = None,
+        advance: Callable[[int], None] = lambda sentences: None,
     ) -> list[list[Hypothesis]]:
         """Up to `beam` hypotheses of each source, best first; none of an empty one.
 
         Args:
             sources: token ids, without the end of the sentence.
             min_lens, max_lens: tokens of each hypothesis, its end counted; None: from 1 to what the search allows.
+            advance: called with the number of sentences whenever some are done.
         """
         longest = max_lens or [int(self.search.max_len_a * (len(ids) + 1)) + self.search.max_len_b for ids in sources]
         known = self.model.max_len or sys.maxsize  # no hypothesis grows beyond what positions know
@@ -81,6 +92,7 @@ class Translator:
         for rows, hypotheses in zip(batches, in_threads(search, batches, workers), strict=True):
             for row, of_row in zip(rows, hypotheses, strict=True):
                 found[row] = of_row
+            advance(len(rows))
         self.model.train(was_training)
         return found
 
@@ -101,7 +113,10 @@ class Translator:
         self, src: Int[Tensor, "sentences src"], max_lens: list[int], min_lens: list[int] | None
     ) -> list[list[Hypothesis]]:
         def step(tokens: Tensor, state: DecoderState) -> Tensor:
-            logits = self.model.logits(self.model.decode(tokens[:, None], state)[:, -1])
+            return self.model.decode(tokens[:, None], state)[:, -1]
+
+        def log_probs(hidden: Tensor) -> Tensor:
+            logits = self.model.logits(hidden)
             with torch.autocast(device.type, enabled=False):  # it would make a float32 copy of them first
                 return logits.log_softmax(dim=-1, dtype=torch.float32)
 
@@ -109,10 +124,12 @@ class Translator:
         with computing_in(self.precision, device):
             return beam_search(
                 step,
+                log_probs,
                 self.model.encode(src.to(device)),
                 max_lens,
                 beam=search.beam,
                 penalty=lambda n: LENGTH_PENALTIES[search.length_penalty_form](n, search.length_penalty),
+                vocab=len(self.tokenizer),
                 bos=BOS,
                 eos=EOS,
                 device=device,
@@ -142,51 +159,5 @@ def changed(search: SearchConfig, change: SearchChange) -> SearchConfig:
     Raises:
         UserError: a value is out of range.
     """
-    return replace(search, **{name: value for name, value in asdict(change).items() if value is not None})
-
-
-def translate(cfg: TranslateConfig) -> None:
-    """Translate standard input to standard output line by line; prompt when a person is typing.
-
-    Bytes that are not UTF-8 become U+FFFD, with a warning.
-    """
-    ckpt = checkpoint.load(Path(cfg.checkpoint))
-    device = choose_device(cfg.device)
-    precision = choose_precision(cfg.precision or ckpt.config.trainer.precision, device)
-    translator = Translator.of(ckpt, changed(ckpt.config.search, cfg.search), device, precision)
-    if sys.stdin.isatty():
-        _converse(translator, ckpt)
-        return
-    lines = sys.stdin.buffer.read().split(b"\n")
-    if not lines[-1]:
-        lines.pop()  # the end of the last line, not another line
-    for translation in translator.translate(_readable(lines)):
-        sys.stdout.buffer.write(translation.encode() + b"\n")
-    sys.stdout.buffer.flush()
-
-
-def _readable(lines: list[bytes]) -> list[str]:
-    broken = 0
-    sentences = []
-    for line in lines:
-        try:
-            sentences.append(line.decode())
-        except UnicodeDecodeError:
-            sentences.append(line.decode(errors="replace"))
-            broken += 1
-    if broken:
-        print(f"rope-mt: {broken} of {len(lines)} lines are not UTF-8; U+FFFD stands for what is not", file=sys.stderr)
-    return sentences
-
-
-def _converse(translator: Translator, ckpt: Checkpoint) -> None:
-    data = ckpt.config.data
-    print(f"{data.src_lang} to {data.tgt_lang}; an empty line or Ctrl-D ends.", file=sys.stderr)
-    while True:
-        try:
-            sentence = input(f"{data.src_lang}> ").strip()
-        except EOFError:
-            break
-        if not sentence:
-            break
-        print(translator.translate([sentence])[0])
+    values = {field.name: getattr(change, field.name) for field in fields(SearchChange)}
+    return replace(search, **{name: value for name, value in values.items() if value is not None})

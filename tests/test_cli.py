@@ -348,7 +348,7 @@ def test_a_checkpoint_stays_one_in_a_sweep(rope_mt, stand_in):
 
 def test_a_checkpoint_may_be_given_as_a_setting(rope_mt, stand_in):
     seen = []
-    stand_in("rope_mt.translation", translate=lambda cfg: seen.append(cfg.checkpoint))
+    stand_in("rope_mt.translate_command", translate=lambda cfg: seen.append(cfg.checkpoint))
     assert rope_mt("translate", "device=cpu", "checkpoint=some/run").code == 0
     assert rope_mt("translate", "-m", "checkpoint=a,b").code == 0
     assert seen == ["some/run", "a", "b"]

@@ -1,12 +1,23 @@
-"""Translating with a model that is not trained, which never ends a sentence by itself."""
+"""Translating with models that are not trained."""
+
+import random
+from dataclasses import replace
 
 import pytest
 import torch
 
-from rope_mt.config.position import LearnedConfig, NoPositionConfig, PositionConfig, TupeConfig
+from rope_mt.config.position import (
+    POSITION_CONFIGS,
+    LearnedConfig,
+    NoPositionConfig,
+    PositionConfig,
+    RopeConfig,
+    TupeConfig,
+)
 from rope_mt.config.training import ModelConfig, SearchConfig
 from rope_mt.data import toy
 from rope_mt.data.tokenizer import EOS, PAD, Tokenizer, train_tokenizer
+from rope_mt.model.search import Hypothesis
 from rope_mt.model.transformer import Transformer
 from rope_mt.translation import Translator
 
@@ -18,7 +29,7 @@ def tokenizer() -> Tokenizer:
 
 
 def decoded(tokenizer: Tokenizer, position: PositionConfig, beam: int) -> list[int]:
-    """How many target tokens the model had read after each step."""
+    """How many target tokens a model that never ends a sentence had read after each step."""
     torch.manual_seed(0)
     cfg = ModelConfig("test", d_model=24, d_ff=40, n_heads=3, n_layers=1, dropout=0.0)
     model = Transformer(cfg, position, len(tokenizer), PAD)
@@ -42,3 +53,54 @@ def test_a_hypothesis_ends_where_the_table_of_positions_does(tokenizer, scheme, 
     assert max(decoded(tokenizer, scheme(max_len=40), beam)) <= 41
     assert max(decoded(tokenizer, scheme(max_len=90), beam)) == 60
     assert max(decoded(tokenizer, NoPositionConfig(), beam)) == 60
+
+
+SEARCH = SearchConfig(beam=3, length_penalty=0.6, max_len_a=0.1, max_len_b=5)
+
+
+def nontrivial(tokenizer: Tokenizer, position: PositionConfig) -> Transformer:
+    """A model whose hypotheses are not all alike, as those of one at its beginning are."""
+    torch.manual_seed(3)
+    cfg = ModelConfig("test", d_model=24, d_ff=40, n_heads=3, n_layers=1, dropout=0.1)
+    model = Transformer(cfg, position, len(tokenizer), PAD)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.3 * torch.randn(parameter.shape) if parameter.dim() == 1 else parameter
+    return model
+
+
+@pytest.mark.parametrize("scheme", POSITION_CONFIGS, ids=lambda scheme: scheme.name)
+def test_neither_the_batch_nor_the_order_of_sentences_matters(tokenizer, scheme):
+    """At most 2 in 1,000 hypotheses may differ, where the two best are as good: so none of these 60."""
+    model = nontrivial(tokenizer, scheme())
+    words = [word for src, _ in toy.generate(n_train=90, n_valid=2, n_test=2).train for word in src.split()]
+    sentences = [" ".join(words[at : at + 1 + at % 13]) for at in range(60)]
+
+    def found(order: list[int], batch_tokens: int) -> list[list[Hypothesis]]:
+        translator = Translator(model, tokenizer, replace(SEARCH, batch_tokens=batch_tokens), "fp32")
+        done = []
+        hypotheses = translator.hypotheses(translator.encode([sentences[i] for i in order]), advance=done.append)
+        assert sum(done) == len(sentences)
+        assert (len(done) > 10) == (batch_tokens < 1_000)
+        return [hypotheses[order.index(i)] for i in range(60)]
+
+    apart = found(list(range(60)), 300)
+    together = found(random.Random(0).sample(range(60), 60), 100_000)
+    for one, other in zip(apart, together, strict=True):
+        assert one[0].score == pytest.approx(other[0].score, abs=1e-4)
+        assert one[0].tokens == other[0].tokens
+    assert len({tuple(hypotheses[0].tokens) for hypotheses in apart}) > 40
+
+
+def test_every_sequence_of_tokens_is_one_line(tokenizer):
+    translator = Translator(nontrivial(tokenizer, RopeConfig()), tokenizer, SEARCH, "fp32")
+    ids = torch.randint(len(tokenizer), (300, 20), generator=torch.Generator().manual_seed(0)).tolist()
+    drawn = translator.decode([[i] for i in range(len(tokenizer))] + ids)
+    assert all(len(text.splitlines()) == 1 or not text for text in drawn)
+    assert not any("\t" in text for text in drawn)
+
+
+@pytest.mark.parametrize("text", ["👩‍👩‍👧‍👦 sieht 🐶🏽.", "a\0b", "\x1b[31mrot", "\u200b\ufeff", "漢字 и ελ"])
+def test_what_is_not_white_space_survives(tokenizer, text):
+    translator = Translator(nontrivial(tokenizer, RopeConfig()), tokenizer, SEARCH, "fp32")
+    assert translator.decode(translator.encode([text])) == [text]

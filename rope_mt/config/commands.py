@@ -1,5 +1,6 @@
 """One root for each command that Hydra reads, and their registration."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,6 +59,15 @@ class BenchSchemesSettings:
 
 
 @dataclass
+class BenchDecodeSettings:
+    json: bool = False  # print JSON instead of a table
+    systems: list[str] | None = None  # rope-mt, transformers, ctranslate2; None: those that are installed
+    sentences: int | None = None  # the first of the test set; None: all
+    beam: int = 4
+    rounds: int = 3  # in each, every system decodes all sentences
+
+
+@dataclass
 class BenchConfig:
     """What all subjects have; each has a root of its own below."""
 
@@ -93,6 +103,26 @@ class BenchSchemesConfig(BenchConfig):
 
 
 @dataclass
+class BenchDecodeConfig(BenchConfig):
+    bench: BenchDecodeSettings = field(default_factory=BenchDecodeSettings)
+    model: ModelConfig = MISSING
+    position: PositionConfig = MISSING
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        at_least(1, bench__beam=self.bench.beam, bench__rounds=self.bench.rounds)
+        if self.bench.sentences is not None:
+            at_least(1, bench__sentences=self.bench.sentences)
+        systems = ("rope-mt", "transformers", "ctranslate2")
+        for system in self.bench.systems or []:
+            choice("bench.systems", system, *systems)
+        require(
+            "rope-mt" in (self.bench.systems or systems), "bench.systems", "a list with rope-mt", self.bench.systems
+        )
+        choice("device", self.device, "auto", "cpu", "cuda", "mps")
+
+
+@dataclass
 class SearchChange:
     """Search settings to change for one evaluation; None keeps what the run was trained with."""
 
@@ -115,21 +145,54 @@ class DataChange:
 @dataclass
 class EvalConfig:
     checkpoint: str = MISSING  # a run folder, or one .ckpt file
+    # which weights of a run: average, those of its own score; best, by validation BLEU; ema, of a run with trainer.ema;
+    # lastN, the mean of the last N saved; or a step, a .ckpt file or a list of them, as in [400,600]: the mean of these
+    checkpoints: Any = "average"
     data: DataChange = field(default_factory=DataChange)
     search: SearchChange = field(default_factory=SearchChange)
     device: str = "auto"
     precision: str | None = None  # None: as in training
 
     def __post_init__(self) -> None:
+        named = self.checkpoints if isinstance(self.checkpoints, list) else [self.checkpoints]
+        files = all(type(one) is int or (isinstance(one, str) and one.endswith(".ckpt")) for one in named)
+        word = isinstance(self.checkpoints, str) and re.fullmatch("average|best|ema|last[1-9][0-9]*", self.checkpoints)
+        must = "average, best, ema, lastN as in last5, or a list of steps and .ckpt files"
+        require(bool(word or (named and files)), "checkpoints", must, self.checkpoints)
         choice("device", self.device, "auto", "cpu", "cuda", "mps")
         if self.precision is not None:
             choice("precision", self.precision, "auto", "bf16", "fp32")
 
 
 @dataclass
+class TranslateSearch(SearchChange):
+    nbest: int = 1  # hypotheses of each sentence; from 2 on a line is: number of the input line, TAB, score, TAB, text
+
+    def __post_init__(self) -> None:
+        at_least(1, search__nbest=self.nbest)
+
+
+@dataclass
+class TranslateSettings:
+    input: str | None = None  # a file, plain, .gz or .xz; None: standard input
+    output: str | None = None  # a file, written whole or not at all; None: standard output
+    scores: bool = False  # score and TAB first: the natural log-probability over the search's length penalty
+    attention: str | None = None  # a PNG of what the decoder looks at in the source, for an input of one line
+
+    def __post_init__(self) -> None:
+        if self.output is not None:
+            require(
+                not self.output.endswith((".gz", ".xz")), "translate.output", "a name without .gz or .xz", self.output
+            )
+        if self.attention is not None:
+            require(self.attention.endswith(".png"), "translate.attention", "a name that ends in .png", self.attention)
+
+
+@dataclass
 class TranslateConfig:
     checkpoint: str = MISSING
-    search: SearchChange = field(default_factory=SearchChange)
+    translate: TranslateSettings = field(default_factory=TranslateSettings)
+    search: TranslateSearch = field(default_factory=TranslateSearch)
     device: str = "auto"
     precision: str | None = None
 
@@ -137,6 +200,9 @@ class TranslateConfig:
         choice("device", self.device, "auto", "cpu", "cuda", "mps")
         if self.precision is not None:
             choice("precision", self.precision, "auto", "bf16", "fp32")
+
+
+BENCH_SUBJECTS = {"data": BenchDataConfig, "schemes": BenchSchemesConfig, "decode": BenchDecodeConfig}
 
 
 def register() -> None:
@@ -151,5 +217,5 @@ def register() -> None:
         store.store(group="schema", name=name, node=root)
     for scheme in POSITION_CONFIGS:
         store.store(group="schema/position", name=scheme.name, node=scheme)
-    for subject, root in {"data": BenchDataConfig, "schemes": BenchSchemesConfig}.items():
+    for subject, root in BENCH_SUBJECTS.items():
         store.store(group="schema/bench", name=subject, node=root)

@@ -11,9 +11,7 @@ from torch import Tensor
 S = TypeVar("S", bound="State")
 
 BLOCK = 64  # words that the search for the best ones first looks at as one
-AT_ONCE = {
-    "cpu": 2**22
-}  # log-probabilities held at a time: more would not stay in a cache, nor in memory kept for them
+AT_ONCE = 2**22  # log-probabilities held at a time: of more a CPU's caches would forget the first
 
 # What the sum of log-probabilities is divided by, of n tokens with eos among them and alpha = search.length_penalty.
 LENGTH_PENALTIES: dict[str, Callable[[int, float], float]] = {
@@ -85,8 +83,8 @@ def beam_search(
             ending, going_on = (x.repeat_interleave(width) for x in (longest <= length, shortest > length))
             limits = Limits(eos, ending, going_on)
         # each hypothesis can end in one way, so that of so many candidates enough can go on
-        at_once = max(1, AT_ONCE.get(device.type, 2**27) // vocab)
-        values, words = best_words(log_probs, features.split(at_once), beam + width, limits)
+        at_once = AT_ONCE if device.type == "cpu" else 32 * AT_ONCE
+        values, words = best_words(log_probs, features.split(max(1, at_once // vocab)), beam + width, limits)
         onward_width = min(beam, width * (vocab - 1))
         values = (scores[:, :, None] + values.unflatten(0, scores.shape)).flatten(1)
         values, flat = values.topk(onward_width + width)

@@ -152,5 +152,5 @@ def test_the_largest_by_blocks_are_the_largest_of_all(vocab):
 
 def test_it_does_not_matter_how_many_rows_are_looked_at_at_a_time(monkeypatch):
     together = search(5, beam=3, alpha=0.6, max_lens=[6, 2, 4, 1, 5])
-    monkeypatch.setattr(search_module, "AT_ONCE", {"cpu": 2 * VOCAB})
+    monkeypatch.setattr(search_module, "AT_ONCE", 2 * VOCAB)
     assert search(5, beam=3, alpha=0.6, max_lens=[6, 2, 4, 1, 5]) == together
