@@ -9,13 +9,17 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from rich.console import Console
+from rich.text import Text
+
 from rope_mt.config.commands import EvalConfig
 from rope_mt.data import corpus, text
+from rope_mt.data.known_test_sets import name_of_test_set
 from rope_mt.device import choose_device, choose_precision
-from rope_mt.runs import checkpoint
 from rope_mt.runs.checkpoint import Checkpoint
 from rope_mt.runs.folder import RunFolder
-from rope_mt.scoring import Scores, score
+from rope_mt.runs.selection import select
+from rope_mt.scoring import Scores, doubts, lines_of, refuse_subwords, refuse_tokenised, score, variants
 from rope_mt.translation import Translator, changed
 
 
@@ -66,17 +70,40 @@ def score_by_length(
     return buckets
 
 
+def refuse_unfit(references: list[str], where: str) -> None:
+    """Refuse references that no score should be made with; `where` they are from is for the message.
+
+    Raises:
+        UserError: they are in subwords, or tokenised.
+    """
+    refuse_subwords(references, f"the references of {where}")
+    refuse_tokenised(references, f"the references of {where}")
+
+
 def evaluate(cfg: EvalConfig) -> float:
     """Print the scores of a run or checkpoint on its test set, or on `data.test`; return BLEU."""
     path = Path(cfg.checkpoint)
-    ckpt = checkpoint.load(path)
+    ckpt, weights = select(path, cfg.checkpoints)
     device = choose_device(cfg.device)
     precision = choose_precision(cfg.precision or ckpt.config.trainer.precision, device)
     src, ref = _test_set(cfg, path, ckpt)
     translator = Translator.of(ckpt, changed(ckpt.config.search, cfg.search), device, precision)
-    _, scores = score_translations(translator, src, ref)
-    print(scores.bleu_detail)
-    print(f"chrF2|{scores.chrf_signature} = {scores.chrf:.2f}")
+    hypotheses, scores = score_translations(translator, src, ref)
+    found = variants(hypotheses, ref, ckpt.config.data.tgt_lang)
+    _, label, *others = lines_of([each for each in found if each.name != "chrF2"])
+    console = Console(highlight=False)
+    lines = [
+        Text(f"test set  {name_of_test_set(ref) or f'{len(ref):,} sentences'}"),
+        Text(f"weights   {weights}"),
+        Text(scores.bleu_detail, "bold"),
+        label,
+        Text(f"chrF2|{scores.chrf_signature} = {scores.chrf:.2f}"),
+        *others,
+    ]
+    for line in lines:
+        console.print(line, soft_wrap=True)
+    for doubt in doubts(hypotheses, ref):
+        Console(stderr=True).print(Text(doubt, "yellow"), soft_wrap=True)
     return scores.bleu
 
 
@@ -89,8 +116,16 @@ def own_test_set(path: Path, ckpt: Checkpoint) -> tuple[list[str], list[str]]:
 
 
 def _test_set(cfg: EvalConfig, path: Path, ckpt: Checkpoint) -> tuple[list[str], list[str]]:
-    """What was asked for, else the run's own."""
+    """What was asked for, else the run's own.
+
+    Raises:
+        UserError: the files are missing or not fit to be scored with.
+    """
     if cfg.data.test is None:
-        return own_test_set(path, ckpt)
-    names = [cfg.data.test] if isinstance(cfg.data.test, str) else list(cfg.data.test)
-    return text.read_test_set(text.pairs_of_files(names, ckpt.config.data.src_lang, ckpt.config.data.tgt_lang))
+        names, (src, ref) = [str(path)], own_test_set(path, ckpt)
+    else:
+        names = [cfg.data.test] if isinstance(cfg.data.test, str) else list(cfg.data.test)
+        files = text.pairs_of_files(names, ckpt.config.data.src_lang, ckpt.config.data.tgt_lang)
+        src, ref = text.read_test_set(files)
+    refuse_unfit(ref, ", ".join(names))
+    return src, ref

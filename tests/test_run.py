@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -67,6 +68,14 @@ def test_the_folder_is_named_after_the_run_and_holds_what_the_readme_says(traine
     assert found["seed"] == 1
     assert found["tokens_seen"] > 100_000
     assert found["versions"]["torch"]
+    assert found["validation_seconds"] > 0
+    assert found["test_set"] is None  # the toy's is no well-known one
+    variants = found["test"]["variants"]
+    assert variants["BLEU-13a"]["value"] == found["test"]["bleu"]
+    assert variants["BLEU-13a"]["signature"] == found["test"]["bleu_signature"]
+    assert {"BLEU-tokens", "BLEU-split", "chrF2"} < variants.keys()
+    assert all(each["label"] and each["signature"] for each in variants.values())
+    assert "variants" not in found["valid"]
 
 
 def test_the_score_is_what_sacrebleu_itself_prints(trained):
@@ -78,20 +87,34 @@ def test_the_score_is_what_sacrebleu_itself_prints(trained):
     assert ours["bleu_signature"] == theirs[0]["signature"]
     assert ours["chrf"] == pytest.approx(theirs[1]["score"], abs=1e-9)
     assert ours["bleu_signature"] in said
+    assert re.search(r"^time +trained \d:\d\d:\d\d, validated \d:\d\d:\d\d \(\d+ %\), scored", said, re.MULTILINE)
 
 
 def test_eval_gives_the_score_of_training_to_the_last_digit(trained):
     cwd, folder, _ = trained
     for target in (folder, folder / "checkpoints" / "average.ckpt"):
         said = rope_mt("eval", str(target.relative_to(cwd)), cwd=cwd).stdout.decode()
-        assert said.splitlines()[0] == result(folder)["test"]["bleu_detail"]
+        assert said.splitlines()[:2] == [
+            "test set  1,000 sentences",
+            f"weights   {(folder / 'checkpoints' / 'average.ckpt').relative_to(cwd)}, step 120",
+        ]
+        assert said.splitlines()[2] == result(folder)["test"]["bleu_detail"]
+
+
+def test_a_sweep_of_eval_scores_one_choice_of_checkpoints_after_the_other(trained):
+    cwd, folder, _ = trained
+    said = rope_mt("eval", "-m", str(folder), "checkpoints=last2,average,60", "search=greedy", cwd=cwd).stdout.decode()
+    scores = [line for line in said.splitlines() if line.startswith("BLEU|")]
+    assert len(scores) == 3
+    assert scores[0] == scores[1] != scores[2]  # the run's own is the mean of the same two
+    assert f"weights   {folder}/checkpoints/weights-0000060.ckpt, step 60" in said
 
 
 def test_eval_takes_another_search_and_another_test_set(trained):
     cwd, folder, _ = trained
     greedy = rope_mt("eval", str(folder), "search=greedy", "data.test=data/toy/valid", cwd=cwd).stdout.decode()
-    assert "BLEU|" in greedy
-    assert greedy.splitlines()[0] != result(folder)["test"]["bleu_detail"]
+    assert greedy.splitlines()[2].startswith("BLEU|")
+    assert greedy.splitlines()[2] != result(folder)["test"]["bleu_detail"]
 
 
 def test_translate_keeps_lines_and_order(trained):
@@ -102,14 +125,6 @@ def test_translate_keeps_lines_and_order(trained):
     assert len(lines) == 5
     assert lines[1] == lines[4] == b""
     assert (lines[0], lines[3], lines[2]) == (hyp[0], hyp[1], hyp[2])
-
-
-def test_translate_replaces_what_is_not_utf8_and_says_so(trained):
-    cwd, folder, _ = trained
-    done = rope_mt("translate", str(folder), cwd=cwd, stdin=b"The dog\xff sees.\nThe cat sees.\n")
-    assert done.stderr.count(b"\n") == 1
-    assert b"1 of 2 lines are not UTF-8" in done.stderr
-    assert done.stdout.count(b"\n") == 2
 
 
 def test_the_same_command_again_prints_the_result_at_once(trained):
@@ -215,6 +230,8 @@ def test_missing_and_unequal_files(trained, tmp_path):
     files = ["data=files", f"data.train={prefix}", f"data.valid={prefix}", f"data.test={prefix}"]
     assert "has 2 lines" in refused("train", *files, cwd=cwd)
     assert "no such text" in refused("eval", str(folder), "data.test=nowhere", cwd=cwd)
+    assert "has 2: a run keeps" in refused("eval", str(folder), "checkpoints=last3", cwd=cwd)
+    assert "checkpoints must be average, best" in refused("eval", str(folder), "checkpoints=lst3", cwd=cwd)
     assert "no such text: nowhere.en" in refused("prepare", *files, "data.train=nowhere", cwd=cwd)
 
 

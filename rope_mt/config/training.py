@@ -62,6 +62,9 @@ class TrainerConfig:
     val_every: int = MISSING  # steps from one validation and checkpoint to the next
     val_sentences: int = MISSING  # of the validation set, translated greedily for BLEU in the loop; the loss uses all
     average: int = 5  # checkpoints whose weights are averaged for the final score
+    # decay of an exponential moving average of the weights as 0.999; null or 0: there is none. With it, validation,
+    # best.ckpt and the final score are of that average; the weights in training are what they are without it
+    ema: float | None = None
     clip: float = 1.0  # largest gradient norm
     log_every: int = no_effect(50)  # steps
     device: str = no_effect("auto")  # auto, cpu, cuda or mps
@@ -71,6 +74,8 @@ class TrainerConfig:
         positive = {"max_steps": self.max_steps, "val_every": self.val_every, "val_sentences": self.val_sentences}
         positive |= {"average": self.average, "log_every": self.log_every}
         at_least(1, **{f"trainer__{k}": v for k, v in positive.items()})
+        share("trainer.ema", self.ema or 0.0)
+        self.ema = self.ema or None
         require(self.clip > 0, "trainer.clip", "above 0", self.clip)
         choice("trainer.device", self.device, "auto", "cpu", "cuda", "mps")
         choice("trainer.precision", self.precision, "auto", "bf16", "fp32")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rope_mt.config.commands import TrainConfig
-from rope_mt.config.plain import from_plain, to_plain
+from rope_mt.config.plain import from_plain, identity, to_plain
 from rope_mt.data.tokenizer import Tokenizer
 from rope_mt.durable import whole_file
 from rope_mt.errors import UserError
@@ -73,18 +73,55 @@ def load(path: Path) -> Checkpoint:
         folder, path = path, path / "checkpoints" / "average.ckpt"
         if not path.is_file():
             raise UserError(f"{folder} holds no finished run: name one of the files in {path.parent}, or train on")
-    values = read(path)
+    return from_values(read(path), path)
+
+
+def from_values(values: dict[str, Any], path: Path) -> Checkpoint:
+    """What translating needs of the dict of a checkpoint; `path` is what messages call it."""
     ours = values["rope_mt"]
     weights = {name.removeprefix(PREFIX): tensor for name, tensor in values["state_dict"].items()}
     return Checkpoint(from_plain(ours["config"]), Tokenizer(ours["tokenizer"]), weights, values["global_step"], path)
 
 
 def average(paths: list[Path]) -> dict[str, Any]:
-    """The mean of the weights of these checkpoints, and the rest of what translating needs from the last."""
-    last = read(paths[-1])
-    total: dict[str, Tensor] = {}
-    for path in paths:
-        for name, tensor in read(path)["state_dict"].items():
-            total[name] = total[name] + tensor.double() if name in total else tensor.double()
-    mean = {name: (tensor / len(paths)).to(last["state_dict"][name].dtype) for name, tensor in total.items()}
-    return {"state_dict": mean, "rope_mt": last["rope_mt"], "global_step": last["global_step"]}
+    """The mean of the weights of these checkpoints, summed in double, and the rest of what translating needs.
+
+    The rest is the last one's. Kept in memory are the sum and one checkpoint.
+
+    Raises:
+        UserError: one is not a checkpoint, or they are not of one configuration, tokenizer and shape.
+    """
+    first = values = read(paths[0])
+    total = {name: tensor.double() for name, tensor in first["state_dict"].items()}
+    for path in paths[1:]:
+        values = read(path)
+        if what := _difference(first, values):
+            raise UserError(f"{paths[0]} and {path} cannot be averaged: they differ in {what}")
+        for name, tensor in values["state_dict"].items():
+            total[name] += tensor.double()
+    mean = {name: (total[name] / len(paths)).to(tensor.dtype) for name, tensor in values["state_dict"].items()}
+    return {"state_dict": mean, "rope_mt": values["rope_mt"], "global_step": values["global_step"]}
+
+
+def moving_average(path: Path) -> dict[str, Any]:
+    """The exponential moving average of the weights in a full checkpoint, and the rest of what translating needs.
+
+    Raises:
+        UserError: the checkpoint is none, is not in full, or is of a run without `trainer.ema`.
+    """
+    values = read(path)
+    if "ema" not in values:
+        raise UserError(f"{path} holds no moving average: it is made in training with trainer.ema=0.999")
+    return {"state_dict": values["ema"], "rope_mt": values["rope_mt"], "global_step": values["global_step"]}
+
+
+def _difference(ours: dict[str, Any], theirs: dict[str, Any]) -> str | None:
+    """The first thing that must be equal and is not; settings without effect may differ, as where a run went on."""
+    a, b = (identity(from_plain(values["rope_mt"]["config"])) for values in (ours, theirs))
+    for name in a:
+        if a[name] != b[name]:
+            return name
+    if ours["rope_mt"]["tokenizer"] != theirs["rope_mt"]["tokenizer"]:
+        return "the tokenizer"
+    shapes = ({name: tensor.shape for name, tensor in values["state_dict"].items()} for values in (ours, theirs))
+    return "the shapes of their weights" if next(shapes) != next(shapes) else None

@@ -51,6 +51,10 @@ class RunFolder:
         return self.checkpoints / "average.ckpt"
 
     @property
+    def best(self) -> Path:
+        return self.checkpoints / "best.ckpt"
+
+    @property
     def test_src(self) -> Path:
         return self.path / "test.src"
 

@@ -1,6 +1,5 @@
-"""Which checkpoints a run keeps: the last two and the best in full, and of the last few the weights for averaging."""
+"""Which checkpoints a run keeps: the last two in full, the weights of the best, and of the last few for averaging."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +7,8 @@ import lightning as L
 from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.callbacks import Callback
 
-from rope_mt.durable import whole_file
-from rope_mt.runs.checkpoint import read, write
+from rope_mt.runs.checkpoint import PREFIX, read, write
+from rope_mt.runs.folder import RunFolder
 from rope_mt.training.module import TranslationModule
 
 
@@ -27,12 +26,16 @@ class WholeFiles(CheckpointIO):
 
 
 class Checkpoints(Callback):
-    """After each validation, and at the end: `step-N.ckpt` in full, `weights-N.ckpt` for averaging, `best.ckpt`."""
+    """After each validation, and at the end: `step-N.ckpt` in full, `weights-N.ckpt` for averaging, `best.ckpt`.
+
+    The best is the first with the highest BLEU, which may be 0, and holds the weights that were validated: with
+    `trainer.ema` the moving average, where the other two have the weights in training.
+    """
 
     FULL = 2
 
-    def __init__(self, folder: Path, average: int) -> None:
-        self.folder, self.average = folder, average
+    def __init__(self, run: RunFolder, average: int) -> None:
+        self.run, self.average = run, average
         self.best_bleu = -1.0
         self.saved_at = -1  # step
 
@@ -45,37 +48,30 @@ class Checkpoints(Callback):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, TranslationModule)
         bleu = pl_module.validation["bleu"]
-        better = bleu > self.best_bleu
+        # before the full checkpoint that knows of it: a run that dies in between finds the same best again
+        if bleu > self.best_bleu and trainer.is_global_zero:
+            weights = {PREFIX + name: tensor for name, tensor in pl_module.translator.model.state_dict().items()}
+            about = {"rope_mt": pl_module.described(), "global_step": trainer.global_step}
+            write(self.run.best, {"state_dict": weights, **about})
         self.best_bleu = max(bleu, self.best_bleu)
-        saved = self._save(trainer)
-        if better and trainer.is_global_zero:
-            with open(saved, "rb") as source, whole_file(self.folder / "best.ckpt") as target:
-                shutil.copyfileobj(source, target)
+        self._save(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.saved_at != trainer.global_step:
             self._save(trainer)
 
-    def _path(self, kind: str, step: int) -> Path:
-        return self.folder / f"{kind}-{step:07d}.ckpt"
-
-    def _save(self, trainer: L.Trainer) -> Path:
+    def _save(self, trainer: L.Trainer) -> None:
         step = self.saved_at = trainer.global_step
-        trainer.save_checkpoint(self._path("weights", step), weights_only=True)
-        trainer.save_checkpoint(self._path("step", step))
+        for kind in ("weights", "step"):
+            path = self.run.checkpoints / f"{kind}-{step:07d}.ckpt"
+            trainer.save_checkpoint(path, weights_only=kind == "weights")
         if not trainer.is_global_zero:  # the first process writes and removes files for all
-            return self._path("step", step)
+            return
         for kind, keep in (("step", self.FULL), ("weights", self.average)):
-            for old in sorted(self.folder.glob(f"{kind}-*.ckpt"))[:-keep]:
+            for old in sorted(self.run.checkpoints.glob(f"{kind}-*.ckpt"))[:-keep]:
                 old.unlink()
-        return self._path("step", step)
 
 
 def latest(folder: Path) -> Path | None:
     """The full checkpoint of the highest step, to go on from."""
     return max(folder.glob("step-*.ckpt"), default=None)
-
-
-def weights_to_average(folder: Path, n: int) -> list[Path]:
-    """The last n of the weights saved, oldest first."""
-    return sorted(folder.glob("weights-*.ckpt"))[-n:]

@@ -29,18 +29,13 @@ class TranslationModule(L.LightningModule):
         self.cfg, self.data, self.precision, self.processes = cfg, data, precision, processes
         self.model = Transformer(cfg.model, cfg.position, len(data.tokenizer), PAD)
         greedy = replace(cfg.search, beam=1)
+        # its model is the one that is validated, which need not be the one in training
         self.translator = Translator(self.model, data.tokenizer, greedy, precision)
         self.tokens_seen = 0  # real target tokens trained on, by all processes together
         self.step_tokens = 0  # of the last step
         self.validation: dict[str, float] = {}
         self.samples: list[tuple[str, str, str]] = []  # source, reference, hypothesis
         self._valid_nats, self._valid_tokens = 0.0, 0
-
-    def loss(self, batch: Batch, smoothing: float) -> Tensor:
-        """Cross-entropy in nats per target token, with uniform label smoothing (Vaswani et al. 2017, section 5.4)."""
-        hidden = self.model.decode(batch.tgt_in, self.model.encode(batch.src))
-        hidden = hidden.flatten(0, 1).index_select(0, batch.where)
-        return smoothed_cross_entropy(hidden, self.model.embedding.weight, batch.tgt_out, smoothing)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Draw each step's dropout from (seed, step, rank) alone: neither resuming nor validating can change it."""
@@ -51,7 +46,7 @@ class TranslationModule(L.LightningModule):
         """The loss of this process's batch, weighted so that the mean over processes is that of all their tokens."""
         self.step_tokens = self.processes.total(batch.n_tokens)
         self.tokens_seen += self.step_tokens
-        loss = self.loss(batch, self.cfg.optimizer.label_smoothing)
+        loss = loss_of(self.model, batch, self.cfg.optimizer.label_smoothing)
         if self.processes.world == 1:
             return loss
         return loss * (batch.n_tokens * self.processes.world / self.step_tokens)
@@ -61,7 +56,7 @@ class TranslationModule(L.LightningModule):
         torch.nn.utils.clip_grad_norm_(self.parameters(), self.cfg.trainer.clip)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._valid_nats += float(self.loss(batch, smoothing=0.0)) * batch.n_tokens
+        self._valid_nats += float(loss_of(self.translator.model, batch, smoothing=0.0)) * batch.n_tokens
         self._valid_tokens += batch.n_tokens
 
     def on_validation_epoch_end(self) -> None:
@@ -80,8 +75,8 @@ class TranslationModule(L.LightningModule):
 
     @torch.inference_mode()
     def valid_loss(self) -> float:
-        """Nats per target token of the validation set, outside of Lightning's loop."""
-        self.eval()
+        """Nats per target token of the validation set with the translator's model, outside of Lightning's loop."""
+        self.translator.model.eval()
         with computing_in(self.precision, self.device):
             for i, batch in enumerate(self.data.val_dataloader()):
                 self.validation_step(Batch(*(part.to(self.device) for part in batch)), i)
@@ -101,7 +96,18 @@ class TranslationModule(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["rope_mt"] = {**contents(self.cfg, self.data.tokenizer), "tokens_seen": self.tokens_seen}
+        checkpoint["rope_mt"] = self.described()
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
         self.tokens_seen = checkpoint["rope_mt"]["tokens_seen"]
+
+    def described(self) -> dict[str, Any]:
+        """What a checkpoint says beside its weights."""
+        return {**contents(self.cfg, self.data.tokenizer), "tokens_seen": self.tokens_seen}
+
+
+def loss_of(model: Transformer, batch: Batch, smoothing: float) -> Tensor:
+    """Cross-entropy in nats per target token, with uniform label smoothing (Vaswani et al. 2017, section 5.4)."""
+    hidden = model.decode(batch.tgt_in, model.encode(batch.src))
+    hidden = hidden.flatten(0, 1).index_select(0, batch.where)
+    return smoothed_cross_entropy(hidden, model.embedding.weight, batch.tgt_out, smoothing)

@@ -39,15 +39,18 @@ class Report(Callback):
     def __init__(self, metrics: Path, tracker: Tracker, console: Console, log_every: int, max_steps: int) -> None:
         self.metrics, self.tracker, self.console = metrics, tracker, console
         self.log_every, self.max_steps = log_every, max_steps
-        self.training_seconds = 0.0  # in steps and their data, over all sessions of the run
+        # over all sessions of the run, without what an interruption undid
+        self.training_seconds = 0.0  # in steps and their data, and in writing checkpoints
+        self.validation_seconds = 0.0  # in loss, translations, their scores and the report of them
         self.bar: Progress | None = None
         self._restart_interval()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"training_seconds": self.training_seconds}
+        return {"training_seconds": self.training_seconds, "validation_seconds": self.validation_seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.training_seconds = state_dict["training_seconds"]
+        self.validation_seconds = state_dict["validation_seconds"]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         rows = metrics_upto(self.metrics, trainer.global_step)
@@ -86,6 +89,7 @@ class Report(Callback):
         self._restart_interval()
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        float(self._loss)  # waits for the device, so that steps under way are not counted as validation
         self._pause()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -101,7 +105,9 @@ class Report(Callback):
         for triple in pl_module.samples[:SAMPLES]:
             for name, sentence in zip(("source", "reference", "hypothesis"), triple, strict=True):
                 self._say(f"  {name:<11}{sentence}")
-        self._since = time.perf_counter()
+        now = time.perf_counter()  # before the checkpoint is written, which so knows of this validation
+        self.validation_seconds += now - self._since
+        self._since = now
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.bar:

@@ -14,18 +14,23 @@ from rich.text import Text
 from rope_mt.config.commands import TrainConfig
 from rope_mt.config.plain import to_plain
 from rope_mt.data import corpus, text
-from rope_mt.data.prepare import Prepared, prepare, report
+from rope_mt.data.known_test_sets import name_of_test_set
+from rope_mt.data.prepare import prepare
 from rope_mt.data.stream import TranslationData
 from rope_mt.device import choose_device, choose_precision, describe
 from rope_mt.durable import write_json, write_whole
-from rope_mt.evaluation import score_translations
+from rope_mt.evaluation import refuse_unfit, score_translations
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder, begin, default_folder, finished, open_run, provenance, run_hash
+from rope_mt.runs.selection import saved_weights
 from rope_mt.runs.tracking import track
-from rope_mt.training.checkpoints import Checkpoints, WholeFiles, latest, weights_to_average
+from rope_mt.scoring import doubts, variants
+from rope_mt.training.checkpoints import Checkpoints, WholeFiles, latest
 from rope_mt.training.module import TranslationModule
+from rope_mt.training.moving_average import MovingAverage
 from rope_mt.training.processes import Processes, together
 from rope_mt.training.report import Report
+from rope_mt.training.screens import conclude, introduce
 from rope_mt.translation import Translator
 
 
@@ -54,7 +59,7 @@ def train(cfg: TrainConfig, folder: Path | None = None) -> float:
             _compute(cfg, run, key, text_of, device.type, precision, processes, console)
         processes.wait()
     result = json.loads(run.result.read_text())
-    _show(result, run, console)
+    conclude(result, run, console)
     finished.append(run.path)
     return result["valid"]["bleu"]
 
@@ -70,6 +75,8 @@ def _compute(
     console: Console,
 ) -> None:
     """Train and score one run, and write its result; what was done before an interruption is not done again."""
+    for files in (text_of.valid, text_of.test):
+        refuse_unfit(text.read_test_set(files)[1], ", ".join(str(tgt) for _, tgt in files))
     prepared = prepare(cfg.data, text_of)
     test_set = text.read_test_set(text_of.test)
     if processes.first and not run.identity.is_file():
@@ -83,15 +90,17 @@ def _compute(
             ids = data.tokenizer.encode([text.normalize(line) for line in side])
             module.model.check_length(max(map(len, ids)))
     resume = latest(run.checkpoints)
-    _introduce(cfg, run, prepared, module, precision, processes, resume, console)
+    introduce(cfg, run, prepared, module, precision, processes, resume, console)
     tags = [cfg.position.name, cfg.model.name, cfg.data.name]
-    checkpoints = Checkpoints(run.checkpoints, cfg.trainer.average)
+    callbacks: list[L.Callback] = [Checkpoints(run, cfg.trainer.average)]
+    if cfg.trainer.ema:
+        callbacks.append(MovingAverage(module, cfg.trainer.ema))
     if not processes.first:
-        _fit(build_trainer(cfg, device, precision, [checkpoints], processes), module, data, resume)
+        _fit(build_trainer(cfg, device, precision, callbacks, processes), module, data, resume)
         return
     with track(cfg.tracking, run.path, to_plain(cfg), tags=tags) as tracker:
         report = Report(run.metrics, tracker, console, cfg.trainer.log_every, cfg.trainer.max_steps)
-        trainer = build_trainer(cfg, device, precision, [report, checkpoints], processes)
+        trainer = build_trainer(cfg, device, precision, [report, *callbacks], processes)
         _fit(trainer, module, data, resume)
         result = {
             "key": key,
@@ -104,6 +113,7 @@ def _compute(
             "steps": trainer.global_step,
             "tokens_seen": module.tokens_seen,
             "training_seconds": report.training_seconds,
+            "validation_seconds": report.validation_seconds,
             "tokens_per_second": module.tokens_seen / report.training_seconds,
             **_score(cfg, run, module.to(device), data, test_set, precision),
             "device": describe(choose_device(device)),
@@ -125,17 +135,23 @@ def _score(
     test_set: tuple[list[str], list[str]],
     precision: str,
 ) -> dict[str, Any]:
-    """Average the last weights, translate validation and test set with them, and score."""
+    """Average the last weights, or take their moving average, translate validation and test set, and score."""
     began = time.perf_counter()
-    checkpoint.write(run.average, checkpoint.average(weights_to_average(run.checkpoints, cfg.trainer.average)))
+    last = latest(run.checkpoints) if cfg.trainer.ema else None
+    weights = saved_weights(run)[-cfg.trainer.average :]
+    checkpoint.write(run.average, checkpoint.moving_average(last) if last else checkpoint.average(weights))
     module.model.load_state_dict(checkpoint.load(run.average).weights)
-    translator = Translator(module.model, data.tokenizer, cfg.search, precision)
-    _, valid = score_translations(translator, data.valid_src, data.valid_ref)
-    hypotheses, test = score_translations(translator, *test_set)
+    module.translator = Translator(module.model, data.tokenizer, cfg.search, precision)
+    _, valid = score_translations(module.translator, data.valid_src, data.valid_ref)
+    hypotheses, test = score_translations(module.translator, *test_set)
     write_whole(run.test_hyp, "".join(line + "\n" for line in hypotheses))
+    refs = test_set[1]
+    found = variants(hypotheses, refs, cfg.data.tgt_lang)
+    others = {each.name: {"value": each.value, "signature": each.signature, "label": each.label} for each in found}
     return {
+        "test_set": name_of_test_set(refs),
         "valid": {"loss": module.valid_loss(), **valid.as_dict()},
-        "test": test.as_dict(),
+        "test": {**test.as_dict(), "variants": others, "doubts": doubts(hypotheses, refs)},
         "search": {"beam": cfg.search.beam, "length_penalty": cfg.search.length_penalty},
         "scoring_seconds": time.perf_counter() - began,
     }
@@ -180,49 +196,3 @@ def _quieten_lightning() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
-
-
-def _introduce(
-    cfg: TrainConfig,
-    run: RunFolder,
-    prepared: Prepared,
-    module: TranslationModule,
-    precision: str,
-    processes: Processes,
-    resume: Path | None,
-    console: Console,
-) -> None:
-    """The first screen: what will be trained, on what, where, and how much disk it takes."""
-    parameters = sum(p.numel() for p in module.parameters())
-    # in full: weights and Adam's two moments, for the last two and the best; weights alone for averaging
-    disk = parameters * 4 * (3 * (Checkpoints.FULL + 1) + cfg.trainer.average + 1)
-    m, t = cfg.model, cfg.trainer
-    device = choose_device(t.device)
-    shape = f"{m.n_layers}+{m.n_layers} layers, d_model {m.d_model}, d_ff {m.d_ff}, {m.n_heads} heads"
-    share = f", seed {cfg.seed}" + (f", {processes.world} processes" if processes.world > 1 else "")
-    lines = {
-        "position": cfg.position.name,
-        "model": f"{m.name}: {shape}, {m.norm}-norm; {parameters:,} parameters",
-        "data": f"{cfg.data.name}: {'; '.join(report(prepared))}",
-        "training": f"{t.max_steps:,} steps of at most {cfg.data.batch_tokens:,} tokens{share}",
-        "device": f"{describe(device)}, {precision}",
-        "run": f"{run.path} (about {disk / 1e6:,.0f} MB)",
-    }
-    if resume is not None:
-        lines["continues"] = str(resume)
-    for name, value in lines.items():
-        _line(console, name, value)
-
-
-def _show(result: dict[str, Any], run: RunFolder, console: Console) -> None:
-    """The last screen: scores with their signatures, and where everything lies."""
-    search = f"beam {result['search']['beam']}, length penalty {result['search']['length_penalty']}"
-    for part in ("valid", "test"):
-        scores = result[part]
-        _line(console, part, f"BLEU {scores['bleu']:.2f}   chrF {scores['chrf']:.2f}   ({search})")
-    _line(console, "", result["test"]["bleu_detail"])
-    _line(console, "files", f"{run.path}: test.hyp, result.json, checkpoints/average.ckpt")
-
-
-def _line(console: Console, name: str, value: str) -> None:
-    console.print(Text(f"{name:<10}", "bold"), Text(value), sep="", soft_wrap=True)

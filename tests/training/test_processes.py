@@ -37,7 +37,7 @@ def config(tmp_path_factory) -> dict:
             data=DataConfig("files", **text, vocab_size=400, batch_tokens=1000, dir=str(folder / "data")),
             optimizer=OptimizerConfig(lr=4e-3, warmup_steps=20),
             trainer=TrainerConfig(
-                max_steps=STEPS, val_every=2, val_sentences=4, average=2, device="cpu", precision="fp32"
+                max_steps=STEPS, val_every=2, val_sentences=4, average=2, ema=0.8, device="cpu", precision="fp32"
             ),
             search=SearchConfig(beam=1, length_penalty=0.6),
             tracking=TrackingConfig("none"),
@@ -92,6 +92,7 @@ def test_two_processes_that_were_killed_end_as_if_nothing_had_been(config, strai
         assert [f"{step} {batch}" for step, batch in steps.items()] == expected[rank]
     ours, theirs = (checkpoint.read(r / f"checkpoints/step-{STEPS:07d}.ckpt") for r in (folder / "run", run))
     assert ours["rope_mt"]["tokens_seen"] == theirs["rope_mt"]["tokens_seen"]
-    for name, weights in theirs["state_dict"].items():
-        assert torch.equal(ours["state_dict"][name], weights), name
+    for kind in ("state_dict", "ema"):
+        for name, weights in theirs[kind].items():
+            assert torch.equal(ours[kind][name], weights), (kind, name)
     assert (folder / "run" / "test.hyp").read_bytes() == (run / "test.hyp").read_bytes()

@@ -1,0 +1,53 @@
+"""The exponential moving average of the weights that `trainer.ema` asks for."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from rope_mt.model.transformer import Transformer
+from rope_mt.runs.checkpoint import PREFIX
+from rope_mt.training.module import TranslationModule
+
+
+class MovingAverage(Callback):
+    """Averages the weights after each step and validates with the average; training does not see it.
+
+    The average of the first step is its weights; then it is decay * average + (1 - decay) * weights, in float32.
+
+    Lightning's own callback copies the whole module with its data, gives the weights back before BLEU is computed, and
+    keeps the average in the place of the weights in full checkpoints but not in the others.
+    """
+
+    def __init__(self, module: TranslationModule, decay: float) -> None:
+        self.averaged = AveragedModel(module.model, multi_avg_fn=get_ema_multi_avg_fn(decay))
+        self.averaged.eval()  # and its weights still want gradients: autocast keeps casts of no others
+
+    @property
+    def model(self) -> Transformer:
+        assert isinstance(self.averaged.module, Transformer)
+        return self.averaged.module
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, TranslationModule)
+        self.model.to(pl_module.device)  # the count of steps stays: to read it there would wait for the device
+        pl_module.translator.model = self.model
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(pl_module, TranslationModule)
+        self.averaged.update_parameters(pl_module.model)
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Called for full checkpoints alone."""
+        checkpoint["ema"] = {PREFIX + name: tensor for name, tensor in self.model.state_dict().items()}
+
+    def on_load_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: Mapping[str, Any]
+    ) -> None:
+        weights = {name.removeprefix(PREFIX): tensor for name, tensor in checkpoint["ema"].items()}
+        self.model.load_state_dict(weights)
+        self.averaged.n_averaged.fill_(checkpoint["global_step"])

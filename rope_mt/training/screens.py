@@ -1,0 +1,74 @@
+"""The first screen of a run and its last: what will be trained, and what came of it."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from rope_mt.config.commands import TrainConfig
+from rope_mt.data.prepare import Prepared, report
+from rope_mt.device import choose_device, describe
+from rope_mt.runs.folder import RunFolder
+from rope_mt.training.checkpoints import Checkpoints
+from rope_mt.training.module import TranslationModule
+from rope_mt.training.processes import Processes
+
+
+def introduce(
+    cfg: TrainConfig,
+    run: RunFolder,
+    prepared: Prepared,
+    module: TranslationModule,
+    precision: str,
+    processes: Processes,
+    resume: Path | None,
+    console: Console,
+) -> None:
+    """The first screen: what will be trained, on what, where, and how much disk it takes."""
+    parameters = sum(p.numel() for p in module.parameters())
+    # in full: weights, Adam's two moments, a moving average if any; weights alone: to average, their mean, the best
+    disk = parameters * 4 * ((3 + bool(cfg.trainer.ema)) * Checkpoints.FULL + cfg.trainer.average + 2)
+    m, t = cfg.model, cfg.trainer
+    device = choose_device(t.device)
+    shape = f"{m.n_layers}+{m.n_layers} layers, d_model {m.d_model}, d_ff {m.d_ff}, {m.n_heads} heads"
+    share = f", seed {cfg.seed}" + (f", {processes.world} processes" if processes.world > 1 else "")
+    lines = {
+        "position": cfg.position.name,
+        "model": f"{m.name}: {shape}, {m.norm}-norm; {parameters:,} parameters",
+        "data": f"{cfg.data.name}: {'; '.join(report(prepared))}",
+        "training": f"{t.max_steps:,} steps of at most {cfg.data.batch_tokens:,} tokens{share}",
+        "device": f"{describe(device)}, {precision}",
+        "run": f"{run.path} (about {disk / 1e6:,.0f} MB)",
+    }
+    if resume is not None:
+        lines["continues"] = str(resume)
+    for name, value in lines.items():
+        _line(console, name, value)
+
+
+def conclude(result: dict[str, Any], run: RunFolder, console: Console) -> None:
+    """The last screen: scores with their signatures, and where everything lies."""
+    search = f"beam {result['search']['beam']}, length penalty {result['search']['length_penalty']}"
+    trained, validated, scored = (result[f"{what}_seconds"] for what in ("training", "validation", "scoring"))
+    share = 100 * validated / (trained + validated)
+    took = f"trained {_clock(trained)}, validated {_clock(validated)} ({share:.0f} %), scored {_clock(scored)}"
+    _line(console, "time", took)
+    if result["test_set"]:
+        _line(console, "test set", result["test_set"])
+    for part in ("valid", "test"):
+        scores = result[part]
+        _line(console, part, f"BLEU {scores['bleu']:.2f}   chrF {scores['chrf']:.2f}   ({search})")
+    _line(console, "", result["test"]["bleu_detail"])
+    for doubt in result["test"]["doubts"]:
+        console.print(Text(f"{'':<10}{doubt}", "yellow"), soft_wrap=True)
+    _line(console, "files", f"{run.path}: test.hyp, result.json, checkpoints/average.ckpt")
+
+
+def _line(console: Console, name: str, value: str) -> None:
+    console.print(Text(f"{name:<10}", "bold"), Text(value), sep="", soft_wrap=True)
+
+
+def _clock(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))
