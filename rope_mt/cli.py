@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from rope_mt import __version__
 from rope_mt.errors import UserError
 from rope_mt.hydra_commands import TASKS, conf_dir, run
+from rope_mt.memory import keep_freed
 
 COMMANDS = {  # name -> what it does, an example
     "train": ("train a model and score it; -m: one for each choice", "rope-mt train -m position=rope,none seed=1,2"),
@@ -37,6 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     # Threads that wait spin a little and then sleep. Without this they spin on, which beside another busy process
     # makes training several times slower; torch's threads read it when torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+    keep_freed()
     try:
         code = _dispatch(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()
