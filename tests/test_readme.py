@@ -35,6 +35,8 @@ def limited(command: str) -> str:
         return f"{command} --joined 1,8"
     if command.startswith("rope-mt bench schemes"):
         return f"{command} model=tiny bench.steps=2 bench.schemes=[rope,t5]"
+    if command.startswith("rope-mt bench decode"):
+        return f"{command} model=tiny bench.sentences=4 bench.rounds=1"
     if command.startswith("rope-mt bench"):
         return f"{command} bench.pairs=40000"
     if not command.startswith("rope-mt train"):

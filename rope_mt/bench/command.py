@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from rope_mt.bench.machine import machine
-from rope_mt.config.commands import BenchDataConfig, BenchSchemesConfig
+from rope_mt.config.commands import BenchDataConfig, BenchDecodeConfig, BenchSchemesConfig
 
 
-def bench(cfg: BenchDataConfig | BenchSchemesConfig) -> None:
+def bench(cfg: BenchDataConfig | BenchSchemesConfig | BenchDecodeConfig) -> None:
     """Print what was measured as a table, or with `bench.json=true` as one JSON object.
 
     Raises:
@@ -20,6 +20,11 @@ def bench(cfg: BenchDataConfig | BenchSchemesConfig) -> None:
 
         found = {"machine": machine(), **schemes.measure(cfg)}
         table = ["", *schemes.table(found["schemes"])]
+    elif isinstance(cfg, BenchDecodeConfig):
+        from rope_mt.bench import decode
+
+        found = {"machine": machine(), **decode.measure(cfg)}
+        table = ["", *decode.table(found["systems"])]
     else:
         from rope_mt.bench import data
 
@@ -27,7 +32,7 @@ def bench(cfg: BenchDataConfig | BenchSchemesConfig) -> None:
     if cfg.bench.json:
         print(json.dumps(found, indent=2))
         return
-    plain = {name: value for name, value in found.items() if name != "schemes"}
+    plain = {name: value for name, value in found.items() if name not in ("schemes", "systems")}
     print("\n".join([*_lines(plain), *table]))
 
 
