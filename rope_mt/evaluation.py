@@ -40,10 +40,14 @@ class Bucket:
 
     @property
     def name(self) -> str:
-        """As in a table's head: 1-14, 15-28, >28."""
-        if self.high is None:
-            return f">{self.low - 1}"
-        return f"{self.low}-{self.high}" if self.low < self.high else str(self.low)
+        return bucket_name(self.low, self.high)
+
+
+def bucket_name(low: int, high: int | None) -> str:
+    """As in a table's head: 1-14, 15-28, >28."""
+    if high is None:
+        return f">{low - 1}"
+    return f"{low}-{high}" if low < high else str(low)
 
 
 def score_by_length(
@@ -60,14 +64,21 @@ def score_by_length(
     """
     if any(low >= high for low, high in pairwise([0, *upto])):
         raise ValueError(f"the bounds of buckets must rise from 1 or more, not be {list(upto)}")
-    chosen: list[list[tuple[str, str]]] = [[] for _ in range(len(upto) + 1)]
-    for n, hypothesis, reference in zip(lengths, hypotheses, references, strict=True):
-        chosen[bisect_left(upto, n)].append((hypothesis, reference))
+    if not len(lengths) == len(hypotheses) == len(references):
+        raise ValueError(f"{len(lengths)} lengths, {len(hypotheses)} hypotheses and {len(references)} references")
     buckets = []
-    for below, high, pairs in zip([0, *upto], [*upto, None], chosen, strict=True):
-        scores = score([hyp for hyp, _ in pairs], [ref for _, ref in pairs]) if pairs else None
-        buckets.append(Bucket(below + 1, high, len(pairs), scores))
+    for below, high, part in zip([0, *upto], [*upto, None], in_buckets(lengths, upto), strict=True):
+        scores = score([hypotheses[i] for i in part], [references[i] for i in part]) if part else None
+        buckets.append(Bucket(below + 1, high, len(part), scores))
     return buckets
+
+
+def in_buckets(lengths: Sequence[int], upto: Sequence[int]) -> list[list[int]]:
+    """The numbers, from 0, of the sentences in each bucket; bounds as for `score_by_length`."""
+    chosen: list[list[int]] = [[] for _ in range(len(upto) + 1)]
+    for i, n in enumerate(lengths):
+        chosen[bisect_left(upto, n)].append(i)
+    return chosen
 
 
 def refuse_unfit(references: list[str], where: str) -> None:
@@ -89,16 +100,11 @@ def evaluate(cfg: EvalConfig) -> float:
     src, ref = _test_set(cfg, path, ckpt)
     translator = Translator.of(ckpt, changed(ckpt.config.search, cfg.search), device, precision)
     hypotheses, scores = score_translations(translator, src, ref)
-    found = variants(hypotheses, ref, ckpt.config.data.tgt_lang)
-    _, label, *others = lines_of([each for each in found if each.name != "chrF2"])
     console = Console(highlight=False)
     lines = [
         Text(f"test set  {name_of_test_set(ref) or f'{len(ref):,} sentences'}"),
         Text(f"weights   {weights}"),
-        Text(scores.bleu_detail, "bold"),
-        label,
-        Text(f"chrF2|{scores.chrf_signature} = {scores.chrf:.2f}"),
-        *others,
+        *lines_of(scores, variants(hypotheses, ref, ckpt.config.data.tgt_lang)),
     ]
     for line in lines:
         console.print(line, soft_wrap=True)

@@ -48,14 +48,14 @@ class Variant:
 def score(hypotheses: list[str], references: list[str]) -> Scores:
     """BLEU (13a, cased) and chrF2 of raw, detokenised text.
 
-    The hypotheses may be anything, as those of a model that has just begun to learn are.
+    Neither side is looked at for marks of subwords: hypotheses may be anything, as those of a model that has just begun
+    to learn are, and references are a part of a test set that `refuse_subwords` has seen as a whole.
 
     Raises:
-        UserError: there are not as many hypotheses as references, or the references are in subwords.
+        UserError: there are not as many hypotheses as references.
     """
     if len(hypotheses) != len(references):
         raise UserError(f"{len(hypotheses)} hypotheses cannot be scored against {len(references)} references")
-    refuse_subwords(references, "the references")
     bleu, bleu_signature = _bleu(hypotheses, references)
     metric = CHRF()
     chrf = metric.corpus_score(hypotheses, [references])
@@ -100,16 +100,16 @@ def variants(hypotheses: list[str], references: list[str], lang: str = "de") -> 
             text=f"moses-{lang}+split",
             **made_by,
         ),
-        Variant("chrF2", main.chrf, main.chrf_signature, "for papers that quote a chrF2 signature; not a BLEU"),
     ]
 
 
-def lines_of(scores: Sequence[Variant]) -> list[Text]:
-    """What `variants` gives as lines of at most 110 columns: each score with its label, and its signature below."""
-    first, *others = scores
+def lines_of(scores: Scores, others: Sequence[Variant]) -> list[Text]:
+    """What `score` and `variants` give, as lines: the scores to report, and below them the others with their labels."""
+    main, *others = others
     lines = [
-        Text(f"BLEU|{first.signature} = {first.value:.2f}", "bold"),
-        Text(f"{'':<13}{first.label}"),
+        Text(scores.bleu_detail, "bold"),
+        Text(f"{'':<13}{main.label}"),
+        Text(f"chrF2|{scores.chrf_signature} = {scores.chrf:.2f}"),
         Text("The same output scored in other ways, none of which is the BLEU above:"),
     ]
     for each in others:

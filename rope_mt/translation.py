@@ -76,7 +76,7 @@ class Translator:
             advance: called with the number of sentences whenever some are done.
         """
         longest = max_lens or [int(self.search.max_len_a * (len(ids) + 1)) + self.search.max_len_b for ids in sources]
-        known = self.model.max_len or sys.maxsize  # no hypothesis grows beyond what positions know
+        known = sys.maxsize if self.model.max_len is None else self.model.max_len + 1  # words and their end
         found: list[list[Hypothesis]] = [[] for _ in sources]
 
         def search(rows: list[int]) -> list[list[Hypothesis]]:
@@ -85,15 +85,17 @@ class Translator:
             return self._search(src, [min(longest[row], known) for row in rows], shortest)
 
         was_training = self.model.training
-        self.model.eval()
         device = self.model.embedding.weight.device
         workers = torch.get_num_threads() if device.type == "cpu" else 1
         batches = self._batches([len(ids) for ids in sources], workers)
-        for rows, hypotheses in zip(batches, in_threads(search, batches, workers), strict=True):
-            for row, of_row in zip(rows, hypotheses, strict=True):
-                found[row] = of_row
-            advance(len(rows))
-        self.model.train(was_training)
+        try:
+            self.model.eval()
+            for rows, hypotheses in zip(batches, in_threads(search, batches, workers), strict=True):
+                for row, of_row in zip(rows, hypotheses, strict=True):
+                    found[row] = of_row
+                advance(len(rows))
+        finally:
+            self.model.train(was_training)
         return found
 
     def _batches(self, lengths: list[int], workers: int) -> list[list[int]]:

@@ -17,9 +17,10 @@ from rope_mt.config.position import (
 from rope_mt.config.training import ModelConfig, SearchConfig
 from rope_mt.data import toy
 from rope_mt.data.tokenizer import EOS, PAD, Tokenizer, train_tokenizer
+from rope_mt.errors import UserError
 from rope_mt.model.search import Hypothesis
 from rope_mt.model.transformer import Transformer
-from rope_mt.translation import Translator
+from rope_mt.translation import Translator, in_threads
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,7 @@ def decoded(tokenizer: Tokenizer, position: PositionConfig, beam: int) -> list[i
 @pytest.mark.parametrize("beam", [1, 3])
 @pytest.mark.parametrize("scheme", [LearnedConfig, TupeConfig])
 def test_a_hypothesis_ends_where_the_table_of_positions_does(tokenizer, scheme, beam):
-    assert max(decoded(tokenizer, scheme(max_len=40), beam)) <= 41
+    assert max(decoded(tokenizer, scheme(max_len=40), beam)) == 41  # 40 tokens, and what ends them
     assert max(decoded(tokenizer, scheme(max_len=90), beam)) == 60
     assert max(decoded(tokenizer, NoPositionConfig(), beam)) == 60
 
@@ -90,6 +91,42 @@ def test_neither_the_batch_nor_the_order_of_sentences_matters(tokenizer, scheme)
         assert one[0].score == pytest.approx(other[0].score, abs=1e-4)
         assert one[0].tokens == other[0].tokens
     assert len({tuple(hypotheses[0].tokens) for hypotheses in apart}) > 40
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_threads_find_what_one_alone_finds_in_the_order_of_the_sentences(tokenizer, precision):
+    """A thread has batches that the others have not; tokens are the same, and scores but for rounding."""
+    model = nontrivial(tokenizer, RopeConfig())
+    words = [word for src, _ in toy.generate(n_train=90, n_valid=2, n_test=2).train for word in src.split()]
+    translator = Translator(model, tokenizer, replace(SEARCH, batch_tokens=120), precision)
+    sources = translator.encode([" ".join(words[at : at + 1 + at % 9]) for at in range(40)])
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = translator.hypotheses(sources)
+        torch.set_num_threads(3)
+        together = translator.hypotheses(sources)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    for one, other in zip(alone, together, strict=True):
+        assert one[0].tokens == other[0].tokens
+        assert one[0].score == pytest.approx(other[0].score, abs=1e-4)
+
+
+def test_what_fails_in_one_thread_fails_and_leaves_the_number_of_threads():
+    def work(part: int) -> int:
+        if part == 2:
+            raise UserError("this one")
+        return part
+
+    before = torch.get_num_threads()
+    with pytest.raises(UserError, match="this one"):
+        list(in_threads(work, range(5), 3))
+    assert torch.get_num_threads() == 3
+    torch.set_num_threads(before)
+    assert list(in_threads(work, [0, 1, 3], 3)) == [0, 1, 3]
+    torch.set_num_threads(before)
 
 
 def test_every_sequence_of_tokens_is_one_line(tokenizer):

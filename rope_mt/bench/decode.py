@@ -13,14 +13,14 @@ from typing import Any
 
 import torch
 
-from rope_mt.bench.decoders import SYSTEMS, Decoder, Work, installed, precisions
+from rope_mt.bench.decoders import SYSTEMS, Decoder, Work, missing, precisions
 from rope_mt.config.commands import BenchDecodeConfig, TrainConfig
 from rope_mt.config.training import OptimizerConfig, SearchConfig, TrackingConfig, TrainerConfig
-from rope_mt.data import text
-from rope_mt.data.corpus import locate
+from rope_mt.data import corpus, text
 from rope_mt.data.prepare import prepare
 from rope_mt.data.tokenizer import PAD, Tokenizer
 from rope_mt.device import choose_device, describe
+from rope_mt.errors import UserError
 from rope_mt.model.transformer import Transformer
 from rope_mt.runs.checkpoint import Checkpoint
 
@@ -38,7 +38,9 @@ def measure(cfg: BenchDecodeConfig) -> dict[str, Any]:
     ckpt = untrained(cfg)
     work = sentences(cfg, ckpt.tokenizer)
     systems: dict[str, Decoder] = {}
-    for name in cfg.bench.systems or [name for name in SYSTEMS if installed(name)]:
+    for name in cfg.bench.systems or [name for name in SYSTEMS if not missing(name, device)]:
+        if why := missing(name, device):
+            raise UserError(why)
         for precision in precisions(name, device):
             systems[f"{name} {precision}"] = SYSTEMS[name](ckpt, cfg.bench.beam, device, precision)
     threads = torch.get_num_threads()
@@ -65,8 +67,7 @@ def measure(cfg: BenchDecodeConfig) -> dict[str, Any]:
 
 def untrained(cfg: BenchDecodeConfig) -> Checkpoint:
     """A model with the weights that training begins with."""
-    text_of = locate(cfg.data)
-    tokenizer = prepare(cfg.data, text_of).tokenizer()
+    tokenizer = prepare(cfg.data, corpus.locate(cfg.data)).tokenizer()
     recipe = cfg.data.recipe
     train = TrainConfig(
         seed=SEED,
@@ -79,13 +80,13 @@ def untrained(cfg: BenchDecodeConfig) -> Checkpoint:
         tracking=TrackingConfig("none"),
     )
     torch.manual_seed(SEED)
-    weights = Transformer(cfg.model, cfg.position, len(tokenizer), PAD).state_dict()
-    return Checkpoint(train, tokenizer, weights, step=0, path=Path("untrained"))
+    model = Transformer(cfg.model, cfg.position, len(tokenizer), PAD)
+    return Checkpoint(train, tokenizer, model.state_dict(), step=0, path=Path("untrained"))
 
 
 def sentences(cfg: BenchDecodeConfig, tokenizer: Tokenizer) -> Work:
     """The first sentences of the test set, and the lengths of their references."""
-    src, ref = text.read_test_set(locate(cfg.data).test)
+    src, ref = text.read_test_set(corpus.find(cfg.data, "test"))
     src_ids, ref_ids = (tokenizer.encode([text.normalize(line) for line in side]) for side in (src, ref))
     pairs = [(s, len(r) + 1) for s, r in zip(src_ids, ref_ids, strict=True) if s][: cfg.bench.sentences]
     return Work([s for s, _ in pairs], [n for _, n in pairs])

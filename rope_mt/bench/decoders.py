@@ -62,7 +62,7 @@ class Ours:
         self.device = device
 
     def settings(self) -> list[dict[str, int]]:
-        sizes = (4_096, 8_192, 16_384) if self.device.type == "cpu" else (16_384, 65_536, 262_144)
+        sizes = (2_048, 4_096, 8_192) if self.device.type == "cpu" else (16_384, 65_536, 262_144)
         return [{"threads": n, "batch_tokens": size} for n in _threads(self.device) for size in sizes]
 
     def use(self, setting: dict[str, int]) -> None:
@@ -216,5 +216,10 @@ def precisions(system: str, device: torch.device) -> list[str]:
     return ["fp32", *low]
 
 
-def installed(system: str) -> bool:
-    return system == "rope-mt" or find_spec(system) is not None
+def missing(system: str, device: torch.device) -> str | None:
+    """Why a system cannot run here; None where it can."""
+    if system != "rope-mt" and find_spec(system) is None:
+        return f"{system} is not installed: pip install {system}"
+    if system == "ctranslate2" and device.type == "mps":
+        return "ctranslate2 has no mps device: take device=cpu"
+    return None

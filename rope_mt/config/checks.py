@@ -25,5 +25,14 @@ def choice(setting: str, value: str, *choices: str) -> None:
     require(value in choices, setting, " or ".join(choices), value)
 
 
+def device_choice(setting: str, value: str) -> None:
+    choice(setting, value, "auto", "cpu", "cuda", "mps")
+
+
+def precision_choice(setting: str, value: str | None) -> None:
+    if value is not None:
+        choice(setting, value, "auto", "bf16", "fp32")
+
+
 def share(setting: str, value: float) -> None:
     require(0 <= value < 1, setting, "at least 0 and below 1", value)

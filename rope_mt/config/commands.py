@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from rope_mt.config.checks import at_least, choice, no_effect, require
+from rope_mt.config.checks import at_least, choice, device_choice, no_effect, precision_choice, require
 from rope_mt.config.data import DataConfig
 from rope_mt.config.position import POSITION_CONFIGS, PositionConfig
 from rope_mt.config.training import ModelConfig, OptimizerConfig, SearchConfig, TrackingConfig, TrainerConfig
@@ -98,8 +98,8 @@ class BenchSchemesConfig(BenchConfig):
         at_least(1, bench__steps=self.bench.steps)
         for scheme in self.bench.schemes or []:
             choice("bench.schemes", scheme, *(position.name for position in POSITION_CONFIGS))
-        choice("device", self.device, "auto", "cpu", "cuda", "mps")
-        choice("precision", self.precision, "auto", "bf16", "fp32")
+        device_choice("device", self.device)
+        precision_choice("precision", self.precision)
 
 
 @dataclass
@@ -119,7 +119,7 @@ class BenchDecodeConfig(BenchConfig):
         require(
             "rope-mt" in (self.bench.systems or systems), "bench.systems", "a list with rope-mt", self.bench.systems
         )
-        choice("device", self.device, "auto", "cpu", "cuda", "mps")
+        device_choice("device", self.device)
 
 
 @dataclass
@@ -139,7 +139,6 @@ class DataChange:
     """Another test set for one evaluation; None keeps the run's own."""
 
     test: Any = None
-    dir: str | None = None
 
 
 @dataclass
@@ -159,9 +158,8 @@ class EvalConfig:
         word = isinstance(self.checkpoints, str) and re.fullmatch("average|best|ema|last[1-9][0-9]*", self.checkpoints)
         must = "average, best, ema, lastN as in last5, or a list of steps and .ckpt files"
         require(bool(word or (named and files)), "checkpoints", must, self.checkpoints)
-        choice("device", self.device, "auto", "cpu", "cuda", "mps")
-        if self.precision is not None:
-            choice("precision", self.precision, "auto", "bf16", "fp32")
+        device_choice("device", self.device)
+        precision_choice("precision", self.precision)
 
 
 @dataclass
@@ -197,9 +195,8 @@ class TranslateConfig:
     precision: str | None = None
 
     def __post_init__(self) -> None:
-        choice("device", self.device, "auto", "cpu", "cuda", "mps")
-        if self.precision is not None:
-            choice("precision", self.precision, "auto", "bf16", "fp32")
+        device_choice("device", self.device)
+        precision_choice("precision", self.precision)
 
 
 BENCH_SUBJECTS = {"data": BenchDataConfig, "schemes": BenchSchemesConfig, "decode": BenchDecodeConfig}

@@ -1,10 +1,11 @@
 """The model, and how it is trained, searched with and tracked."""
 
+import math
 from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
-from rope_mt.config.checks import at_least, choice, no_effect, require, share
+from rope_mt.config.checks import at_least, choice, device_choice, no_effect, precision_choice, require, share
 
 
 @dataclass
@@ -61,7 +62,7 @@ class TrainerConfig:
     max_steps: int = MISSING  # optimizer updates; training ends there, never by the clock
     val_every: int = MISSING  # steps from one validation and checkpoint to the next
     val_sentences: int = MISSING  # of the validation set, translated greedily for BLEU in the loop; the loss uses all
-    average: int = 5  # checkpoints whose weights are averaged for the final score
+    average: int = 5  # checkpoints whose weights are averaged for the final score, unless ema is
     # decay of an exponential moving average of the weights as 0.999; null or 0: there is none. With it, validation,
     # best.ckpt and the final score are of that average; the weights in training are what they are without it
     ema: float | None = None
@@ -77,8 +78,8 @@ class TrainerConfig:
         share("trainer.ema", self.ema or 0.0)
         self.ema = self.ema or None
         require(self.clip > 0, "trainer.clip", "above 0", self.clip)
-        choice("trainer.device", self.device, "auto", "cpu", "cuda", "mps")
-        choice("trainer.precision", self.precision, "auto", "bf16", "fp32")
+        device_choice("trainer.device", self.device)
+        precision_choice("trainer.precision", self.precision)
 
 
 @dataclass
@@ -90,11 +91,12 @@ class SearchConfig:
     )
     max_len_a: float = 1.5  # a hypothesis ends at max_len_a * source length + max_len_b tokens
     max_len_b: int = 10
-    batch_tokens: int = 8_192  # slots of sources decoded together, beams counted
+    batch_tokens: int = 8_192  # slots of sources that a thread decodes together, beams counted
 
     def __post_init__(self) -> None:
         at_least(1, search__beam=self.beam, search__max_len_b=self.max_len_b, search__batch_tokens=self.batch_tokens)
         choice("search.length_penalty_form", self.length_penalty_form, "fairseq", "gnmt")
+        require(math.isfinite(self.max_len_a), "search.max_len_a", "finite", self.max_len_a)
         at_least(0, search__length_penalty=self.length_penalty, search__max_len_a=self.max_len_a)
 
 

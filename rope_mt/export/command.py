@@ -1,18 +1,14 @@
 """`rope-mt export CHECKPOINT --to FORMAT`: a trained model in a folder of its own, for other programs."""
 
 import argparse
-import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-from rope_mt.durable import finish_folder
+from rope_mt.durable import whole_folder
 from rope_mt.errors import UserError
+from rope_mt.parser import Parser
 from rope_mt.runs import checkpoint, exported
 from rope_mt.runs.checkpoint import Checkpoint
-from rope_mt.study.parser import Parser
 
 
 def main(arguments: list[str]) -> int:
@@ -72,22 +68,3 @@ def to_safetensors(ckpt: Checkpoint, folder: Path) -> None:
 
 
 FORMATS = {"ctranslate2": to_ctranslate2, "safetensors": to_safetensors}
-
-
-@contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """A folder to fill that gets its name when all is in it; after an error it is gone.
-
-    Raises:
-        UserError: it cannot be written.
-    """
-    path = path.resolve()
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        unfinished.mkdir(parents=True)
-        yield unfinished
-        finish_folder(unfinished, path)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)

@@ -20,8 +20,9 @@ ABLE = (SinusoidalConfig, RelativeConfig, RopeConfig)
 SHORTEST_TABLE = 2048  # tokens: CTranslate2 reads 1,024 of a source by default, and the target may be longer
 
 # The options that make CTranslate2's search ours. Both count the end in the length penalty. It stops a sentence when
-# beam_size * patience hypotheses have ended; ours goes on while one could still beat the worst of `beam`, and has found
-# no better ones than patience=2. Its hypotheses are cut off at the limit, where ours spend the last token on eos.
+# beam_size * patience hypotheses have ended; ours goes on while the best that has not ended scores more, at its length,
+# than the worst of `beam` that have, and has found no better ones than patience=2. Its hypotheses are cut off at the
+# limit, where ours spend the last token on eos.
 USAGE = """\
 import sys, unicodedata, ctranslate2, sentencepiece
 

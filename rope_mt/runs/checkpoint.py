@@ -91,11 +91,12 @@ def average(paths: list[Path]) -> dict[str, Any]:
     Raises:
         UserError: one is not a checkpoint, or they are not of one configuration, tokenizer and shape.
     """
-    first = values = read(paths[0])
-    total = {name: tensor.double() for name, tensor in first["state_dict"].items()}
+    values = read(paths[0])
+    first = _about(values)
+    total = {name: tensor.double() for name, tensor in values["state_dict"].items()}
     for path in paths[1:]:
         values = read(path)
-        if what := _difference(first, values):
+        if what := _difference(first, _about(values)):
             raise UserError(f"{paths[0]} and {path} cannot be averaged: they differ in {what}")
         for name, tensor in values["state_dict"].items():
             total[name] += tensor.double()
@@ -115,13 +116,13 @@ def moving_average(path: Path) -> dict[str, Any]:
     return {"state_dict": values["ema"], "rope_mt": values["rope_mt"], "global_step": values["global_step"]}
 
 
+def _about(values: dict[str, Any]) -> dict[str, Any]:
+    """What must be equal where weights are averaged; settings without effect may differ, as where a run went on."""
+    settings = identity(from_plain(values["rope_mt"]["config"]))
+    shapes = {name: tensor.shape for name, tensor in values["state_dict"].items()}
+    return {**settings, "the tokenizer": values["rope_mt"]["tokenizer"], "the shapes of their weights": shapes}
+
+
 def _difference(ours: dict[str, Any], theirs: dict[str, Any]) -> str | None:
-    """The first thing that must be equal and is not; settings without effect may differ, as where a run went on."""
-    a, b = (identity(from_plain(values["rope_mt"]["config"])) for values in (ours, theirs))
-    for name in a:
-        if a[name] != b[name]:
-            return name
-    if ours["rope_mt"]["tokenizer"] != theirs["rope_mt"]["tokenizer"]:
-        return "the tokenizer"
-    shapes = ({name: tensor.shape for name, tensor in values["state_dict"].items()} for values in (ours, theirs))
-    return "the shapes of their weights" if next(shapes) != next(shapes) else None
+    """The first thing that is not equal."""
+    return next((name for name in ours if ours[name] != theirs[name]), None)

@@ -28,11 +28,10 @@ def select(path: Path, which: Any) -> tuple[Checkpoint, str]:
     if not run.checkpoints.is_dir():
         raise UserError(f"checkpoints={which} chooses among those of a run, and {path} is no run folder")
     if which == "ema":
-        latest = max(run.checkpoints.glob("step-*.ckpt"), default=None)
-        if latest is None:
+        full = latest(run)
+        if full is None:
             raise UserError(f"{run.checkpoints} has no step-*.ckpt, in which the moving average is kept")
-        ckpt = checkpoint.from_values(checkpoint.moving_average(latest), latest)
-        return ckpt, f"moving average in {latest}"
+        return checkpoint.from_values(checkpoint.moving_average(full), full), f"moving average in {full}"
     if which == "best":
         if not run.best.is_file():
             raise UserError(f"{run.checkpoints} has no best.ckpt: the run has not been validated")
@@ -53,6 +52,11 @@ def saved_weights(run: RunFolder) -> list[Path]:
     return sorted(run.checkpoints.glob("weights-*.ckpt")) or sorted(run.checkpoints.glob("step-*.ckpt"))
 
 
+def latest(run: RunFolder) -> Path | None:
+    """The full checkpoint of the highest step, to go on from."""
+    return max(run.checkpoints.glob("step-*.ckpt"), default=None)
+
+
 def _last(run: RunFolder, n: int) -> list[Path]:
     there = saved_weights(run)
     if len(there) < n:
@@ -71,6 +75,7 @@ def _named(run: RunFolder, name: int | str) -> Path:
         file = run.checkpoints / f"{kind}-{name:07d}.ckpt"
         if file.is_file():
             return file
-    steps = sorted({int(file.stem.rpartition("-")[2]) for file in run.checkpoints.glob("*-[0-9]*.ckpt")})
+    numbers = (file.stem.rpartition("-")[2] for file in run.checkpoints.glob("*.ckpt"))
+    steps = sorted({int(number) for number in numbers if number.isdecimal()})
     there = ", ".join(map(str, steps)) or "none"
     raise UserError(f"{run.checkpoints} has no checkpoint of step {name}, only of {there}")

@@ -2,7 +2,7 @@
 
 from importlib import import_module
 
-from rope_mt.study.parser import Parser
+from rope_mt.parser import Parser
 
 SUBJECTS = {
     "decay": "how attention falls with distance: RoFormer's bound of section 3.4.3, and the weights of a trained model",

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from rope_mt.parser import Parser, rising
 from rope_mt.study.finished_runs import cautions, read_runs
 from rope_mt.study.groups import choose_baseline, grouped
-from rope_mt.study.parser import Parser, rising
 from rope_mt.study.shared_test_set import TENS, shared_test_set
 
 
@@ -22,7 +22,7 @@ def _parser() -> Parser:
     parser.add_argument("--baseline", metavar="SCHEME", help=baseline)
     buckets = (
         "the longest source of each bucket but the last, in tokens (default: multiples of data.max_len where the test "
-        f"set goes beyond it, else {','.join(map(str, TENS))})"
+        f"set goes beyond it, else {','.join(map(str, TENS))}); no part of --runs"
     )
     parser.add_argument("--buckets", type=rising, metavar="N,N,...", help=buckets)
     forms = parser.add_mutually_exclusive_group()

@@ -6,12 +6,12 @@ from sacrebleu.metrics.bleu import BLEU
 
 from rope_mt.data import text
 from rope_mt.errors import UserError
-from rope_mt.evaluation import score_by_length
+from rope_mt.evaluation import bucket_name, in_buckets
 from rope_mt.progress import progress
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
 from rope_mt.study.groups import Group, Spread
-from rope_mt.study.shared_test_set import default_bounds, hypotheses, in_buckets
+from rope_mt.study.shared_test_set import default_bounds, hypotheses
 from rope_mt.study.significance import Difference, Pair, paired, pairs_by_seed, welch
 
 Translations = dict[str, dict[int, list[str]]]  # the hypotheses of each run, by its group's label and its seed
@@ -21,12 +21,15 @@ Translations = dict[str, dict[int, list[str]]]  # the hypotheses of each run, by
 class BucketResult:
     """The sentences of one bucket of source length, in tokens without the end of the sentence."""
 
-    name: str
     low: int
     high: int | None  # None: the last bucket, which is open
     sentences: int
     bleu: dict[str, Spread]  # by label; empty without a sentence
     differences: dict[str, Difference]  # by label, without the baseline's
+
+    @property
+    def name(self) -> str:
+        return bucket_name(self.low, self.high)
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ def compare(
     bleu = {group.label: group.values("bleu") for group in groups}
     whole, *of_parts = ({label: of[i] for label, of in pairs.items()} for i in range(len(parts)))
     differences = _differences(baseline, bleu, whole)
-    buckets = [] if lengths is None else _buckets(baseline, hyps, ref, lengths, bounds or [], of_parts)
+    buckets = [] if lengths is None else _buckets(baseline, hyps, ref, bounds or [], parts[1:], of_parts)
     return Comparison(groups, baseline, len(ref), differences, signatures, buckets, cautions)
 
 
@@ -82,7 +85,7 @@ def _translations(group: Group, ref: list[str]) -> dict[int, list[str]]:
     found = {}
     for run in group.runs:
         found[run.seed] = hypotheses(run)
-        scored, said = BLEU().corpus_score(found[run.seed], [ref]).score, run.result["test"]["bleu"]
+        scored, said = _bleu(found[run.seed], ref), run.result["test"]["bleu"]
         if abs(scored - said) > 0.005:
             raise UserError(
                 f"{RunFolder(run.folder).test_hyp} scores {scored:.2f} BLEU and its result.json says {said:.2f}: "
@@ -148,19 +151,21 @@ def _buckets(
     baseline: Group,
     hyps: Translations,
     ref: list[str],
-    lengths: list[int],
     bounds: list[int],
+    parts: list[list[int]],
     pairs: list[dict[str, list[Pair]]],
 ) -> list[BucketResult]:
-    scored = {
-        label: [score_by_length(lengths, lines, ref, bounds) for lines in by_seed.values()]
-        for label, by_seed in hyps.items()
-    }
     found = []
-    for i, bucket in enumerate(scored[baseline.label][0]):
-        of_label = {label: [buckets[i].scores for buckets in runs] for label, runs in scored.items()}
-        bleu = {label: [score.bleu for score in scores if score] for label, scores in of_label.items()}
-        spreads = {label: Spread.of(values) for label, values in bleu.items() if values}
-        differences = _differences(baseline, bleu, pairs[i]) if spreads else {}
-        found.append(BucketResult(bucket.name, bucket.low, bucket.high, bucket.sentences, spreads, differences))
+    for low, high, part, of_part in zip([0, *bounds], [*bounds, None], parts, pairs, strict=True):
+        bleu = {
+            label: [_bleu([lines[i] for i in part], [ref[i] for i in part]) for lines in by_seed.values()]
+            for label, by_seed in (hyps.items() if part else ())
+        }
+        spreads = {label: Spread.of(values) for label, values in bleu.items()}
+        differences = _differences(baseline, bleu, of_part) if part else {}
+        found.append(BucketResult(low + 1, high, len(part), spreads, differences))
     return found
+
+
+def _bleu(hypotheses: list[str], references: list[str]) -> float:
+    return BLEU().corpus_score(hypotheses, [references]).score

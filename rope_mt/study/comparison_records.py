@@ -7,8 +7,8 @@ import math
 from typing import Any
 
 from rope_mt.study.comparison import BucketResult, Comparison
-from rope_mt.study.finished_runs import flat
-from rope_mt.study.groups import FIGURES, Group, Spread, figure_of
+from rope_mt.study.finished_runs import FIGURES, flat
+from rope_mt.study.groups import Group, Spread
 from rope_mt.study.significance import ALPHA, Difference
 
 
@@ -27,7 +27,7 @@ def as_json(comparison: Comparison) -> str:
                 "position": run.position,
                 "seed": run.seed,
                 "folder": str(run.folder),
-                **{name: _finite(figure_of(run, name)) for name in FIGURES},
+                **{name: _finite(run.figure(name)) for name in FIGURES},
             }
             for group in comparison.groups
             for run in group.runs

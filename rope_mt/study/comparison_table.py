@@ -142,7 +142,8 @@ def notes(comparison: Comparison) -> list[str]:
         said += ", p-values of several pairs combined as min(1, 2 x mean)"
     if any(difference.welch is not None for difference in found):
         said += "; p Welch: Welch's t-test over the seeds' BLEU"
-    lines = [f"{said}. better, worse: every p < {ALPHA}, not corrected for the number of rows."]
+    rule = f"every p < {ALPHA} and every pair of runs on that side, not corrected for the number of rows"
+    lines = [f"{said}. better, worse: {rule}."]
     if any(difference.welch is None for difference in found):
         lines.append(
             f"{SEEDS_UNKNOWN} one seed on a side: noise between seeds is not measured; that takes several, seed=1,2,3."

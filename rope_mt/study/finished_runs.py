@@ -12,6 +12,7 @@ from rich.text import Text
 from yaml import YAMLError
 
 from rope_mt.config.data import DataConfig
+from rope_mt.config.plain import from_plain, to_plain
 from rope_mt.config.training import TrainerConfig
 from rope_mt.errors import UserError
 from rope_mt.runs.folder import RunFolder
@@ -22,6 +23,15 @@ NO_EFFECT = {
     for section, config in {"data": DataConfig, "trainer": TrainerConfig}.items()
 }
 NO_EFFECT["trainer"].append("precision")  # what it came to is in the result
+FIGURES = {  # what a run is compared by: name -> where it lies in result.json
+    "parameters": ("parameters",),
+    "tokens_seen": ("tokens_seen",),
+    "tokens_per_second": ("tokens_per_second",),
+    "valid_loss": ("valid", "loss"),  # nats a token
+    "valid_bleu": ("valid", "bleu"),
+    "bleu": ("test", "bleu"),
+    "chrf": ("test", "chrf"),
+}
 FEW = 0.01  # by so small a part the tokens seen may differ, since batches do from seed to seed
 
 
@@ -46,9 +56,27 @@ class FinishedRun:
             config = OmegaConf.to_container(OmegaConf.load(run.config))
         except (ValueError, OSError, YAMLError, OmegaConfBaseException) as error:
             raise UserError(f"{folder} is damaged: {str(error).splitlines()[0]}") from error
-        if not (isinstance(result, dict) and isinstance(config, dict) and "test" in result):
-            raise UserError(f"{folder} is damaged: result.json and config.yaml are not those of a run")
-        return cls(folder, result, {str(key): value for key, value in config.items()})
+        damaged = UserError(f"{folder} is damaged: result.json and config.yaml are not those of a run")
+        if not (isinstance(result, dict) and isinstance(config, dict) and {"position", "seed"} <= {*result}):
+            raise damaged
+        try:
+            # settings that came later have the values that the run had without them
+            found = cls(folder, result, to_plain(from_plain({str(key): value for key, value in config.items()})))
+            found.conditions()
+            for name in FIGURES:
+                found.figure(name)
+        except UserError as error:
+            raise UserError(f"{folder}: {error}") from error
+        except (LookupError, TypeError, ValueError) as error:
+            raise damaged from error
+        return found
+
+    def figure(self, name: str) -> float:
+        """One of the FIGURES."""
+        value: Any = self.result
+        for key in FIGURES[name]:
+            value = value[key]
+        return float(value)
 
     @property
     def position(self) -> str:

@@ -10,24 +10,6 @@ from typing import Any
 from rope_mt.errors import UserError
 from rope_mt.study.finished_runs import FinishedRun, flat
 
-FIGURES = {  # what is averaged over seeds: name -> where it lies in result.json
-    "parameters": ("parameters",),
-    "tokens_seen": ("tokens_seen",),
-    "tokens_per_second": ("tokens_per_second",),
-    "valid_loss": ("valid", "loss"),  # nats a token
-    "valid_bleu": ("valid", "bleu"),
-    "bleu": ("test", "bleu"),
-    "chrf": ("test", "chrf"),
-}
-
-
-def figure_of(run: FinishedRun, name: str) -> float:
-    """One of the FIGURES of a run."""
-    value: Any = run.result
-    for key in FIGURES[name]:
-        value = value[key]
-    return float(value)
-
 
 @dataclass(frozen=True)
 class Spread:
@@ -55,7 +37,7 @@ class Group:
         return [run.seed for run in self.runs]
 
     def values(self, name: str) -> list[float]:
-        return [figure_of(run, name) for run in self.runs]
+        return [run.figure(name) for run in self.runs]
 
     def spread(self, name: str) -> Spread:
         return Spread.of(self.values(name))

@@ -18,16 +18,16 @@ from rope_mt.data import text
 from rope_mt.device import choose_device, choose_precision
 from rope_mt.durable import write_whole
 from rope_mt.errors import UserError
-from rope_mt.evaluation import score_by_length
+from rope_mt.evaluation import in_buckets, score_by_length
+from rope_mt.parser import rising
 from rope_mt.progress import progress
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
 from rope_mt.scoring import Scores, score
 from rope_mt.study.finished_runs import FinishedRun, read_runs, warnings
 from rope_mt.study.groups import labels
-from rope_mt.study.parser import rising
 from rope_mt.study.plots import figure, write_csv
-from rope_mt.study.shared_test_set import TENS, default_bounds, hypotheses, in_buckets, shared_test_set
+from rope_mt.study.shared_test_set import TENS, default_bounds, hypotheses, shared_test_set
 from rope_mt.translation import Translator
 
 COLUMNS = ("run", "position", "seed", "kind", "name", "low", "high", "sentences", "mean source tokens", "bleu", "chrf")

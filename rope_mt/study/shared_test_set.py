@@ -1,8 +1,5 @@
 """The test set that runs share: its text, what they made of it, and the buckets of length that it falls into."""
 
-from bisect import bisect_left
-from collections.abc import Sequence
-
 from rope_mt.data import text
 from rope_mt.errors import UserError
 from rope_mt.runs.folder import RunFolder
@@ -49,11 +46,3 @@ def default_bounds(cap: int, longest: int) -> list[int]:
     multiples = [round(cap * factor) for factor in (0.5, 1, 1.5, 2, 3)]
     wanted = multiples if cap < longest else TENS
     return sorted({bound for bound in wanted if 0 < bound < longest})
-
-
-def in_buckets(lengths: Sequence[int], bounds: Sequence[int]) -> list[list[int]]:
-    """The numbers, from 0, of the sentences in each bucket, as `score_by_length` makes them."""
-    chosen: list[list[int]] = [[] for _ in range(len(bounds) + 1)]
-    for i, n in enumerate(lengths):
-        chosen[bisect_left(bounds, n)].append(i)
-    return chosen

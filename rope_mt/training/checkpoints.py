@@ -70,8 +70,3 @@ class Checkpoints(Callback):
         for kind, keep in (("step", self.FULL), ("weights", self.average)):
             for old in sorted(self.run.checkpoints.glob(f"{kind}-*.ckpt"))[:-keep]:
                 old.unlink()
-
-
-def latest(folder: Path) -> Path | None:
-    """The full checkpoint of the highest step, to go on from."""
-    return max(folder.glob("step-*.ckpt"), default=None)

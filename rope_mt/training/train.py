@@ -22,10 +22,10 @@ from rope_mt.durable import write_json, write_whole
 from rope_mt.evaluation import refuse_unfit, score_translations
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder, begin, default_folder, finished, open_run, provenance, run_hash
-from rope_mt.runs.selection import saved_weights
+from rope_mt.runs.selection import latest, saved_weights
 from rope_mt.runs.tracking import track
 from rope_mt.scoring import doubts, variants
-from rope_mt.training.checkpoints import Checkpoints, WholeFiles, latest
+from rope_mt.training.checkpoints import Checkpoints, WholeFiles
 from rope_mt.training.module import TranslationModule
 from rope_mt.training.moving_average import MovingAverage
 from rope_mt.training.processes import Processes, together
@@ -89,7 +89,7 @@ def _compute(
         for side in (data.valid_src, data.valid_ref, test_set[0]):
             ids = data.tokenizer.encode([text.normalize(line) for line in side])
             module.model.check_length(max(map(len, ids)))
-    resume = latest(run.checkpoints)
+    resume = latest(run)
     introduce(cfg, run, prepared, module, precision, processes, resume, console)
     tags = [cfg.position.name, cfg.model.name, cfg.data.name]
     callbacks: list[L.Callback] = [Checkpoints(run, cfg.trainer.average)]
@@ -137,7 +137,7 @@ def _score(
 ) -> dict[str, Any]:
     """Average the last weights, or take their moving average, translate validation and test set, and score."""
     began = time.perf_counter()
-    last = latest(run.checkpoints) if cfg.trainer.ema else None
+    last = latest(run) if cfg.trainer.ema else None
     weights = saved_weights(run)[-cfg.trainer.average :]
     checkpoint.write(run.average, checkpoint.moving_average(last) if last else checkpoint.average(weights))
     module.model.load_state_dict(checkpoint.load(run.average).weights)

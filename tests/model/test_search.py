@@ -16,11 +16,16 @@ CPU = torch.device("cpu")
 class Prefixes:
     """A state that remembers which sentence a row belongs to and all it has read: rows mixed up would show."""
 
-    def __init__(self, rows: list[tuple[int, tuple[int, ...]]]) -> None:
+    def __init__(self, rows: list[tuple[int, tuple[int, ...]]], sentences: list[int] | None = None) -> None:
         self.rows = rows
+        self.sentences = [sentence for sentence, _ in rows] if sentences is None else sentences
 
     def select(self, rows: torch.Tensor, sentences: torch.Tensor | None = None) -> "Prefixes":
-        return Prefixes([self.rows[row] for row in rows.tolist()])
+        remain = self.sentences if sentences is None else [self.sentences[at] for at in sentences.tolist()]
+        chosen = [self.rows[row] for row in rows.tolist()]
+        width = len(chosen) // len(remain)  # the rows of a sentence stand one behind the other
+        assert [sentence for sentence, _ in chosen] == [sentence for sentence in remain for _ in range(width)]
+        return Prefixes(chosen, remain)
 
 
 def log_probs_after(sentence: int, prefix: tuple[int, ...]) -> torch.Tensor:
