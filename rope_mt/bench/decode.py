@@ -93,17 +93,27 @@ def sentences(cfg: BenchDecodeConfig, tokenizer: Tokenizer) -> Work:
 
 
 def fastest(name: str, system: Decoder, work: Work, device: torch.device) -> dict[str, int]:
-    """The setting with which a part of the work takes the shortest time."""
-    part = work.middle(max(32, len(work.sources) // 8))
-    times = {}
-    for i, setting in enumerate(system.settings()):
+    """The setting with which a part of the work takes the shortest time: the best batch size, then the best threads."""
+    part = work.middle(max(32, len(work.sources) // 4))
+    chosen = [options[-1] for options in system.choices()]
+
+    def took(setting: dict[str, int]) -> float:
         system.use(setting)
-        if not i:
-            system.decode(part.part(range(min(8, len(part.sources)))))  # what is slow at the first time only
-        times[i] = seconds(system, part, device)
-    best = system.settings()[min(times, key=lambda i: times[i])]
+        return seconds(system, part, device)
+
+    system.use(_together(chosen))
+    system.decode(part.part(range(min(8, len(part.sources)))))  # what is slow at the first time only
+    for i, options in enumerate(system.choices()):
+        settings = [_together([*chosen[:i], option, *chosen[i + 1 :]]) for option in options]
+        times = [took(setting) for setting in settings] if len(options) > 1 else [0.0]
+        chosen[i] = options[times.index(min(times))]
+    best = _together(chosen)
     print(f"{name}: {_said(best)}", file=sys.stderr, flush=True)
     return best
+
+
+def _together(parts: list[dict[str, int]]) -> dict[str, int]:
+    return {name: value for part in parts for name, value in part.items()}
 
 
 def turn(

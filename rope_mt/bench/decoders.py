@@ -44,9 +44,13 @@ class Work:
 class Decoder(Protocol):
     """A system in one precision, and what may be set."""
 
-    def settings(self) -> list[dict[str, int]]: ...
+    def choices(self) -> list[list[dict[str, int]]]:
+        """What may be chosen one apart from the other, batch sizes first; the last of each is the one to begin with."""
+        ...
 
-    def use(self, setting: dict[str, int]) -> None: ...
+    def use(self, setting: dict[str, int]) -> None:
+        """Take one of each."""
+        ...
 
     def decode(self, work: Work) -> list[int]:
         """Decode all sentences; the number of tokens made of each."""
@@ -61,9 +65,9 @@ class Ours:
         self.translator = Translator.of(ckpt, search, device, precision)
         self.device = device
 
-    def settings(self) -> list[dict[str, int]]:
-        sizes = (2_048, 4_096, 8_192) if self.device.type == "cpu" else (16_384, 65_536, 262_144)
-        return [{"threads": n, "batch_tokens": size} for n in _threads(self.device) for size in sizes]
+    def choices(self) -> list[list[dict[str, int]]]:
+        sizes = (16_384, 4_096, 8_192) if self.device.type == "cpu" else (16_384, 65_536, 262_144)
+        return [[{"batch_tokens": size} for size in sizes], _threads(self.device)]
 
     def use(self, setting: dict[str, int]) -> None:
         torch.set_num_threads(setting["threads"])
@@ -98,9 +102,9 @@ class Transformers:
         self.model = model.eval().to(device=device, dtype=dtype)
         self.beam, self.device, self.size = beam, device, 32
 
-    def settings(self) -> list[dict[str, int]]:
+    def choices(self) -> list[list[dict[str, int]]]:
         sizes = (16, 32, 64, 128) if self.device.type == "cpu" else (128, 512)
-        return [{"threads": n, "sentences": size} for n in _threads(self.device) for size in sizes]
+        return [[{"sentences": size} for size in sizes], _threads(self.device)]
 
     def use(self, setting: dict[str, int]) -> None:
         torch.set_num_threads(setting["threads"])
@@ -158,11 +162,11 @@ class CTranslate2:
         self.beam, self.device = beam, device
         self.compute_type = {"fp32": "float32", "fp16": "float16"}.get(precision, precision)
 
-    def settings(self) -> list[dict[str, int]]:
+    def choices(self) -> list[list[dict[str, int]]]:
         sizes = (16, 32, 64) if self.device.type == "cpu" else (128, 512)
         n = cores() if self.device.type == "cpu" else 1
-        splits = {(n, 1), (1, n)}
-        return [{"workers": w, "threads": t, "sentences": size} for w, t in sorted(splits) for size in sizes]
+        splits = [{"workers": workers, "threads": n // workers} for workers in sorted({1, n})]
+        return [[{"sentences": size} for size in sizes], splits]
 
     def use(self, setting: dict[str, int]) -> None:
         import ctranslate2
@@ -197,8 +201,8 @@ class CTranslate2:
         return made
 
 
-def _threads(device: torch.device) -> list[int]:
-    return sorted({1, cores()}) if device.type == "cpu" else [1]
+def _threads(device: torch.device) -> list[dict[str, int]]:
+    return [{"threads": n} for n in (sorted({1, cores()}) if device.type == "cpu" else [1])]
 
 
 SYSTEMS: dict[str, type[Ours] | type[Transformers] | type[CTranslate2]] = {

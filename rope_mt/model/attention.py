@@ -80,7 +80,9 @@ def attend(
             bias = bias.to(q.dtype)
             hidden = bias if mask is None else bias.masked_fill(~mask, torch.finfo(q.dtype).min)
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=hidden, scale=scale)
-    return out if mask is None else out * mask.any(dim=-1, keepdim=True)
+    if visible.key_padding is None and visible.segments is None:
+        return out  # a causal query sees its own key at least
+    return out * mask.any(dim=-1, keepdim=True) if mask is not None else out
 
 
 @dataclass

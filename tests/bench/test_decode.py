@@ -55,7 +55,8 @@ def test_a_system_makes_each_hypothesis_as_long_as_its_reference(cfg, work, name
     ckpt = untrained(cfg)
     for precision in precisions(name, CPU):
         system = SYSTEMS[name](ckpt, 3, CPU, precision)
-        for setting in (system.settings()[0], system.settings()[-1]):
+        sizes, threads = system.choices()
+        for setting in ({**sizes[0], **threads[0]}, {**sizes[-1], **threads[-1]}):
             system.use(setting)
             assert system.decode(work) == work.lengths
 
@@ -82,19 +83,19 @@ def test_the_fastest_setting_is_chosen(work, monkeypatch, capsys):
         now = 0.0
 
     class System:
-        def settings(self):
-            return [{"threads": n} for n in (1, 2, 3)]
+        def choices(self):
+            return [[{"size": n} for n in (8, 16, 32)], [{"threads": n} for n in (1, 2)]]
 
         def use(self, setting):
-            self.threads = setting["threads"]
+            self.setting = setting
 
         def decode(self, work):
-            Clock.now += {1: 3.0, 2: 1.0, 3: 2.0}[self.threads]
+            Clock.now += {8: 3.0, 16: 1.0, 32: 2.0}[self.setting["size"]] * self.setting["threads"]
             return work.lengths
 
     monkeypatch.setattr(decode.time, "perf_counter", lambda: Clock.now)
-    assert fastest("a system", System(), work, CPU) == {"threads": 2}
-    assert capsys.readouterr().err == "a system: threads 2\n"
+    assert fastest("a system", System(), work, CPU) == {"size": 16, "threads": 1}
+    assert capsys.readouterr().err == "a system: size 16, threads 1\n"
 
 
 def test_rates_are_compared_within_a_round():
@@ -112,8 +113,8 @@ def test_rates_are_compared_within_a_round():
 
 def test_every_system_is_printed_and_json_says_the_same(cfg, capsys, monkeypatch):
     for system in (Ours, Transformers, CTranslate2):  # one setting each, for time
-        every = system.settings
-        monkeypatch.setattr(system, "settings", lambda self, every=every: every(self)[:1])
+        every = system.choices
+        monkeypatch.setattr(system, "choices", lambda self, every=every: [options[:1] for options in every(self)])
     bench(cfg)
     printed = capsys.readouterr().out.splitlines()
     rows = [line.split()[:2] for line in printed[printed.index("") + 2 :]]
