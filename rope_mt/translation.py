@@ -21,6 +21,8 @@ from rope_mt.model.search import LENGTH_PENALTIES, Hypothesis, beam_search
 from rope_mt.model.transformer import DecoderState, Transformer
 from rope_mt.runs.checkpoint import Checkpoint
 
+WORTH_A_THREAD = 4_096  # slots; with fewer, threads wait for each other's Python more than they compute
+
 A = TypeVar("A")
 B = TypeVar("B")
 
@@ -101,8 +103,9 @@ class Translator:
     def _batches(self, lengths: list[int], workers: int) -> list[list[int]]:
         """Rows of similar length, longest first, so that a batch that is too large for memory fails at once."""
         order = sorted((row for row, n in enumerate(lengths) if n), key=lambda row: (-lengths[row], row))
-        slots = sum(lengths[row] + 1 for row in order) * self.search.beam
-        budget = min(self.search.batch_tokens, -(-slots // workers))  # something to do for each
+        slots = len(order) * (lengths[order[0]] + 1) * self.search.beam if order else 0
+        busy = max(1, min(workers, slots // WORTH_A_THREAD))
+        budget = min(self.search.batch_tokens, -(-slots // busy))  # something to do for each
         batches = []
         while order:
             most = max(1, budget // ((lengths[order[0]] + 1) * self.search.beam))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 S = TypeVar("S", bound="State")
 
+LEAVING = 1 / 8  # of a batch: each new size costs kernels made for it and memory moved, more than a few idle rows
 BLOCK = 64  # words that the search for the best ones first looks at as one
 AT_ONCE = 2**22  # log-probabilities held at a time: of more a CPU's caches would forget the first
 
@@ -49,9 +50,9 @@ def beam_search(
 ) -> list[list[Hypothesis]]:
     """Search for the hypotheses of highest score; beam 1 is greedy search.
 
-    A sentence is done, and leaves the batch, when `beam` hypotheses have ended and what goes on scores no better than
-    the worst of them. Stopping at the first `beam` that end would lose a sure translation to poor ones that happen to
-    be shorter.
+    A sentence is done when `beam` hypotheses have ended and what goes on scores no better than the worst of them. Those
+    that are done leave the batch, a share of LEAVING at a time. Stopping at the first `beam` that end would lose a sure
+    translation to poor ones that happen to be shorter.
 
     Args:
         step: reads the last token of each row, moves the row's state on, and returns what is known of the next one.
@@ -71,6 +72,7 @@ def beam_search(
     longest = torch.tensor(max_lens, device=device)
     shortest = torch.tensor(min_lens or [1] * len(max_lens), device=device)
     worst = torch.full((len(active),), -torch.inf, device=device)  # of the `beam` best that ended, if so many have
+    done = torch.zeros(len(active), dtype=torch.bool, device=device)
     tokens = torch.full((len(active), 1), bos, device=device)  # (sentences * width, length)
     scores = torch.zeros(len(active), 1, device=device)  # (sentences, width): one hypothesis at first, then up to beam
     length = 0
@@ -93,7 +95,7 @@ def beam_search(
         onward = ends.to(torch.uint8).argsort(dim=1, stable=True)[:, :onward_width]  # the best that do not end
         hope = values.gather(1, onward[:, :1]).squeeze(1) / penalty(length)
 
-        ended = ends[:, :beam] & values[:, :beam].isfinite()
+        ended = ends[:, :beam] & values[:, :beam].isfinite() & ~done[:, None]
         if bool(ended.any()):
             where, which = ended.nonzero().unbind(1)
             said = tokens[where * width + parent[where, which], 1:].tolist()
@@ -103,16 +105,16 @@ def beam_search(
                 kept = finished[active[at]] = sorted(finished[active[at]], key=lambda h: -h.score)[:beam]
                 if len(kept) == beam:
                     worst[at] = kept[-1].score
-        done = (longest <= length) | (worst >= hope)
+        done |= (longest <= length) | (worst >= hope)
 
         scores, parent, token = (x.gather(1, onward) for x in (values, parent, token))
         rows = torch.arange(len(active), device=device)[:, None] * width + parent
         remain = None
-        if bool(done.any()):
+        if int(done.sum()) > LEAVING * len(active):
             remain = (~done).nonzero().flatten()
             active = [active[at] for at in remain.tolist()]
             rows, token, scores = rows[remain], token[remain], scores[remain]
-            longest, shortest, worst = longest[remain], shortest[remain], worst[remain]
+            longest, shortest, worst, done = (x[remain] for x in (longest, shortest, worst, done))
         if active:
             state = state.select(rows.flatten(), remain)
             tokens = torch.cat((tokens[rows.flatten()], token.reshape(-1, 1)), dim=1)
