@@ -15,8 +15,8 @@ from rope_mt.errors import UserError
 from rope_mt.model.search import Hypothesis
 from rope_mt.progress import progress
 from rope_mt.prompt import typed
-from rope_mt.runs import checkpoint
 from rope_mt.runs.checkpoint import Checkpoint
+from rope_mt.runs.selection import load
 from rope_mt.study import attention_map
 from rope_mt.translation import Translator, changed
 
@@ -45,7 +45,7 @@ def translate(cfg: TranslateConfig) -> None:
         raise UserError("translate.attention draws one sentence: echo it into the command, or give translate.input")
 
     began = time.monotonic()
-    ckpt = checkpoint.load(Path(cfg.checkpoint))
+    ckpt = load(Path(cfg.checkpoint))
     device = choose_device(cfg.device)
     precision = choose_precision(cfg.precision or ckpt.config.trainer.precision, device)
     search = changed(ckpt.config.search, cfg.search)

@@ -7,8 +7,9 @@ from pathlib import Path
 from rope_mt.durable import whole_folder
 from rope_mt.errors import UserError
 from rope_mt.parser import Parser
-from rope_mt.runs import checkpoint, exported
+from rope_mt.runs import exported
 from rope_mt.runs.checkpoint import Checkpoint
+from rope_mt.runs.selection import load
 
 
 def main(arguments: list[str]) -> int:
@@ -18,7 +19,7 @@ def main(arguments: list[str]) -> int:
         UserError: the checkpoint cannot be read, or not be exported so; or the folder is there, or cannot be written.
     """
     args = _parse(arguments)
-    ckpt = checkpoint.load(args.checkpoint)
+    ckpt = load(args.checkpoint)
     folder = args.out or _run_folder(args.checkpoint) / f"export-{args.to}"
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} is there already: remove it, or name another folder with --out")

@@ -60,15 +60,11 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def load(path: Path) -> Checkpoint:
-    """Read what translating needs from a .ckpt file, a run folder's averaged weights, or an exported folder.
+    """Read what translating needs from a .ckpt file, or from a run folder's averaged weights.
 
     Raises:
         UserError: see `read`; or the folder holds no finished run.
     """
-    from rope_mt.runs import exported  # which imports this module
-
-    if exported.looks_exported(path):
-        return exported.read(path)
     if path.is_dir():
         folder, path = path, path / "checkpoints" / "average.ckpt"
         if not path.is_file():

@@ -1,10 +1,10 @@
-"""Which weights of a run `rope-mt eval RUN checkpoints=...` means, and their mean where these are several."""
+"""Which weights a path on the command line means, and `rope-mt eval RUN checkpoints=...` of a run."""
 
 from pathlib import Path
 from typing import Any
 
 from rope_mt.errors import UserError
-from rope_mt.runs import checkpoint
+from rope_mt.runs import checkpoint, exported
 from rope_mt.runs.checkpoint import Checkpoint
 from rope_mt.runs.folder import RunFolder
 
@@ -22,7 +22,7 @@ def select(path: Path, which: Any) -> tuple[Checkpoint, str]:
         UserError: the run has no such checkpoint or too few of them, or they cannot be averaged.
     """
     if which == "average":
-        ckpt = checkpoint.load(path)
+        ckpt = load(path)
         return ckpt, f"{ckpt.path}, step {ckpt.step:,}"
     run = RunFolder(path)
     if not run.checkpoints.is_dir():
@@ -45,6 +45,15 @@ def select(path: Path, which: Any) -> tuple[Checkpoint, str]:
         return ckpt, f"{paths[0]}, step {ckpt.step:,}"
     ckpt = checkpoint.from_values(checkpoint.average(paths), paths[-1])
     return ckpt, f"mean of {len(paths)}: {', '.join(file.name for file in paths)}"
+
+
+def load(path: Path) -> Checkpoint:
+    """The weights of a run's own score, of a .ckpt file, or of a folder that `rope-mt export --to safetensors` made.
+
+    Raises:
+        UserError: the path is none of these, or damaged.
+    """
+    return exported.read(path) if exported.looks_exported(path) else checkpoint.load(path)
 
 
 def saved_weights(run: RunFolder) -> list[Path]:

@@ -14,7 +14,7 @@ from rope_mt import cli
 from rope_mt.config.position import POSITION_CONFIGS, DebertaConfig, RopeConfig
 from rope_mt.data.tokenizer import train_tokenizer
 from rope_mt.errors import UserError
-from rope_mt.runs import checkpoint, exported
+from rope_mt.runs import exported, selection
 
 
 def export(run: Path, *words: str) -> int:
@@ -25,7 +25,7 @@ def export(run: Path, *words: str) -> int:
 def test_nothing_is_lost(scheme, untrained, tmp_path):
     ckpt = untrained(scheme())
     exported.write(tmp_path, ckpt)
-    again = checkpoint.load(tmp_path)
+    again = selection.load(tmp_path)
     assert {name: tensor.dtype for name, tensor in again.weights.items()} == {
         name: tensor.dtype for name, tensor in ckpt.weights.items()
     }
@@ -65,10 +65,10 @@ def test_a_missing_or_damaged_file_is_named(name, untrained, tmp_path):
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2] + b"\n: [")
     with pytest.raises(UserError, match=str(tmp_path)):
-        checkpoint.load(tmp_path)
+        selection.load(tmp_path)
     path.unlink()
     with pytest.raises(UserError, match=f"has no {name}"):
-        checkpoint.load(tmp_path)
+        selection.load(tmp_path)
 
 
 def test_weights_of_others_are_refused(untrained, tmp_path):
@@ -76,10 +76,10 @@ def test_weights_of_others_are_refused(untrained, tmp_path):
     exported.write(tmp_path, ckpt)
     save_file({"embedding.weight": torch.zeros(2, 3)}, tmp_path / "model.safetensors")
     with pytest.raises(UserError, match="not written by rope-mt"):
-        checkpoint.load(tmp_path)
+        selection.load(tmp_path)
     save_file({"embedding.weight": torch.zeros(2, 3)}, tmp_path / "model.safetensors", {"rope_mt_format": "2"})
     with pytest.raises(UserError, match="format 2; this version of rope-mt reads its own format 1"):
-        checkpoint.load(tmp_path)
+        selection.load(tmp_path)
 
 
 def test_the_vocabulary_of_another_model_is_refused(untrained, tmp_path, pairs):
@@ -87,14 +87,14 @@ def test_the_vocabulary_of_another_model_is_refused(untrained, tmp_path, pairs):
     other = train_tokenizer([line for pair in pairs[:40] for line in pair], 420, "bpe")
     (tmp_path / "sentencepiece.model").write_bytes(other)
     with pytest.raises(UserError, match="or that of another model"):
-        checkpoint.load(tmp_path)
+        selection.load(tmp_path)
 
 
 def test_one_checkpoint_of_a_run_goes_to_the_folder_of_the_run(untrained, saved, tmp_path, capsys):
     run = saved(untrained(RopeConfig()), tmp_path / "run")
     assert export(run / "checkpoints" / "average.ckpt") == 0
     assert str(run / "export-safetensors") in capsys.readouterr().out
-    assert checkpoint.load(run / "export-safetensors").step == 7
+    assert selection.load(run / "export-safetensors").step == 7
 
 
 def test_a_folder_that_holds_something_is_left_alone(untrained, saved, tmp_path, capsys):
