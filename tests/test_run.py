@@ -12,6 +12,7 @@ import pytest
 
 ENV = {"WANDB_MODE": "offline", "COLUMNS": "120"}
 SHORT = ["trainer.max_steps=120", "trainer.val_every=60", "trainer.val_sentences=40", "optimizer.warmup_steps=60"]
+SHORT += ["search.beam=2", "search.max_len_a=0.7"]  # so little trained, a model ends few sentences by itself
 QUICK = ["search.beam=1", "search.max_len_a=0.5"]  # for tests that do not look at the translations
 
 
@@ -156,7 +157,7 @@ def test_compare_warns_of_what_should_be_equal(trained):
     cwd, folder, _ = trained
     said = rope_mt("train", *SHORT, *QUICK, "trainer.max_steps=4", "model.dropout=0.2", cwd=cwd).stdout.decode()
     other = next(line.split()[1].rstrip(":") for line in said.splitlines() if line.startswith("files"))
-    table = rope_mt("compare", str(folder), other, cwd=cwd).stdout.decode()
+    table = rope_mt("compare", "--runs", str(folder), other, cwd=cwd).stdout.decode()
     assert "warning: runs differ in model.dropout: 0.0 and 0.2" in table
     assert "warning: runs differ in trainer.max_steps: 120 and 4" in table
     assert "differ in seed" not in table
@@ -171,10 +172,19 @@ def test_prepare_says_what_it_made(trained):
 def test_an_interrupt_ends_a_run_with_one_line_and_leaves_its_checkpoints(trained, tmp_path):
     words = ["train", f"data.dir={trained[0] / 'data'}", "trainer.val_every=10", "trainer.val_sentences=4"]
     command = [sys.executable, "-u", "-m", "rope_mt", *words, "trainer.log_every=1", "trainer.max_steps=1000"]
-    environment = {**os.environ, **ENV}
-    with subprocess.Popen(
-        command, cwd=tmp_path, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as training:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background may ignore it
+    try:
+        training = subprocess.Popen(
+            command,
+            cwd=tmp_path,
+            env={**os.environ, **ENV},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with training:
         assert training.stdout
         assert training.stderr
         next(line for line in training.stdout if line.startswith("step 12 "))
