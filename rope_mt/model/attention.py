@@ -15,6 +15,8 @@ from rope_mt.position import PositionScheme
 # for short sentences. Where exactly the two cross has not been measured.
 EXPLICIT_UP_TO = 128 * 128
 
+CPU_VECTOR = 16  # float32 numbers that a CPU of today computes with at once
+
 ROOM = 16  # tokens by which the memory for keys and values grows while decoding
 
 
@@ -63,26 +65,53 @@ def attend(
     tgt, src = q.shape[-2], k.shape[-2]
     scale = (n_terms * q.shape[-1]) ** -0.5
     mask = visible.mask(tgt, src, q.device)
+    # a causal query sees its own key at least
+    may_see_nothing = visible.key_padding is not None or visible.segments is not None
+    seeing = mask.any(dim=-1, keepdim=True) if mask is not None and may_see_nothing else None
     if value_term is not None or (q.device.type == "cpu" and tgt * src <= EXPLICIT_UP_TO):
-        scores = (q * scale) @ k.transpose(-2, -1)
+        scores = (q @ k.transpose(-2, -1)).mul_(scale)
         if bias is not None:
             scores = scores + bias
         if mask is not None:
-            scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
-        weights = scores.softmax(dim=-1, dtype=torch.float32).to(v.dtype)
+            scores = scores.masked_fill_(~mask, torch.finfo(scores.dtype).min)
+        weights = softmax(scores)
+        weights = (weights if seeing is None else weights * seeing).to(v.dtype)
         out = weights @ v
         from_position = value_term(weights) if value_term is not None else None
-        if from_position is not None:
-            out = out + from_position
-    else:
-        hidden = mask
-        if bias is not None:
-            bias = bias.to(q.dtype)
-            hidden = bias if mask is None else bias.masked_fill(~mask, torch.finfo(q.dtype).min)
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=hidden, scale=scale)
-    if visible.key_padding is None and visible.segments is None:
-        return out  # a causal query sees its own key at least
-    return out * mask.any(dim=-1, keepdim=True) if mask is not None else out
+        return out if from_position is None else out + from_position
+    hidden = mask
+    if bias is not None:
+        bias = bias.to(q.dtype)
+        hidden = bias if mask is None else bias.masked_fill(~mask, torch.finfo(q.dtype).min)
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=hidden, scale=scale)
+    return out if seeing is None else out * seeing
+
+
+def softmax(scores: Float[Tensor, "*rows src"]) -> Float[Tensor, "*rows src"]:
+    """softmax over the last dimension in float32, whatever the dtype of the scores."""
+    if scores.device.type == "cpu" and scores.shape[-1] < CPU_VECTOR:
+        weights = _ShortSoftmax.apply(scores)
+        assert isinstance(weights, Tensor)
+        return weights
+    return scores.softmax(dim=-1, dtype=torch.float32)
+
+
+class _ShortSoftmax(torch.autograd.Function):
+    """Step by step over all rows at once: a CPU's kernel takes them one by one, which for short ones is slow."""
+
+    @staticmethod
+    def forward(ctx, scores: Tensor) -> Tensor:
+        scores = scores.float()
+        weights = (scores - scores.amax(dim=-1, keepdim=True)).exp_()
+        weights.div_(weights.sum(dim=-1, keepdim=True))
+        ctx.save_for_backward(weights)
+        return weights
+
+    @staticmethod
+    def backward(ctx, *grad_outputs: Tensor):
+        (weights,) = ctx.saved_tensors
+        grad = grad_outputs[0] * weights
+        return grad.sub_(weights * grad.sum(dim=-1, keepdim=True))
 
 
 @dataclass
@@ -124,6 +153,16 @@ def projection(d_in: int, d_out: int, parts: int = 1) -> nn.Linear:
     return linear
 
 
+def split_heads(
+    x: Float[Tensor, "batch len projected"], parts: int, n_heads: int
+) -> list[Float[Tensor, "batch heads len d_head"]]:
+    """The `parts` projections that lie in x one after the other, each by head.
+
+    Taken apart before they are transposed, so that the way back writes their gradients side by side at once.
+    """
+    return [part.transpose(1, 2) for part in x.unflatten(-1, (parts, n_heads, -1)).unbind(2)]
+
+
 class SelfAttention(nn.Module):
     """Multi-head attention of a sequence to itself (Vaswani et al. 2017, section 3.2), where position enters."""
 
@@ -144,7 +183,7 @@ class SelfAttention(nn.Module):
         past: KeyValues | None = None,
     ) -> tuple[Float[Tensor, "batch tgt d_model"], KeyValues]:
         """Attend to x, and before it to what `past` holds; return the result and past and x as one."""
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.n_heads, -1)).permute(2, 0, 3, 1, 4)
+        q, k, v = split_heads(self.qkv(x), 3, self.n_heads)
         q = position.rotate(q, q_pos)
         seen = KeyValues(position.rotate(k, q_pos), v)
         if past is not None:
@@ -171,7 +210,7 @@ class CrossAttention(nn.Module):
         self, memory: Float[Tensor, "batch src d_model"], position: PositionScheme, pos: Int[Tensor, "*batch src"]
     ) -> KeyValues:
         """What the target will look at: made once a sentence, however many steps decoding takes."""
-        k, v = self.kv(memory).unflatten(-1, (2, self.n_heads, -1)).permute(2, 0, 3, 1, 4)
+        k, v = split_heads(self.kv(memory), 2, self.n_heads)
         return KeyValues(position.rotate_cross(k, pos), v)
 
     def forward(
