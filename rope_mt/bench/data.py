@@ -181,15 +181,18 @@ def measure_batches(cfg: DataConfig, budgets: list[int]) -> dict[str, Any]:
         plan.epoch = 1
         found[f"{budget:,} slots"] = {
             "batches": len(first),
-            "padding efficiency": efficiency(first, src, tgt),
+            "padding efficiency": efficiency(first, src, tgt, plan.most),
             "sharing a batch again": shared_again(first, plan.batches(), len(src)),
         }
     return found
 
 
-def efficiency(batches: list[np.ndarray], src: np.ndarray, tgt: np.ndarray) -> float:
-    """Real tokens of both sides over slots, (longest source + longest target) x pairs."""
+def efficiency(batches: list[np.ndarray], src: np.ndarray, tgt: np.ndarray, most: int) -> float:
+    """Real tokens of both sides over slots, (slots of the longest source + of the longest target) x pairs."""
+    from rope_mt.data.plan import on_grid
+
     real = sum(int(src[rows].sum() + tgt[rows].sum()) for rows in batches)
+    src, tgt = on_grid(src, most), on_grid(tgt, most)
     return real / sum(len(rows) * int(src[rows].max() + tgt[rows].max()) for rows in batches)
 
 

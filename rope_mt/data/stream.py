@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from rope_mt.config.data import DataConfig
 from rope_mt.data import text
 from rope_mt.data.corpus import Corpus
-from rope_mt.data.plan import EpochPlan, Rows, cut, join
+from rope_mt.data.plan import EpochPlan, Rows, cut, join, on_grid
 from rope_mt.data.prepare import Prepared
 from rope_mt.data.sampling import SubwordSampler
 from rope_mt.data.tokenizer import BOS, EOS, PAD, Tokenizer
@@ -66,10 +66,10 @@ class Sentences:
         """The ids of these rows."""
         return [self.ids[self.offsets[row] : self.offsets[row + 1]].tolist() for row in rows]
 
-    def padded(self, rows: np.ndarray) -> Int[np.ndarray, "batch longest"]:
-        """The sentences of these rows, one below the other, eos behind each, PAD to the right of the shorter ones."""
+    def padded(self, rows: np.ndarray, most: int) -> Int[np.ndarray, "batch slots"]:
+        """The sentences of these rows, one below the other, eos behind each, and PAD as far as `on_grid` says."""
         lengths = self.lengths[rows]
-        longest = int(lengths.max())
+        longest = int(on_grid(lengths.max(), most))
         out = np.full((len(rows), longest), PAD, dtype=np.int64)
         last = lengths - 1
         # gathered in one go: the sentences' places in the corpus, row after row
@@ -80,13 +80,17 @@ class Sentences:
 
 
 class PairDataset(Dataset[Batch]):
-    """Batches by their rows: `dataset[Rows([3, 1, 4], ...)]` is one batch of three pairs."""
+    """Batches by their rows: `dataset[Rows([3, 1, 4], ...)]` is one batch of three pairs.
 
-    def __init__(self, src: Sentences, tgt: Sentences) -> None:
-        self.src, self.tgt = src, tgt
+    Args:
+        most: slots that a side has at most, which its longest example needs.
+    """
+
+    def __init__(self, src: Sentences, tgt: Sentences, most: int) -> None:
+        self.src, self.tgt, self.most = src, tgt, most
 
     def __getitem__(self, batch: Rows) -> Batch:
-        return collate(self.src.padded(batch.rows), self.tgt.padded(batch.rows))
+        return collate(*(side.padded(batch.rows, self.most) for side in (self.src, self.tgt)))
 
     def lengths(self) -> tuple[np.ndarray, np.ndarray]:
         """How many slots both sides of each pair need: what batches are cut by."""
@@ -100,14 +104,14 @@ class SampledPairs(PairDataset):
     """
 
     def __init__(self, src: Sentences, tgt: Sentences, tokenizer: Tokenizer, cfg: DataConfig, seed: int) -> None:
-        super().__init__(src, tgt)
+        super().__init__(src, tgt, cfg.max_len + 1)
         self.sampler = SubwordSampler(tokenizer, cfg.tokenizer, cfg.sampling)
         self.max_len, self.seed = cfg.max_len, seed
 
     def __getitem__(self, batch: Rows) -> Batch:
         seeds = np.random.SeedSequence((self.seed, batch.epoch, batch.number)).generate_state(2)
         sides = [self._sampled(s, batch.rows, int(seed)) for s, seed in zip((self.src, self.tgt), seeds, strict=True)]
-        return collate(*(side.padded(np.arange(len(batch.rows))) for side in sides))
+        return collate(*(side.padded(np.arange(len(batch.rows)), self.most) for side in sides))
 
     def _sampled(self, side: Sentences, rows: np.ndarray, seed: int) -> Sentences:
         kept = side.some(rows)
@@ -194,19 +198,27 @@ class TranslationData(L.LightningDataModule):
 
     Args:
         rank, world: this process and their number, where several train one model.
+        accumulate: batches of each that make one update.
 
     Raises:
         UserError: the prepared folder is damaged, or no training pair is short enough.
     """
 
     def __init__(
-        self, cfg: DataConfig, prepared: Prepared, corpus: Corpus, seed: int, rank: int = 0, world: int = 1
+        self,
+        cfg: DataConfig,
+        prepared: Prepared,
+        corpus: Corpus,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+        accumulate: int = 1,
     ) -> None:
         super().__init__()
         self.cfg, self.seed = cfg, seed
         self.tokenizer: Tokenizer = prepared.tokenizer()
         self.pairs = training_pairs(cfg, prepared, seed)
-        self.plan = EpochPlan(*self.pairs.lengths(), cfg, seed, rank, world)
+        self.plan = EpochPlan(*self.pairs.lengths(), cfg, seed, rank, world, accumulate)
         self.valid_src, self.valid_ref = text.read_test_set(corpus.valid)
 
     def train_dataloader(self) -> ResumableLoader:
@@ -215,11 +227,13 @@ class TranslationData(L.LightningDataModule):
     def val_dataloader(self) -> DataLoader[Batch]:
         encode = self.tokenizer.encode
         sides = ([text.normalize(line) for line in lines] for lines in (self.valid_src, self.valid_ref))
-        pairs = PairDataset(*(Sentences.of(encode(lines)) for lines in sides))
-        src, tgt = pairs.src.lengths, pairs.tgt.lengths
-        # without gradients there is room for four times as much, in fewer steps; a long sentence still counts
-        budget = max(4 * self.cfg.batch_tokens, int((src + tgt).max()))
-        batches = cut(src, tgt, np.lexsort((src, tgt)), budget)
+        src, tgt = (Sentences.of(encode(lines)) for lines in sides)
+        most = int(max(src.lengths.max(), tgt.lengths.max()))
+        pairs = PairDataset(src, tgt, most)
+        by_length = np.lexsort((src.lengths, tgt.lengths))
+        # without gradients there is room for four times as much, in fewer steps
+        budget = 4 * self.cfg.batch_tokens
+        batches = cut(on_grid(src.lengths, most), on_grid(tgt.lengths, most), by_length, budget)
         return DataLoader(pairs, sampler=[Rows(rows, 0, i) for i, rows in enumerate(batches)], batch_size=None)
 
 
@@ -232,4 +246,4 @@ def training_pairs(cfg: DataConfig, prepared: Prepared, seed: int) -> PairDatase
     src, tgt = Sentences(prepared.map("src.ids"), offsets[0]), Sentences(prepared.map("tgt.ids"), offsets[1])
     if cfg.sampling:
         return SampledPairs(src, tgt, prepared.tokenizer(), cfg, seed)
-    return PairDataset(src, tgt)
+    return PairDataset(src, tgt, cfg.max_len + 1)

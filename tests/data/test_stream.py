@@ -17,6 +17,8 @@ from rope_mt.data.plan import EpochPlan, Rows
 from rope_mt.data.stream import PairDataset, ResumableLoader, SampledPairs, Sentences
 from rope_mt.data.tokenizer import BOS, EOS, PAD, Tokenizer, train_tokenizer
 
+MOST = 257  # slots of a side with the default max_len
+
 
 def sentences(n: int, seed: int) -> Sentences:
     random = np.random.default_rng(seed)
@@ -25,7 +27,7 @@ def sentences(n: int, seed: int) -> Sentences:
 
 @pytest.fixture(scope="module")
 def pairs() -> PairDataset:
-    return PairDataset(sentences(500, 1), sentences(500, 2))
+    return PairDataset(sentences(500, 1), sentences(500, 2), most=MOST)
 
 
 def config(**settings) -> DataConfig:
@@ -149,6 +151,15 @@ def test_a_loader_goes_on_with_the_very_next_batch(pairs, sampled, workers, stop
     assert all(torch.equal(a, b) for a, b in zip(drawn, straight, strict=True))
 
 
+def test_the_slots_of_a_batch_never_exceed_what_the_longest_pair_needs(pairs):
+    """A scheme with a table of positions has no more of them."""
+    longest = int(max(side.lengths.max() for side in (pairs.src, pairs.tgt)))
+    tight = PairDataset(pairs.src, pairs.tgt, most=longest)
+    everything = rows(*range(500))
+    assert tight[everything].src.shape[1] == tight[everything].tgt_in.shape[1] == longest
+    assert pairs[everything].src.shape[1] == 40  # and otherwise a number that comes again
+
+
 KILLED = """
 import os, sys
 import numpy as np
@@ -158,7 +169,7 @@ from rope_mt.data.stream import PairDataset, ResumableLoader, Sentences
 
 if __name__ == "__main__":
     side = Sentences.of([[5] * n for n in range(1, 40)] * 50)
-    pairs = PairDataset(side, side)
+    pairs = PairDataset(side, side, most=257)
     plan = EpochPlan(*pairs.lengths(), DataConfig("test", "a", "b", "c", batch_tokens=700), seed=1)
     batches = iter(ResumableLoader(pairs, plan, workers=2))
     next(batches)

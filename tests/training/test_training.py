@@ -42,7 +42,7 @@ def check_bf16(run: Path) -> None:
     ckpt = checkpoint.load(run)
     model = Translator.of(ckpt, ckpt.config.search, torch.device("cpu"), "fp32").model.eval()
     sides = [(run / f"test.{part}").read_text(encoding="utf-8").splitlines() for part in ("src", "ref")]
-    pairs = PairDataset(*(Sentences.of(ckpt.tokenizer.encode(side)) for side in sides))
+    pairs = PairDataset(*(Sentences.of(ckpt.tokenizer.encode(side)) for side in sides), most=100)
     batch = pairs[Rows(np.arange(len(sides[0])), 0, 0)]
     found = {}
     for precision in ("fp32", "bf16"):
@@ -65,20 +65,28 @@ def rows(folder: Path) -> list[dict]:
 
 
 @pytest.mark.parametrize(
-    ("last", "dies_at", "workers", "sampling", "ema"),
+    ("last", "dies_at", "workers", "sampling", "ema", "accumulate"),
     [
-        (8, 5, 0, 0.0, None),
-        (8, 5, 2, 0.0, None),
-        (24, 23, 0, 0.0, 0.9),
-        (24, 23, 2, 0.0, None),
-        (24, 23, 2, 0.1, None),
+        (8, 5, 0, 0.0, None, 1),
+        (8, 5, 2, 0.0, None, 1),
+        (24, 23, 0, 0.0, 0.9, 1),
+        (24, 23, 2, 0.0, None, 1),
+        (24, 23, 2, 0.1, None, 1),
+        (12, 11, 0, 0.0, 0.9, 3),
     ],
-    ids=["epoch 0", "epoch 0, workers", "a later epoch, moving average", "a later epoch, workers", "sampled pieces"],
+    ids=[
+        "epoch 0",
+        "epoch 0, workers",
+        "a later epoch, moving average",
+        "a later epoch, workers",
+        "sampled pieces",
+        "a later epoch, batches accumulated",
+    ],
 )
 def test_a_run_that_was_killed_ends_as_if_nothing_had_been(
-    config, tmp_path, kill_at, monkeypatch, last, dies_at, workers, sampling, ema
+    config, tmp_path, kill_at, monkeypatch, last, dies_at, workers, sampling, ema, accumulate
 ):
-    cfg = config(max_steps=last, precision="fp32", ema=ema)
+    cfg = config(max_steps=last, precision="fp32", ema=ema, accumulate=accumulate)
     cfg.data.workers, cfg.data.sampling = workers, sampling
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     train(cfg, straight)
