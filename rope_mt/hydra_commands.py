@@ -77,9 +77,21 @@ TASKS: dict[str, Callable[[Any], Any]] = {
 def run(command: str, rest: list[str]) -> int:
     """Run a command with the words that followed it; the exit code is 1 when one of several jobs failed.
 
+    Of several processes that torchrun started only the first says what is wrong with the words.
+
     Raises:
         UserError: the words make no configuration; nothing was started or written.
     """
+    jobs = _Jobs(TASKS[command])
+    try:
+        return _run(command, rest, jobs)
+    except UserError:
+        if jobs.began or _first_process():
+            raise
+        return 0  # an exit code other than 0 would have torchrun end the first before it speaks
+
+
+def _run(command: str, rest: list[str], jobs: _Jobs) -> int:
     flags, words = split_flags(rest)
     config = command
     if command == "bench":  # what to measure is a word of its own
@@ -99,7 +111,6 @@ def run(command: str, rest: list[str]) -> int:
 
     from rope_mt.complaints import HYDRA_ERRORS, complaint
 
-    jobs = _Jobs(TASKS[command])
     try:
         if not {"--hydra-help", "--shell-completion", "--config-path", "--config-name"} & {*flags}:
             _check(command, flags, words, schema)
@@ -113,7 +124,7 @@ def run(command: str, rest: list[str]) -> int:
     if text := said.getvalue():  # Hydra's help lists the groups of all commands
         foreign = "|".join(foreign_groups(config))
         print(re.sub(rf"(?m)^(?:{foreign})(?:/[\w-]+)?: .+\n", "", text), end="")
-    if jobs.several and command == "train":
+    if jobs.several and command == "train" and _first_process():
         _compare_finished()
     elif jobs.failures and not jobs.several:
         raise jobs.failures[0]
@@ -125,7 +136,7 @@ class _Jobs:
 
     def __init__(self, task: Callable[[Any], Any]) -> None:
         self.task = task
-        self.several = False
+        self.began = self.several = False
         self.failures: list[BaseException] = []
         self.process = os.getpid()
 
@@ -134,12 +145,15 @@ class _Jobs:
         from hydra.types import RunMode
         from omegaconf import OmegaConf
 
+        self.began = True
         self.several = HydraConfig.get().mode == RunMode.MULTIRUN
         try:
             return self.task(OmegaConf.to_object(cfg))
         except (Exception, SystemExit) as error:
             if os.getpid() != self.process:
                 raise  # a process of a launcher's: the launcher carries the error home
+            if isinstance(error, SystemExit) and error.code == 0:
+                return float("nan")  # of several processes, the first says what failed: rope_mt/training/processes.py
             self.failures.append(error)
             if self.several and isinstance(error, UserError):
                 name = HydraConfig.get().job.override_dirname
@@ -147,6 +161,11 @@ class _Jobs:
             elif self.several:
                 traceback.print_exception(error)
             return float("nan")
+
+
+def _first_process() -> bool:
+    """Whether this process prints: the only one, or the first of those that torchrun started."""
+    return "LOCAL_RANK" not in os.environ or os.environ.get("RANK", "0") == "0"
 
 
 def _compare_finished() -> None:

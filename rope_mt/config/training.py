@@ -39,21 +39,33 @@ class ModelConfig:
 
 @dataclass
 class OptimizerConfig:
-    """Adam with linear warm-up, then lr * sqrt(warmup_steps / step)."""
+    """Adam or Muon, with linear warm-up to the peak of the learning rate and one of two ways down from there."""
 
     lr: float = MISSING  # the peak, reached at warmup_steps
     warmup_steps: int = MISSING
-    beta1: float = 0.9
+    name: str = "adam"  # or "muon": for the weight matrices of the layers, with Adam for all other weights
+    beta1: float = 0.9  # of adam, as are the next two
     beta2: float = 0.98
     eps: float = 1e-9
+    momentum: float = 0.95  # of muon
+    muon_lr: float | None = None  # the peak of muon's matrices; null: lr, which means about the same to both
+    weight_decay: float = 0.0  # of all weights; each update takes away the learning rate times this share of them
+    schedule: str = "inverse-sqrt"  # lr * sqrt(warmup_steps / step); or linear: down to 0 after trainer.max_steps
+    cooldown: float = 1.0  # of linear: the last share of the steps, in which it falls; before them it stays at its peak
     label_smoothing: float = 0.1
 
     def __post_init__(self) -> None:
         require(self.lr > 0, "optimizer.lr", "above 0", self.lr)
         at_least(1, optimizer__warmup_steps=self.warmup_steps)
+        choice("optimizer.name", self.name, "adam", "muon")
         share("optimizer.beta1", self.beta1)
         share("optimizer.beta2", self.beta2)
         require(self.eps > 0, "optimizer.eps", "above 0", self.eps)
+        share("optimizer.momentum", self.momentum)
+        require(self.muon_lr is None or self.muon_lr > 0, "optimizer.muon_lr", "above 0", self.muon_lr)
+        at_least(0, optimizer__weight_decay=self.weight_decay)
+        choice("optimizer.schedule", self.schedule, "inverse-sqrt", "linear")
+        require(0 <= self.cooldown <= 1, "optimizer.cooldown", "from 0 to 1", self.cooldown)
         share("optimizer.label_smoothing", self.label_smoothing)
 
 
@@ -62,6 +74,8 @@ class TrainerConfig:
     max_steps: int = MISSING  # optimizer updates; training ends there, never by the clock
     val_every: int = MISSING  # steps from one validation and checkpoint to the next
     val_sentences: int = MISSING  # of the validation set, translated greedily for BLEU in the loop; the loss uses all
+    # batches that make one step, in each process: the step of one batch that is as large as all of them together
+    accumulate: int = 1
     average: int = 5  # checkpoints whose weights are averaged for the final score, unless ema is
     # decay of an exponential moving average of the weights as 0.999; null or 0: there is none. With it, validation,
     # best.ckpt and the final score are of that average; the weights in training are what they are without it
@@ -73,7 +87,7 @@ class TrainerConfig:
 
     def __post_init__(self) -> None:
         positive = {"max_steps": self.max_steps, "val_every": self.val_every, "val_sentences": self.val_sentences}
-        positive |= {"average": self.average, "log_every": self.log_every}
+        positive |= {"accumulate": self.accumulate, "average": self.average, "log_every": self.log_every}
         at_least(1, **{f"trainer__{k}": v for k, v in positive.items()})
         share("trainer.ema", self.ema or 0.0)
         self.ema = self.ema or None

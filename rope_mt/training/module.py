@@ -1,6 +1,6 @@
 """TranslationModule: the Transformer with its loss, optimizer, schedule and validation, as Lightning wants them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from rope_mt.evaluation import score_translations
 from rope_mt.model.loss import smoothed_cross_entropy
 from rope_mt.model.transformer import Transformer
 from rope_mt.runs.checkpoint import contents
+from rope_mt.training import optimizers
 from rope_mt.training.processes import ALONE, Processes
 from rope_mt.translation import Translator
 
@@ -31,29 +32,60 @@ class TranslationModule(L.LightningModule):
         greedy = replace(cfg.search, beam=1)
         # its model is the one that is validated, which need not be the one in training
         self.translator = Translator(self.model, data.tokenizer, greedy, precision)
-        self.tokens_seen = 0  # real target tokens trained on, by all processes together
-        self.step_tokens = 0  # of the last step
+        # batches that make one update, those of all processes counted
+        self.update_batches = cfg.trainer.accumulate * processes.world
+        # of the last update: the sum of its loss, and its real target tokens; of all processes together
+        self.step_nats: Tensor = torch.zeros(())
+        self.step_tokens: int | Tensor = 0
+        self._seen: int | Tensor = 0  # tokens of all updates; of several processes on the device, until they are read
+        self._nats: float | Tensor = 0.0  # of this process in the update that is under way
+        self._tokens = 0
         self.validation: dict[str, float] = {}
         self.samples: list[tuple[str, str, str]] = []  # source, reference, hypothesis
         self._valid_nats, self._valid_tokens = 0.0, 0
 
+    @property
+    def tokens_seen(self) -> int:
+        """Real target tokens trained on, by all processes together; with several, to ask waits for the device."""
+        return int(self._seen)
+
+    def ends_update(self, batch_idx: int) -> bool:
+        """Whether an update is made with this batch of the epoch, which is a whole number of updates."""
+        return (batch_idx + 1) % self.cfg.trainer.accumulate == 0
+
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Draw each step's dropout from (seed, step, rank) alone: neither resuming nor validating can change it."""
-        mixed = np.random.SeedSequence((self.cfg.seed, self.global_step, self.processes.rank)).generate_state(1)
+        """Draw a batch's dropout from seed, step and its number in the step alone.
+
+        Neither resuming nor validating can change it, nor how the batches of a step are shared among processes.
+        """
+        number = batch_idx % self.cfg.trainer.accumulate * self.processes.world + self.processes.rank
+        mixed = np.random.SeedSequence((self.cfg.seed, self.global_step, number)).generate_state(1)
         torch.manual_seed(int(mixed[0]))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss of this process's batch, weighted so that the mean over processes is that of all their tokens."""
-        self.step_tokens = self.processes.total(batch.n_tokens)
-        self.tokens_seen += self.step_tokens
+        """The loss of this batch: the mean where it makes an update alone, else in the end the sum over its tokens.
+
+        How many tokens all batches of an update have is not known before the last; `on_before_optimizer_step` divides.
+        """
         loss = loss_of(self.model, batch, self.cfg.optimizer.label_smoothing)
-        if self.processes.world == 1:
+        self._nats = self._nats + loss.detach() * batch.n_tokens
+        self._tokens += batch.n_tokens
+        if self.update_batches == 1:
             return loss
-        return loss * (batch.n_tokens * self.processes.world / self.step_tokens)
+        # Lightning divides this by the batches of a process, and DDP the gradients by the processes
+        return loss * (batch.n_tokens * self.update_batches)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Clip the gradient's norm here: Lightning's own clipping refuses fused optimizers."""
-        torch.nn.utils.clip_grad_norm_(self.parameters(), self.cfg.trainer.clip)
+        """Make the mean over all tokens of the update of gradients that are sums, and clip its norm.
+
+        Lightning's own clipping refuses fused optimizers.
+        """
+        assert isinstance(self._nats, Tensor)
+        self.step_nats, self.step_tokens = self.processes.total(self._nats, self._tokens)
+        self._seen = self._seen + self.step_tokens
+        self._nats, self._tokens = 0.0, 0
+        summed = 1 if self.update_batches == 1 else self.step_tokens
+        divide_and_clip(self.parameters(), summed, self.cfg.trainer.clip)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._valid_nats += float(loss_of(self.translator.model, batch, smoothing=0.0)) * batch.n_tokens
@@ -83,23 +115,13 @@ class TranslationModule(L.LightningModule):
         return self._take_valid_loss()
 
     def configure_optimizers(self) -> Any:
-        cfg = self.cfg.optimizer
-        optimizer = torch.optim.Adam(
-            self.parameters(), lr=cfg.lr, betas=(cfg.beta1, cfg.beta2), eps=cfg.eps, fused=True
-        )
-
-        def share_of_peak(step: int) -> float:
-            """Linear warm-up, then inverse square root: Vaswani et al. 2017, eq. 3."""
-            return min((step + 1) / cfg.warmup_steps, (cfg.warmup_steps / (step + 1)) ** 0.5)
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, share_of_peak)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return optimizers.configured(self.model, self.cfg.optimizer, self.cfg.trainer.max_steps)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["rope_mt"] = self.described()
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
-        self.tokens_seen = checkpoint["rope_mt"]["tokens_seen"]
+        self._seen = checkpoint["rope_mt"]["tokens_seen"]
 
     def described(self) -> dict[str, Any]:
         """What a checkpoint says beside its weights."""
@@ -111,3 +133,16 @@ def loss_of(model: Transformer, batch: Batch, smoothing: float) -> Tensor:
     hidden = model.decode(batch.tgt_in, model.encode(batch.src))
     hidden = hidden.flatten(0, 1).index_select(0, batch.where)
     return smoothed_cross_entropy(hidden, model.embedding.weight, batch.tgt_out, smoothing)
+
+
+@torch.no_grad()
+def divide_and_clip(parameters: Iterator[torch.nn.Parameter], divisor: int | Tensor, largest: float) -> None:
+    """Divide all gradients by `divisor`, and make them shorter where their norm then is above `largest`.
+
+    In one multiplication, and without waiting for the device; by 1 it is `torch.nn.utils.clip_grad_norm_` to the bit.
+    """
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm(gradients) / divisor
+    factor = torch.clamp(largest / (norm + 1e-6), max=1.0) / divisor
+    factor = factor.to(gradients[0].dtype)
+    torch._foreach_mul_(gradients, factor)  # pyright: ignore[reportPrivateImportUsage]: as torch's own clipping does

@@ -39,7 +39,8 @@ class MovingAverage(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         assert isinstance(pl_module, TranslationModule)
-        self.averaged.update_parameters(pl_module.model)
+        if pl_module.ends_update(batch_idx):
+            self.averaged.update_parameters(pl_module.model)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Called for full checkpoints alone."""

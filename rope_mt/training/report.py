@@ -67,16 +67,18 @@ class Report(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         assert isinstance(pl_module, TranslationModule)
+        if not pl_module.ends_update(batch_idx):
+            return
         step = trainer.global_step
-        self._loss = self._loss + outputs["loss"].detach() * pl_module.step_tokens
-        self._tokens += pl_module.step_tokens
+        self._nats = self._nats + pl_module.step_nats
+        self._tokens = self._tokens + pl_module.step_tokens
         if step % self.log_every and step != self.max_steps:
             if self.bar:
                 self.bar.update(self.bar.task_ids[0], completed=step)
             return
-        loss = float(self._loss) / self._tokens  # waits for the device, so the clock is read after it
+        nats, tokens = float(self._nats), int(self._tokens)  # waits for the device, so the clock is read after it
         self._pause()
-        speed = self._tokens / self._elapsed
+        loss, speed = nats / tokens, tokens / self._elapsed
         steps_left = self.max_steps - step
         left = timedelta(seconds=round(steps_left * self.training_seconds / max(step, 1)))
         rate = trainer.optimizers[0].param_groups[0]["lr"]
@@ -89,7 +91,7 @@ class Report(Callback):
         self._restart_interval()
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        float(self._loss)  # waits for the device, so that steps under way are not counted as validation
+        float(self._nats)  # waits for the device, so that steps under way are not counted as validation
         self._pause()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -127,8 +129,8 @@ class Report(Callback):
         self.console.print(Text(line, style), soft_wrap=True)
 
     def _restart_interval(self) -> None:
-        self._loss: Any = 0.0
-        self._tokens = 0
+        self._nats: Any = 0.0  # as the module has it: on the device
+        self._tokens: Any = 0
         self._elapsed = 0.0
         self._since = time.perf_counter()
 

@@ -34,11 +34,13 @@ def introduce(
     device = choose_device(t.device)
     shape = f"{m.n_layers}+{m.n_layers} layers, d_model {m.d_model}, d_ff {m.d_ff}, {m.n_heads} heads"
     share = f", seed {cfg.seed}" + (f", {processes.world} processes" if processes.world > 1 else "")
+    batches = f"{t.accumulate} batches of " if t.accumulate > 1 else ""
+    optimizer = "" if cfg.optimizer.name == "adam" else f", {cfg.optimizer.name}"
     lines = {
         "position": cfg.position.name,
         "model": f"{m.name}: {shape}, {m.norm}-norm; {parameters:,} parameters",
         "data": f"{cfg.data.name}: {'; '.join(report(prepared))}",
-        "training": f"{t.max_steps:,} steps of at most {cfg.data.batch_tokens:,} tokens{share}",
+        "training": f"{t.max_steps:,} steps of {batches}at most {cfg.data.batch_tokens:,} tokens{optimizer}{share}",
         "device": f"{describe(device)}, {precision}",
         "run": f"{run.path} (about {disk / 1e6:,.0f} MB)",
     }

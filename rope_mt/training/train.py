@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from rich.console import Console
 from rich.text import Text
 
@@ -19,6 +21,7 @@ from rope_mt.data.prepare import prepare
 from rope_mt.data.stream import TranslationData
 from rope_mt.device import choose_device, choose_precision, describe
 from rope_mt.durable import write_json, write_whole
+from rope_mt.errors import UserError
 from rope_mt.evaluation import refuse_unfit, score_translations
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder, begin, default_folder, finished, open_run, provenance, run_hash
@@ -53,6 +56,8 @@ def train(cfg: TrainConfig, folder: Path | None = None) -> float:
         if processes.first:
             open_run(run, cfg, key)
         processes.wait()
+        if not run.checkpoints.is_dir():
+            raise UserError(f"{run.path} is not here, where the first process has made it: machines must share folders")
         if run.result.is_file():
             console.print(Text(f"{run.path} is finished; overwrite=true would start again."), soft_wrap=True)
         else:
@@ -83,7 +88,9 @@ def _compute(
         begin(run, cfg, key, test_set)
     _quieten_lightning()
     L.seed_everything(cfg.seed, verbose=False)
-    data = TranslationData(cfg.data, prepared, text_of, cfg.seed, processes.rank, processes.world)
+    data = TranslationData(
+        cfg.data, prepared, text_of, cfg.seed, processes.rank, processes.world, cfg.trainer.accumulate
+    )
     module = TranslationModule(cfg, data, precision, processes)
     if module.model.max_len is not None:  # too long a sentence is refused now, rather than after the last step
         for side in (data.valid_src, data.valid_ref, test_set[0]):
@@ -96,11 +103,13 @@ def _compute(
     if cfg.trainer.ema:
         callbacks.append(MovingAverage(module, cfg.trainer.ema))
     if not processes.first:
+        processes.wait()
         _fit(build_trainer(cfg, device, precision, callbacks, processes), module, data, resume)
         return
     with track(cfg.tracking, run.path, to_plain(cfg), tags=tags) as tracker:
         report = Report(run.metrics, tracker, console, cfg.trainer.log_every, cfg.trainer.max_steps)
         trainer = build_trainer(cfg, device, precision, [report, *callbacks], processes)
+        processes.wait()  # who is in a step cannot be told that tracking has failed
         _fit(trainer, module, data, resume)
         result = {
             "key": key,
@@ -171,9 +180,10 @@ def build_trainer(
     cfg: TrainConfig, device: str, precision: str, callbacks: list[L.Callback], processes: Processes
 ) -> L.Trainer:
     """Lightning's loop as this project uses it: it steps, validates and restores; reports and files are ours."""
-    return L.Trainer(
+    trainer = L.Trainer(
         max_steps=cfg.trainer.max_steps,
-        val_check_interval=cfg.trainer.val_every,
+        accumulate_grad_batches=cfg.trainer.accumulate,
+        val_check_interval=cfg.trainer.val_every * cfg.trainer.accumulate,  # batches
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         accelerator={"cuda": "gpu"}.get(device, device),
@@ -183,12 +193,16 @@ def build_trainer(
         precision="bf16-mixed" if precision == "bf16" else "32-true",
         use_distributed_sampler=False,
         callbacks=callbacks,
-        plugins=[WholeFiles()],
+        # told, as Lightning else takes a SLURM job's variables for its own, with or without torchrun
+        plugins=[WholeFiles(), LightningEnvironment() if processes.world == 1 else TorchElasticEnvironment()],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
+    # each step it would ask the device whether another process was told to end, which torchrun tells them all
+    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
+    return trainer
 
 
 def _quieten_lightning() -> None:

@@ -1,4 +1,7 @@
-"""Two processes that train one model, as `torchrun` starts them: what they share, and that a kill changes nothing."""
+"""Two processes that train one model, as `torchrun` starts them: what they share, and that a kill changes nothing.
+
+And how they meet outside of the steps, and part when a job fails.
+"""
 
 import json
 import os
@@ -11,11 +14,14 @@ import torch
 
 from rope_mt.config.commands import TrainConfig
 from rope_mt.config.data import DataConfig
-from rope_mt.config.plain import to_plain
+from rope_mt.config.plain import from_plain, to_plain
 from rope_mt.config.position import RopeConfig
 from rope_mt.config.training import ModelConfig, OptimizerConfig, SearchConfig, TrackingConfig, TrainerConfig
 from rope_mt.data import toy
 from rope_mt.runs import checkpoint
+from rope_mt.training.train import train
+
+from .watch import watching
 
 ONE = Path(__file__).with_name("one_of_two.py")
 STEPS = 14
@@ -77,6 +83,29 @@ def test_two_processes_train_on_different_batches_in_step(straight):
     # both processes' targets count, and no process writes what the first one writes
     assert result["tokens_seen"] == rows[-1]["tokens"]
     assert [row["step"] for row in rows if "valid/loss" in row] == list(range(2, STEPS + 1, 2))
+
+
+def test_one_process_makes_the_same_updates_of_twice_as_many_batches(config, straight, tmp_path):
+    """Of the same batches with the same dropout, to rounding."""
+    run, logs = straight
+    cfg = from_plain(config)
+    cfg.trainer.accumulate = 2
+    with watching() as seen:
+        train(cfg, tmp_path)
+    assert seen.batches == [line for update in zip(*logs, strict=True) for line in update]
+    waits = [{str(step): times for step, times in seen.waits.items()}]
+    for rank in range(2):
+        found = json.loads((run.parent / f"log--1-{rank}.json").read_text())
+        assert found["losses"] == pytest.approx(seen.losses(), rel=1e-5)
+        waits.append(found["waits"])
+    # where nothing is validated; twice a step the moving average asks for its number of steps, which is not on a device
+    assert {found[str(step)] for found in waits for step in range(1, STEPS, 2)} == {2}
+    assert all(found[str(STEPS - 2)] > 2 for found in waits[:2])  # the first reports, and both validate
+    ours, theirs = (
+        [json.loads(row) for row in (r / "metrics.jsonl").read_text().splitlines()] for r in (tmp_path, run)
+    )
+    for row, same in zip(ours, theirs, strict=True):
+        assert {**same, "train/tokens_per_second": 0} == pytest.approx({**row, "train/tokens_per_second": 0}, rel=1e-5)
 
 
 def test_two_processes_that_were_killed_end_as_if_nothing_had_been(config, straight, tmp_path):

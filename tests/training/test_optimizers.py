@@ -1,0 +1,190 @@
+"""What updates the weights: Adam and Muon do what their authors say, each to its own weights, and stop and go on."""
+
+import copy
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from rope_mt.config.position import RopeConfig, TransformerXLConfig
+from rope_mt.config.training import ModelConfig, OptimizerConfig
+from rope_mt.errors import UserError
+from rope_mt.model.transformer import Transformer
+from rope_mt.runs import checkpoint
+from rope_mt.training.optimizers import configured, share_of_peak
+from rope_mt.training.train import train
+
+MODEL = ModelConfig("test", d_model=16, d_ff=40, n_heads=2, n_layers=2, dropout=0.0)
+CONFIG = OptimizerConfig(lr=1e-2, warmup_steps=3)
+MUON = replace(CONFIG, name="muon", schedule="linear", weight_decay=0.1, muon_lr=2e-2)
+STEPS = 7
+
+
+def transformer(position=None) -> Transformer:
+    torch.manual_seed(0)
+    return Transformer(MODEL, position or RopeConfig(), vocab_size=31, pad=0)
+
+
+def learn(model: Transformer, seed: int) -> None:
+    """Give all weights the gradients of one batch."""
+    model.zero_grad()
+    src, tgt = torch.randint(4, 31, (2, 3, 5), generator=torch.Generator().manual_seed(seed))
+    F.cross_entropy(model(src, tgt).flatten(0, 1), tgt.flatten()).backward()
+
+
+def trained(model: Transformer, cfg: OptimizerConfig) -> Transformer:
+    made = configured(model, cfg, STEPS)
+    for step in range(STEPS):
+        learn(model, step)
+        made["optimizer"].step()
+        made["lr_scheduler"]["scheduler"].step()
+    return model
+
+
+@pytest.mark.parametrize(
+    ("cfg", "kind"),
+    [
+        (CONFIG, torch.optim.Adam),
+        (replace(CONFIG, weight_decay=0.1), torch.optim.AdamW),
+    ],
+    ids=["adam", "adamw"],
+)
+def test_adam_is_that_of_torch_to_the_last_bit(cfg, kind):
+    by_hand = transformer()
+    optimizer = kind(by_hand.parameters(), betas=(0.9, 0.98), eps=1e-9, weight_decay=cfg.weight_decay, fused=True)
+    for step in range(STEPS):
+        learn(by_hand, step)
+        optimizer.param_groups[0]["lr"] = 1e-2 * min((step + 1) / 3, (3 / (step + 1)) ** 0.5)
+        optimizer.step()
+    for ours, theirs in zip(trained(transformer(), cfg).parameters(), by_hand.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_muon_has_the_matrices_of_the_layers_and_adam_has_all_else():
+    """Those of a position scheme, as transformer-xl's projection of distances, are no layer's own."""
+    model = transformer(TransformerXLConfig())
+    adam, *muon = configured(model, MUON, STEPS)["optimizer"].param_groups
+    names = {id(weight): name for name, weight in model.named_parameters()}
+    matrices = [names.pop(id(weight)) for group in muon for weight in group["params"]]
+    others = [names.pop(id(weight)) for weight in adam["params"]]
+    assert not names
+    # of each layer of the encoder: qkv, out, inner, outer; of the decoder's also q, kv and out of cross-attention
+    assert len(matrices) == MODEL.n_layers * (4 + 7)
+    assert all(".layers." in name and name.endswith(".weight") for name in matrices)
+    assert all(".layers." not in name or ".norm." in name or name.endswith(".bias") for name in others)
+    assert {name.split(".")[0] for name in others} == {"embedding", "encoder", "decoder"}
+
+
+def test_an_update_of_muon_is_orthogonal_in_each_fused_part_however_small_its_gradient():
+    model = transformer()
+    optimizer = configured(model, replace(MUON, weight_decay=0.0, warmup_steps=1), STEPS)["optimizer"]
+    layer = model.decoder.layers[1]
+    parts = {layer.attention.qkv: 3, layer.cross_attention.kv: 2, layer.cross_attention.q: 1, layer.attention.out: 1}
+    parts |= {layer.feed_forward.inner: 1, layer.feed_forward.outer: 1}
+    before = {linear: linear.weight.detach().clone() for linear in parts}
+    generator = torch.Generator().manual_seed(0)
+    for linear, n in parts.items():
+        gradients = []
+        for part in range(n):
+            u, s, v = torch.linalg.svd(torch.randn(linear.weight.chunk(n)[0].shape, generator=generator), False)
+            gradients.append(100.0**-part * u @ torch.diag(torch.linspace(0.1, 1.0, len(s))) @ v)
+        linear.weight.grad = torch.cat(gradients)
+    optimizer.step()
+    for linear, n in parts.items():
+        for update in (before[linear] - linear.weight.detach()).chunk(n):
+            values = torch.linalg.svdvals(update) / (2e-2 * 0.2 * max(update.shape) ** 0.5)
+            assert values.min() > 0.5
+            assert values.max() < 1.5
+
+
+def test_muon_trains_fused_parts_as_if_each_were_a_weight_of_its_own():
+    """And Adam the others as if it were alone: to the last bit, over several steps with decay."""
+    model = transformer()
+    copied = copy.deepcopy(model)
+    alone = []  # a weight in training beside the model's, where it lies in the model, and its gradient
+    for (name, weight), start in zip(model.named_parameters(), copied.parameters(), strict=True):
+        n = {"qkv": 3, "kv": 2}.get(name.split(".")[-2], 1)
+        matrix = ".layers." in name and weight.ndim == 2
+        for part, begin in enumerate(start.detach().chunk(n)):
+            alone.append((begin.clone().requires_grad_(), weight, n, part, matrix))
+    muon = torch.optim.Muon([own for own, *_, m in alone if m], 2e-2, 0.1, 0.95, adjust_lr_fn="match_rms_adamw")
+    others = [own for own, *_, m in alone if not m]
+    adam = torch.optim.AdamW(others, 1e-2, (0.9, 0.98), 1e-9, weight_decay=0.1, fused=True)
+    made = configured(model, MUON, STEPS)
+    for step in range(STEPS):
+        learn(model, step)
+        for own, weight, n, part, _ in alone:
+            own.grad = weight.grad.chunk(n)[part].clone()
+        for optimizer, peak in ((muon, 2e-2), (adam, 1e-2)):
+            optimizer.param_groups[0]["lr"] = peak * share_of_peak(MUON, STEPS)(step)
+            optimizer.step()
+        made["optimizer"].step()
+        made["lr_scheduler"]["scheduler"].step()
+        for own, weight, n, part, _ in alone:
+            assert torch.equal(weight.chunk(n)[part], own)
+    made["optimizer"].zero_grad()
+    assert all(weight.grad is None for weight in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("settings", "shares"),
+    [
+        ({}, {1: 1 / 20, 20: 1.0, 80: 0.5, 100: 0.2**0.5}),
+        ({"schedule": "linear"}, {1: 1 / 20, 10: 0.5, 20: 1.0, 21: 80 / 81, 100: 1 / 81, 101: 0.0, 150: 0.0}),
+        ({"schedule": "linear", "cooldown": 0.4}, {10: 0.5, 20: 1.0, 60: 1.0, 61: 40 / 41, 100: 1 / 41, 101: 0.0}),
+        ({"schedule": "linear", "cooldown": 0.0}, {20: 1.0, 100: 1.0}),
+        ({"schedule": "linear", "warmup_steps": 200}, {1: 1 / 200, 100: 0.5}),
+    ],
+    ids=["inverse-sqrt", "linear", "constant, then linear", "constant", "warm-up beyond the end"],
+)
+def test_the_learning_rate_is_at_each_update_what_the_formula_says(settings, shares):
+    share = share_of_peak(replace(CONFIG, **{"warmup_steps": 20, **settings}), max_steps=100)
+    assert {n: share(n - 1) for n in shares} == pytest.approx(shares)
+
+
+def test_a_killed_run_with_muon_ends_as_if_nothing_had_been(config, tmp_path, kill_at, monkeypatch):
+    cfg = config(precision="fp32")
+    cfg.optimizer = replace(MUON, lr=4e-3)
+    train(cfg, tmp_path / "straight")
+    with monkeypatch.context():
+        with pytest.raises(kill_at(5)):
+            train(cfg, tmp_path / "killed")
+        monkeypatch.undo()
+    train(cfg, tmp_path / "killed")
+    ours, theirs = (checkpoint.read(tmp_path / run / "checkpoints/step-0000008.ckpt") for run in ("killed", "straight"))
+    for name, weights in theirs["state_dict"].items():
+        assert torch.equal(ours["state_dict"][name], weights), name
+    ours, theirs = ours["optimizer_states"][0], theirs["optimizer_states"][0]
+    assert ours["param_groups"] == theirs["param_groups"]
+    assert len(theirs["state"]) == sum(len(group["params"]) for group in theirs["param_groups"])
+    for index, moments in theirs["state"].items():
+        for name, values in moments.items():
+            assert torch.equal(ours["state"][index][name], values)
+
+
+def test_a_tiny_model_overfits_16_pairs_with_muon(config, tmp_path):
+    cfg = config("sixteen", "sixteen", max_steps=60, val_every=60, average=1, precision="fp32")
+    cfg.model = replace(cfg.model, dropout=0.0, n_layers=2, norm="pre")
+    cfg.optimizer = OptimizerConfig(1e-2, 10, "muon", schedule="linear", label_smoothing=0.0)
+    train(cfg, tmp_path)
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["valid"]["loss"] < 0.1
+    assert result["test"]["bleu"] == pytest.approx(100)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"name": "sgd"}, "optimizer.name must be adam or muon, not 'sgd'"),
+        ({"schedule": "cosine"}, "optimizer.schedule must be inverse-sqrt or linear, not 'cosine'"),
+        ({"momentum": 1.0}, "optimizer.momentum must be at least 0 and below 1"),
+        ({"muon_lr": 0.0}, "optimizer.muon_lr must be above 0"),
+        ({"weight_decay": -0.1}, "optimizer.weight_decay must be at least 0"),
+        ({"cooldown": 1.5}, "optimizer.cooldown must be from 0 to 1, not 1.5"),
+    ],
+)
+def test_a_setting_out_of_range_is_named(settings, said):
+    with pytest.raises(UserError, match=said):
+        replace(CONFIG, **settings)
