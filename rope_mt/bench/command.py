@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from rope_mt.bench.machine import machine
-from rope_mt.config.commands import BenchDataConfig, BenchDecodeConfig, BenchSchemesConfig
+from rope_mt.config.commands import BenchDataConfig, BenchDecodeConfig, BenchSchemesConfig, BenchTrainConfig
 
 
-def bench(cfg: BenchDataConfig | BenchSchemesConfig | BenchDecodeConfig) -> None:
+def bench(cfg: BenchDataConfig | BenchSchemesConfig | BenchDecodeConfig | BenchTrainConfig) -> None:
     """Print what was measured as a table, or with `bench.json=true` as one JSON object.
 
     Raises:
@@ -25,6 +25,11 @@ def bench(cfg: BenchDataConfig | BenchSchemesConfig | BenchDecodeConfig) -> None
 
         found = {"machine": machine(), **decode.measure(cfg)}
         table = ["", *decode.table(found["systems"])]
+    elif isinstance(cfg, BenchTrainConfig):
+        from rope_mt.bench import train
+
+        found = {"machine": machine(), **train.measure(cfg)}
+        table = ["", *train.table(found["systems"])] if "systems" in found else []
     else:
         from rope_mt.bench import data
 

@@ -1,34 +1,26 @@
 """`rope-mt bench schemes`: what one training step costs with each position scheme, relative to one of them.
 
-The speed of a machine that others use as well drifts by more than schemes differ. So two models train in turns on the
-same batches, and what counts is how long the one took by how long the other took just before or after. The first step
-on a batch also pays for memory of its shape, which the second finds there, so of two batches each model is the first
-on one, and both together give one ratio. Of these the median is given, and the quartiles say how far to trust it.
+Each model trains in turns with the baseline (see `steps`). Of the ratios the median is given, and the quartiles say how
+far to trust it.
 """
 
 import sys
-import time
-from collections.abc import Iterator
-from itertools import chain, islice, repeat
 from typing import Any
 
 import numpy as np
 import torch
 
-from rope_mt.config.commands import BenchSchemesConfig, TrainConfig
+from rope_mt.bench.steps import SEED, WARM_UP, Training, as_trained, by_twos, first_batches, in_turns, spread
+from rope_mt.config.commands import BenchSchemesConfig
 from rope_mt.config.position import POSITION_CONFIGS
-from rope_mt.config.training import OptimizerConfig, SearchConfig, TrackingConfig, TrainerConfig
 from rope_mt.data.corpus import locate
 from rope_mt.data.prepare import prepare
 from rope_mt.data.stream import Batch, TranslationData
-from rope_mt.device import choose_device, choose_precision, computing_in, describe
+from rope_mt.device import choose_device, choose_precision, describe
 from rope_mt.errors import UserError
 from rope_mt.position import SCHEMES
-from rope_mt.training.module import TranslationModule
 
 BASELINE = "sinusoidal-add"  # the Transformer's own, and among the cheapest
-SEED = 1
-WARM_UP = 6  # pairs of steps that are not counted: memory is claimed in them, and kernels are chosen
 
 
 def measure(cfg: BenchSchemesConfig) -> dict[str, Any]:
@@ -60,11 +52,6 @@ def measure(cfg: BenchSchemesConfig) -> dict[str, Any]:
     }
 
 
-def first_batches(data: TranslationData, n: int) -> list[Batch]:
-    """The first n batches that training would draw, from as many epochs as it takes."""
-    return list(islice(chain.from_iterable(repeat(data.train_dataloader())), n))
-
-
 def against_baseline(
     cfg: BenchSchemesConfig,
     name: str,
@@ -74,92 +61,23 @@ def against_baseline(
     device: torch.device,
 ) -> dict[str, Any]:
     """What a step costs with this scheme; or, where the model does not go with it, why it is refused."""
-    baseline = Training(cfg, BASELINE, data, precision, device)
+    positions = {position.name: position for position in POSITION_CONFIGS}
+    baseline = Training.of(as_trained(cfg, positions[BASELINE]()), data, precision, device)
     try:
-        other = Training(cfg, name, data, precision, device)
+        other = Training.of(as_trained(cfg, positions[name]()), data, precision, device)
     except UserError as error:
         return {"refused": str(error)}
     pairs = list(in_turns(baseline, other, batches))[WARM_UP:]
     return {"parameters": sum(p.numel() for p in other.module.parameters()), **summary(pairs)}
 
 
-class Training:
-    """A model in training with one scheme, as `rope-mt train` does it, but step by step.
-
-    Raises:
-        UserError: the model does not go with the scheme.
-    """
-
-    def __init__(
-        self, cfg: BenchSchemesConfig, scheme: str, data: TranslationData, precision: str, device: torch.device
-    ) -> None:
-        recipe = cfg.data.recipe
-        train = TrainConfig(
-            seed=SEED,
-            position={position.name: position for position in POSITION_CONFIGS}[scheme](),
-            model=cfg.model,
-            data=cfg.data,
-            optimizer=OptimizerConfig(lr=recipe.lr, warmup_steps=recipe.warmup_steps),
-            trainer=TrainerConfig(recipe.max_steps, recipe.val_every, recipe.val_sentences),
-            search=SearchConfig(beam=1, length_penalty=0.0),
-            tracking=TrackingConfig("none"),
-        )
-        torch.manual_seed(SEED)
-        self.precision, self.device = precision, device
-        self.module = TranslationModule(train, data, precision).to(device)
-        made = self.module.configure_optimizers()
-        self.optimizer, self.schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]
-
-    def step(self, batch: Batch) -> None:
-        """Gradient of the smoothed loss, clipped; Adam; and on to the next learning rate."""
-        self.optimizer.zero_grad()
-        with computing_in(self.precision, self.device):
-            loss = self.module.training_step(batch, 0)
-        loss.backward()
-        self.module.on_before_optimizer_step(self.optimizer)
-        self.optimizer.step()
-        self.schedule.step()
-
-
-def in_turns(baseline: Training, other: Training, batches: list[Batch]) -> Iterator[tuple[float, float]]:
-    """Seconds that a step of either takes, batch by batch; who goes first alternates."""
-    for number, batch in enumerate(batches):
-        there = Batch(*(part.to(baseline.device) for part in batch))
-        if number % 2:
-            second = seconds(other, there)
-            yield seconds(baseline, there), second
-        else:
-            first = seconds(baseline, there)
-            yield first, seconds(other, there)
-
-
-def seconds(training: Training, batch: Batch) -> float:
-    """How long a step takes, until the device has done all of it."""
-    _finish(training.device)
-    began = time.perf_counter()
-    training.step(batch)
-    _finish(training.device)
-    return time.perf_counter() - began
-
-
-def _finish(device: torch.device) -> None:
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)
-
-
 def summary(pairs: list[tuple[float, float]]) -> dict[str, float]:
-    """Medians, and the quartiles of the ratio, from the seconds of baseline and other on each batch.
-
-    Two neighbouring batches, on which either was the first once, count as one.
-    """
-    baseline, other = np.array(pairs).reshape(-1, 2, 2).mean(axis=1).T
-    low, middle, high = np.quantile(other / baseline, [0.25, 0.5, 0.75])
+    """Medians, and the quartiles of the ratio, from the seconds of baseline and other on each batch."""
+    baseline, other = by_twos(pairs)
     return {
         "seconds": float(np.median(other)),
         f"seconds of {BASELINE}": float(np.median(baseline)),
-        "ratio": float(middle),
-        "lower quartile": float(low),
-        "upper quartile": float(high),
+        **spread(other / baseline),
     }
 
 

@@ -68,6 +68,13 @@ class BenchDecodeSettings:
 
 
 @dataclass
+class BenchTrainSettings:
+    json: bool = False  # print JSON instead of a table
+    steps: int = 100  # that are measured
+    yardstick: bool = True  # measure torch.nn.Transformer beside
+
+
+@dataclass
 class BenchConfig:
     """What all subjects have; each has a root of its own below."""
 
@@ -120,6 +127,20 @@ class BenchDecodeConfig(BenchConfig):
             "rope-mt" in (self.bench.systems or systems), "bench.systems", "a list with rope-mt", self.bench.systems
         )
         device_choice("device", self.device)
+
+
+@dataclass
+class BenchTrainConfig(BenchConfig):
+    bench: BenchTrainSettings = field(default_factory=BenchTrainSettings)
+    model: ModelConfig = MISSING
+    position: PositionConfig = MISSING
+    device: str = "auto"
+    precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        at_least(1, bench__steps=self.bench.steps)
+        device_choice("device", self.device)
+        precision_choice("precision", self.precision)
 
 
 @dataclass
@@ -199,7 +220,12 @@ class TranslateConfig:
         precision_choice("precision", self.precision)
 
 
-BENCH_SUBJECTS = {"data": BenchDataConfig, "schemes": BenchSchemesConfig, "decode": BenchDecodeConfig}
+BENCH_SUBJECTS = {
+    "data": BenchDataConfig,
+    "schemes": BenchSchemesConfig,
+    "decode": BenchDecodeConfig,
+    "train": BenchTrainConfig,
+}
 
 
 def register() -> None:

@@ -10,9 +10,11 @@ import torch
 
 from rope_mt.bench import schemes
 from rope_mt.bench.command import bench
-from rope_mt.bench.schemes import BASELINE, WARM_UP, Training, first_batches, summary, table
+from rope_mt.bench.schemes import BASELINE, summary, table
+from rope_mt.bench.steps import WARM_UP, Training, as_trained, first_batches
 from rope_mt.config.commands import BenchSchemesConfig, BenchSchemesSettings
 from rope_mt.config.data import DataConfig, Recipe
+from rope_mt.config.position import RopeConfig
 from rope_mt.config.training import ModelConfig
 from rope_mt.data import toy
 from rope_mt.data.corpus import locate
@@ -108,7 +110,8 @@ def test_both_models_get_the_same_batches_in_changing_order(measured):
 def test_a_step_is_the_one_that_training_makes(cfg, data):
     """Two steps here and two in Lightning's loop, with a gradient large enough to be clipped: the same weights."""
     cfg = replace(cfg, model=replace(cfg.model, dropout=0.0))
-    here, there = (Training(cfg, "rope", data, "fp32", torch.device("cpu")) for _ in range(2))
+    train = as_trained(cfg, RopeConfig())
+    here, there = (Training.of(train, data, "fp32", torch.device("cpu")) for _ in range(2))
     before = [parameter.clone() for parameter in here.module.parameters()]
     for training in (here, there):
         training.module.cfg.trainer.clip = 0.1
@@ -117,6 +120,7 @@ def test_a_step_is_the_one_that_training_makes(cfg, data):
         here.step(batch)
     data.plan.epoch = 0
     trainer = build_trainer(there.module.cfg, "cpu", "fp32", [], ALONE)
+    assert isinstance(there.module, TranslationModule)
     trainer.fit(there.module, data)
     for mine, theirs, old in zip(here.module.parameters(), there.module.parameters(), before, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=0, atol=0)
@@ -154,7 +158,7 @@ def test_warming_up_does_not_count(cfg, monkeypatch):
         taken[name] += 1
         return 1.0 if name == BASELINE else 100.0 if taken[name] <= WARM_UP else 1.25
 
-    monkeypatch.setattr(schemes, "seconds", seconds)
+    monkeypatch.setattr("rope_mt.bench.steps.seconds", seconds)
     row = schemes.measure(replace(cfg, bench=BenchSchemesSettings(schemes=["rope"], steps=STEPS)))["schemes"]["rope"]
     assert [row["lower quartile"], row["ratio"], row["upper quartile"]] == [1.25, 1.25, 1.25]
 
