@@ -4,8 +4,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-# Logits made at a time: they stay in a CPU's cache, and on a GPU in a small part of its memory.
-LOGITS_AT_ONCE = {"cpu": 2**21, "cuda": 2**27}
+# Logits made at a time, in the precision of products; and of these, taken to float32 at a time for softmax, which on a
+# CPU stays in its cache.
+LOGITS_AT_ONCE = {"cpu": 2**24, "cuda": 2**27}
+SOFTMAX_AT_ONCE = {"cpu": 2**20, "cuda": 2**27}
 
 
 class _SmoothedCrossEntropy(torch.autograd.Function):
@@ -21,23 +23,26 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
         with torch.autocast(hidden.device.type, enabled=False):
             h_all, w = hidden.to(dtype or hidden.dtype), weight.to(dtype or weight.dtype)
             total = hidden.new_zeros((), dtype=torch.float32)
+            rows, few = (
+                max(1, limits.get(hidden.device.type, 2**24) // vocab) for limits in (LOGITS_AT_ONCE, SOFTMAX_AT_ONCE)
+            )
+            scores, probs = hidden.new_empty((2, min(few, rows, n), vocab), dtype=torch.float32)
             less = hidden.new_full((1, 1), smoothing - 1, dtype=torch.float32)
-            rows = max(1, LOGITS_AT_ONCE.get(hidden.device.type, 2**24) // vocab)
             for start in range(0, n, rows):
-                chunk = slice(start, start + rows)
-                h, right = h_all[chunk], target[chunk, None]
-                logits = (h @ w.T).float()
-                probs = logits.softmax(
-                    dim=-1
-                )  # one fused pass; exp and logsumexp by themselves take four times as long
-                log_z = logits.amax(dim=-1) - probs.amax(dim=-1).log()  # the largest probability never underflows
-                hit, mean = logits.gather(1, right).squeeze(1), logits.mean(dim=-1)
-                total += (log_z - (1 - smoothing) * hit - smoothing * mean).sum()
+                h = h_all[start : start + rows]
+                logits = h @ w.T
+                for some, right in zip(logits.split(few), target[start : start + rows, None].split(few), strict=True):
+                    z, p = scores[: len(some)].copy_(some), probs[: len(some)]
+                    torch.softmax(z, dim=-1, out=p)  # in one pass; exp and logsumexp take four times as long
+                    log_z = z.amax(dim=-1) - p.amax(dim=-1).log()  # the largest probability never underflows
+                    total += (
+                        log_z - (1 - smoothing) * z.gather(1, right).squeeze(1) - smoothing * z.mean(dim=-1)
+                    ).sum()
+                    if wants_gradient:  # softmax minus the smoothed target, in the place of the logits
+                        some.copy_(p.sub_(smoothing / vocab).scatter_add_(1, right, less.expand_as(right)))
                 if grad_hidden is not None and grad_weight is not None:
-                    # softmax minus the smoothed target
-                    grad = probs.sub_(smoothing / vocab).scatter_add_(1, right, less.expand_as(right)).to(h.dtype)
-                    grad_hidden[chunk] = grad @ w
-                    grad_weight += grad.T @ h
+                    grad_hidden[start : start + rows] = logits @ w
+                    grad_weight += logits.T @ h
         if wants_gradient:
             ctx.save_for_backward(grad_hidden, grad_weight)
             ctx.n = n
