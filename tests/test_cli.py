@@ -259,7 +259,7 @@ def test_flags_may_stand_anywhere(rope_mt):
         ("train --cfg hydra", "hydra:\n"),
         ("train --cfg all", "hydra:\n"),
         ("train --cfg job --package position", "# @package position\nname: rope\n"),
-        ("train --cfg job -p trainer --resolve data=multi30k", "max_steps: 4600\n"),
+        ("train --cfg job -p trainer --resolve data=multi30k", "max_steps: 6000\n"),
         ("train data=files --cfg job -p data", "train: ???\n"),
         ("train position=none --info defaults", "position/none"),
         ("train --info position=none", "position/none"),

@@ -37,6 +37,8 @@ def limited(command: str) -> str:
         return f"{command} model=tiny bench.steps=2 bench.schemes=[rope,t5]"
     if command.startswith("rope-mt bench decode"):
         return f"{command} model=tiny bench.sentences=4 bench.rounds=1"
+    if command.startswith("rope-mt bench train"):
+        return f"{command} model=tiny bench.steps=2"
     if command.startswith("rope-mt bench"):
         return f"{command} bench.pairs=40000"
     if not command.startswith("rope-mt train"):

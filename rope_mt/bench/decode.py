@@ -7,6 +7,7 @@ rates are compared within a turn, since the speed of a machine that others use a
 
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -14,8 +15,9 @@ from typing import Any
 import torch
 
 from rope_mt.bench.decoders import SYSTEMS, Decoder, Work, missing, precisions
-from rope_mt.config.commands import BenchDecodeConfig, TrainConfig
-from rope_mt.config.training import OptimizerConfig, SearchConfig, TrackingConfig, TrainerConfig
+from rope_mt.bench.steps import SEED, as_trained, finish
+from rope_mt.config.commands import BenchDecodeConfig
+from rope_mt.config.training import SearchConfig
 from rope_mt.data import corpus, text
 from rope_mt.data.prepare import prepare
 from rope_mt.data.tokenizer import PAD, Tokenizer
@@ -24,7 +26,6 @@ from rope_mt.errors import UserError
 from rope_mt.model.transformer import Transformer
 from rope_mt.runs.checkpoint import Checkpoint
 
-SEED = 1
 OURS = "rope-mt"
 
 
@@ -68,17 +69,7 @@ def measure(cfg: BenchDecodeConfig) -> dict[str, Any]:
 def untrained(cfg: BenchDecodeConfig) -> Checkpoint:
     """A model with the weights that training begins with."""
     tokenizer = prepare(cfg.data, corpus.locate(cfg.data)).tokenizer()
-    recipe = cfg.data.recipe
-    train = TrainConfig(
-        seed=SEED,
-        position=cfg.position,
-        model=cfg.model,
-        data=cfg.data,
-        optimizer=OptimizerConfig(lr=recipe.lr, warmup_steps=recipe.warmup_steps),
-        trainer=TrainerConfig(recipe.max_steps, recipe.val_every, recipe.val_sentences),
-        search=SearchConfig(beam=cfg.bench.beam, length_penalty=0.0),
-        tracking=TrackingConfig("none"),
-    )
+    train = replace(as_trained(cfg, cfg.position), search=SearchConfig(beam=cfg.bench.beam, length_penalty=0.0))
     torch.manual_seed(SEED)
     model = Transformer(cfg.model, cfg.position, len(tokenizer), PAD)
     return Checkpoint(train, tokenizer, model.state_dict(), step=0, path=Path("untrained"))
@@ -132,8 +123,7 @@ def seconds(system: Decoder, work: Work, device: torch.device) -> float:
     """How long a system takes, and that it did all of the work and no more."""
     began = time.perf_counter()
     made = system.decode(work)
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)
+    finish(device)
     taken = time.perf_counter() - began
     assert made == work.lengths, "a hypothesis is not as long as its reference"
     return taken

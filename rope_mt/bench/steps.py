@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from rope_mt.bench.yardstick import Yardstick
-from rope_mt.config.commands import BenchSchemesConfig, BenchTrainConfig, TrainConfig
+from rope_mt.config.commands import BenchDecodeConfig, BenchSchemesConfig, BenchTrainConfig, TrainConfig
 from rope_mt.config.position import PositionConfig
 from rope_mt.config.training import OptimizerConfig, SearchConfig, TrackingConfig, TrainerConfig
 from rope_mt.data.stream import Batch, TranslationData
@@ -27,7 +27,7 @@ SEED = 1
 WARM_UP = 6  # steps that are not counted: memory is claimed in them, and kernels are chosen
 
 
-def as_trained(cfg: BenchSchemesConfig | BenchTrainConfig, position: PositionConfig) -> TrainConfig:
+def as_trained(cfg: BenchSchemesConfig | BenchTrainConfig | BenchDecodeConfig, position: PositionConfig) -> TrainConfig:
     """What `rope-mt train` would make of the same data and model.
 
     Raises:

@@ -98,7 +98,9 @@ def measure(cfg: BenchTrainConfig) -> dict[str, Any]:
 
 def choose_threads(name: str, training: Training, batches: Iterator[Batch], most: int) -> None:
     """Let it step with one thread, half of them and all, and keep what is fastest; a GPU does not care."""
-    choices = sorted({1, max(1, most // 2), most}) if training.device.type == "cpu" else [most]
+    if training.device.type != "cpu":
+        return
+    choices = sorted({1, max(1, most // 2), most})
     taken = dict.fromkeys(choices, 0.0)
     for batch in batches:
         there = training.moved(batch)

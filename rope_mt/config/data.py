@@ -68,7 +68,7 @@ class DataConfig:
     drop_duplicates: bool = False  # leave out all but the first of equal pairs
     tokenizer: str = "bpe"  # or unigram: how the joint SentencePiece model is made
     vocab_size: int = 8_000  # its pieces
-    batch_tokens: int = 4_096  # slots of both sides: (longest source + longest target) x pairs
+    batch_tokens: int = 4_096  # slots of both sides: (longest source + longest target, a little rounded up) x pairs
     max_len: int = 256  # training examples with more tokens on a side are left out
     context_tokens: int | None = None  # join consecutive sentences of a document, up to so many tokens a side
     sampling: float = 0.0  # subword regularisation of the training text: BPE dropout, or unigram's alpha

@@ -66,6 +66,10 @@ class OptimizerConfig:
         at_least(0, optimizer__weight_decay=self.weight_decay)
         choice("optimizer.schedule", self.schedule, "inverse-sqrt", "linear")
         require(0 <= self.cooldown <= 1, "optimizer.cooldown", "from 0 to 1", self.cooldown)
+        alone = self.muon_lr is None or self.name == "muon"
+        require(alone, "optimizer.muon_lr", "null without optimizer.name=muon", self.muon_lr)
+        alone = self.cooldown == 1 or self.schedule == "linear"
+        require(alone, "optimizer.cooldown", "1 without optimizer.schedule=linear", self.cooldown)
         share("optimizer.label_smoothing", self.label_smoothing)
 
 

@@ -53,6 +53,7 @@ class EpochPlan(Sampler[Rows]):
         self.rows = np.flatnonzero(fits).astype(np.int32)
         if not len(self.rows):
             raise UserError(f"no training pair has at most {cfg.max_len} tokens a side: raise data.max_len")
+        self.slots = on_grid(src, self.most), on_grid(tgt, self.most)
         self.epoch, self.start = 0, 0
         self._planned: tuple[int, list[np.ndarray]] | None = None
 
@@ -65,8 +66,7 @@ class EpochPlan(Sampler[Rows]):
         if self._planned is None or self._planned[0] != self.epoch:
             self._planned = None  # two epochs at a time would take twice the memory
             random = np.random.default_rng((self.seed, self.epoch))
-            src, tgt = (on_grid(side, self.most) for side in (self.src, self.tgt))
-            batches = cut(src, tgt, self._order(random), self.batch_tokens)
+            batches = cut(*self.slots, self._order(random), self.batch_tokens)
             shuffled = random.permutation(len(batches))
             update = self.world * self.accumulate
             own = shuffled[self.rank : len(batches) // update * update : self.world]
@@ -116,11 +116,13 @@ def on_grid(lengths: np.ndarray | np.integer, most: int) -> np.ndarray:
     shapes of batches, which come again. What a processor prepares for each shape anew, it then finds ready.
     """
     step = 2 ** np.maximum(np.frexp(lengths - 1)[1] - 4, 0)
-    return np.asarray(np.minimum(-(-lengths // step) * step, most))
+    return np.asarray(np.minimum(-(-lengths // step) * step, most), dtype=np.int32)
 
 
 def cut(src: np.ndarray, tgt: np.ndarray, order: np.ndarray, batch_tokens: int) -> list[np.ndarray]:
     """Cut rows in this order into batches of at most `batch_tokens` slots: (longest src + longest tgt) x pairs.
+
+    Lengths are those on the grid.
 
     Batches of 64 pairs or more have a multiple of 8 of them, but the last: sizes that matrix products like, and few.
     A pair that is longer than the budget is a batch by itself.

@@ -93,7 +93,7 @@ class PairDataset(Dataset[Batch]):
         return collate(*(side.padded(batch.rows, self.most) for side in (self.src, self.tgt)))
 
     def lengths(self) -> tuple[np.ndarray, np.ndarray]:
-        """How many slots both sides of each pair need: what batches are cut by."""
+        """How many tokens both sides of each pair have: what batches are cut by."""
         return self.src.lengths, self.tgt.lengths
 
 
@@ -119,7 +119,7 @@ class SampledPairs(PairDataset):
         return Sentences.of([new if len(new) <= self.max_len else old for old, new in zip(kept, drawn, strict=True)])
 
     def lengths(self) -> tuple[np.ndarray, np.ndarray]:
-        """How many slots both sides of each pair need on average, as far as a thousand of them tell."""
+        """How many tokens both sides of each pair have on average, as far as a thousand of them tell."""
         some = np.linspace(0, len(self.src.lengths) - 1, min(1000, len(self.src.lengths))).astype(np.int64)
         grown = []
         for side in (self.src, self.tgt):

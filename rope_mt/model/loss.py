@@ -4,10 +4,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-# Logits made at a time, in the precision of products; and of these, taken to float32 at a time for softmax, which on a
-# CPU stays in its cache.
+# Logits made at a time, in the precision of products; and of these, taken to float32 at a time for softmax: on a CPU as
+# many as its cache holds, on a GPU few beside what the logits take.
 LOGITS_AT_ONCE = {"cpu": 2**24, "cuda": 2**27}
-SOFTMAX_AT_ONCE = {"cpu": 2**20, "cuda": 2**27}
+SOFTMAX_AT_ONCE = {"cpu": 2**20, "cuda": 2**25}
 
 
 class _SmoothedCrossEntropy(torch.autograd.Function):

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.distributed import PrefixStore, Store  # pyright: ignore[reportPrivateImportUsage]: documented to be there
 from torch.distributed.rendezvous import rendezvous
 
+from rope_mt.device import choose_device
 from rope_mt.errors import UserError
 
 PATIENCE = 10.0  # seconds that a process whose job has failed gives the others to end it too
@@ -68,6 +69,19 @@ class Processes:
                     raise OtherFailedError(f"process {other} of {self.world} has failed")
                 time.sleep(POLL)
 
+    @contextmanager
+    def first_alone(self) -> Iterator[None]:
+        """The body is done by the first process, however long it takes, and then by the others, who find it done.
+
+        Raises:
+            OtherFailedError: the first has failed.
+        """
+        if not self.first:
+            self.wait()
+        yield
+        if self.first:
+            self.wait()
+
     def total(self, nats: Tensor, tokens: int) -> tuple[Tensor, int | Tensor]:
         """Loss and tokens of all processes together; of several they stay on the device, for nobody to wait for it."""
         if self.world == 1:
@@ -95,7 +109,7 @@ class Processes:
             ends = [f"end/{other}" for other in range(self.world)]
             self.store.wait(ends, timedelta(seconds=PATIENCE))
         except dist.DistStoreError:
-            raise OutOfStepError(f"the job failed in process {self.rank} alone") from error
+            raise OutOfStepError(f"the job failed in process {self.rank} alone: {said}") from error
         told = self.store.get("end/0").decode()
         return not self.first and bool(told) and (told == said or isinstance(error, OtherFailedError))
 
@@ -111,14 +125,14 @@ def _meeting_place() -> Store:
 
 
 @contextmanager
-def together(device: torch.device) -> Iterator[Processes]:
+def together(device_wanted: str) -> Iterator[Processes]:
     """Connect with the other processes that `torchrun` has started, if it has, for one job.
 
     An error in one process outside of the steps ends the job in all. In a step the others cannot be told: then all
     processes end, and the jobs that would follow do not begin.
 
     Raises:
-        UserError: the machine has fewer GPUs than processes.
+        UserError: the device asked for is not there, or the machine has fewer GPUs than processes.
         SystemExit: with code 0, for an error that the first process tells of.
         OutOfStepError: the job has failed here alone.
     """
@@ -131,6 +145,7 @@ def together(device: torch.device) -> Iterator[Processes]:
     store = PrefixStore(f"job-{next(_jobs)}", _meeting_place())
     processes = Processes(rank, world, per_machine, store)
     try:
+        device = choose_device(device_wanted)
         if device.type == "cuda":
             if per_machine > torch.cuda.device_count():
                 raise UserError(f"{per_machine} processes on a machine with {torch.cuda.device_count()} GPUs")

@@ -46,11 +46,12 @@ def train(cfg: TrainConfig, folder: Path | None = None) -> float:
     Raises:
         UserError: the configuration, the text or a folder does not allow it.
     """
-    device = choose_device(cfg.trainer.device)
-    precision = choose_precision(cfg.trainer.precision, device)
-    with together(device) as processes:
+    with together(cfg.trainer.device) as processes:
+        device = choose_device(cfg.trainer.device)
+        precision = choose_precision(cfg.trainer.precision, device)
         console = Console(highlight=False, quiet=not processes.first)
-        text_of = corpus.locate(cfg.data)
+        with processes.first_alone():  # a generated corpus is written here
+            text_of = corpus.locate(cfg.data)
         key = run_hash(cfg, precision, text_of.fingerprints, processes.world)
         run = RunFolder(folder or default_folder(cfg, key))
         if processes.first:
@@ -58,6 +59,7 @@ def train(cfg: TrainConfig, folder: Path | None = None) -> float:
         processes.wait()
         if not run.checkpoints.is_dir():
             raise UserError(f"{run.path} is not here, where the first process has made it: machines must share folders")
+        processes.wait()
         if run.result.is_file():
             console.print(Text(f"{run.path} is finished; overwrite=true would start again."), soft_wrap=True)
         else:
@@ -82,7 +84,8 @@ def _compute(
     """Train and score one run, and write its result; what was done before an interruption is not done again."""
     for files in (text_of.valid, text_of.test):
         refuse_unfit(text.read_test_set(files)[1], ", ".join(str(tgt) for _, tgt in files))
-    prepared = prepare(cfg.data, text_of)
+    with processes.first_alone():
+        prepared = prepare(cfg.data, text_of)
     test_set = text.read_test_set(text_of.test)
     if processes.first and not run.identity.is_file():
         begin(run, cfg, key, test_set)
@@ -91,6 +94,7 @@ def _compute(
     data = TranslationData(
         cfg.data, prepared, text_of, cfg.seed, processes.rank, processes.world, cfg.trainer.accumulate
     )
+    data.plan.batches()  # refused now, where they are too few
     module = TranslationModule(cfg, data, precision, processes)
     if module.model.max_len is not None:  # too long a sentence is refused now, rather than after the last step
         for side in (data.valid_src, data.valid_ref, test_set[0]):

@@ -74,6 +74,7 @@ def test_batches_come_in_few_shapes_of_round_sizes(lengths):
     batches = made.batches()
     slots = [tuple(int(on_grid(side[b].max(), made.most)) for side in lengths) for b in batches]
     large = [(len(b), shape) for b, shape in zip(batches, slots, strict=True) if len(b) >= 64]
+    assert large
     assert sum(n % 8 == 0 for n, _ in large) >= len(large) - 1
     exact = {tuple(int(side[b].max()) for side in lengths) for b in batches}
     assert len(set(slots)) < 0.9 * len(exact)
