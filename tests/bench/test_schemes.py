@@ -1,7 +1,6 @@
 """`rope-mt bench schemes`: the steps are those of training, in fair turns, and what is printed follows from them."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,10 +12,8 @@ from rope_mt.bench.command import bench
 from rope_mt.bench.schemes import BASELINE, summary, table
 from rope_mt.bench.steps import WARM_UP, Training, as_trained, first_batches
 from rope_mt.config.commands import BenchSchemesConfig, BenchSchemesSettings
-from rope_mt.config.data import DataConfig, Recipe
 from rope_mt.config.position import RopeConfig
 from rope_mt.config.training import ModelConfig
-from rope_mt.data import toy
 from rope_mt.data.corpus import locate
 from rope_mt.data.prepare import prepare
 from rope_mt.data.stream import Batch, TranslationData
@@ -27,28 +24,14 @@ from rope_mt.training.train import build_trainer
 
 STEPS = 3
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """So small a model gains nothing from more, and loses much where the cores are busy."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
-def cfg(tmp_path_factory) -> BenchSchemesConfig:
+def cfg(small_corpus) -> BenchSchemesConfig:
     """A small corpus and a smaller model."""
-    folder = tmp_path_factory.mktemp("text")
-    corpus = toy.generate(n_train=300, n_valid=4, n_test=4)
-    for name, pairs in (("train", corpus.train), ("valid", corpus.valid)):
-        for side, lang in enumerate(("en", "de")):
-            (folder / f"{name}.{lang}").write_text("".join(pair[side] + "\n" for pair in pairs), encoding="utf-8")
-    train, valid = str(folder / "train"), str(folder / "valid")
-    recipe = Recipe(max_steps=2, val_every=4, warmup_steps=3, lr=1e-2)
     return BenchSchemesConfig(
-        data=DataConfig("files", train, valid, valid, vocab_size=450, batch_tokens=520, dir=str(folder), recipe=recipe),
+        data=small_corpus,
         bench=BenchSchemesSettings(steps=STEPS),
         model=ModelConfig("test", d_model=24, d_ff=40, n_heads=2, n_layers=1, dropout=0.1),
         device="cpu",

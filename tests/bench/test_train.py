@@ -21,10 +21,8 @@ from rope_mt.bench.train import OURS, PARTS, THEIRS, TRIALS, Lengths, against, a
 from rope_mt.bench.yardstick import Yardstick
 from rope_mt.cli import main
 from rope_mt.config.commands import BenchTrainConfig, BenchTrainSettings
-from rope_mt.config.data import DataConfig, Recipe
 from rope_mt.config.position import NoPositionConfig, RopeConfig
 from rope_mt.config.training import ModelConfig
-from rope_mt.data import toy
 from rope_mt.data.corpus import locate
 from rope_mt.data.prepare import prepare
 from rope_mt.data.stream import Batch, TranslationData
@@ -33,27 +31,14 @@ from rope_mt.data.tokenizer import EOS, PAD
 CPU = torch.device("cpu")
 STEPS = 2
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
-def cfg(tmp_path_factory) -> BenchTrainConfig:
+def cfg(small_corpus) -> BenchTrainConfig:
     """A small corpus and a smaller model."""
-    folder = tmp_path_factory.mktemp("text")
-    corpus = toy.generate(n_train=300, n_valid=4, n_test=4)
-    for name, pairs in (("train", corpus.train), ("valid", corpus.valid)):
-        for side, lang in enumerate(("en", "de")):
-            (folder / f"{name}.{lang}").write_text("".join(pair[side] + "\n" for pair in pairs), encoding="utf-8")
-    text, valid = str(folder / "train"), str(folder / "valid")
-    recipe = Recipe(max_steps=2, val_every=4, warmup_steps=3, lr=1e-2)
     return BenchTrainConfig(
-        data=DataConfig("files", text, valid, valid, vocab_size=450, batch_tokens=520, dir=str(folder), recipe=recipe),
+        data=small_corpus,
         bench=BenchTrainSettings(steps=STEPS),
         model=ModelConfig("test", d_model=24, d_ff=40, n_heads=2, n_layers=3, dropout=0.0),
         position=RopeConfig(),
