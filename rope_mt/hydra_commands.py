@@ -13,13 +13,17 @@ import itertools
 import logging
 import os
 import re
+import shlex
 import sys
-import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rope_mt.errors import UserError
+from rope_mt.jobs import GROUP, Jobs, first_process
+
+if TYPE_CHECKING:
+    from rope_mt.sweep.plan import Plan
 
 
 def conf_dir() -> Path:
@@ -32,13 +36,13 @@ def conf_dir() -> Path:
 # ---- what a job of each command does; `cfg` is the command's dataclass in rope_mt/config/commands.py ---
 
 
-def train(cfg: Any) -> float:
+def train(cfg: Any, opened: Callable[[Any], None] = lambda run: None) -> float:
     from hydra.core.hydra_config import HydraConfig
 
     from rope_mt.training.train import train
 
     folder = Path(HydraConfig.get().runtime.output_dir)
-    return train(cfg, None if folder == Path("outputs").absolute() else folder)  # conf/train.yaml: outputs
+    return train(cfg, None if folder == Path("outputs").absolute() else folder, opened)  # conf/train.yaml: outputs
 
 
 def evaluate(cfg: Any) -> float:
@@ -82,16 +86,16 @@ def run(command: str, rest: list[str]) -> int:
     Raises:
         UserError: the words make no configuration; nothing was started or written.
     """
-    jobs = _Jobs(TASKS[command])
+    jobs = Jobs(TASKS[command])
     try:
         return _run(command, rest, jobs)
     except UserError:
-        if jobs.began or _first_process():
+        if jobs.began or first_process():
             raise
         return 0  # an exit code other than 0 would have torchrun end the first before it speaks
 
 
-def _run(command: str, rest: list[str], jobs: _Jobs) -> int:
+def _run(command: str, rest: list[str], jobs: Jobs) -> int:
     flags, words = split_flags(rest)
     config = command
     if command == "bench":  # what to measure is a word of its own
@@ -111,9 +115,12 @@ def _run(command: str, rest: list[str], jobs: _Jobs) -> int:
 
     from rope_mt.complaints import HYDRA_ERRORS, complaint
 
+    plan = None
     try:
         if not {"--hydra-help", "--shell-completion", "--config-path", "--config-name"} & {*flags}:
-            _check(command, flags, words, schema)
+            plan = check(command, flags, words, schema)
+        if command == "train" and plan is not None and plan.runs_several:
+            return _sweep(plan, flags, rest, jobs)
         said = io.StringIO()
         with contextlib.redirect_stdout(said) if "--help" in flags else contextlib.nullcontext():
             code = call_hydra(command, flags, words, jobs)
@@ -124,61 +131,30 @@ def _run(command: str, rest: list[str], jobs: _Jobs) -> int:
     if text := said.getvalue():  # Hydra's help lists the groups of all commands
         foreign = "|".join(foreign_groups(config))
         print(re.sub(rf"(?m)^(?:{foreign})(?:/[\w-]+)?: .+\n", "", text), end="")
-    if jobs.several and command == "train" and _first_process():
-        _compare_finished()
-    elif jobs.failures and not jobs.several:
+    if jobs.failures and not jobs.several:
         raise jobs.failures[0]
     return 1 if jobs.failures else code
 
 
-class _Jobs:
-    """The function that Hydra calls for each job: it keeps errors from Hydra, which would end the sweep with them."""
+def _sweep(plan: Plan, flags: dict[str, Any], rest: list[str], jobs: Jobs) -> int:
+    """Train every job, show how they stand, and compare them in the end; 1 when one of them is not done."""
+    from rope_mt.sweep.overview import watched
+    from rope_mt.sweep.sweep import Sweep, conclude
 
-    def __init__(self, task: Callable[[Any], Any]) -> None:
-        self.task = task
-        self.began = self.several = False
-        self.failures: list[BaseException] = []
-        self.process = os.getpid()
-
-    def __call__(self, cfg: Any) -> Any:
-        from hydra.core.hydra_config import HydraConfig
-        from hydra.types import RunMode
-        from omegaconf import OmegaConf
-
-        self.began = True
-        self.several = HydraConfig.get().mode == RunMode.MULTIRUN
-        try:
-            return self.task(OmegaConf.to_object(cfg))
-        except (Exception, SystemExit) as error:
-            if os.getpid() != self.process:
-                raise  # a process of a launcher's: the launcher carries the error home
-            if isinstance(error, SystemExit) and error.code == 0:
-                return float("nan")  # of several processes, the first says what failed: rope_mt/training/processes.py
-            self.failures.append(error)
-            if self.several and isinstance(error, UserError):
-                name = HydraConfig.get().job.override_dirname
-                print(f"rope-mt: {name}: {error}" if name else f"rope-mt: {error}", file=sys.stderr)
-            elif self.several:
-                traceback.print_exception(error)
-            return float("nan")
-
-
-def _first_process() -> bool:
-    """Whether this process prints: the only one, or the first of those that torchrun started."""
-    return "LOCAL_RANK" not in os.environ or os.environ.get("RANK", "0") == "0"
-
-
-def _compare_finished() -> None:
-    """The table at the end of a sweep, or one line why there is none; the jobs themselves are done either way."""
-    from rope_mt.runs.folder import finished
-
-    if finished:
-        from rope_mt.study.compare import main as compare
-
-        try:
-            compare([str(folder) for folder in dict.fromkeys(finished)])
-        except UserError as error:
-            print(f"rope-mt: no comparison: {error}", file=sys.stderr)
+    name = plan.sweep_name
+    folder = Path(plan.sweep_dir).absolute() / "sweeps" / name
+    command = " ".join(["rope-mt train", *map(shlex.quote, rest)])
+    jobs.sweep = sweep = Sweep(name, folder, plan.job_names if plan.known else None, command)
+    words = plan.words
+    if plan.jobs[0].cfg.tracking.group is None:
+        words = [*words, f"{GROUP}{_quoted(name)}"]
+    if not first_process():
+        return call_hydra("train", flags, words, jobs)
+    sweep.ledger.start(sweep.jobs or [])
+    with watched(sweep.ledger, len(sweep.jobs) if sweep.jobs else None) as overview:
+        jobs.tell = overview.tell
+        call_hydra("train", flags, words, jobs)
+    return 0 if conclude(sweep, overview) else 1
 
 
 def call_hydra(command: str, flags: dict[str, Any], words: list[str], task: Callable[[Any], Any] = print) -> int:
@@ -203,14 +179,16 @@ def call_hydra(command: str, flags: dict[str, Any], words: list[str], task: Call
     return 0
 
 
-def _check(command: str, flags: dict[str, Any], words: list[str], schema: type) -> None:
+def check(command: str, flags: dict[str, Any], words: list[str], schema: type) -> Plan:
     """Compose every job there will be, so that a mistake in one of them ends the command before the first starts."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.types import RunMode
     from omegaconf import OmegaConf
 
     from rope_mt.complaints import complaint, settings, strangers, unknown
+    from rope_mt.sweep.plan import Plan, PlannedJob
 
     keys = {word.partition("=")[0] for word in words}
     if "--multirun" in flags and "hydra.sweep.dir" in keys and "hydra.sweep.subdir" not in keys:
@@ -220,29 +198,48 @@ def _check(command: str, flags: dict[str, Any], words: list[str], schema: type) 
         if not Path(folder).is_dir():
             raise UserError(f"--config-dir: there is no folder {folder}")
         extra = [f"hydra.searchpath=[{_quoted(f'file://{Path(folder).absolute()}')}]"]
+    only_shown = bool({"--cfg", "--help", "--info"} & {*flags})
+
+    def composed(job: Sequence[str], with_hydra: bool = False) -> Any:
+        try:
+            return compose(command, [*job, *extra], return_hydra_config=with_hydra)
+        except ValueError as error:
+            raise UserError(complaint(error, list(job), schema)) from error
+
+    def choices_of(words: list[str]) -> tuple[list[list[str]], bool]:
+        """What each word can become, and whether that is all: an interval is for a sweeper to draw from."""
+        overrides = OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(words)
+        found = []
+        for override in overrides:
+            if not override.is_sweep_override():
+                found.append([override.input_line])
+            elif override.is_discrete_sweep():
+                found.append([f"{override.get_key_element()}={v}" for v in override.sweep_string_iterator()])
+                if not found[-1]:
+                    raise UserError(f"{override.input_line} selects nothing")
+        return found, len(found) == len(overrides)
 
     with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
-        choices = []
-        for override in OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(words):
-            if not override.is_sweep_override():
-                choices.append([override.input_line])
-            elif override.is_discrete_sweep():  # an interval is for a sweeper to draw from
-                choices.append([f"{override.get_key_element()}={v}" for v in override.sweep_string_iterator()])
-                if not choices[-1]:
-                    raise UserError(f"{override.input_line} selects nothing")
+        choices, known = choices_of(words)
+        hydra = composed([options[0] for options in choices], with_hydra=True).hydra
+        several = "--multirun" in flags or hydra.mode == RunMode.MULTIRUN
+        if several and (params := hydra.sweeper.get("params")):  # Hydra would go through both lists of choices
+            kept = [f"{key}={value}" for key, value in params.items() if key not in keys]
+            words = [*kept, *words, "hydra.sweeper.params=null"]
+            choices, known = choices_of(words)
+        planned = []
         for job in itertools.product(*choices):
-            try:
-                cfg = compose(command, [*job, *extra])
-            except ValueError as error:
-                raise UserError(complaint(error, list(job), schema)) from error
+            cfg = composed(job)
             for setting, owner in strangers(cfg):
                 raise UserError(unknown(setting, owner, schema))
-            if {"--cfg", "--help", "--info"} & {*flags}:
+            if only_shown:
                 continue
             if missing := sorted(OmegaConf.missing_keys(cfg), key=[*settings(schema)].index):
                 hint = "name a run or a checkpoint" if missing[0] == "checkpoint" else f"add {missing[0]}=VALUE"
                 raise UserError(f"{', '.join(missing)} must be given: {hint}")
-            OmegaConf.to_object(cfg)
+            planned.append(PlannedJob(list(job), OmegaConf.to_object(cfg)))
+        known = known and hydra.sweeper._target_.endswith(".BasicSweeper")
+        return Plan(words, several and not only_shown, hydra.sweep.dir, planned, known)
 
 
 def command_schema(command: str) -> type:

@@ -11,6 +11,30 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 LINE_EVERY = 15.0  # seconds between two lines in a log
 
 
+_taken: Console | None = None  # the console at whose end something lives for longer, as the table of a sweep
+
+
+@contextmanager
+def living_on(console: Console) -> Iterator[None]:
+    """Nothing else is drawn at the end of the terminal meanwhile, and text is printed above what lives there."""
+    global _taken
+    _taken = console
+    try:
+        yield
+    finally:
+        _taken = None
+
+
+def output() -> Console:
+    """The console for standard output."""
+    return _taken or Console(highlight=False)
+
+
+def may_draw(console: Console) -> bool:
+    """Whether a bar can live at the end of this console: it is a terminal, and nothing lives there yet."""
+    return console.is_terminal and _taken is None
+
+
 @contextmanager
 def progress(
     what: str, total: int | None, unit: str, done: int = 0, scale: float = 1.0
@@ -28,7 +52,7 @@ def progress(
 
     of = f" of {amount(total)}" if total else ""
     console = Console(file=sys.stderr)
-    if console.is_terminal:
+    if may_draw(console):
         columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
         with Progress(*columns, console=console, transient=True) as bar:
             task = bar.add_task(what, total=total, completed=done)

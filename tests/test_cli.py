@@ -370,7 +370,7 @@ def test_tasks_get_typed_configurations(rope_mt, stand_in):
     from rope_mt.config.position import RelativeConfig
 
     seen = []
-    stand_in("rope_mt.training.train", train=lambda cfg, folder: seen.append(cfg) or 1.0)
+    stand_in("rope_mt.training.train", train=lambda cfg, folder, opened: seen.append(cfg) or 1.0)
     stand_in("rope_mt.data.prepare", prepare=lambda cfg: seen.append(cfg) or Path("data"), report=lambda found: [found])
     assert rope_mt("train", "position=relative", "position.clip=5").code == 0
     assert rope_mt("prepare", "data=multi30k").code == 0
@@ -391,14 +391,13 @@ def test_tasks_get_typed_configurations(rope_mt, stand_in):
 )
 def test_the_folder_of_a_run_is_hydras_only_where_the_user_chose_it(rope_mt, stand_in, line, folders):
     seen = []
-    stand_in("rope_mt.training.train", train=lambda cfg, folder: seen.append(folder) or 1.0)
-    stand_in("rope_mt.runs.folder", finished=[])
+    stand_in("rope_mt.training.train", train=lambda cfg, folder, opened: seen.append(folder) or 1.0)
     assert rope_mt(*line.split()).code == 0
     assert seen == [folder and Path.cwd() / folder for folder in folders]
 
 
 def test_the_user_reads_what_went_wrong_in_a_run(rope_mt, stand_in):
-    def train(cfg: Any, folder: Path | None) -> float:
+    def train(cfg: Any, folder: Path | None, opened: Any) -> float:
         raise UserError("the corpus is empty")
 
     stand_in("rope_mt.training.train", train=train)
@@ -413,53 +412,18 @@ def test_a_folder_that_cannot_be_made_is_named(rope_mt):
 
 
 def test_a_programming_error_keeps_its_traceback(rope_mt, stand_in):
-    stand_in("rope_mt.training.train", train=lambda cfg, folder: 1 / 0)
+    stand_in("rope_mt.training.train", train=lambda cfg, folder, opened: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         rope_mt("train")
 
 
 def test_an_interrupted_run_says_so(rope_mt, stand_in):
-    def train(cfg: Any, folder: Path | None) -> float:
+    def train(cfg: Any, folder: Path | None, opened: Any) -> float:
         raise KeyboardInterrupt
 
     stand_in("rope_mt.training.train", train=train)
     said = rope_mt("train")
     assert (said.code, said.err) == (130, "rope-mt: interrupted\n")
-
-
-def test_a_failing_job_leaves_the_others_alone_and_the_table_is_shown(rope_mt, stand_in):
-    finished: list[Path] = []
-    compared = []
-
-    def train(cfg: Any, folder: Path | None) -> float:
-        if cfg.seed == 2:
-            raise UserError("out of memory: make data.batch_tokens smaller")
-        if cfg.seed == 3:
-            raise ZeroDivisionError
-        if cfg.seed == 4:
-            raise SystemExit(1)
-        finished.append(Path(f"outputs/s{cfg.seed}"))
-        return 1.0
-
-    stand_in("rope_mt.training.train", train=train)
-    stand_in("rope_mt.runs.folder", finished=finished)
-    stand_in("rope_mt.study.compare", main=lambda rest: compared.append(rest) or 0)
-    said = rope_mt("train", "seed=1,2,3,4,5", "-m")
-    assert said.code == 1
-    assert compared == [["outputs/s1", "outputs/s5"]]
-    assert "rope-mt: seed=2: out of memory: make data.batch_tokens smaller\n" in said.err
-    assert said.err.count("\nZeroDivisionError") == 1
-    assert "HYDRA_FULL_ERROR" not in said.err
-    assert "Error executing job" not in said.err
-
-
-def test_a_sweep_without_failures_ends_with_0(rope_mt, stand_in):
-    compared = []
-    stand_in("rope_mt.training.train", train=lambda cfg, folder: 1.0)
-    stand_in("rope_mt.runs.folder", finished=[Path("a"), Path("b"), Path("a")])
-    stand_in("rope_mt.study.compare", main=lambda rest: compared.append(rest) or 0)
-    assert rope_mt("train", "-m", "position=rope,none").code == 0
-    assert compared == [["a", "b"]]
 
 
 def test_compare_gets_its_words_as_they_are(rope_mt, stand_in):

@@ -43,6 +43,8 @@ def limited(command: str) -> str:
         return f"{command} bench.pairs=40000"
     if not command.startswith("rope-mt train"):
         return command
+    if command == "rope-mt train experiment=schemes":
+        command = f"{command} position=rope,none seed=1"
     return " ".join([command, LIMITS, *(smaller for name, smaller in SMALLER.items() if name in command)])
 
 

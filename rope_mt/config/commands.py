@@ -14,6 +14,19 @@ from rope_mt.errors import UserError
 
 
 @dataclass
+class SweepConfig:
+    """What concerns the jobs of one `rope-mt train -m` together; nothing to a single run but `published`."""
+
+    name: str | None = None  # of its folder and its W&B group; null: after what its jobs share and differ in
+    fail_fast: bool = False  # begin no further job once one has failed
+    published: str | None = None  # a folder of finished runs: a job whose run is there counts as done
+
+    def __post_init__(self) -> None:
+        plain = self.name is None or re.fullmatch(r"[\w.,+-]*\w[\w.,+-]*", self.name)
+        require(bool(plain), "sweep.name", "a name for a folder", self.name)
+
+
+@dataclass
 class TrainConfig:
     seed: int = 1
     overwrite: bool = no_effect(False)  # start again where a run half done or finished would be continued
@@ -24,6 +37,7 @@ class TrainConfig:
     trainer: TrainerConfig = MISSING
     search: SearchConfig = MISSING
     tracking: TrackingConfig = field(default=MISSING, metadata={"identity": False})
+    sweep: SweepConfig = field(default_factory=SweepConfig, metadata={"identity": False})
 
     def __post_init__(self) -> None:
         require(0 <= self.seed < 2**32, "seed", "from 0 to 2**32 - 1", self.seed)
@@ -82,6 +96,21 @@ class BenchConfig:
 
 
 @dataclass
+class BenchOfTrainingConfig(BenchConfig):
+    """What those have that train."""
+
+    bench: Any = MISSING
+    model: ModelConfig = MISSING
+    device: str = "auto"
+    precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        at_least(1, bench__steps=self.bench.steps)
+        device_choice("device", self.device)
+        precision_choice("precision", self.precision)
+
+
+@dataclass
 class BenchDataConfig(BenchConfig):
     bench: BenchDataSettings = field(default_factory=BenchDataSettings)
 
@@ -95,18 +124,13 @@ class BenchDataConfig(BenchConfig):
 
 
 @dataclass
-class BenchSchemesConfig(BenchConfig):
+class BenchSchemesConfig(BenchOfTrainingConfig):
     bench: BenchSchemesSettings = field(default_factory=BenchSchemesSettings)
-    model: ModelConfig = MISSING
-    device: str = "auto"
-    precision: str = "auto"
 
     def __post_init__(self) -> None:
-        at_least(1, bench__steps=self.bench.steps)
+        super().__post_init__()
         for scheme in self.bench.schemes or []:
             choice("bench.schemes", scheme, *(position.name for position in POSITION_CONFIGS))
-        device_choice("device", self.device)
-        precision_choice("precision", self.precision)
 
 
 @dataclass
@@ -130,17 +154,9 @@ class BenchDecodeConfig(BenchConfig):
 
 
 @dataclass
-class BenchTrainConfig(BenchConfig):
+class BenchTrainConfig(BenchOfTrainingConfig):
     bench: BenchTrainSettings = field(default_factory=BenchTrainSettings)
-    model: ModelConfig = MISSING
     position: PositionConfig = MISSING
-    device: str = "auto"
-    precision: str = "auto"
-
-    def __post_init__(self) -> None:
-        at_least(1, bench__steps=self.bench.steps)
-        device_choice("device", self.device)
-        precision_choice("precision", self.precision)
 
 
 @dataclass

@@ -16,8 +16,6 @@ from rope_mt.config.plain import identity, to_plain
 from rope_mt.durable import write_json, write_whole
 from rope_mt.errors import UserError
 
-finished: list[Path] = []  # folders of the runs that ended in this process, for the table at the end of a sweep
-
 
 @dataclass(frozen=True)
 class RunFolder:

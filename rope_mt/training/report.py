@@ -16,6 +16,7 @@ from rope_mt.durable import write_whole
 from rope_mt.runs.tracking import Tracker
 from rope_mt.training.module import TranslationModule
 
+from rope_mt.progress import may_draw
 SAMPLES = 2  # source, reference and hypothesis triples shown after a validation
 TABLE_ROWS = 50  # and of those in the table that W&B keeps
 
@@ -55,7 +56,7 @@ class Report(Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         rows = metrics_upto(self.metrics, trainer.global_step)
         write_whole(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
-        if self.console.is_terminal:
+        if may_draw(self.console):
             columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
             bar = Progress(*columns, TimeElapsedColumn(), console=self.console)
             bar.add_task("", total=self.max_steps, completed=trainer.global_step)

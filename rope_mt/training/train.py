@@ -4,6 +4,7 @@ import json
 import logging
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,10 @@ from rope_mt.device import choose_device, choose_precision, describe
 from rope_mt.durable import write_json, write_whole
 from rope_mt.errors import UserError
 from rope_mt.evaluation import refuse_unfit, score_translations
+from rope_mt.progress import output
 from rope_mt.runs import checkpoint
-from rope_mt.runs.folder import RunFolder, begin, default_folder, finished, open_run, provenance, run_hash
+from rope_mt.runs.folder import RunFolder, begin, default_folder, open_run, provenance, run_hash
+from rope_mt.runs.published import published
 from rope_mt.runs.selection import latest, saved_weights
 from rope_mt.runs.tracking import track
 from rope_mt.scoring import doubts, variants
@@ -37,37 +40,43 @@ from rope_mt.training.screens import conclude, introduce
 from rope_mt.translation import Translator
 
 
-def train(cfg: TrainConfig, folder: Path | None = None) -> float:
+def train(
+    cfg: TrainConfig, folder: Path | None = None, opened: Callable[[RunFolder], None] = lambda run: None
+) -> float:
     """Train one model, or go on with it, or find it trained; return its BLEU on the whole validation set.
 
     Args:
         folder: where the run lies; None names it after what it computes.
 
+        opened: told by the first process where the run is, before anything is computed.
     Raises:
         UserError: the configuration, the text or a folder does not allow it.
     """
     with together(cfg.trainer.device) as processes:
         device = choose_device(cfg.trainer.device)
         precision = choose_precision(cfg.trainer.precision, device)
-        console = Console(highlight=False, quiet=not processes.first)
+        console = output() if processes.first else Console(quiet=True)
         with processes.first_alone():  # a generated corpus is written here
             text_of = corpus.locate(cfg.data)
         key = run_hash(cfg, precision, text_of.fingerprints, processes.world)
-        run = RunFolder(folder or default_folder(cfg, key))
+        there = published(cfg, precision, text_of.fingerprints, processes.world) if cfg.sweep.published else None
+        run = there or RunFolder(folder or default_folder(cfg, key))
         if processes.first:
-            open_run(run, cfg, key)
+            if not there:
+                open_run(run, cfg, key)
+            opened(run)
         processes.wait()
-        if not run.checkpoints.is_dir():
+        if not (there or run.checkpoints.is_dir()):
             raise UserError(f"{run.path} is not here, where the first process has made it: machines must share folders")
         processes.wait()
         if run.result.is_file():
-            console.print(Text(f"{run.path} is finished; overwrite=true would start again."), soft_wrap=True)
+            known = "published" if there else "finished; overwrite=true would start again"
+            console.print(Text(f"{run.path} is {known}."), soft_wrap=True)
         else:
             _compute(cfg, run, key, text_of, device.type, precision, processes, console)
         processes.wait()
     result = json.loads(run.result.read_text())
     conclude(result, run, console)
-    finished.append(run.path)
     return result["valid"]["bleu"]
 
 

@@ -1,0 +1,89 @@
+"""What Hydra calls for each job: one that fails leaves the others alone, and those of a sweep are kept count of."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from rope_mt.errors import UserError
+
+if TYPE_CHECKING:
+    from rope_mt.sweep.sweep import Sweep
+
+GROUP = "tracking.group="  # the word that every job of a sweep is given
+
+
+class Jobs:
+    """Does `task` with the configuration of each job, and keeps errors from Hydra, which would end the sweep with them.
+
+    A launcher takes a copy to each process that it starts; there `began` and the like count for nothing.
+    """
+
+    def __init__(self, task: Callable[..., Any], sweep: Sweep | None = None, here: bool = True) -> None:
+        self.task, self.sweep = task, sweep
+        self.here = here  # in the process that reads the command line
+        self.began = self.several = self.failed = False
+        self.failures: list[BaseException] = []  # those to tell of; of several processes the first may do it for all
+        self.tell: Callable[[], None] = lambda: None  # how the jobs of the sweep stand
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Jobs, (self.task, self.sweep, False)
+
+    def __call__(self, cfg: Any) -> Any:
+        from hydra.core.hydra_config import HydraConfig
+        from hydra.types import RunMode
+        from omegaconf import OmegaConf
+
+        self.began = True
+        self.several = HydraConfig.get().mode == RunMode.MULTIRUN
+        try:
+            return self._of_sweep(self.sweep, cfg) if self.sweep else self.task(OmegaConf.to_object(cfg))
+        except (Exception, SystemExit) as error:
+            if not (self.here or self.sweep):
+                raise  # the launcher carries the error home
+            self.failed = True
+            if isinstance(error, SystemExit) and error.code == 0:
+                return float("nan")  # of several processes, the first says what failed: rope_mt/training/processes.py
+            self.failures.append(error)
+            if self.several and not isinstance(error, UserError):
+                traceback.print_exception(error)
+            elif self.several and not self.sweep:  # a sweep tells by itself
+                name = HydraConfig.get().job.override_dirname
+                print(f"rope-mt: {name}: {error}" if name else f"rope-mt: {error}", file=sys.stderr)
+            return float("nan")
+
+    def _of_sweep(self, sweep: Sweep, cfg: Any) -> Any:
+        from hydra.core.hydra_config import HydraConfig
+        from omegaconf import OmegaConf
+
+        from rope_mt.sweep.ledger import FAILED, LEFT_OUT, Entry
+
+        hydra, ledger = HydraConfig.get(), sweep.ledger
+        number = int(hydra.job.num)
+        words = [word for word in hydra.overrides.task if not word.startswith(GROUP)]  # for jobs the sweeper makes up
+        name = " ".join(words) if sweep.jobs is None else sweep.jobs[number]
+        failed = self.failed if self.here else any(entry.state == FAILED for entry in ledger.entries())
+        if cfg.sweep.fail_fast and failed:
+            if first_process():
+                ledger.write(Entry(number, name, LEFT_OUT))
+            return float("nan")
+        if not first_process():
+            return self.task(OmegaConf.to_object(cfg))
+        try:
+            with ledger.job(number, name) as job:
+                self.tell()
+
+                def opened(run: Any) -> None:
+                    job.update(run=str(run.path), found=run.result.is_file(), max_steps=cfg.trainer.max_steps)
+
+                return self.task(OmegaConf.to_object(cfg), opened)
+        finally:
+            self.tell()
+
+
+def first_process() -> bool:
+    """Whether this process prints: the only one, or the first of those that torchrun started."""
+    return "LOCAL_RANK" not in os.environ or os.environ.get("RANK", "0") == "0"

@@ -1,0 +1,112 @@
+"""What is known of the jobs of a sweep: a small file for each, which the process writes that runs it."""
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rope_mt.durable import write_json
+from rope_mt.errors import UserError
+from rope_mt.runs.folder import RunFolder
+
+WAITING, RUNNING, DONE, FAILED, STOPPED, LEFT_OUT = "waiting", "running", "done", "failed", "stopped", "left out"
+TAIL = 4_096  # bytes at the end of a metrics file, in which its last rows are
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One job: how it stands, and where its run lies as soon as that is known."""
+
+    number: int  # from 0
+    name: str  # the settings that tell it from the other jobs
+    state: str = WAITING
+    run: str | None = None  # folder
+    max_steps: int = 0
+    began: float = 0.0  # seconds since 1970, as is the next
+    ended: float = 0.0
+    host: str = ""
+    error: str = ""  # why it failed
+    found: bool = False  # its run was finished before the job began
+
+    def progress(self) -> dict[str, int | float]:
+        """The last step, train/loss and valid/bleu that the run has logged."""
+        seen: dict[str, int | float] = {}
+        for row in _last_rows(RunFolder(Path(self.run)).metrics) if self.run else ():
+            seen |= {name: row[name] for name in ("step", "train/loss", "valid/bleu") if name in row}
+        return seen
+
+    def result(self) -> dict[str, Any]:
+        """The run's result.json; empty before it has one."""
+        file = RunFolder(Path(self.run)).result if self.run else None
+        return json.loads(file.read_text(encoding="utf-8")) if file and file.is_file() else {}
+
+
+def _last_rows(metrics: Path) -> Iterator[dict[str, Any]]:
+    if not metrics.is_file():
+        return
+    with open(metrics, "rb") as file:
+        start = max(0, metrics.stat().st_size - TAIL)
+        file.seek(start)
+        lines = file.read().split(b"\n")
+    for line in lines[bool(start) : -1]:  # a row that is cut off is at either end
+        yield json.loads(line)
+
+
+class Ledger:
+    """The entries in a sweep's folder. Only the process of a job writes its entry."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def start(self, names: list[str]) -> None:
+        """Begin with jobs of these names that wait; what an earlier attempt has left is forgotten.
+
+        Raises:
+            UserError: the folder cannot be written.
+        """
+        for number in range(len(names), len(self.entries())):
+            self._file(number).unlink()
+        for number, name in enumerate(names):
+            self.write(Entry(number, name))
+
+    def entries(self) -> list[Entry]:
+        """All jobs that are known, in order."""
+        files = sorted((self.folder / "jobs").glob("[0-9]*.json"))
+        return [Entry(**json.loads(file.read_text(encoding="utf-8"))) for file in files]
+
+    def write(self, entry: Entry) -> None:
+        write_json(self._file(entry.number), asdict(entry))
+
+    def _file(self, number: int) -> Path:
+        return self.folder / "jobs" / f"{number:05d}.json"
+
+    @contextmanager
+    def job(self, number: int, name: str) -> Iterator["Job"]:
+        """Keep the entry of one job while it runs; an error ends it as failed, an interrupt as stopped, and goes on."""
+        job = Job(self, Entry(number, name, RUNNING, began=time.time(), host=socket.gethostname()))
+        job.update()
+        try:
+            yield job
+        except (Exception, SystemExit) as error:
+            said = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            job.update(state=FAILED, error=" ".join(said.split()), ended=time.time())
+            raise
+        except BaseException:
+            job.update(state=STOPPED, ended=time.time())
+            raise
+        job.update(state=DONE, ended=time.time())
+
+
+class Job:
+    """The entry of the job that this process runs."""
+
+    def __init__(self, ledger: Ledger, entry: Entry) -> None:
+        self.ledger, self.entry = ledger, entry
+
+    def update(self, **changes: Any) -> None:
+        self.entry = replace(self.entry, **changes)
+        self.ledger.write(self.entry)

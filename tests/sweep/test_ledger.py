@@ -1,0 +1,70 @@
+"""What is written down of a job tells how it ended and how far it is, whatever happened to it."""
+
+import json
+
+import pytest
+
+from rope_mt.errors import UserError
+from rope_mt.runs.folder import RunFolder
+from rope_mt.sweep.ledger import DONE, FAILED, RUNNING, STOPPED, TAIL, WAITING, Entry, Ledger
+
+
+class MachineGoneError(BaseException):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("end", "state", "error"),
+    [
+        (None, DONE, ""),
+        (UserError("make it\nsmaller"), FAILED, "make it smaller"),
+        (ZeroDivisionError("by 0"), FAILED, "ZeroDivisionError: by 0"),
+        (SystemExit(3), FAILED, "SystemExit: 3"),
+        (MachineGoneError(), STOPPED, ""),
+        (KeyboardInterrupt(), STOPPED, ""),
+    ],
+)
+def test_a_job_is_running_until_it_ends_and_then_what_it_ended_as(tmp_path, end, state, error):
+    ledger = Ledger(tmp_path)
+    ledger.start(["seed=1", "seed=2"])
+
+    def run() -> None:
+        with ledger.job(1, "seed=2"):
+            assert [entry.state for entry in ledger.entries()] == [WAITING, RUNNING]
+            if end is not None:
+                raise end
+
+    if end is None:
+        run()
+    else:
+        with pytest.raises(type(end)):
+            run()
+    found = ledger.entries()
+    assert [(entry.name, entry.state, entry.error) for entry in found] == [
+        ("seed=1", WAITING, ""), ("seed=2", state, error)
+    ]  # fmt: skip
+    assert found[1].began <= found[1].ended
+
+
+def test_starting_again_forgets_what_was(tmp_path):
+    ledger = Ledger(tmp_path)
+    ledger.start(["a", "b", "c"])
+    with ledger.job(0, "a"):
+        pass
+    ledger.start(["d", "e"])
+    assert [(entry.name, entry.state) for entry in ledger.entries()] == [("d", WAITING), ("e", WAITING)]
+
+
+def test_progress_is_what_was_logged_last_also_from_a_file_that_is_being_written(tmp_path):
+    run = RunFolder(tmp_path)
+    entry = Entry(0, "a", RUNNING, str(run.path))
+    assert (entry.progress(), entry.result(), Entry(0, "b").progress()) == ({}, {}, {})
+    rows = [{"step": step, "train/loss": 9 - step / 100, "train/lr": 0.25} for step in range(500)]
+    rows[400] = {"step": 400, "valid/bleu": 3.5}
+    rows[480] = {"step": 480, "valid/bleu": 7.5}
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    assert len(text) > 2 * TAIL
+    run.metrics.write_text(text + '{"step": 500, "tr')
+    assert entry.progress() == {"step": 499, "train/loss": 9 - 4.99, "valid/bleu": 7.5}
+    run.metrics.write_text(text[:70])
+    assert entry.progress() == {"step": 0, "train/loss": 9.0}

@@ -1,0 +1,91 @@
+"""Who looks at a sweep sees how each job stands, is told once of each change, and how long the rest will take."""
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from rope_mt.sweep.ledger import DONE, FAILED, LEFT_OUT, RUNNING, WAITING, Entry, Ledger
+from rope_mt.sweep.overview import Overview
+
+
+@pytest.fixture
+def ledger(tmp_path) -> Ledger:
+    """A job that is done, one found done, one that runs, one that failed, and two that wait."""
+    ledger = Ledger(tmp_path)
+    ledger.start([f"seed={seed}" for seed in range(6)])
+    for number in (0, 1, 2):
+        (tmp_path / f"run{number}").mkdir()
+    result = {"steps": 1234, "valid": {"loss": 1.625}, "test": {"bleu": 27.5}}
+    for number in (0, 1):
+        (tmp_path / f"run{number}" / "result.json").write_text(json.dumps(result))
+    rows = [{"step": 150, "valid/bleu": 3.25}, {"step": 200, "train/loss": 5.125}]
+    (tmp_path / "run2" / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    now = time.time()
+    states = [(DONE, False), (DONE, True), (RUNNING, False), (FAILED, False)]
+    for number, (state, found) in enumerate(states):
+        run = str(tmp_path / f"run{number}")
+        entry = Entry(number, f"seed={number}", state, run, 1000, now - 300, 0.0, "here", found=found)
+        ledger.write(replace(entry, ended=0.0 if state == RUNNING else now - 100, error="no space" * (state == FAILED)))
+    return ledger
+
+
+def drawn(overview: Overview, rows: int | None = None) -> list[str]:
+    console = Console(width=100, record=True, quiet=False, file=open("/dev/null", "w"))  # noqa: SIM115
+    with console.file:
+        console.print(overview.table(rows))
+        return console.export_text().splitlines()
+
+
+def test_each_job_has_a_row_with_what_is_known_of_it(ledger):
+    head, *rows, summary = [" ".join(line.split()) for line in drawn(Overview(ledger, 6))]
+    assert head == "job state step loss BLEU time left"
+    assert rows[:2] == ["seed=0 done 1,234 1.625 27.50 0:03:20", "seed=1 done 1,234 1.625 27.50"]
+    assert rows[2] == "seed=2 running 200 5.125 3.25 0:05:00"
+    assert rows[3] == "seed=3 failed 0:03:20"
+    assert rows[4] == "seed=4 waiting"
+    assert summary == "1 running, 2 done, 1 failed, 2 waiting, which take about 0:06:40"
+
+
+def test_what_is_left_follows_from_the_steps_since_the_first_look(ledger, monkeypatch):
+    overview = Overview(ledger, 6)
+    overview.table()
+    metrics = Path(ledger.entries()[2].run or "") / "metrics.jsonl"
+    metrics.write_text(json.dumps({"step": 600, "train/loss": 3.0}) + "\n")
+    began = time.time()
+    monkeypatch.setattr(time, "time", lambda: began + 100)  # 400 steps in 100 seconds, and 400 to go
+    [row] = [line for line in drawn(overview) if "running" in line and "600" in line]
+    assert row.split()[-1] in ("0:01:39", "0:01:40", "0:01:41")
+
+
+def test_where_there_is_no_room_what_runs_and_what_failed_comes_first(ledger):
+    text = " ".join(drawn(Overview(ledger, 6), rows=3))
+    assert [f"seed={number} " in text for number in range(6)] == [False, False, True, True, True, False]
+
+
+def test_each_change_is_told_once(ledger, capsys):
+    overview = Overview(ledger, 6)
+    overview.tell()
+    out, err = capsys.readouterr()
+    assert out.splitlines() == [
+        "job 1 of 6, seed=0: done, BLEU 27.50, in 0:03:20",
+        "job 2 of 6, seed=1: found done, BLEU 27.50",
+        "job 3 of 6, seed=2: running",
+    ]
+    assert err == "rope-mt: seed=3: no space\n"
+    ledger.write(Entry(4, "seed=4", LEFT_OUT))
+    overview.tell()
+    assert capsys.readouterr() == ("job 5 of 6, seed=4: left out\n", "")
+    overview.tell()
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_job_that_waits_is_no_news(tmp_path, capsys):
+    ledger = Ledger(tmp_path)
+    ledger.start(["a"])
+    assert [entry.state for entry in ledger.entries()] == [WAITING]
+    Overview(ledger, 1).tell()
+    assert capsys.readouterr() == ("", "")

@@ -1,0 +1,152 @@
+"""`rope-mt train -m` with jobs that train nothing: what it says of them, what it leaves, and when it stops."""
+
+import json
+import logging
+import sys
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rope_mt import cli
+from rope_mt.errors import UserError
+from rope_mt.runs.folder import RunFolder
+
+Train = Callable[..., float]
+
+
+@pytest.fixture
+def sweep(tmp_path, monkeypatch, capsys) -> Iterator[Callable[..., tuple[int, str, str]]]:
+    """Type `rope-mt train ...`, in an empty folder, where `job` stands in for the training of one model."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    monkeypatch.chdir(tmp_path)
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+
+    def run(line: str, job: Callable[[Any], None]) -> tuple[int, str, str]:
+        def train(cfg: Any, folder: Path | None, opened: Callable[[RunFolder], None]) -> float:
+            run = RunFolder(Path("outputs", f"{cfg.position.name}-{cfg.seed}").absolute())
+            run.path.mkdir(parents=True, exist_ok=True)
+            opened(run)
+            job(cfg)
+            result = {"steps": 7, "valid": {"loss": 2.5}, "test": {"bleu": 20.0 + cfg.seed}}
+            run.result.write_text(json.dumps(result))
+            return 1.0
+
+        fake = types.ModuleType("rope_mt.training.train")
+        vars(fake).update(train=train)
+        monkeypatch.setitem(sys.modules, "rope_mt.training.train", fake)
+        capsys.readouterr()
+        code = cli.main(["train", *line.split()])
+        return code, *capsys.readouterr()
+
+    yield run
+    root.handlers[:], root.level = handlers, level
+    GlobalHydra.instance().clear()
+
+
+@pytest.fixture(autouse=True)
+def compared(monkeypatch) -> list[list[Path]]:
+    """The folders that the sweep wants compared, in place of a comparison."""
+    from rope_mt.study import comparison
+
+    seen: list[list[Path]] = []
+
+    def of_runs(folders: list[Path]) -> None:
+        seen.append(folders)
+        raise UserError("they differ in test set")
+
+    monkeypatch.setattr(comparison, "of_runs", of_runs)
+    return seen
+
+
+def record() -> dict[str, Any]:
+    [folder] = Path("outputs/sweeps").iterdir()
+    return json.loads((folder / "sweep.json").read_text())
+
+
+def states() -> list[str]:
+    return [job["state"] for job in record()["jobs"]]
+
+
+def nothing(cfg: Any) -> None:
+    pass
+
+
+def fails(cfg: Any) -> None:
+    if cfg.seed == 2:
+        raise UserError("out of memory: make data.batch_tokens smaller")
+    if cfg.seed == 3:
+        raise ZeroDivisionError
+    if cfg.seed == 4:
+        raise SystemExit(1)
+
+
+def test_a_failing_job_is_told_of_at_once_and_again_at_the_end_and_leaves_the_others_alone(sweep, compared):
+    code, out, err = sweep("-m seed=1,2,3,4,5", fails)
+    assert code == 1
+    assert states() == ["done", "failed", "failed", "failed", "done"]
+    assert compared == [[Path("outputs", f"rope-{seed}").absolute() for seed in (1, 5)]]
+    assert err.count("rope-mt: seed=2: out of memory: make data.batch_tokens smaller\n") == 1
+    assert err.count("rope-mt: seed=2: failed: out of memory: make data.batch_tokens smaller\n") == 1
+    assert err.index("seed=2: out") < err.index("ZeroDivisionError") < err.index("seed=2: failed")
+    assert err.count("\nZeroDivisionError") == 1  # its traceback
+    assert "no comparison: they differ in test set\n" in err
+    assert "Error executing job" not in err + out
+    assert "job 1 of 5, seed=1: done, BLEU 21.00, in " in out
+
+
+def test_with_fail_fast_no_job_begins_after_one_that_failed(sweep, compared):
+    began = []
+
+    def job(cfg: Any) -> None:
+        began.append(cfg.seed)
+        fails(cfg)
+
+    code, _, err = sweep("-m seed=1,2,5,6 sweep.fail_fast=true", job)
+    assert (code, began) == (1, [1, 2])
+    assert states() == ["done", "failed", "left out", "left out"]
+    assert "rope-mt: seed=6: left out\n" in err
+
+
+def test_the_same_command_again_goes_on_in_the_same_folder(sweep):
+    line = "-m position=rope,none seed=1,2"
+    assert sweep(line, fails)[0] == 1
+    first = record()
+    code, out, err = sweep(line, nothing)
+    assert code == 0
+    assert "rope-mt:" not in err.replace("rope-mt: no comparison", "")
+    assert out.count("found done, BLEU 21.00\n") == 2
+    assert states() == ["done"] * 4
+    assert [job["found"] for job in record()["jobs"]] == [True, False] * 2
+    assert (record()["name"], record()["command"]) == (first["name"], f"rope-mt train {line}")
+
+
+def test_an_interrupt_ends_the_sweep(sweep):
+    def job(cfg: Any) -> None:
+        if cfg.seed == 2:
+            raise KeyboardInterrupt
+
+    assert sweep("-m seed=1,2,3", job)[0] == 130
+    [folder] = Path("outputs/sweeps").iterdir()
+    jobs = [json.loads(file.read_text())["state"] for file in sorted((folder / "jobs").iterdir())]
+    assert jobs == ["done", "stopped", "waiting"]
+
+
+def test_every_job_is_told_the_sweep_as_its_group_but_where_the_user_gave_one(sweep):
+    groups = []
+    sweep("-m seed=1,2", lambda cfg: groups.append(cfg.tracking.group))
+    assert groups == [record()["name"]] * 2
+    sweep("-m seed=1,2 tracking.group=mine", lambda cfg: groups.append(cfg.tracking.group))
+    assert groups[2:] == ["mine"] * 2
+
+
+def test_the_record_is_also_markdown(sweep):
+    sweep("-m seed=1,2", fails)
+    [folder] = Path("outputs/sweeps").iterdir()
+    text = (folder / "sweep.md").read_text()
+    assert text.startswith(f"# {folder.name}\n\n`rope-mt train -m seed=1,2`\n")
+    assert "| seed=2 | failed out of memory: make data.batch_tokens smaller |" in text
