@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
 
 from rope_mt import __version__
-from rope_mt.errors import UserError
-from rope_mt.hydra_commands import TASKS, conf_dir, run
+from rope_mt.config.files import conf_dir
+from rope_mt.errors import Interrupted, UserError
+from rope_mt.hydra_commands import TASKS, run
 from rope_mt.memory import keep_freed
 
 COMMANDS = {  # name -> what it does, an example
@@ -32,8 +34,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command line.
 
     Returns:
-        The exit code: 1 when one of several jobs failed, 2 for what the user must mend, 130 and 141 when interrupted
-        or no longer read. Anything unforeseen is raised.
+        The exit code: 1 when one of several jobs failed, 2 for what the user must mend, 128 + the signal when
+        interrupted, 141 when no longer read. Anything unforeseen is raised.
     """
     # Threads that wait spin a little and then sleep. Without this they spin on, which beside another busy process
     # makes training several times slower; torch's threads read it when torch is imported.
@@ -47,9 +49,9 @@ def main(argv: list[str] | None = None) -> int:
             traceback.print_exception(error)
         print(f"rope-mt: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except (Interrupted, KeyboardInterrupt) as end:
         print("rope-mt: interrupted", file=sys.stderr)
-        return 130
+        return 128 + (end.signum if isinstance(end, Interrupted) else signal.SIGINT)
     except BrokenPipeError:
         if not _unread():
             raise

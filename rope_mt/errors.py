@@ -1,4 +1,4 @@
-"""The one kind of error that is the user's to mend."""
+"""The one kind of error that is the user's to mend, and what a signal to leave becomes."""
 
 
 class UserError(Exception):
@@ -6,3 +6,14 @@ class UserError(Exception):
 
     `cli.main` prints it without a traceback and exits with code 2.
     """
+
+
+class Interrupted(BaseException):
+    """A signal has ended a run, which can go on from there: `cli.main` exits with 128 + `signum`.
+
+    No Exception, so that it ends a whole sweep instead of one of its jobs.
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.signum = signum

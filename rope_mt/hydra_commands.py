@@ -19,18 +19,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from rope_mt.config.files import conf_dir
 from rope_mt.errors import UserError
 from rope_mt.jobs import GROUP, Jobs, first_process
 
 if TYPE_CHECKING:
     from rope_mt.sweep.plan import Plan
-
-
-def conf_dir() -> Path:
-    """The folder of YAML files: inside the package where it was installed from a wheel, beside it in a checkout."""
-    package = Path(__file__).resolve().parent
-    inside = package / "conf"
-    return inside if inside.is_dir() else package.parent / "conf"
 
 
 # ---- what a job of each command does; `cfg` is the command's dataclass in rope_mt/config/commands.py ---

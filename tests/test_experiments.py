@@ -5,9 +5,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from rope_mt.config.commands import TrainConfig, register
+from rope_mt.config.files import conf_dir
 from rope_mt.config.position import POSITION_CONFIGS
 from rope_mt.errors import UserError
-from rope_mt.hydra_commands import conf_dir
 
 EXPERIMENTS = sorted(file.stem for file in (conf_dir() / "experiment").glob("*.yaml"))
 every_scheme = pytest.mark.parametrize("scheme", POSITION_CONFIGS, ids=lambda scheme: scheme.name)

@@ -4,12 +4,15 @@ import itertools
 import lzma
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from rope_mt.cli import main
 
 ROOT = Path(__file__).parents[1]
 LIMITS = "trainer.max_steps=20 trainer.val_every=20 trainer.val_sentences=20 search.beam=1 search.max_len_a=0.5"
@@ -82,10 +85,12 @@ def run(command: str, folder: Path) -> str:
 
 
 @pytest.mark.parametrize("command", commands())
-def test_every_command_of_the_readme_runs(command, folder):
+def test_every_command_of_the_readme_runs(command, folder, monkeypatch, capsys):
     if any(name in command for name in REAL) and not (folder / "data" / "multi30k").is_dir():
         pytest.skip("set ROPE_MT_CORPORA to a folder of real corpora to run this command")
     if command.startswith(("rope-mt train", "rope-mt prepare")):
         one_job = re.sub(r"=([^,\s\[]+),\S+", r"=\1", command.replace(" -m ", " "))
-        assert "name:" in run(f"{one_job} --cfg job", folder)
+        monkeypatch.chdir(folder)
+        assert main([*shlex.split(one_job)[1:], "--cfg", "job"]) == 0
+        assert "name:" in capsys.readouterr().out
     assert run(limited(command), folder)

@@ -1,7 +1,11 @@
 """`rope-mt compare RUN...`: schemes against a baseline, over seeds and sentences, and a warning where runs differ."""
 
+from __future__ import annotations
+
 from argparse import ArgumentTypeError
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -9,6 +13,9 @@ from rope_mt.parser import Parser, rising
 from rope_mt.study.finished_runs import cautions, read_runs
 from rope_mt.study.groups import choose_baseline, grouped
 from rope_mt.study.shared_test_set import TENS, shared_test_set
+
+if TYPE_CHECKING:
+    from rope_mt.study.comparison import Comparison
 
 
 def _parser() -> Parser:
@@ -31,38 +38,59 @@ def _parser() -> Parser:
     forms.add_argument("--csv", action="store_true", help="print CSV: the groups, and after them the runs")
     forms.add_argument("--markdown", action="store_true", help="print tables as GitHub reads them")
     plot = "also draw mean BLEU by scheme, with a dot for each seed"
-    parser.add_argument("--plot", metavar="FILE.png", type=_png, help=plot)
+    parser.add_argument("--plot", metavar="FILE.png", type=_ending(".png"), help=plot)
+    html = "also write a report to read in a browser: tables, curves, translations, configuration"
+    parser.add_argument("--html", metavar="FILE.html", type=_ending(".html"), help=html)
     return parser
 
 
-def _png(given: str) -> Path:
-    path = Path(given)
-    if path.suffix != ".png":
-        raise ArgumentTypeError(f"{given!r} does not end in .png")
+def _ending(suffix: str) -> Callable[[str], Path]:
+    def path(given: str) -> Path:
+        if Path(given).suffix != suffix:
+            raise ArgumentTypeError(f"{given!r} does not end in {suffix}")
+        return Path(given)
+
     return path
+
+
+def compared(
+    folders: Sequence[Path], baseline: str | None = None, buckets: list[int] | None = None, tested: bool = True
+) -> Comparison:
+    """Read these run folders and compare the runs that have finished.
+
+    Args:
+        baseline: see `choose_baseline`.
+        buckets: the longest source of each bucket but the last, in tokens; None: `default_bounds`.
+        tested: False leaves out all that is against the baseline.
+
+    Raises:
+        UserError: no run is finished, they differ in test set, a file is damaged, or there is no such baseline.
+    """
+    runs, unfinished = read_runs(folders)
+    src, ref = shared_test_set(runs)
+    groups, left_out = grouped(runs)
+    against = choose_baseline(groups, baseline)
+
+    # imported here since it takes torch, for which neither --help nor a mistake should wait
+    from rope_mt.study.comparison import compare
+
+    found = compare(groups, against if tested and len(groups) > 1 else None, src, ref, buckets)
+    found.cautions.extend([*left_out, *cautions(runs, unfinished)])
+    return found
 
 
 def main(arguments: list[str]) -> int:
     """Print the comparison of the run folders that `arguments` name; folders without a finished run are named below.
 
     Raises:
-        UserError: no run is finished, they differ in test set, a file is damaged, or there is no such baseline.
+        UserError: see `compared`.
     """
     args = _parser().parse_args(arguments)
-    runs, unfinished = read_runs(args.runs)
-    src, ref = shared_test_set(runs)
-    groups, left_out = grouped(runs)
-    baseline = choose_baseline(groups, args.baseline)
-    several = len(groups) > 1
-    by_run = args.by_run or [len(group.runs) for group in groups] == [1]
+    found = compared(args.runs, args.baseline, args.buckets, tested=not args.by_run)
 
-    # imported here since it takes torch, for which neither --help nor a mistake should wait
     from rope_mt.study import comparison_records, comparison_table
-    from rope_mt.study.comparison import compare
 
-    tested = several and not args.by_run
-    found = compare(groups, baseline if tested else None, src, ref, args.buckets)
-    found.cautions.extend([*left_out, *cautions(runs, unfinished)])
+    groups = found.groups
     if args.json:
         print(comparison_records.as_json(found))
     elif args.csv:
@@ -70,9 +98,14 @@ def main(arguments: list[str]) -> int:
     elif args.markdown:
         print(comparison_table.as_markdown(found))
     else:
+        by_run = args.by_run or [len(group.runs) for group in groups] == [1]
         comparison_table.show(found, by_run, Console(highlight=False))
     if args.plot:
         from rope_mt.study.comparison_plot import plot
 
-        plot(args.plot, groups, baseline if several else None)
+        plot(args.plot, groups, choose_baseline(groups, args.baseline) if len(groups) > 1 else None)
+    if args.html:
+        from rope_mt.study.report import write_report
+
+        write_report(args.html, found)
     return 0

@@ -1,8 +1,6 @@
 """What a comparison over seeds finds: each group of runs against a baseline, on the test set and by source length."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from sacrebleu.metrics.bleu import BLEU
 
@@ -12,9 +10,8 @@ from rope_mt.evaluation import bucket_name, in_buckets
 from rope_mt.progress import progress
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
-from rope_mt.study.finished_runs import cautions, read_runs
-from rope_mt.study.groups import Group, Spread, choose_baseline, grouped
-from rope_mt.study.shared_test_set import default_bounds, hypotheses, shared_test_set
+from rope_mt.study.groups import Group, Spread
+from rope_mt.study.shared_test_set import default_bounds, hypotheses
 from rope_mt.study.significance import Difference, Pair, paired, pairs_by_seed, welch
 
 Translations = dict[str, dict[int, list[str]]]  # the hypotheses of each run, by its group's label and its seed
@@ -50,28 +47,6 @@ class Comparison:
     @property
     def signature(self) -> str:
         return self.groups[0].runs[0].result["test"]["bleu_signature"]
-
-
-def of_runs(
-    folders: Sequence[Path], baseline: str | None = None, bounds: list[int] | None = None, tested: bool = True
-) -> Comparison:
-    """Read these run folders and compare the runs that have finished.
-
-    Args:
-        baseline: see `choose_baseline`.
-        bounds: see `compare`.
-        tested: False leaves out all that compares with the baseline.
-
-    Raises:
-        UserError: see `compare`; or no run is finished, they differ in test set, or there is no such baseline.
-    """
-    runs, unfinished = read_runs(folders)
-    src, ref = shared_test_set(runs)
-    groups, left_out = grouped(runs)
-    against = choose_baseline(groups, baseline)
-    found = compare(groups, against if tested and len(groups) > 1 else None, src, ref, bounds)
-    found.cautions.extend([*left_out, *cautions(runs, unfinished)])
-    return found
 
 
 def compare(

@@ -17,7 +17,8 @@ from rope_mt.config.training import TrainerConfig
 from rope_mt.errors import UserError
 from rope_mt.runs.folder import RunFolder
 
-MAY_DIFFER = ("position", "seed", "overwrite", "tracking", "sweep")  # settings that a comparison varies, or that change nothing
+# settings that a comparison varies, or that change nothing
+MAY_DIFFER = ("position", "seed", "overwrite", "tracking", "sweep")
 NO_EFFECT = {
     section: [setting.name for setting in fields(config) if not setting.metadata.get("identity", True)]
     for section, config in {"data": DataConfig, "trainer": TrainerConfig}.items()

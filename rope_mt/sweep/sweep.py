@@ -45,11 +45,12 @@ def conclude(sweep: Sweep, overview: Overview) -> bool:
     if folders:
         # imported here since it takes torch
         from rope_mt.study import comparison_records, comparison_table
-        from rope_mt.study.comparison import of_runs
+        from rope_mt.study.compare import compared
         from rope_mt.study.comparison_plot import plot
+        from rope_mt.study.report import write_report
 
         try:
-            found = of_runs(folders)
+            found = compared(folders)
         except UserError as error:  # the jobs themselves are done
             print(f"rope-mt: no comparison: {error}", file=sys.stderr)
         else:
@@ -58,7 +59,8 @@ def conclude(sweep: Sweep, overview: Overview) -> bool:
             record["comparison"] = json.loads(comparison_records.as_json(found))
             markdown.append(comparison_table.as_markdown(found))
             plot(sweep.folder / "sweep.png", found.groups, found.baseline)
-            written.append("sweep.png")
+            write_report(sweep.folder / "sweep.html", found)
+            written += ["sweep.png", "sweep.html"]
     write_json(sweep.folder / "sweep.json", record)
     write_whole(sweep.folder / "sweep.md", "\n\n".join(markdown) + "\n")
     folder = os.path.relpath(sweep.folder)

@@ -20,8 +20,8 @@ from omegaconf import OmegaConf
 
 from rope_mt.config.commands import PrepareConfig
 from rope_mt.config.data import DataConfig
+from rope_mt.config.files import conf_dir
 from rope_mt.data import toy
-from rope_mt.hydra_commands import conf_dir
 
 # ---- the server ------------------------------------------------------------------------------------------------------
 

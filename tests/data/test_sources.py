@@ -98,7 +98,7 @@ def test_text_of_ones_own_takes_the_place_of_an_archive(site, folder, found):
 
 def test_files_and_sizes_are_announced_before_anything_is_fetched(site, prepare):
     """The configuration as it is, with a mirror that has none of it."""
-    from rope_mt.hydra_commands import conf_dir
+    from rope_mt.config.files import conf_dir
 
     cfg = OmegaConf.load(conf_dir() / "data" / "wmt14.yaml")
     said = prepare(cfg, f"data.mirror={site.address}/nothing", "data.disk=0.25")

@@ -13,11 +13,9 @@ import pytest
 import sacrebleu
 import yaml
 
-from rope_mt import hydra_commands
 from rope_mt.cli import main
 from rope_mt.data import toy
 from rope_mt.runs import checkpoint
-from rope_mt.runs import folder as run_folder
 
 Make = Callable[..., str]
 TEXT = toy.generate(n_train=1, n_valid=1, n_test=40).test
@@ -245,13 +243,3 @@ def test_mistakes_are_one_line(make, tmp_path, capsys):
         assert answer.out == ""
         assert said in answer.err
         assert answer.err.count("\n") == 1
-
-
-def test_a_sweep_over_test_sets_ends_with_a_line_instead_of_a_table(make, tmp_path, monkeypatch, capsys):
-    there = make("sinusoidal-add", 1, 0.2)
-    other = tmp_path / "other"
-    shutil.copytree(there, other)
-    (other / "test.ref").write_text("".join(line + "\n" for line in [*REF[:-1], "Anders."]), encoding="utf-8")
-    monkeypatch.setattr(run_folder, "finished", [Path(there), other])
-    hydra_commands._compare_finished()
-    assert capsys.readouterr().err.startswith(f"rope-mt: no comparison: {there} and {other} have different test sets")

@@ -51,15 +51,15 @@ def sweep(tmp_path, monkeypatch, capsys) -> Iterator[Callable[..., tuple[int, st
 @pytest.fixture(autouse=True)
 def compared(monkeypatch) -> list[list[Path]]:
     """The folders that the sweep wants compared, in place of a comparison."""
-    from rope_mt.study import comparison
+    from rope_mt.study import compare
 
     seen: list[list[Path]] = []
 
-    def of_runs(folders: list[Path]) -> None:
+    def instead(folders: list[Path]) -> None:
         seen.append(folders)
         raise UserError("they differ in test set")
 
-    monkeypatch.setattr(comparison, "of_runs", of_runs)
+    monkeypatch.setattr(compare, "compared", instead)
     return seen
 
 

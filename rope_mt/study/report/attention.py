@@ -1,0 +1,121 @@
+"""What distance does to attention: RoFormer's bound, and what trained models of the comparison look at."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from rope_mt.config.plain import from_plain
+from rope_mt.data.text import normalize
+from rope_mt.device import choose_device
+from rope_mt.errors import UserError
+from rope_mt.runs import checkpoint
+from rope_mt.runs.folder import RunFolder
+from rope_mt.study.comparison_table import Sheet
+from rope_mt.study.decay import DRAWN, AttentionByDistance, attention_by_distance, decay, turned_features
+from rope_mt.study.groups import Group
+from rope_mt.study.report import chart
+from rope_mt.study.report.chart import Series
+from rope_mt.study.report.page import items, paragraph, side_by_side, table
+from rope_mt.translation import Translator
+
+SENTENCES = 64  # that models read: some seconds for ten of them
+LONGEST = 256  # tokens, of the bound
+FAINTEST = 1e-4  # weights below it are left out of the chart
+DISTANCE = "distance m − n in tokens"
+
+Stacks = dict[str, AttentionByDistance]
+
+
+def by_distance(groups: Sequence[Group], src: list[str], ref: list[str]) -> str:
+    """The bound where a group has rope, and the attention of one run of each group or why it is not there."""
+    drawn, said, left_out = [], [], []
+    if bound := _bound(groups):
+        drawn.append(bound)
+        said.append(
+            "RoFormer's bound (section 3.4.3, eq. 37) says how large the product of query and key can be with RoPE, "
+            "by their distance: it falls, though not at every step, and says nothing of what is learned."
+        )
+    measured: dict[str, Stacks] = {}
+    for group in groups:
+        try:
+            measured[group.label] = _measured(group, src[:SENTENCES], ref[:SENTENCES])
+        except UserError as error:
+            left_out.append(f"{group.label}: no attention was measured, {error}")
+    sheet = ""
+    if measured:
+        said.append(
+            f"Attention is measured on the first {min(SENTENCES, len(src))} test sentences, in one run of each group: "
+            "the mean over layers and heads of the weight that a query m gives to a key n so many tokens away. A line "
+            f"ends where fewer than {DRAWN} pairs of tokens lie so far apart."
+        )
+        drawn += [_weights(groups, measured, stack) for stack in ("encoder", "decoder")]
+        sheet = table(_mean_distances(measured), "Mean distance of attention by layer, in tokens")
+    legend = chart.legend([group.label for group in groups]) if drawn else ""
+    text = "".join(paragraph(line, "dim") for line in said)
+    return text + legend + side_by_side(drawn) + sheet + items(left_out, "cautions")
+
+
+def _bound(groups: Sequence[Group]) -> str:
+    """The bound for each group with rope; nothing where there is none."""
+    distance, series = np.arange(LONGEST + 1), []
+    for look, group in enumerate(groups):
+        if group.runs[0].position == "rope":
+            cfg = from_plain(group.runs[0].config)
+            d = turned_features(cfg.position, cfg.model.d_model // cfg.model.n_heads)
+            bound, _ = decay(d, float(getattr(cfg.position, "theta", 10_000.0)), distance)
+            points = [(float(at), float(value)) for at, value in zip(distance, bound, strict=True)]
+            series.append(Series(f"{group.label}, d = {d}", look, points, marked=False))
+    if not series:
+        return ""
+    y = chart.linear("", [0.0, *(value for each in series for _, value in each.points)])
+    x = chart.linear(DISTANCE, [0.0, float(LONGEST)], exact=True)
+    return chart.lines("RoPE's bound on q·k", series, x, y)
+
+
+def _measured(group: Group, src: list[str], ref: list[str]) -> Stacks:
+    """The attention of the first run of a group that still has its checkpoint.
+
+    Raises:
+        UserError: none has, it is damaged, it makes no weights, or a sentence is too long for it.
+    """
+    if group.runs[0].config["model"]["attention"] == "linear":
+        raise UserError("as linear attention makes no weights")
+    there = next((run.folder for run in group.runs if RunFolder(run.folder).average.is_file()), None)
+    if there is None:
+        raise UserError(f"as {RunFolder(group.runs[0].folder).average} is gone")
+    ckpt = checkpoint.load(there)
+    read, written = (ckpt.tokenizer.encode([normalize(line) for line in lines]) for lines in (src, ref))
+    model = Translator.of(ckpt, ckpt.config.search, choose_device("auto"), "fp32").model
+    return attention_by_distance(model, read, written, ckpt.config.model.n_heads)
+
+
+def _weights(groups: Sequence[Group], measured: dict[str, Stacks], stack: str) -> str:
+    series = []
+    for look, group in enumerate(groups):
+        if group.label in measured:
+            found = measured[group.label][stack]
+            often = found.pairs.numpy() >= DRAWN
+            means = found.mean_weights().mean(axis=(0, 1))[often]
+            points = [(float(at), float(weight)) for at, weight in zip(found.distance[often], means, strict=True)]
+            series.append(Series(group.label, look, _with_gaps(points), marked=False))
+    label = DISTANCE + (", negative to keys ahead" if stack == "encoder" else "")
+    x = chart.linear(label, [at for each in series for at, _ in each.points], exact=True)
+    y = chart.logarithmic("", [weight for each in series for _, weight in each.points], FAINTEST)
+    return chart.lines(f"{stack.capitalize()}: mean attention weight", series, x, y)
+
+
+def _with_gaps(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """No line is drawn over distances that are left out."""
+    gaps = [(a[0] + 1, np.nan) for a, b in pairwise(points) if b[0] > a[0] + 1]
+    return sorted([*points, *gaps])
+
+
+def _mean_distances(measured: dict[str, Stacks]) -> Sheet:
+    layers = max(len(found["encoder"].sums) for found in measured.values())
+    columns = [f"{stack} {layer + 1}" for stack in ("encoder", "decoder") for layer in range(layers)]
+    rows = []
+    for label, found in measured.items():
+        cells = [[f"{mean:.1f}" for mean in found[stack].mean_distances()] for stack in ("encoder", "decoder")]
+        rows.append([label, *(cell for of in cells for cell in [*of, *[""] * (layers - len(of))])])
+    return Sheet(["scheme", *columns], rows)
