@@ -1,5 +1,7 @@
 """Which processor computes, and in which precision."""
 
+import resource
+import sys
 from contextlib import AbstractContextManager
 
 import torch
@@ -46,3 +48,12 @@ def describe(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type.replace('cpu', 'CPU')}, {torch.get_num_threads()} threads"
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """The most bytes that were ever in use: tensors on a GPU, all of the process on a CPU; None where it is unknown."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if device.type != "cpu":
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -3,6 +3,7 @@
 Also the one function for scores by the length of the source.
 """
 
+import re
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from rope_mt.device import choose_device, choose_precision
 from rope_mt.runs.checkpoint import Checkpoint
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.selection import select
+from rope_mt.runs.tracking import attach
 from rope_mt.scoring import Scores, doubts, lines_of, refuse_subwords, refuse_tokenised, score, variants
 from rope_mt.translation import Translator, changed
 
@@ -110,15 +112,43 @@ def evaluate(cfg: EvalConfig) -> float:
         console.print(line, soft_wrap=True)
     for doubt in doubts(hypotheses, ref):
         Console(stderr=True).print(Text(doubt, "yellow"), soft_wrap=True)
+    where = _add_to_run(cfg, path, scores, list(zip(src, ref, hypotheses, strict=True)))
+    if where:
+        console.print(Text(where, "dim"), soft_wrap=True)
     return scores.bleu
+
+
+def _add_to_run(cfg: EvalConfig, path: Path, scores: Scores, rows: list[tuple[str, str, str]]) -> str:
+    """Tell W&B, if it has the run, what this evaluation found, under a name made of what it does other than the run.
+
+    Returns:
+        A line for the user, where to look.
+    """
+    words = {"checkpoints": path.name if path.is_file() else cfg.checkpoints, "data.test": cfg.data.test}
+    words |= {f"search.{name}": value for name, value in vars(cfg.search).items()}
+    words["precision"] = cfg.precision
+    given = [f"{word}={value}" for word, value in words.items() if value not in (None, "average", "average.ckpt")]
+    # W&B can sort by, and draw, names of few kinds of characters; the exact words are a value
+    parts = [re.sub("[^A-Za-z0-9]+", "-", word.removeprefix("search.")).strip("-") for word in given]
+    name = f"eval/{'_'.join(parts) or 'as-trained'}"
+    found = {"bleu": scores.bleu, "chrf": scores.chrf, "bleu_signature": scores.bleu_signature}
+    with attach(_run_of(path).path) as tracker:
+        tracker.summarize({f"{name}/{key}": value for key, value in {**found, "settings": " ".join(given)}.items()})
+        tracker.log_translations(f"{name}/translations", rows)
+    return tracker.where()
 
 
 def own_test_set(path: Path, ckpt: Checkpoint) -> tuple[list[str], list[str]]:
     """Sources and references that a run keeps beside its checkpoint, else those that its configuration names."""
-    run = RunFolder(path if path.is_dir() else path.parent.parent)
+    run = _run_of(path)
     if run.test_src.is_file() and run.test_ref.is_file():
         return text.read_test_set([(run.test_src, run.test_ref)])
     return text.read_test_set(corpus.find(ckpt.config.data, "test"))
+
+
+def _run_of(path: Path) -> RunFolder:
+    """Where the run of this path would lie, which is a run folder or a checkpoint in one."""
+    return RunFolder(path if path.is_dir() else path.parent.parent)
 
 
 def _test_set(cfg: EvalConfig, path: Path, ckpt: Checkpoint) -> tuple[list[str], list[str]]:

@@ -150,7 +150,9 @@ def test_a_sweep_ends_with_the_table_and_each_job_is_a_run_of_its_own(trained):
     assert "warning" not in table
     runs = {result(path)["key"] for path in folders}
     assert len(runs) == 3
-    assert len(list((cwd / "outputs" / "wandb").glob("offline-run-*"))) == 4
+    ids = [json.loads((path / "run.json").read_text())["wandb"]["id"] for path in folders]
+    for id in ids:
+        assert len(list((cwd / "outputs" / "wandb").glob(f"offline-run-*-{id}"))) == 1
 
 
 def test_compare_warns_of_what_should_be_equal(trained):

@@ -4,7 +4,6 @@ Ours trains alone first, which tells its rate, its parts and its memory. Then bo
 CPU each does so with as many threads as are its fastest.
 """
 
-import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ from rope_mt.data.corpus import locate
 from rope_mt.data.prepare import prepare
 from rope_mt.data.stream import Batch, TranslationData
 from rope_mt.data.tokenizer import PAD
-from rope_mt.device import choose_device, choose_precision, describe
+from rope_mt.device import choose_device, choose_precision, describe, peak_memory
 
 OURS, THEIRS = "rope-mt", "torch.nn.Transformer"
 PARTS = ("data", "forward", "backward", "optimizer")
@@ -157,15 +156,6 @@ def alone(
         training.step(there, watch.mark)
         lengths.append(Lengths.of(batch))  # not timed
     return lengths, np.diff(watch.seconds().reshape(steps, -1), axis=1)
-
-
-def peak_memory(device: torch.device) -> int | None:
-    """The most bytes that were ever in use: tensors on a GPU, all of the process on a CPU; None where it is unknown."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    if device.type != "cpu":
-        return None
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def summary(

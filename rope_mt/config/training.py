@@ -127,6 +127,7 @@ class TrackingConfig:
     mode: str = "auto"  # auto: online when logged in, else offline; or online, offline, disabled
     group: str | None = None
     tags: list[str] = field(default_factory=list)
+    artifacts: bool = False  # keep the averaged checkpoint and the test set's hypotheses there as well
 
     def __post_init__(self) -> None:
         choice("tracking.name", self.name, "wandb", "none")

@@ -29,7 +29,7 @@ class RunFolder:
 
     @property
     def identity(self) -> Path:
-        """What tells this run from another: its key, and the versions that began it."""
+        """What tells this run from another: its key, the versions that began it, and what W&B knows it by."""
         return self.path / "run.json"
 
     @property

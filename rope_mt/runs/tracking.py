@@ -1,4 +1,4 @@
-"""What a run tells Weights & Biases: its name, configuration, metrics over steps, samples and final scores.
+"""What a run tells Weights & Biases: its name, configuration, metrics over steps, translations, scores and files.
 
 Nothing leaves the machine unless its owner is logged in, nothing asks questions, and a server that is away costs
 seconds: what it does not take stays in the folder `wandb` beside the run folders. wandb is imported where it is wanted.
@@ -6,68 +6,113 @@ seconds: what it does not take stays in the folder `wandb` beside the run folder
 
 from __future__ import annotations
 
-import hashlib
+import json
 import os
-import re
+import secrets
 import shlex
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from rope_mt.config.training import TrackingConfig
+from rope_mt.durable import write_json
 from rope_mt.errors import UserError
+from rope_mt.runs.folder import RunFolder
+from rope_mt.runs.wandb_client import QUESTION, one_line, run_id, say, start
 
 STEP = "trainer/global_step"  # optimizer updates; the name under which Lightning's own logger writes them
+# W&B offers as an axis what is a metric by itself and stands in every row: these two beside the step, the default
+AXES = ("tokens", "epoch")
+BEST = {"valid/loss": "min", "valid/perplexity": "min", "valid/bleu": "max", "valid/chrf": "max"}
 
-# The longest waits for a server, in seconds. A table goes up as an artifact, which ignores finish_timeout: only its
-# requests running out of retries ends it. Logged numbers have retries of their own, and outlast long outages.
-PATIENCE: dict[str, Any] = {
-    "init_timeout": 10,
-    "finish_timeout": 60,
-    "x_graphql_retry_max": 2,
-    "x_graphql_retry_wait_max_seconds": 5,
-    "x_graphql_timeout_seconds": 10,
-}
+MOST_ROWS = 5_000  # of a table: all of newstest2014
+SLOW = 5.0  # seconds; a server that lets a table or file wait longer is sent no more of them
+WORTH_WAITING = 1e6  # bytes a second; files that are under way then are waited for as long as this rate would take
+
+# Settings to add to a run with, that W&B has: what it says of how and where that was trained stays
+ADDING = {"x_disable_meta": True, "x_disable_stats": True, "x_save_requirements": False, "disable_git": True}
 
 
 class Tracker:
     """One job as W&B sees it; without a run every method does nothing."""
 
-    def __init__(self, run: Any = None) -> None:
-        self.run = run  # a wandb.Run, or None
+    def __init__(self, run: Any, folder: Path) -> None:
+        self.run, self.folder = run, folder  # a wandb.Run, or None; of which run
+        self._given_up = False
+        self._uploads: list[Any] = []  # artifacts under way
 
     def log(self, values: dict[str, Any], step: int) -> None:
         """One row of metrics, `step` optimizer updates into the run."""
-        if self.run is not None:
-            self.run.log({**values, STEP: step})
+        if self.run is None:
+            return
+        self.run.log({**values, STEP: step})
+        if scored := BEST.keys() & values.keys():
+            # wandb's own minimum and maximum are those since this session began
+            told = _known(self.folder)["summary"]
+            for name in scored:
+                best = {"min": min, "max": max}[BEST[name]]
+                before = told.get(name, {}).get(BEST[name], values[name])
+                told[name] = {BEST[name]: best(values[name], before)}
+            self.run.summary.update({name: told[name] for name in scored})
+            _remember(self.folder, summary=told)
 
-    def log_samples(self, rows: list[tuple[str, str, str]], step: int) -> None:
-        """Show translations: rows of source, reference, hypothesis."""
+    def log_translations(self, name: str, rows: Sequence[tuple[str, str, str]], step: int | None = None) -> None:
+        """A table of source, reference and hypothesis, with the chrF2 of each sentence (0-100).
+
+        Args:
+            rows: the first `MOST_ROWS` of them are shown.
+            step: after how many optimizer updates; None: of the run as a whole.
+        """
         if self.run is None:
             return
         import wandb
-        from wandb.errors import CommError
 
-        table = wandb.Table(columns=["source", "reference", "hypothesis"], data=[list(row) for row in rows])
-        try:
-            self.run.log({"samples": table, STEP: step})
-        except CommError as error:  # the first table of a run asks the server who we are
-            _say(f"{_one_line(error)}; the samples of step {step} are left out")
+        from rope_mt.scoring import sentence_chrf
+
+        rows = rows[:MOST_ROWS]
+        chrf = sentence_chrf([hyp for _, _, hyp in rows], [ref for _, ref, _ in rows])
+        data = [[*row, score] for row, score in zip(rows, chrf, strict=True)]
+        table = wandb.Table(columns=["source", "reference", "hypothesis", "chrF"], data=data)
+        self._send(name, lambda: self.run.log({name: table} if step is None else {name: table, STEP: step}))
 
     def summarize(self, values: dict[str, Any]) -> None:
         """Set what the runs are compared by, such as test/bleu (0-100) and test/signature."""
         if self.run is not None:
             self.run.summary.update(values)
 
+    def keep(self, file: Path, kind: str) -> None:
+        """Keep a file of the run as the artifact NAME-KIND, of which each run of that name makes a version.
+
+        W&B reads the file where it lies, when it uploads it, and makes no copy that offline nobody would remove.
+        """
+        if self.run is None:
+            return
+        import wandb
+
+        def send() -> None:
+            artifact = wandb.Artifact(f"{run_id(self.run.name)}-{kind}", kind)
+            artifact.add_file(str(file), policy="immutable", skip_cache=True)
+            self._uploads.append(self.run.log_artifact(artifact))
+
+        self._send(file.name, send)
+
     def finish(self, exit_code: int) -> None:
         """End the run, 0 for finished; whatever happens here must not cost the job its result."""
-        if self.run is not None:
-            try:
-                self.run.finish(exit_code=exit_code)
-            except Exception as error:
-                _say(f"{_one_line(error)}; the run may be incomplete")
+        if self.run is None:
+            return
+        with suppress(Exception):  # else the next session repeats what the last validation left
+            names = [name for name in dict(self.run.summary) if name[0] != "_"]
+            _remember(self.folder, summary={name: self.run.summary.get(name) for name in names})
+        if not (self.run.offline or self._given_up):
+            for artifact in self._uploads:
+                with suppress(Exception):  # the end below has the last word
+                    artifact.wait(timeout=round(QUESTION + artifact.size / WORTH_WAITING))
+        try:
+            self.run.finish(exit_code=exit_code)
+        except Exception as error:
+            say(f"{one_line(error)}; the run may be incomplete")
 
     def where(self) -> str:
         """One line for the user: where to look; empty without a run."""
@@ -75,8 +120,24 @@ class Tracker:
             return ""
         if not self.run.offline:
             return f"W&B: {self.run.url}"
-        all_runs, this_run = shlex.quote(self.run.settings.wandb_dir), shlex.quote(self.run.settings.sync_dir)
-        return f"W&B is offline: look with `wandb leet {all_runs}`, upload with `wandb sync {this_run}`"
+        folder = Path(self.run.settings.wandb_dir)  # of all runs, each of which may have several parts there
+        here = shlex.quote(str(folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder))
+        return f"W&B is offline: look with `wandb leet {here}`, upload with `wandb sync {here}`"
+
+    def _send(self, what: str, send: Callable[[], None]) -> None:
+        """Send what wandb asks the server about first, and waits: what fails is left out, and so is what follows."""
+        if self._given_up:
+            return
+        begun = time.monotonic()
+        try:
+            send()
+        except Exception as error:
+            self._given_up = True
+            say(f"{one_line(error)}; {what} and what else would be uploaded is left out")
+        else:
+            self._given_up = time.monotonic() - begun > SLOW
+            if self._given_up:
+                say(f"the server is slow; after {what} no more tables and files are sent")
 
 
 @contextmanager
@@ -85,15 +146,69 @@ def track(
 ) -> Iterator[Tracker]:
     """Track one job; for W&B it has finished when the block ends, and failed when the block raises.
 
+    A run that goes on from a checkpoint goes on in its W&B run, where the steps since that checkpoint then are twice:
+    W&B cannot take a row back, and both are at their step. In metrics.jsonl they are once.
+
     Args:
         cfg: WANDB_MODE in the environment comes before its mode; `auto` heeds what `wandb offline` has set.
-        folder: the run folder. Its name is the run's, so a job continued there goes on in the same W&B run.
+        folder: the run folder. Its name is the run's, and its run.json remembers under which id W&B has it.
         config: the configuration as plain values.
 
     Raises:
         UserError: online is asked for without a login, or W&B does not accept a name, tag or mode.
     """
-    tracker = Tracker(_start(cfg, folder, config, [*tags, *cfg.tags], job_type))
+    asked = os.environ.get("WANDB_MODE") or cfg.mode
+    run = None
+    if cfg.name != "none" and asked != "disabled":
+        # A name alone is no id: `overwrite=true` and a colleague with the same command begin other runs of that name,
+        # and an id that W&B has is resumed, or refused where the run was deleted.
+        id = _known(folder).get("id") or run_id(f"{folder.name}-{secrets.token_hex(2)}")
+        about = {"id": id, "resume": "allow", "name": folder.name, "project": cfg.project, "group": cfg.group}
+        about |= {"job_type": job_type, "tags": [*tags, *cfg.tags], "config": config}
+        run = _go_on(asked, folder, about)
+    if run is not None:
+        _remember(folder, id=run.id, project=cfg.project, entity=run.entity or None, mode=cfg.mode)
+        # each by itself, and not by a step: so W&B takes them for axes
+        for axis in (STEP, *AXES):
+            run.define_metric(axis)
+        run.define_metric("*", step_metric=STEP, step_sync=True)
+        for name, best in BEST.items():
+            run.define_metric(name, step_metric=STEP, step_sync=True, summary=best)
+    with _until_done(run, folder) as tracker:
+        yield tracker
+
+
+@contextmanager
+def attach(folder: Path) -> Iterator[Tracker]:
+    """Add to what W&B has of a run: scores and tables, where name, group, tags and configuration stay as they are.
+
+    It is idle where the run was not tracked, or has not finished: a process that is still at it would not see what was
+    added, and overwrite it. Nothing that W&B objects to is an error here.
+    """
+    known = _known(folder)
+    asked = os.environ.get("WANDB_MODE") or str(known.get("mode"))
+    run = None
+    if known and asked != "disabled" and RunFolder(folder).result.is_file():
+        about = {**{name: known[name] for name in ("id", "project", "entity")}, "resume": "must", "settings": ADDING}
+        try:
+            run = _go_on("auto" if asked == "online" else asked, folder, about)
+        except UserError as error:
+            say(str(error).removeprefix("W&B: "))
+    with _until_done(run, folder) as tracker:
+        yield tracker
+
+
+def _go_on(asked: str, folder: Path, about: dict[str, Any]) -> Any:
+    """A wandb.Run with the summary that it had: `wandb sync` puts a part's in the place of what the server has."""
+    run = start(asked, folder, about)
+    if run is not None and run.offline:
+        run.summary.update(_known(folder).get("summary", {}))
+    return run
+
+
+@contextmanager
+def _until_done(run: Any, folder: Path) -> Iterator[Tracker]:
+    tracker = Tracker(run, folder)
     exit_code = 1
     try:
         yield tracker
@@ -102,64 +217,14 @@ def track(
         tracker.finish(exit_code)
 
 
-def run_id(name: str) -> str:
-    """A folder's name as a W&B id: letters, digits, `.`, `_` and `-`, at most 64; if that changes it, with a digest."""
-    plain = re.sub(r"[^A-Za-z0-9._-]", "-", name)
-    if plain == name and 0 < len(name) <= 64:
-        return name
-    return f"{plain[:55]}-{hashlib.sha256(name.encode(errors='surrogateescape')).hexdigest()[:8]}"
+def _known(folder: Path) -> dict[str, Any]:
+    """What W&B was told of this run: id, project, entity, mode and summary; empty where it was not tracked."""
+    identity = RunFolder(folder).identity
+    return json.loads(identity.read_text()).get("wandb", {}) if identity.is_file() else {}
 
 
-def _start(cfg: TrackingConfig, folder: Path, config: dict[str, Any], tags: list[str], job_type: str) -> Any:
-    """The wandb.Run of this job, or None where W&B is switched off."""
-    setting = "WANDB_MODE" if os.environ.get("WANDB_MODE") else "tracking.mode"
-    asked = os.environ.get("WANDB_MODE") or cfg.mode
-    if cfg.name == "none" or asked == "disabled":
-        return None
-    import wandb
-    from wandb.errors import CommError, UsageError
-
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    about: dict[str, Any] = {"project": cfg.project, "group": cfg.group, "job_type": job_type, "tags": tags}
-    about |= {"id": run_id(folder.name), "name": folder.name, "resume": "allow", "config": config}
-    about |= {"dir": folder.parent.absolute()}
-    try:
-        about["mode"] = _setup(asked)
-        if about["mode"] == "disabled":
-            return None
-        if about["mode"] not in ("offline", "dryrun") and not wandb.login(prompt=False, verify=True):
-            if asked != "auto":
-                remedy = f"run `wandb login`, or take {setting}=offline"
-                raise UserError(f"{setting}={asked}, but nobody is logged in to W&B here: {remedy}")
-            about["mode"] = "offline"
-        run = wandb.init(**about)
-    except CommError as error:  # the server is away, or refuses the key or the run
-        _say(f"{_one_line(error)}; this run is written offline")
-        wandb.teardown()  # or the id would stay taken by the attempt
-        _setup(asked)
-        about["mode"] = "offline"
-        run = wandb.init(**about)
-    except (UsageError, ValueError) as error:
-        raise UserError(f"W&B: {_one_line(error)}") from error
-
-    run.define_metric(STEP)
-    run.define_metric("*", step_metric=STEP, step_sync=True)
-    for name, best in {"valid/loss": "min", "valid/bleu": "max", "test/bleu": "max"}.items():
-        run.define_metric(name, step_metric=STEP, step_sync=True, summary=best)
-    return run
-
-
-def _setup(mode: str) -> str:
-    """Make this process's wandb quiet and hasty; return its mode, which `auto` leaves to the user's settings."""
-    import wandb
-
-    chosen: dict[str, Any] = {} if mode == "auto" else {"mode": mode}
-    return wandb.setup(wandb.Settings(console="off", show_info=False, **PATIENCE, **chosen)).settings.mode
-
-
-def _say(what: str) -> None:
-    print(f"W&B: {what}", file=sys.stderr)
-
-
-def _one_line(error: Exception) -> str:
-    return re.sub(r" \[type=.*", "", " ".join(str(error).split()))
+def _remember(folder: Path, **known: Any) -> None:
+    """In the file that a run begins with, so that one which begins again in its place has another id."""
+    identity = RunFolder(folder).identity
+    known = {"summary": {}, **_known(folder), **known}
+    write_json(identity, {**json.loads(identity.read_text()), "wandb": known})

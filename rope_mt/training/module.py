@@ -37,6 +37,7 @@ class TranslationModule(L.LightningModule):
         # of the last update: the sum of its loss, and its real target tokens; of all processes together
         self.step_nats: Tensor = torch.zeros(())
         self.step_tokens: int | Tensor = 0
+        self.step_norm: Tensor = torch.zeros(())  # of its gradient, the mean over these tokens, before it is clipped
         self._seen: int | Tensor = 0  # tokens of all updates; of several processes on the device, until they are read
         self._nats: float | Tensor = 0.0  # of this process in the update that is under way
         self._tokens = 0
@@ -85,7 +86,7 @@ class TranslationModule(L.LightningModule):
         self._seen = self._seen + self.step_tokens
         self._nats, self._tokens = 0.0, 0
         summed = 1 if self.update_batches == 1 else self.step_tokens
-        divide_and_clip(self.parameters(), summed, self.cfg.trainer.clip)
+        self.step_norm = divide_and_clip(self.parameters(), summed, self.cfg.trainer.clip)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._valid_nats += float(loss_of(self.translator.model, batch, smoothing=0.0)) * batch.n_tokens
@@ -136,13 +137,17 @@ def loss_of(model: Transformer, batch: Batch, smoothing: float) -> Tensor:
 
 
 @torch.no_grad()
-def divide_and_clip(parameters: Iterator[torch.nn.Parameter], divisor: int | Tensor, largest: float) -> None:
+def divide_and_clip(parameters: Iterator[torch.nn.Parameter], divisor: int | Tensor, largest: float) -> Tensor:
     """Divide all gradients by `divisor`, and make them shorter where their norm then is above `largest`.
 
     In one multiplication, and without waiting for the device; by 1 it is `torch.nn.utils.clip_grad_norm_` to the bit.
+
+    Returns:
+        The norm of them all that was compared with `largest`, on the device.
     """
     gradients = [p.grad for p in parameters if p.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients) / divisor
     factor = torch.clamp(largest / (norm + 1e-6), max=1.0) / divisor
     factor = factor.to(gradients[0].dtype)
     torch._foreach_mul_(gradients, factor)  # pyright: ignore[reportPrivateImportUsage]: as torch's own clipping does
+    return norm

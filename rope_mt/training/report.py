@@ -11,12 +11,16 @@ from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
+from torch import Tensor
 
+from rope_mt.data.stream import Batch
+from rope_mt.data.tokenizer import PAD
+from rope_mt.device import peak_memory
 from rope_mt.durable import write_whole
+from rope_mt.progress import may_draw
 from rope_mt.runs.tracking import Tracker
 from rope_mt.training.module import TranslationModule
 
-from rope_mt.progress import may_draw
 SAMPLES = 2  # source, reference and hypothesis triples shown after a validation
 TABLE_ROWS = 50  # and of those in the table that W&B keeps
 
@@ -34,8 +38,22 @@ def metrics_upto(path: Path, step: int) -> list[dict[str, Any]]:
     return [row for row in rows if row["step"] <= step]
 
 
+# sums over the steps since the last report, which a run that goes on between two reports needs
+INTERVAL = ("_nats", "_tokens", "_norms", "_largest_norm", "_filled", "_steps", "_slots", "_elapsed")
+
+
 class Report(Callback):
-    """Loss, rate and speed every `log_every` steps; every validation with a few translations."""
+    """Loss, rate and speed every `log_every` steps; every validation with a few translations.
+
+    What is reported of training is of the steps since the last report:
+
+    - `train/loss`: nats a token, label smoothing included, so that its exponential is no perplexity;
+    - `train/gradient_norm` and `train/gradient_norm_max`: mean and maximum of the norm before it is clipped;
+    - `train/tokens_per_second`: real target tokens, of all processes together;
+    - `train/padding`: the share of slots that hold no token, src and tgt, in the batches of this process;
+
+    and from the start `train/peak_memory_mb`, in 10^6 bytes: tensors on a GPU, all of this process on a CPU.
+    """
 
     def __init__(self, metrics: Path, tracker: Tracker, console: Console, log_every: int, max_steps: int) -> None:
         self.metrics, self.tracker, self.console = metrics, tracker, console
@@ -47,11 +65,17 @@ class Report(Callback):
         self._restart_interval()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"training_seconds": self.training_seconds, "validation_seconds": self.validation_seconds}
+        self._pause()
+        sums = {name: getattr(self, name) for name in INTERVAL}
+        sums = {name: value.item() if isinstance(value, Tensor) else value for name, value in sums.items()}
+        seconds = {"training_seconds": self.training_seconds, "validation_seconds": self.validation_seconds}
+        return {**seconds, "interval": sums}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.training_seconds = state_dict["training_seconds"]
         self.validation_seconds = state_dict["validation_seconds"]
+        for name, value in state_dict["interval"].items():
+            setattr(self, name, value)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         rows = metrics_upto(self.metrics, trainer.global_step)
@@ -62,17 +86,22 @@ class Report(Callback):
             bar.add_task("", total=self.max_steps, completed=trainer.global_step)
             bar.start()
             self.bar = bar
-        self._restart_interval()
+        self._since = time.perf_counter()
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
         assert isinstance(pl_module, TranslationModule)
+        self._slots += batch.src.numel() + batch.tgt_in.numel()
+        self._filled = self._filled + (batch.src != PAD).sum() + batch.n_tokens
         if not pl_module.ends_update(batch_idx):
             return
         step = trainer.global_step
         self._nats = self._nats + pl_module.step_nats
         self._tokens = self._tokens + pl_module.step_tokens
+        self._steps += 1
+        self._norms = self._norms + pl_module.step_norm
+        self._largest_norm = pl_module.step_norm.clamp(min=self._largest_norm)
         if step % self.log_every and step != self.max_steps:
             if self.bar:
                 self.bar.update(self.bar.task_ids[0], completed=step)
@@ -82,8 +111,18 @@ class Report(Callback):
         loss, speed = nats / tokens, tokens / self._elapsed
         steps_left = self.max_steps - step
         left = timedelta(seconds=round(steps_left * self.training_seconds / max(step, 1)))
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
-        self._write(pl_module, step, {"train/loss": loss, "train/lr": rate, "train/tokens_per_second": speed})
+        values = {
+            "train/loss": loss,
+            "train/lr": trainer.optimizers[0].param_groups[0]["lr"],
+            "train/gradient_norm": float(self._norms) / self._steps,
+            "train/gradient_norm_max": float(self._largest_norm),
+            "train/tokens_per_second": speed,
+            "train/padding": 1 - int(self._filled) / self._slots,
+        }
+        memory = peak_memory(pl_module.device)
+        if memory is not None:
+            values["train/peak_memory_mb"] = memory / 1e6
+        self._write(pl_module, step, values)
         said = f"loss {loss:.3f}   {speed:,.0f} tokens/s   {left} left"
         if self.bar:
             self.bar.update(self.bar.task_ids[0], completed=step, description=said)
@@ -99,7 +138,7 @@ class Report(Callback):
         assert isinstance(pl_module, TranslationModule)
         found, step = pl_module.validation, trainer.global_step
         self._write(pl_module, step, {f"valid/{name}": value for name, value in found.items()})
-        self.tracker.log_samples(pl_module.samples[:TABLE_ROWS], step)
+        self.tracker.log_translations("valid/translations", pl_module.samples[:TABLE_ROWS], step)
         self._say(
             f"valid at {step:,}   loss {found['loss']:.3f}   perplexity {found['perplexity']:.2f}   "
             f"BLEU {found['bleu']:.2f} (greedy, {len(pl_module.samples)} sentences)",
@@ -121,9 +160,9 @@ class Report(Callback):
             self.bar.stop()
 
     def _write(self, module: TranslationModule, step: int, values: dict[str, float]) -> None:
-        row = {"step": step, "tokens": module.tokens_seen, "epoch": module.current_epoch, **values}
+        row = {"tokens": module.tokens_seen, "epoch": module.current_epoch, **values}
         with open(self.metrics, "a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+            file.write(json.dumps({"step": step, **row}) + "\n")
         self.tracker.log(row, step)
 
     def _say(self, line: str, style: str = "") -> None:
@@ -132,6 +171,10 @@ class Report(Callback):
     def _restart_interval(self) -> None:
         self._nats: Any = 0.0  # as the module has it: on the device
         self._tokens: Any = 0
+        self._norms: Any = 0.0
+        self._largest_norm: Any = 0.0
+        self._filled: Any = 0
+        self._steps = self._slots = 0
         self._elapsed = 0.0
         self._since = time.perf_counter()
 

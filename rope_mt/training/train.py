@@ -143,8 +143,14 @@ def _compute(
             "text": text_of.fingerprints,
             **provenance(),
         }
+        write_json(run.result, result)  # before what may wait for a server
         tracker.summarize({f"test/{name}": result["test"][name] for name in ("bleu", "bleu_signature", "chrf")})
-        write_json(run.result, result)
+        src, hypotheses = text.read_test_set([(run.test_src, run.test_hyp)])
+        rows = list(zip(src, test_set[1], hypotheses, strict=True))
+        tracker.log_translations("test/translations", rows, trainer.global_step)
+        if cfg.tracking.artifacts:
+            tracker.keep(run.average, "model")
+            tracker.keep(run.test_hyp, "hypotheses")
     if tracker.where():
         console.print(Text(tracker.where(), "dim"), soft_wrap=True)
 

@@ -11,7 +11,11 @@ from typing import Any
 VIEWER = {"id": "V", "entity": "me", "username": "me", "name": "me", "email": "me@localhost", "flags": "{}"}
 NOBODY = {"teams": {"edges": []}, "apiKeys": {"edges": []}}
 PROJECT = {"id": "P", "name": "rope-mt", "entity": {"id": "E", "name": "me"}}
-ARTIFACT = {"id": "A", "state": "PENDING", "digest": "D", "artifactSequence": {"id": "S", "latestArtifact": None}}
+ARTIFACT = {"state": "PENDING", "digest": "D", "artifactSequence": {"id": "S", "latestArtifact": None}}
+
+COMMITTED = {"__typename": "Artifact", "state": "COMMITTED", "digest": "D", "versionIndex": 0, "tags": [], "size": 1}
+COMMITTED |= {"ttlDurationSeconds": -2, "ttlIsInherited": True, "fileCount": 1, "createdAt": "2026-01-01T00:00:00Z"}
+COMMITTED |= dict.fromkeys(("description", "metadata", "historyStep", "commitHash", "updatedAt"))
 
 
 class WandbServer(ThreadingHTTPServer):
@@ -23,14 +27,19 @@ class WandbServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.refuse = refuse  # the GraphQL operation to answer with 403
-        self.alive = True
+        self.alive, self.silent = True, False
         self.heard: list[str] = []  # every address asked for
         self.upserts: list[dict[str, Any]] = []  # variables of UpsertBucket: name, groupName, config, ...
         self.rows: dict[str, list[dict[str, Any]]] = {}  # run id -> logged rows
+        self.config: dict[str, dict[str, Any]] = {}  # run id -> its configuration
         self.summary: dict[str, dict[str, Any]] = {}  # run id -> its last summary
         self.exit_codes: dict[str, int] = {}  # run id -> how it ended
-        self.files: dict[str, bytes] = {}  # address -> what was put there
+        self.artifacts: list[dict[str, Any]] = []  # run, name, type, and files: name -> what was put there
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
+
+    def fall_silent(self) -> None:
+        """From now on take every request and answer none."""
+        self.silent = True
 
     def die(self) -> None:
         """Stop answering, on connections that are open as well."""
@@ -51,11 +60,15 @@ class WandbServer(ThreadingHTTPServer):
         if "query RunResumeStatus" in query:
             rows = self.rows.get(given["name"], [])
             lines = {"historyLineCount": len(rows), "logLineCount": 0, "eventsLineCount": 0, "eventsTail": "[]"}
-            known = {"name": given["name"], "config": "{}", "summaryMetrics": "{}", "wandbConfig": '{"t": 1}'}
+            known = {"name": given["name"], "wandbConfig": '{"t": 1}'}
+            known["config"] = json.dumps(self.config.get(given["name"], {}))
+            known["summaryMetrics"] = json.dumps(self.summary.get(given["name"], {}))
             tail = json.dumps([json.dumps(row) for row in rows[-1:]])
             return {"model": {"bucket": known | lines | {"historyTail": tail} if rows else None}}
         if "mutation UpsertBucket" in query:
             self.upserts.append(given)
+            if given.get("config"):
+                self.config[given["name"]] = json.loads(given["config"])
             names = {"id": given["name"], "name": given["name"], "displayName": given.get("displayName")}
             bucket = names | {"project": PROJECT, "config": "{}", "sweepName": None, "historyLineCount": 0}
             return {"upsertBucket": {"bucket": bucket, "inserted": True}}
@@ -67,17 +80,32 @@ class WandbServer(ThreadingHTTPServer):
         if "mutation CreateArtifactManifest" in query:
             return {"createArtifactManifest": {"artifactManifest": {"id": "M", "file": self._file("manifest.json")}}}
         if "mutation CreateArtifactFiles" in query:
-            files = [self._file(spec["name"]) for spec in given["input"]["artifactFiles"]]
+            files = [self._file(spec["name"], spec["artifactID"]) for spec in given["input"]["artifactFiles"]]
             return {"createArtifactFiles": {"files": {"edges": [{"node": file} for file in files]}}}
         if "mutation CreateArtifact" in query:
-            return {"createArtifact": {"artifact": ARTIFACT}}
+            about = {"run": "runName", "name": "artifactCollectionName", "type": "artifactTypeName"}
+            told = given["input"]
+            self.artifacts.append({**{name: told[theirs] for name, theirs in about.items()}, "files": {}})
+            return {"createArtifact": {"artifact": ARTIFACT | {"id": str(len(self.artifacts) - 1)}}}
+        if "query ArtifactByID" in query:
+            artifact = self.artifacts[int(given["id"])]
+            sequence = {"__typename": "ArtifactSequence", "id": "S", "name": artifact["name"], "project": PROJECT}
+            about = {"id": given["id"], "artifactSequence": sequence, "artifactType": {"name": artifact["type"]}}
+            return {"artifact": COMMITTED | about}
         if "mutation CommitArtifact" in query:
-            return {"commitArtifact": {"artifact": {"id": "A", "digest": "D"}}}
+            return {"commitArtifact": {"artifact": {"id": given["artifactID"], "digest": "D"}}}
         return {}  # what is left are questions with an optional answer
 
-    def _file(self, name: str) -> dict[str, Any]:
-        where = {"uploadUrl": f"{self.url}/put/{name}", "uploadHeaders": [], "uploadMultipartUrls": None}
-        return where | {"id": name, "name": name, "displayName": name, "storagePath": name, "artifact": {"id": "A"}}
+    def _file(self, name: str, artifact: str = "") -> dict[str, Any]:
+        url = f"{self.url}/artifact/{artifact}/{name}" if artifact else f"{self.url}/put/{name}"
+        where = {"uploadUrl": url, "uploadHeaders": [], "uploadMultipartUrls": None, "storagePath": name}
+        return where | {"id": name, "name": name, "displayName": name, "artifact": {"id": artifact}}
+
+    def table(self, run: str, key: str) -> dict[str, Any]:
+        """The table that a run logged last under this key."""
+        name = f"{key}.table.json"
+        tables = [each["files"][name] for each in self.artifacts if each["run"] == run and name in each["files"]]
+        return json.loads(tables[-1])
 
     def stream(self, run: str, sent: dict[str, Any]) -> None:
         files = sent.get("files", {})
@@ -105,7 +133,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(status, json.dumps(answer).encode())
 
     def do_PUT(self) -> None:
-        self.server.files[self.path] = self._body()
+        body = self._body()
+        if self.path.startswith("/artifact/"):
+            number, name = self.path.removeprefix("/artifact/").split("/", 1)
+            self.server.artifacts[int(number)]["files"][name] = body
         self._answer(200, b"")
 
     def do_GET(self) -> None:
@@ -118,6 +149,8 @@ class _Handler(BaseHTTPRequestHandler):
         return gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
 
     def _answer(self, status: int, body: bytes) -> None:
+        if self.server.silent:
+            threading.Event().wait()
         if not self.server.alive:
             self.close_connection = True
             return

@@ -1,0 +1,194 @@
+"""Real training and evaluation, with the real wandb client, against a server on loopback."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sacrebleu
+
+from rope_mt.config.commands import EvalConfig, SearchChange, TrainConfig
+from rope_mt.config.data import DataConfig
+from rope_mt.config.plain import to_plain
+from rope_mt.config.position import AlibiConfig, NoPositionConfig, PositionConfig, RopeConfig
+from rope_mt.config.training import ModelConfig, OptimizerConfig, SearchConfig, TrackingConfig, TrainerConfig
+from rope_mt.data import toy
+from rope_mt.evaluation import evaluate
+from rope_mt.runs.folder import RunFolder
+from rope_mt.runs.tracking import STEP, attach
+from rope_mt.training.train import train
+
+from .newcomer import KEY, forget_wandb, newcomer
+from .wandb_server import WandbServer
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WandbServer]:
+    """Where the person is logged in, who is in a folder of their own."""
+    with newcomer(tmp_path_factory.mktemp("here")) as patch, WandbServer() as server:
+        patch.setenv("WANDB_BASE_URL", server.url)
+        patch.setenv("WANDB_API_KEY", KEY)
+        yield server
+
+
+def settings(position: PositionConfig, **tracking: Any) -> TrainConfig:
+    parts = [str(Path(name).absolute()) for name in ("train", "valid", "test")]
+    return TrainConfig(
+        position=position,
+        model=ModelConfig("test", d_model=32, d_ff=64, n_heads=2, n_layers=1, dropout=0.1),
+        data=DataConfig("files", *parts, vocab_size=400, batch_tokens=1000, dir=str(Path("data").absolute())),
+        optimizer=OptimizerConfig(lr=4e-3, warmup_steps=5),
+        trainer=TrainerConfig(
+            max_steps=4, val_every=2, val_sentences=3, log_every=1, device="cpu", precision="fp32", average=2
+        ),
+        search=SearchConfig(beam=1, length_penalty=0.6, max_len_a=0.2, max_len_b=3),
+        tracking=TrackingConfig(**tracking),
+    )
+
+
+@pytest.fixture(scope="module")
+def jobs(server: WandbServer) -> dict[str, TrainConfig]:
+    """Three jobs of a sweep, by the names of their folders; the last one keeps its files at the server."""
+    corpus = toy.generate(n_train=60, n_valid=5, n_test=7)
+    for name, pairs in (("train", corpus.train), ("valid", corpus.valid), ("test", corpus.test)):
+        for side, lang in enumerate(("en", "de")):
+            Path(f"{name}.{lang}").write_text("".join(pair[side] + "\n" for pair in pairs), encoding="utf-8")
+    made = {
+        "none": settings(NoPositionConfig(), group="sweep"),
+        "alibi": settings(AlibiConfig(), group="sweep"),
+        "rope": settings(RopeConfig(), group="sweep", tags=["mine"], artifacts=True),
+    }
+    for name, cfg in made.items():
+        train(cfg, Path("outputs", name))
+    return made
+
+
+def id_of(name: str) -> str:
+    return json.loads(Path("outputs", name, "run.json").read_text())["wandb"]["id"]
+
+
+def lines(name: str, file: str) -> list[str]:
+    return Path("outputs", name, file).read_text(encoding="utf-8").splitlines()
+
+
+def test_jobs_of_a_sweep_are_runs_of_one_group_with_their_nested_settings(server, jobs):
+    assert len({id_of(name) for name in jobs}) == 3
+    assert {id_of(name) for name in jobs} == {*server.rows}
+    for name, cfg in jobs.items():
+        first = next(upsert for upsert in server.upserts if upsert["name"] == id_of(name))
+        assert (first["displayName"], first["groupName"], first["jobType"]) == (name, "sweep", "train")
+        assert first["tags"] == [name, "test", "files", *cfg.tracking.tags]
+        told = {key: entry["value"] for key, entry in server.config[id_of(name)].items() if key != "_wandb"}
+        assert told == to_plain(cfg)
+        assert told["position"]["name"] == name
+    assert set(server.exit_codes.values()) == {0}
+
+
+def test_the_history_of_a_run_is_its_metrics_file_over_steps_tokens_and_epochs(server, jobs):
+    for name in jobs:
+        told = [row for row in server.rows[id_of(name)] if "tokens" in row]
+        rows = [json.loads(line) for line in lines(name, "metrics.jsonl")]
+        assert [{STEP: row.pop("step"), **row} for row in rows] == [
+            {key: value for key, value in row.items() if key[0] != "_"} for row in told
+        ]
+        assert {*rows[0]} > {"train/gradient_norm", "train/padding", "train/peak_memory_mb", "train/tokens_per_second"}
+        assert sum("valid/chrf" in row and "valid/perplexity" in row for row in rows) == 2
+        losses = [row["valid/loss"] for row in rows if "valid/loss" in row]
+        assert server.summary[id_of(name)]["valid/loss"] == {"min": min(losses)}
+
+
+def test_the_tables_hold_the_sentences_with_the_score_of_each(server, jobs):
+    for name in jobs:
+        src, ref, hyp = (lines(name, f"test.{part}") for part in ("src", "ref", "hyp"))
+        chrf = [sacrebleu.sentence_chrf(h, [r]).score for h, r in zip(hyp, ref, strict=True)]
+        told = server.table(id_of(name), "test/translations")
+        assert told["columns"] == ["source", "reference", "hypothesis", "chrF"]
+        assert told["data"] == [list(row) for row in zip(src, ref, hyp, chrf, strict=True)]
+        steps = [row[STEP] for row in server.rows[id_of(name)] if "valid/translations" in row]
+        assert steps == [2, 4]
+
+
+def test_the_files_of_a_run_are_kept_only_where_that_is_asked_for(server, jobs):
+    kept = {artifact["name"]: artifact for artifact in server.artifacts if artifact["type"] != "run_table"}
+    assert {name: artifact["type"] for name, artifact in kept.items()} == {
+        "rope-model": "model",
+        "rope-hypotheses": "hypotheses",
+    }
+    run = RunFolder(Path("outputs", "rope"))
+    assert kept["rope-model"]["files"] == {"average.ckpt": run.average.read_bytes()}
+    assert kept["rope-hypotheses"]["files"] == {"test.hyp": run.test_hyp.read_bytes()}
+
+
+def test_an_evaluation_is_added_to_the_run_and_changes_nothing_else_of_it(server, jobs, capsys):
+    run = id_of("alibi")
+    before, config = dict(server.summary[run]), server.config[run]
+    upserts, rows = len(server.upserts), list(server.rows[run])
+    bleu = evaluate(EvalConfig("outputs/alibi", search=SearchChange(beam=3, length_penalty=1.0), device="cpu"))
+
+    assert capsys.readouterr().out.splitlines()[-1] == f"W&B: {server.url}/me/rope-mt/runs/{run}"
+    assert len(server.rows) == 3
+    name = "eval/beam-3_length-penalty-1-0"
+    after = dict(server.summary[run])
+    assert after.pop(f"{name}/bleu") == bleu
+    assert after.pop(f"{name}/settings") == "search.beam=3 search.length_penalty=1.0"
+    for mine in [key for key in after if key.startswith("eval/")]:
+        del after[mine]
+    same = {key for key in before if key[0] != "_"}
+    assert {key: after[key] for key in same} == {key: before[key] for key in same}
+    assert server.rows[run][: len(rows)] == rows
+    assert {key: value for key, value in server.config[run].items() if key != "_wandb"} == {
+        key: value for key, value in config.items() if key != "_wandb"
+    }
+    for upsert in server.upserts[upserts:]:
+        assert not any(upsert.get(key) for key in ("displayName", "groupName", "jobType", "tags", "notes")), upsert
+    assert server.exit_codes[run] == 0
+    assert server.table(run, f"{name}/translations")["ncols"] == 4
+
+
+def test_what_an_evaluation_found_offline_is_uploaded_to_the_run(server, jobs, monkeypatch):
+    run = id_of("none")
+    before = dict(server.summary[run])
+    forget_wandb()  # as at the beginning of a process
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    bleu = evaluate(EvalConfig("outputs/none", checkpoints=[2], device="cpu"))
+    forget_wandb()
+    assert "eval/checkpoints-2/bleu" not in server.summary[run]
+    monkeypatch.delenv("WANDB_MODE")
+    subprocess.run([sys.executable, "-m", "wandb", "sync", "outputs/wandb"], check=True, capture_output=True)
+    assert len(server.rows) == 3
+    assert server.summary[run]["eval/checkpoints-2/bleu"] == bleu
+    assert server.summary[run]["test/bleu"] == before["test/bleu"]
+    assert server.summary[run]["valid/loss"] == before["valid/loss"]
+
+
+def test_overwriting_begins_another_run_of_the_same_name(server, jobs):
+    old = id_of("none")
+    rows = list(server.rows[old])
+    cfg = settings(NoPositionConfig(), group="sweep")
+    cfg.overwrite = True
+    train(cfg, Path("outputs", "none"))
+    new = id_of("none")
+    assert new != old
+    assert server.rows[old] == rows
+    assert [row[STEP] for row in server.rows[new] if "train/loss" in row] == [1, 2, 3, 4]
+    names = {run: next(u["displayName"] for u in server.upserts if u["name"] == run) for run in (old, new)}
+    assert names == {old: "none", new: "none"}
+
+
+def test_nothing_is_added_to_what_is_no_finished_run_that_was_tracked(server, jobs, tmp_path, monkeypatch):
+    untracked, unfinished = Path("outputs", "untracked"), Path("outputs", "unfinished")
+    train(settings(RopeConfig(), name="none"), untracked)
+    shutil.copytree(Path("outputs", "rope"), unfinished)
+    (unfinished / "result.json").unlink()
+    for folder in (untracked, unfinished, tmp_path):
+        with attach(folder) as tracker:
+            assert tracker.run is None
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    with attach(Path("outputs", "rope")) as tracker:
+        assert tracker.run is None
