@@ -15,6 +15,7 @@ import os
 import re
 import shlex
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -72,6 +73,14 @@ TASKS: dict[str, Callable[[Any], Any]] = {
 }
 
 
+# The names of Hydra's plugins mean our settings of them, which Hydra does not let a file of the same name hold.
+OURS = {
+    "hydra/launcher=submitit_slurm": "hydra/launcher=slurm",
+    "hydra/launcher=submitit_local": "hydra/launcher=local",
+    "hydra/sweeper=optuna": "hydra/sweeper=optuna_bleu",
+}
+
+
 def run(command: str, rest: list[str]) -> int:
     """Run a command with the words that followed it; the exit code is 1 when one of several jobs failed.
 
@@ -104,6 +113,7 @@ def _run(command: str, rest: list[str], jobs: Jobs) -> int:
     schema = command_schema(config)
     if (at := path_at(words, schema)) is not None:
         words[at] = f"checkpoint={_quoted(words[at])}"
+    words = [OURS.get(word, word) for word in words]
     own = groups(config)  # +experiment=x is a habit from elsewhere: here the group is always there, at first empty
     words = [word[1:] if word[:1] == "+" and word[1:].partition("=")[0] in own else word for word in words]
 
@@ -132,6 +142,7 @@ def _run(command: str, rest: list[str], jobs: Jobs) -> int:
 
 def _sweep(plan: Plan, flags: dict[str, Any], rest: list[str], jobs: Jobs) -> int:
     """Train every job, show how they stand, and compare them in the end; 1 when one of them is not done."""
+    from rope_mt.complaints import HYDRA_ERRORS
     from rope_mt.sweep.overview import watched
     from rope_mt.sweep.sweep import Sweep, conclude
 
@@ -147,7 +158,14 @@ def _sweep(plan: Plan, flags: dict[str, Any], rest: list[str], jobs: Jobs) -> in
     sweep.ledger.start(sweep.jobs or [])
     with watched(sweep.ledger, len(sweep.jobs) if sweep.jobs else None) as overview:
         jobs.tell = overview.tell
-        call_hydra("train", flags, words, jobs)
+        try:
+            call_hydra("train", flags, words, jobs)
+        except (UserError, OSError, *HYDRA_ERRORS):
+            raise
+        except Exception as error:  # of a launcher or sweeper that was plugged in: some jobs may be done
+            if os.environ.get("HYDRA_FULL_ERROR") == "1":
+                traceback.print_exception(error)
+            print(f"rope-mt: {type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
     return 0 if conclude(sweep, overview) else 1
 
 
@@ -217,6 +235,9 @@ def check(command: str, flags: dict[str, Any], words: list[str], schema: type) -
         choices, known = choices_of(words)
         hydra = composed([options[0] for options in choices], with_hydra=True).hydra
         several = "--multirun" in flags or hydra.mode == RunMode.MULTIRUN
+        for plugin, own in (("launcher", "BasicLauncher"), ("sweeper", "BasicSweeper")):
+            if not (several or only_shown or hydra[plugin]._target_.endswith(f".{own}")):
+                raise UserError(f"hydra/{plugin} is for several runs: add -m")
         if several and (params := hydra.sweeper.get("params")):  # Hydra would go through both lists of choices
             kept = [f"{key}={value}" for key, value in params.items() if key not in keys]
             words = [*kept, *words, "hydra.sweeper.params=null"]

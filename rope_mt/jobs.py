@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from rope_mt.errors import UserError
+from rope_mt.errors import Interrupted, UserError
 
 if TYPE_CHECKING:
     from rope_mt.sweep.sweep import Sweep
@@ -41,19 +41,24 @@ class Jobs:
         self.several = HydraConfig.get().mode == RunMode.MULTIRUN
         try:
             return self._of_sweep(self.sweep, cfg) if self.sweep else self.task(OmegaConf.to_object(cfg))
+        except Interrupted as interrupted:
+            from rope_mt.training.interruption import hand_on
+
+            hand_on(interrupted)  # a launcher requeues the job
+            raise
         except (Exception, SystemExit) as error:
-            if not (self.here or self.sweep):
-                raise  # the launcher carries the error home
+            if not self.here and (self.sweep is None or isinstance(error, SystemExit)):
+                raise  # the launcher carries the error home, or ends the process to requeue the job
             self.failed = True
             if isinstance(error, SystemExit) and error.code == 0:
-                return float("nan")  # of several processes, the first says what failed: rope_mt/training/processes.py
+                return None  # of several processes, the first says what failed: rope_mt/training/processes.py
             self.failures.append(error)
             if self.several and not isinstance(error, UserError):
                 traceback.print_exception(error)
             elif self.several and not self.sweep:  # a sweep tells by itself
                 name = HydraConfig.get().job.override_dirname
                 print(f"rope-mt: {name}: {error}" if name else f"rope-mt: {error}", file=sys.stderr)
-            return float("nan")
+            return None
 
     def _of_sweep(self, sweep: Sweep, cfg: Any) -> Any:
         from hydra.core.hydra_config import HydraConfig
@@ -69,7 +74,7 @@ class Jobs:
         if cfg.sweep.fail_fast and failed:
             if first_process():
                 ledger.write(Entry(number, name, LEFT_OUT))
-            return float("nan")
+            return None
         if not first_process():
             return self.task(OmegaConf.to_object(cfg))
         try:

@@ -138,6 +138,7 @@ def collate(src: Int[np.ndarray, "batch src"], tgt: Int[np.ndarray, "batch tgt"]
 
 def _end_with_parent(worker: int) -> None:
     """End this worker when the training process is gone, however it went; torch looks at the server alone."""
+    os.setpgrp()  # Ctrl-C is for the training process, which finishes its step
     parent = parent_process()
     assert parent is not None
 

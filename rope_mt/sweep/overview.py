@@ -57,7 +57,7 @@ class Overview:
         left = {entry.number: self._left(entry) for entry in entries}
         shown = sorted(entries, key=lambda entry: FIRST_SHOWN.index(entry.state))[:rows]
         for entry in sorted(shown, key=lambda entry: entry.number):
-            out.add_row(entry.name, Text(entry.state, STYLES[entry.state]), *_figures(entry), left[entry.number])
+            out.add_row(Text(entry.name), Text(entry.state, STYLES[entry.state]), *_figures(entry), left[entry.number])
         return Group(out, Text(self._summary(entries), "dim"))
 
     def _summary(self, entries: list[Entry]) -> str:

@@ -60,10 +60,17 @@ class Checkpoints(Callback):
         if self.saved_at != trainer.global_step:
             self._save(trainer)
 
+    def save_between(self, trainer: L.Trainer) -> None:
+        """Save a step between two validations to go on from, but not to average, as an undisturbed run has none."""
+        self._write(trainer, "step")
+
     def _save(self, trainer: L.Trainer) -> None:
-        step = self.saved_at = trainer.global_step
-        for kind in ("weights", "step"):
-            path = self.run.checkpoints / f"{kind}-{step:07d}.ckpt"
+        self.saved_at = trainer.global_step
+        self._write(trainer, "weights", "step")
+
+    def _write(self, trainer: L.Trainer, *kinds: str) -> None:
+        for kind in kinds:
+            path = self.run.checkpoints / f"{kind}-{trainer.global_step:07d}.ckpt"
             trainer.save_checkpoint(path, weights_only=kind == "weights")
         if not trainer.is_global_zero:  # the first process writes and removes files for all
             return

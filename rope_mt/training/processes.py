@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -124,6 +125,23 @@ def _meeting_place() -> Store:
     return next(rendezvous("env://"))[0]
 
 
+def share_cores(processes: int) -> None:
+    """Take as many threads as this process's share of the cores has, unless the user has said how many.
+
+    torchrun, its parent, sets OMP_NUM_THREADS=1 where it finds nothing, and most cores would idle. What it has found
+    is in the environment that it was started with.
+
+    Args:
+        processes: on this machine, this one counted.
+    """
+    try:
+        environment = Path(f"/proc/{os.getppid()}/environ").read_bytes()
+    except OSError:
+        return  # not Linux
+    if not any(word.startswith(b"OMP_NUM_THREADS=") for word in environment.split(b"\0")):
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // processes))
+
+
 @contextmanager
 def together(device_wanted: str) -> Iterator[Processes]:
     """Connect with the other processes that `torchrun` has started, if it has, for one job.
@@ -146,6 +164,8 @@ def together(device_wanted: str) -> Iterator[Processes]:
     processes = Processes(rank, world, per_machine, store)
     try:
         device = choose_device(device_wanted)
+        if device.type == "cpu":
+            share_cores(per_machine)
         if device.type == "cuda":
             if per_machine > torch.cuda.device_count():
                 raise UserError(f"{per_machine} processes on a machine with {torch.cuda.device_count()} GPUs")

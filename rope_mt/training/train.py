@@ -32,6 +32,7 @@ from rope_mt.runs.selection import latest, saved_weights
 from rope_mt.runs.tracking import track
 from rope_mt.scoring import doubts, variants
 from rope_mt.training.checkpoints import Checkpoints, WholeFiles
+from rope_mt.training.interruption import Interruption
 from rope_mt.training.module import TranslationModule
 from rope_mt.training.moving_average import MovingAverage
 from rope_mt.training.processes import Processes, together
@@ -47,8 +48,8 @@ def train(
 
     Args:
         folder: where the run lies; None names it after what it computes.
-
         opened: told by the first process where the run is, before anything is computed.
+
     Raises:
         UserError: the configuration, the text or a folder does not allow it.
     """
@@ -112,18 +113,19 @@ def _compute(
     resume = latest(run)
     introduce(cfg, run, prepared, module, precision, processes, resume, console)
     tags = [cfg.position.name, cfg.model.name, cfg.data.name]
-    callbacks: list[L.Callback] = [Checkpoints(run, cfg.trainer.average)]
-    if cfg.trainer.ema:
-        callbacks.append(MovingAverage(module, cfg.trainer.ema))
+    checkpoints = Checkpoints(run, cfg.trainer.average)
+    interruption = Interruption(checkpoints, processes)
+    averages = [MovingAverage(module, cfg.trainer.ema)] if cfg.trainer.ema else []
+    callbacks: list[L.Callback] = [checkpoints, *averages, interruption]
     if not processes.first:
         processes.wait()
-        _fit(build_trainer(cfg, device, precision, callbacks, processes), module, data, resume)
+        _fit(build_trainer(cfg, device, precision, callbacks, processes), module, data, resume, interruption)
         return
     with track(cfg.tracking, run.path, to_plain(cfg), tags=tags) as tracker:
         report = Report(run.metrics, tracker, console, cfg.trainer.log_every, cfg.trainer.max_steps)
         trainer = build_trainer(cfg, device, precision, [report, *callbacks], processes)
         processes.wait()  # who is in a step cannot be told that tracking has failed
-        _fit(trainer, module, data, resume)
+        _fit(trainer, module, data, resume, interruption)
         result = {
             "key": key,
             "seed": cfg.seed,
@@ -185,14 +187,15 @@ def _score(
     }
 
 
-def _fit(trainer: L.Trainer, module: TranslationModule, data: TranslationData, resume: Path | None) -> None:
-    try:
+def _fit(
+    trainer: L.Trainer,
+    module: TranslationModule,
+    data: TranslationData,
+    resume: Path | None,
+    interruption: Interruption,
+) -> None:
+    with interruption.heeded():
         trainer.fit(module, data, ckpt_path=resume, weights_only=True)
-    except SystemExit as end:
-        # Lightning turns an interrupt into an exit, which a sweep could not tell from one failed job
-        if isinstance(end.__context__, KeyboardInterrupt):
-            raise KeyboardInterrupt from end
-        raise
 
 
 def build_trainer(
@@ -221,6 +224,8 @@ def build_trainer(
     )
     # each step it would ask the device whether another process was told to end, which torchrun tells them all
     trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
+    # its own answer to SIGTERM saves nothing, and talks to other processes whatever they are in
+    trainer._signal_connector.register_signal_handlers = lambda: None
     return trainer
 
 

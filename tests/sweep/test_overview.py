@@ -16,7 +16,7 @@ from rope_mt.sweep.overview import Overview
 def ledger(tmp_path) -> Ledger:
     """A job that is done, one found done, one that runs, one that failed, and two that wait."""
     ledger = Ledger(tmp_path)
-    ledger.start([f"seed={seed}" for seed in range(6)])
+    ledger.start([f"seed={seed}" for seed in range(5)] + ["data.train=[a,b]"])
     for number in (0, 1, 2):
         (tmp_path / f"run{number}").mkdir()
     result = {"steps": 1234, "valid": {"loss": 1.625}, "test": {"bleu": 27.5}}
@@ -46,7 +46,7 @@ def test_each_job_has_a_row_with_what_is_known_of_it(ledger):
     assert rows[:2] == ["seed=0 done 1,234 1.625 27.50 0:03:20", "seed=1 done 1,234 1.625 27.50"]
     assert rows[2] == "seed=2 running 200 5.125 3.25 0:05:00"
     assert rows[3] == "seed=3 failed 0:03:20"
-    assert rows[4] == "seed=4 waiting"
+    assert rows[4:] == ["seed=4 waiting", "data.train=[a,b] waiting"]
     assert summary == "1 running, 2 done, 1 failed, 2 waiting, which take about 0:06:40"
 
 

@@ -58,6 +58,17 @@ def config(text) -> Callable[..., TrainConfig]:
     return settings
 
 
+@pytest.fixture(scope="session")
+def small_run(text) -> list[str]:
+    """The same text and a smaller run as words of a command line."""
+    parts = (("train", "train"), ("valid", "valid"), ("test", "valid"))
+    words = ["data=files", *(f"data.{part}={text / name}" for part, name in parts), f"data.dir={text / 'data'}"]
+    words += ["data.vocab_size=450", "data.batch_tokens=1000", "tracking=none", "trainer.device=cpu"]
+    words += ["model.d_model=32", "model.d_ff=64", "model.n_heads=2", "model.n_layers=1"]
+    words += ["search=greedy", "search.max_len_a=0.2", "search.max_len_b=2"]  # an untrained model finds no end
+    return [*words, "trainer.max_steps=30", "trainer.val_every=20", "trainer.val_sentences=2", "trainer.log_every=1"]
+
+
 class KilledError(Exception):
     pass
 
