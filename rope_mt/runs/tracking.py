@@ -167,7 +167,8 @@ def track(
         about |= {"job_type": job_type, "tags": [*tags, *cfg.tags], "config": config}
         run = _go_on(asked, folder, about)
     if run is not None:
-        _remember(folder, id=run.id, project=cfg.project, entity=run.entity or None, mode=cfg.mode)
+        said = Tracker(run, folder).where()
+        _remember(folder, id=run.id, project=cfg.project, entity=run.entity or None, mode=cfg.mode, where=said)
         # each by itself, and not by a step: so W&B takes them for axes
         for axis in (STEP, *AXES):
             run.define_metric(axis)
@@ -217,8 +218,13 @@ def _until_done(run: Any, folder: Path) -> Iterator[Tracker]:
         tracker.finish(exit_code)
 
 
+def where(folder: Path) -> str:
+    """What the run in this folder said of where to look; empty where it was not tracked."""
+    return str(_known(folder).get("where", ""))
+
+
 def _known(folder: Path) -> dict[str, Any]:
-    """What W&B was told of this run: id, project, entity, mode and summary; empty where it was not tracked."""
+    """What W&B was told of this run, and what it said; empty where it was not tracked."""
     identity = RunFolder(folder).identity
     return json.loads(identity.read_text()).get("wandb", {}) if identity.is_file() else {}
 

@@ -7,9 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 
 from rope_mt.durable import write_json, write_whole
 from rope_mt.errors import UserError
+from rope_mt.runs.tracking import where
 from rope_mt.sweep.ledger import DONE, FAILED, Entry, Ledger
 from rope_mt.sweep.overview import Overview
 
@@ -65,6 +67,9 @@ def conclude(sweep: Sweep, overview: Overview) -> bool:
     write_whole(sweep.folder / "sweep.md", "\n\n".join(markdown) + "\n")
     folder = os.path.relpath(sweep.folder)
     console.print(f"files     {folder}: {', '.join([*written, 'sweep.md'])}", soft_wrap=True)
+    runs = (Path(entry.run) for entry in entries if entry.run and not entry.found)
+    for line in filter(None, dict.fromkeys(map(where, runs))):  # one line for all that lie in one folder
+        console.print(Text(line, "dim"), soft_wrap=True)
     return not missing
 
 
