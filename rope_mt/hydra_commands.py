@@ -149,7 +149,7 @@ def _sweep(plan: Plan, flags: dict[str, Any], rest: list[str], jobs: Jobs) -> in
     name = plan.sweep_name
     folder = Path(plan.sweep_dir).absolute() / "sweeps" / name
     command = " ".join(["rope-mt train", *map(shlex.quote, rest)])
-    jobs.sweep = sweep = Sweep(name, folder, plan.job_names if plan.known else None, command)
+    jobs.sweep = sweep = Sweep(name, folder, plan.job_names if plan.known else None, command, plan.words)
     words = plan.words
     if plan.jobs[0].cfg.tracking.group is None:
         words = [*words, f"{GROUP}{_quoted(name)}"]

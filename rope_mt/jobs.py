@@ -68,8 +68,9 @@ class Jobs:
 
         hydra, ledger = HydraConfig.get(), sweep.ledger
         number = int(hydra.job.num)
-        words = [word for word in hydra.overrides.task if not word.startswith(GROUP)]  # for jobs the sweeper makes up
-        name = " ".join(words) if sweep.jobs is None else sweep.jobs[number]
+        # of a job that the sweeper made up, what it has chosen
+        own = [word for word in hydra.overrides.task if word not in sweep.words and not word.startswith(GROUP)]
+        name = " ".join(own) if sweep.jobs is None else sweep.jobs[number]
         failed = self.failed if self.here else any(entry.state == FAILED for entry in ledger.entries())
         if cfg.sweep.fail_fast and failed:
             if first_process():

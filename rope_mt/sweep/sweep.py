@@ -22,6 +22,7 @@ class Sweep:
     folder: Path
     jobs: list[str] | None  # their names; None: the sweeper makes them up as it goes
     command: str  # as it was typed
+    words: list[str]  # of the command, those of the choices among them
 
     @property
     def ledger(self) -> Ledger:

@@ -150,3 +150,15 @@ def test_the_record_is_also_markdown(sweep):
     text = (folder / "sweep.md").read_text()
     assert text.startswith(f"# {folder.name}\n\n`rope-mt train -m seed=1,2`\n")
     assert "| seed=2 | failed out of memory: make data.batch_tokens smaller |" in text
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Optuna 2, when it is imported
+def test_a_job_that_the_sweeper_made_up_is_named_after_what_it_chose(sweep):
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    line = "-m hydra/sweeper=optuna seed=range(1,9) hydra.sweeper.n_trials=2 position=none"
+    code, out, err = sweep(line, nothing)
+    assert code == 0, err
+    names = [job["name"] for job in record()["jobs"]]
+    assert len(names) == 2
+    assert all(name.startswith("seed=") and " " not in name for name in names)
+    assert f"job 2, {names[1]}: done" in out
