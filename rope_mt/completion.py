@@ -8,7 +8,8 @@ import os
 import re
 from collections.abc import Iterable
 
-from rope_mt.hydra_commands import TASKS, call_hydra, command_schema, flag_names, foreign_groups, path_at, split_flags
+from rope_mt.command_words import flag_names, path_at, split_flags
+from rope_mt.hydra_commands import TASKS, call_hydra, command_schema, foreign_groups
 from rope_mt.study.analyze import SUBJECTS
 
 

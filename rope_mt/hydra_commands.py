@@ -6,7 +6,6 @@ a path needs no quotes, every job is checked before the first one starts, and on
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 import itertools
@@ -18,8 +17,9 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
+from rope_mt.command_words import path_at, quoted, split_flags
 from rope_mt.config.files import conf_dir
 from rope_mt.errors import UserError
 from rope_mt.jobs import GROUP, Jobs, first_process
@@ -112,7 +112,7 @@ def _run(command: str, rest: list[str], jobs: Jobs) -> int:
             config = f"bench/{_subject(named)}"
     schema = command_schema(config)
     if (at := path_at(words, schema)) is not None:
-        words[at] = f"checkpoint={_quoted(words[at])}"
+        words[at] = f"checkpoint={quoted(words[at])}"
     words = [OURS.get(word, word) for word in words]
     own = groups(config)  # +experiment=x is a habit from elsewhere: here the group is always there, at first empty
     words = [word[1:] if word[:1] == "+" and word[1:].partition("=")[0] in own else word for word in words]
@@ -152,7 +152,7 @@ def _sweep(plan: Plan, flags: dict[str, Any], rest: list[str], jobs: Jobs) -> in
     jobs.sweep = sweep = Sweep(name, folder, plan.job_names if plan.known else None, command, plan.words)
     words = plan.words
     if plan.jobs[0].cfg.tracking.group is None:
-        words = [*words, f"{GROUP}{_quoted(name)}"]
+        words = [*words, f"{GROUP}{quoted(name)}"]
     if not first_process():
         return call_hydra("train", flags, words, jobs)
     sweep.ledger.start(sweep.jobs or [])
@@ -209,7 +209,7 @@ def check(command: str, flags: dict[str, Any], words: list[str], schema: type) -
     if folder := flags.get("--config-dir"):
         if not Path(folder).is_dir():
             raise UserError(f"--config-dir: there is no folder {folder}")
-        extra = [f"hydra.searchpath=[{_quoted(f'file://{Path(folder).absolute()}')}]"]
+        extra = [f"hydra.searchpath=[{quoted(f'file://{Path(folder).absolute()}')}]"]
     only_shown = bool({"--cfg", "--help", "--info"} & {*flags})
 
     def composed(job: Sequence[str], with_hydra: bool = False) -> Any:
@@ -316,75 +316,3 @@ def _bench_help() -> str:
     lines = ["rope-mt bench SUBJECT measures speed, memory and waste:", ""]
     lines += [f"  {name:<10}{does}" for name, does in _subjects().items()]
     return "\n".join([*lines, "", "Every setting: rope-mt bench SUBJECT --help"])
-
-
-# ---- words: Hydra's flags, settings, and for eval and translate a path -----------------------------------------------
-
-
-class _Flags(argparse.ArgumentParser):
-    SWITCHES = "-h --help,--hydra-help,--version,--resolve,-r --run,-m --multirun,-sc --shell-completion"
-    VALUES = "-p --package,-cp --config-path,-cn --config-name,-cd --config-dir,--experimental-rerun"
-    MODES = ("--run", "--multirun", "--cfg", "--info", "--shell-completion")
-    INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
-
-    def __init__(self) -> None:
-        super().__init__(add_help=False)
-        for names in self.SWITCHES.split(","):
-            self.add_argument(*names.split(), action="store_true")
-        for names in self.VALUES.split(","):
-            self.add_argument(*names.split())
-        self.add_argument("-c", "--cfg", choices=("job", "hydra", "all"))
-        self.add_argument("-i", "--info", choices=self.INFO)
-        self.add_argument("words", nargs="*")
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(message)
-
-
-def split_flags(rest: list[str]) -> tuple[dict[str, Any], list[str]]:
-    """Hydra's flags by their long names, and the other words: Hydra wants flags in front, people put them anywhere.
-
-    Raises:
-        UserError: there is no such flag, or it goes badly with another.
-    """
-    parser = _Flags()
-    after = [*rest[1:], ""]
-    alone = [w in ("-i", "--info") and next_ not in parser.INFO for w, next_ in zip(rest, after, strict=False)]
-    given, extra = parser.parse_known_intermixed_args(
-        ["--info=all" if bare else word for word, bare in zip(rest, alone, strict=True)]
-    )
-    if extra:
-        from rope_mt.complaints import did_you_mean
-
-        raise UserError(f"there is no flag {extra[0]}{did_you_mean(extra[0], flag_names())}")
-    flags = {f"--{name.replace('_', '-')}": value for name, value in vars(given).items() if value}
-    words = flags.pop("--words", [])
-    modes = [flag for flag in parser.MODES if flag in flags]
-    if len(modes) > 1:
-        raise UserError(f"{' and '.join(modes)} cannot be given together")
-    if "--resolve" in flags and not {"--cfg", "--help"} & {*flags}:
-        raise UserError("--resolve needs --cfg or --help beside it")
-    return flags, words
-
-
-def flag_names() -> list[str]:
-    return [name for name in _Flags()._option_string_actions if name.startswith("--")]
-
-
-def path_at(words: list[str], schema: type) -> int | None:
-    """Where a run or checkpoint stands: the first word that is no setting, even with = in it, as in step=7.ckpt."""
-    from rope_mt.complaints import settings
-
-    known = {*settings(schema)}
-    keys = [word.lstrip("+~").partition("=")[0] if "=" in word else "" for word in words]
-    if "checkpoint" not in known or "checkpoint" in keys:
-        return None
-    for at, (key, word) in enumerate(zip(keys, words, strict=True)):
-        if Path(word).exists() or not (key in known or key.startswith(("hydra.", "hydra/"))):
-            return at
-    return None
-
-
-def _quoted(text: str) -> str:
-    """A string of Hydra's grammar, in which a quote is escaped, and so are the backslashes before one."""
-    return "'" + re.sub(r"(\\*)('|$)", lambda end: end[1] * 2 + ("\\'" if end[2] else ""), text) + "'"

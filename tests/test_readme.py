@@ -15,7 +15,8 @@ import pytest
 from rope_mt.cli import main
 
 ROOT = Path(__file__).parents[1]
-LIMITS = "trainer.max_steps=20 trainer.val_every=20 trainer.val_sentences=20 search.beam=1 search.max_len_a=0 search.max_len_b=3"
+LIMITS = "trainer.max_steps=20 trainer.val_every=20 trainer.val_sentences=20 "
+LIMITS += "search.beam=1 search.max_len_a=0 search.max_len_b=3"
 SMALLER = {  # for what is meant for a GPU
     "wmt14": "model=tiny data.batch_tokens=1024",
     "roformer": "model=tiny data.batch_tokens=1024",

@@ -3,7 +3,8 @@
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from rope_mt.hydra_commands import check, command_schema, split_flags
+from rope_mt.command_words import split_flags
+from rope_mt.hydra_commands import check, command_schema
 from rope_mt.sweep.plan import Plan
 
 
