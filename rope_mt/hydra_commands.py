@@ -144,7 +144,7 @@ def _sweep(plan: Plan, flags: dict[str, Any], rest: list[str], jobs: Jobs) -> in
     """Train every job, show how they stand, and compare them in the end; 1 when one of them is not done."""
     from rope_mt.complaints import HYDRA_ERRORS
     from rope_mt.sweep.overview import watched
-    from rope_mt.sweep.sweep import Sweep, conclude
+    from rope_mt.sweep.sweep import Sweep, begin, conclude
 
     name = plan.sweep_name
     folder = Path(plan.sweep_dir).absolute() / "sweeps" / name
@@ -155,18 +155,20 @@ def _sweep(plan: Plan, flags: dict[str, Any], rest: list[str], jobs: Jobs) -> in
         words = [*words, f"{GROUP}{quoted(name)}"]
     if not first_process():
         return call_hydra("train", flags, words, jobs)
-    sweep.ledger.start(sweep.jobs or [])
+    begin(sweep)
     with watched(sweep.ledger, len(sweep.jobs) if sweep.jobs else None) as overview:
         jobs.tell = overview.tell
+        broken = False
         try:
             call_hydra("train", flags, words, jobs)
         except (UserError, OSError, *HYDRA_ERRORS):
             raise
         except Exception as error:  # of a launcher or sweeper that was plugged in: some jobs may be done
+            broken = True
             if os.environ.get("HYDRA_FULL_ERROR") == "1":
                 traceback.print_exception(error)
             print(f"rope-mt: {type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
-    return 0 if conclude(sweep, overview) else 1
+    return 0 if conclude(sweep, overview) and not broken else 1
 
 
 def call_hydra(command: str, flags: dict[str, Any], words: list[str], task: Callable[[Any], Any] = print) -> int:
@@ -202,7 +204,7 @@ def check(command: str, flags: dict[str, Any], words: list[str], schema: type) -
     from rope_mt.complaints import complaint, settings, strangers, unknown
     from rope_mt.sweep.plan import Plan, PlannedJob
 
-    keys = {word.partition("=")[0] for word in words}
+    keys = {word.lstrip("+~").partition("=")[0] for word in words}
     if "--multirun" in flags and "hydra.sweep.dir" in keys and "hydra.sweep.subdir" not in keys:
         raise UserError("hydra.sweep.dir needs hydra.sweep.subdir beside it, or all runs would share one folder")
     extra = []
@@ -223,6 +225,8 @@ def check(command: str, flags: dict[str, Any], words: list[str], schema: type) -
         overrides = OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(words)
         found = []
         for override in overrides:
+            if getattr(override.value(), "shuffle", False):  # Hydra would draw an order of its own
+                raise UserError(f"{override.input_line}: jobs are not shuffled here, write the choices alone")
             if not override.is_sweep_override():
                 found.append([override.input_line])
             elif override.is_discrete_sweep():

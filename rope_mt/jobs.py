@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rope_mt.errors import Interrupted, UserError
@@ -55,7 +56,7 @@ class Jobs:
             self.failures.append(error)
             if self.several and not isinstance(error, UserError):
                 traceback.print_exception(error)
-            elif self.several and not self.sweep:  # a sweep tells by itself
+            elif self.several and not (self.sweep and first_process()):  # a sweep's first process tells by itself
                 name = HydraConfig.get().job.override_dirname
                 print(f"rope-mt: {name}: {error}" if name else f"rope-mt: {error}", file=sys.stderr)
             return None
@@ -71,7 +72,8 @@ class Jobs:
         # of a job that the sweeper made up, what it has chosen
         own = [word for word in hydra.overrides.task if word not in sweep.words and not word.startswith(GROUP)]
         name = " ".join(own) if sweep.jobs is None else sweep.jobs[number]
-        failed = self.failed if self.here else any(entry.state == FAILED for entry in ledger.entries())
+        others = [entry for entry in ledger.entries() if entry.number != number]
+        failed = self.failed if self.here else any(entry.state == FAILED for entry in others)
         if cfg.sweep.fail_fast and failed:
             if first_process():
                 ledger.write(Entry(number, name, LEFT_OUT))
@@ -79,8 +81,11 @@ class Jobs:
         if not first_process():
             return self.task(OmegaConf.to_object(cfg))
         try:
-            with ledger.job(number, name) as job:
+            with ledger.job(number, name, requeued=not self.here) as job:
                 self.tell()
+                for entry in others:
+                    if entry.run and Path(entry.run).absolute() == Path(hydra.runtime.output_dir):
+                        raise UserError(f"{entry.name} is in {entry.run}: make hydra.sweep.subdir tell the jobs apart")
 
                 def opened(run: Any) -> None:
                     job.update(run=str(run.path), found=run.result.is_file(), max_steps=cfg.trainer.max_steps)

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from rope_mt.config.commands import TrainConfig
 from rope_mt.config.plain import from_plain, identity
@@ -30,9 +32,10 @@ def published(cfg: TrainConfig, precision: str, fingerprints: dict[str, str], pr
             of_record = json.loads(result.read_text(encoding="utf-8"))
             computed_with = [of_record[name] for name in ("precision", "text", "processes")]
             settings = OmegaConf.to_container(OmegaConf.load(run.config))
-            assert isinstance(settings, dict)
+            if not isinstance(settings, dict):
+                raise TypeError("config.yaml is not that of a run")
             theirs = identity(from_plain({str(key): value for key, value in settings.items()}))
-        except (OSError, ValueError, LookupError, TypeError, AssertionError, UserError) as error:
+        except (OSError, ValueError, LookupError, TypeError, YAMLError, OmegaConfBaseException, UserError) as error:
             raise UserError(f"sweep.published: {run.path} is damaged: {str(error).splitlines()[0]}") from error
         if computed_with == [precision, fingerprints, processes] and theirs == identity(cfg):
             return run

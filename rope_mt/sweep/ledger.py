@@ -31,6 +31,9 @@ class Entry:
     host: str = ""
     error: str = ""  # why it failed
     found: bool = False  # its run was finished before the job began
+    steps: int = 0  # of a job that is done, as are the next two
+    loss: float = 0.0  # on the validation set
+    bleu: float = 0.0  # on the test set
 
     def progress(self) -> dict[str, int | float]:
         """The last step, train/loss and valid/bleu that the run has logged."""
@@ -68,37 +71,51 @@ class Ledger:
         Raises:
             UserError: the folder cannot be written.
         """
-        for number in range(len(names), len(self.entries())):
-            self._file(number).unlink()
+        for file in self._files():
+            file.unlink()
         for number, name in enumerate(names):
             self.write(Entry(number, name))
 
     def entries(self) -> list[Entry]:
         """All jobs that are known, in order."""
-        files = sorted((self.folder / "jobs").glob("[0-9]*.json"))
-        return [Entry(**json.loads(file.read_text(encoding="utf-8"))) for file in files]
+        return [Entry(**json.loads(file.read_text(encoding="utf-8"))) for file in self._files()]
 
     def write(self, entry: Entry) -> None:
         write_json(self._file(entry.number), asdict(entry))
+
+    def _files(self) -> list[Path]:
+        return sorted((self.folder / "jobs").glob("[0-9]*.json"))
 
     def _file(self, number: int) -> Path:
         return self.folder / "jobs" / f"{number:05d}.json"
 
     @contextmanager
-    def job(self, number: int, name: str) -> Iterator["Job"]:
-        """Keep the entry of one job while it runs; an error ends it as failed, an interrupt as stopped, and goes on."""
+    def job(self, number: int, name: str, requeued: bool = False) -> Iterator["Job"]:
+        """Keep the entry of one job while it runs; an error ends it as failed, an interrupt as stopped, and goes on.
+
+        Args:
+            requeued: a SystemExit is a launcher's, which has put the job into its queue again.
+        """
         job = Job(self, Entry(number, name, RUNNING, began=time.time(), host=socket.gethostname()))
         job.update()
         try:
             yield job
-        except (Exception, SystemExit) as error:
+        except SystemExit as error:
+            if requeued:
+                job.update(state=STOPPED, ended=time.time())
+            else:
+                job.update(state=FAILED, error=f"SystemExit: {error}", ended=time.time())
+            raise
+        except Exception as error:
             said = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
             job.update(state=FAILED, error=" ".join(said.split()), ended=time.time())
             raise
         except BaseException:
             job.update(state=STOPPED, ended=time.time())
             raise
-        job.update(state=DONE, ended=time.time())
+        result = job.entry.result()
+        found = {"steps": result["steps"], "loss": result["valid"]["loss"], "bleu": result["test"]["bleu"]}
+        job.update(state=DONE, ended=time.time(), **found)
 
 
 class Job:

@@ -36,8 +36,8 @@ class Overview:
         with self.lock:
             for entry in self.ledger.entries():
                 if entry.state != self.told.get(entry.number, WAITING):
-                    self.told[entry.number] = entry.state
                     print(self._line(entry), file=sys.stderr if entry.state == FAILED else sys.stdout, flush=True)
+                    self.told[entry.number] = entry.state
 
     def _line(self, entry: Entry) -> str:
         if entry.state == FAILED:
@@ -45,7 +45,7 @@ class Overview:
         said = f"job {entry.number + 1}" + (f" of {self.planned}" if self.planned else "")
         said = f"{said}, {entry.name}: {'found done' if entry.found and entry.state == DONE else entry.state}"
         if entry.state == DONE:
-            said += f", BLEU {_bleu(entry)}" + ("" if entry.found else f", in {_clock(entry.ended - entry.began)}")
+            said += f", BLEU {entry.bleu:.2f}" + ("" if entry.found else f", in {_clock(entry.ended - entry.began)}")
         return said
 
     def table(self, rows: int | None = None) -> Group:
@@ -81,8 +81,8 @@ class Overview:
 
 def _figures(entry: Entry) -> list[str]:
     """Step, loss, BLEU and time: of a running job those last logged, of one that is done those of its result."""
-    if entry.state == DONE and (result := entry.result()):
-        step, loss, bleu = result["steps"], result["valid"]["loss"], _bleu(entry)
+    if entry.state == DONE:
+        step, loss, bleu = entry.steps, entry.loss, f"{entry.bleu:.2f}"
     else:
         seen = entry.progress()
         step, loss = seen.get("step"), seen.get("train/loss")
@@ -94,10 +94,6 @@ def _figures(entry: Entry) -> list[str]:
         bleu,
         "" if took is None else _clock(took),
     ]
-
-
-def _bleu(entry: Entry) -> str:
-    return f"{entry.result()['test']['bleu']:.2f}"
 
 
 def _clock(seconds: float) -> str:

@@ -31,7 +31,8 @@ class Plan:
         """Of each job the words that not all have, as `position=rope seed=2`; all its words where it is alone."""
         all_words = [job.words for job in self.jobs]
         common = set.intersection(*map(set, all_words)) if len(all_words) > 1 else set()
-        return [" ".join(word for word in dict.fromkeys(words) if word not in common) for words in all_words]
+        names = [" ".join(word for word in dict.fromkeys(words) if word not in common) for words in all_words]
+        return [name or f"job {number}" for number, name in enumerate(names, start=1)]  # a choice given twice
 
     @property
     def sweep_name(self) -> str:
@@ -44,7 +45,7 @@ class Plan:
             return given
         options = [{getattr(job.cfg, group).name for job in self.jobs} for group in GROUPS]
         shared = [name for names in options if len(names) == 1 for name in names]
-        first = self.job_names[0].split() if len(self.jobs) > 1 else []
+        first = [word for word in self.jobs[0].words if any(word not in job.words for job in self.jobs)]
         varied = [word.partition("=")[0].lstrip("+").replace("/", ".") for word in first]
         what = [json.dumps(identity(job.cfg), sort_keys=True) for job in self.jobs] if self.known else self.words
         digest = hashlib.sha256("\n".join(sorted(what)).encode()).hexdigest()[:8]

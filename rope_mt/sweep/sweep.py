@@ -1,10 +1,13 @@
 """One sweep: its folder, and what it prints and leaves there when its jobs have ended."""
 
+from __future__ import annotations
+
 import json
 import os
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
@@ -12,8 +15,11 @@ from rich.text import Text
 from rope_mt.durable import write_json, write_whole
 from rope_mt.errors import UserError
 from rope_mt.runs.tracking import where
-from rope_mt.sweep.ledger import DONE, FAILED, Entry, Ledger
+from rope_mt.sweep.ledger import DONE, Entry, Ledger
 from rope_mt.sweep.overview import Overview
+
+if TYPE_CHECKING:
+    from rope_mt.study.comparison import Comparison
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,13 @@ class Sweep:
         return Ledger(self.folder)
 
 
+def begin(sweep: Sweep) -> None:
+    """Let its jobs wait, and forget what an earlier attempt has found."""
+    sweep.ledger.start(sweep.jobs or [])
+    for suffix in ("json", "md", "png", "html"):
+        (sweep.folder / f"sweep.{suffix}").unlink(missing_ok=True)
+
+
 def conclude(sweep: Sweep, overview: Overview) -> bool:
     """Print how all jobs ended and what their comparison says, and write both to the sweep's folder.
 
@@ -41,43 +54,52 @@ def conclude(sweep: Sweep, overview: Overview) -> bool:
     missing = [entry for entry in entries if entry.state != DONE]
     for entry in missing:
         print(f"rope-mt: {entry.name}: {entry.state}{': ' * bool(entry.error)}{entry.error}", file=sys.stderr)
-    record = {"name": sweep.name, "command": sweep.command, "jobs": [asdict(entry) for entry in entries]}
-    written = ["sweep.json"]
-    markdown = [f"# {sweep.name}", f"`{sweep.command}`", _as_markdown(entries)]
     folders = list(dict.fromkeys(Path(entry.run) for entry in entries if entry.state == DONE and entry.run))
-    if folders:
+    found = _compared(folders) if folders else None
+    _write(sweep, entries, found)
+    if found is not None:
         # imported here since it takes torch
-        from rope_mt.study import comparison_records, comparison_table
-        from rope_mt.study.compare import compared
+        from rope_mt.study import comparison_table
         from rope_mt.study.comparison_plot import plot
         from rope_mt.study.report import write_report
 
-        try:
-            found = compared(folders)
-        except UserError as error:  # the jobs themselves are done
-            print(f"rope-mt: no comparison: {error}", file=sys.stderr)
-        else:
-            console.print()
-            comparison_table.show(found, [len(group.runs) for group in found.groups] == [1], console)
-            record["comparison"] = json.loads(comparison_records.as_json(found))
-            markdown.append(comparison_table.as_markdown(found))
-            plot(sweep.folder / "sweep.png", found.groups, found.baseline)
-            write_report(sweep.folder / "sweep.html", found)
-            written += ["sweep.png", "sweep.html"]
-    write_json(sweep.folder / "sweep.json", record)
-    write_whole(sweep.folder / "sweep.md", "\n\n".join(markdown) + "\n")
-    folder = os.path.relpath(sweep.folder)
-    console.print(f"files     {folder}: {', '.join([*written, 'sweep.md'])}", soft_wrap=True)
+        console.print()
+        comparison_table.show(found, [len(group.runs) for group in found.groups] == [1], console)
+        plot(sweep.folder / "sweep.png", found.groups, found.baseline)
+        write_report(sweep.folder / "sweep.html", found)
+    files = ["sweep.json", "sweep.md", *(["sweep.png", "sweep.html"] if found is not None else [])]
+    console.print(Text(f"files     {os.path.relpath(sweep.folder)}: {', '.join(files)}"), soft_wrap=True)
     runs = (Path(entry.run) for entry in entries if entry.run and not entry.found)
     for line in filter(None, dict.fromkeys(map(where, runs))):  # one line for all that lie in one folder
         console.print(Text(line, "dim"), soft_wrap=True)
     return not missing
 
 
+def _compared(folders: list[Path]) -> Comparison | None:
+    """None, and a line on why, where they cannot be compared: the jobs themselves are done."""
+    from rope_mt.study.compare import compared
+
+    try:
+        return compared(folders)
+    except UserError as error:
+        print(f"rope-mt: no comparison: {error}", file=sys.stderr)
+        return None
+
+
+def _write(sweep: Sweep, entries: list[Entry], found: Comparison | None) -> None:
+    from rope_mt.study import comparison_records, comparison_table
+
+    record = {"name": sweep.name, "command": sweep.command, "jobs": [asdict(entry) for entry in entries]}
+    markdown = [f"# {sweep.name}", f"`{sweep.command}`", _as_markdown(entries)]
+    if found is not None:
+        record["comparison"] = json.loads(comparison_records.as_json(found))
+        markdown.append(comparison_table.as_markdown(found))
+    write_json(sweep.folder / "sweep.json", record)
+    write_whole(sweep.folder / "sweep.md", "\n\n".join(markdown) + "\n")
+
+
 def _as_markdown(entries: list[Entry]) -> str:
-    lines = ["| job | state | run |", "|---|---|---|"]
-    lines += [
-        f"| {entry.name} | {entry.state} {entry.error if entry.state == FAILED else ''} | {entry.run or ''} |"
-        for entry in entries
-    ]
-    return "\n".join(lines)
+    rows = [("job", "state", "run"), ("---", "---", "---")]
+    for entry in entries:
+        rows.append((entry.name, f"{entry.state} {entry.error}".strip(), entry.run or ""))
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows)

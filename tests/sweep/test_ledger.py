@@ -28,8 +28,12 @@ def test_a_job_is_running_until_it_ends_and_then_what_it_ended_as(tmp_path, end,
     ledger = Ledger(tmp_path)
     ledger.start(["seed=1", "seed=2"])
 
+    result = {"steps": 7, "valid": {"loss": 2.5}, "test": {"bleu": 20.5}}
+    (tmp_path / "result.json").write_text(json.dumps(result))
+
     def run() -> None:
-        with ledger.job(1, "seed=2"):
+        with ledger.job(1, "seed=2") as job:
+            job.update(run=str(tmp_path))
             assert [entry.state for entry in ledger.entries()] == [WAITING, RUNNING]
             if end is not None:
                 raise end
@@ -44,13 +48,16 @@ def test_a_job_is_running_until_it_ends_and_then_what_it_ended_as(tmp_path, end,
         ("seed=1", WAITING, ""), ("seed=2", state, error)
     ]  # fmt: skip
     assert found[1].began <= found[1].ended
+    assert (found[1].steps, found[1].loss, found[1].bleu) == ((7, 2.5, 20.5) if state == DONE else (0, 0.0, 0.0))
 
 
 def test_starting_again_forgets_what_was(tmp_path):
     ledger = Ledger(tmp_path)
+    ledger.write(Entry(3, "drawn by a sweeper, of which job 4 began first"))
     ledger.start(["a", "b", "c"])
-    with ledger.job(0, "a"):
-        pass
+    assert [entry.name for entry in ledger.entries()] == ["a", "b", "c"]
+    with pytest.raises(KeyboardInterrupt), ledger.job(0, "a"):
+        raise KeyboardInterrupt
     ledger.start(["d", "e"])
     assert [(entry.name, entry.state) for entry in ledger.entries()] == [("d", WAITING), ("e", WAITING)]
 
@@ -68,3 +75,11 @@ def test_progress_is_what_was_logged_last_also_from_a_file_that_is_being_written
     assert entry.progress() == {"step": 499, "train/loss": 9 - 4.99, "valid/bleu": 7.5}
     run.metrics.write_text(text[:70])
     assert entry.progress() == {"step": 0, "train/loss": 9.0}
+
+
+def test_a_job_that_its_launcher_takes_back_has_not_failed(tmp_path):
+    """submitit requeues a job in the handler of a signal, and exits."""
+    ledger = Ledger(tmp_path)
+    with pytest.raises(SystemExit), ledger.job(0, "a", requeued=True):
+        raise SystemExit(-1)
+    assert [entry.state for entry in ledger.entries()] == [STOPPED]

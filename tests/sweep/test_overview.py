@@ -17,11 +17,7 @@ def ledger(tmp_path) -> Ledger:
     """A job that is done, one found done, one that runs, one that failed, and two that wait."""
     ledger = Ledger(tmp_path)
     ledger.start([f"seed={seed}" for seed in range(5)] + ["data.train=[a,b]"])
-    for number in (0, 1, 2):
-        (tmp_path / f"run{number}").mkdir()
-    result = {"steps": 1234, "valid": {"loss": 1.625}, "test": {"bleu": 27.5}}
-    for number in (0, 1):
-        (tmp_path / f"run{number}" / "result.json").write_text(json.dumps(result))
+    (tmp_path / "run2").mkdir()
     rows = [{"step": 150, "valid/bleu": 3.25}, {"step": 200, "train/loss": 5.125}]
     (tmp_path / "run2" / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     now = time.time()
@@ -29,7 +25,9 @@ def ledger(tmp_path) -> Ledger:
     for number, (state, found) in enumerate(states):
         run = str(tmp_path / f"run{number}")
         entry = Entry(number, f"seed={number}", state, run, 1000, now - 300, 0.0, "here", found=found)
-        ledger.write(replace(entry, ended=0.0 if state == RUNNING else now - 100, error="no space" * (state == FAILED)))
+        result = {"steps": 1234, "loss": 1.625, "bleu": 27.5} if state == DONE else {}
+        error = "no space" if state == FAILED else ""
+        ledger.write(replace(entry, ended=0.0 if state == RUNNING else now - 100, error=error, **result))
     return ledger
 
 

@@ -4,6 +4,7 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 from rope_mt.command_words import split_flags
+from rope_mt.errors import UserError
 from rope_mt.hydra_commands import check, command_schema
 from rope_mt.sweep.plan import Plan
 
@@ -35,6 +36,21 @@ def test_the_choices_of_an_experiment_are_jobs_too_and_the_command_line_replaces
     assert len(plan("experiment=schemes").jobs) == 9
 
 
+def test_a_setting_that_is_forced_replaces_the_experiments_choices_too():
+    found = plan("experiment=schemes ++seed=5")
+    assert found.job_names == ["position=sinusoidal-add", "position=relative", "position=rope"]
+    assert {job.cfg.seed for job in found.jobs} == {5}
+
+
+def test_a_choice_given_twice_is_two_jobs_with_a_name():
+    assert plan("-m seed=1,1").job_names == ["job 1", "job 2"]
+
+
+def test_jobs_are_not_shuffled():
+    with pytest.raises(UserError, match=r"^seed=shuffle\(1,2\): jobs are not shuffled here"):
+        plan("-m seed=shuffle(1,2)")
+
+
 def test_one_job_alone_is_named_by_all_its_words():
     assert plan("-m position=none seed=3").job_names == ["position=none seed=3"]
 
@@ -64,6 +80,8 @@ def test_a_sweep_is_named_after_what_its_jobs_share_and_what_differs():
     assert plan("-m position=rope,none seed=1,2").sweep_name.startswith("toy-tiny-position-seed-")
     assert plan("-m data=toy,multi30k model.norm=pre").sweep_name.startswith("tiny-rope-data-")
     assert plan("-m seed=1,2 sweep.name=for-paper").sweep_name == "for-paper"
+    two = "-m data.context_tokens=20,30 data.name=own,other"
+    assert plan(two).sweep_name.startswith("tiny-rope-data.context_tokens-data.name-")
 
 
 def test_what_a_sweeper_draws_is_not_known_beforehand():

@@ -4,6 +4,7 @@ import json
 import logging
 import sys
 import types
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -162,3 +163,31 @@ def test_a_job_that_the_sweeper_made_up_is_named_after_what_it_chose(sweep):
     assert len(names) == 2
     assert all(name.startswith("seed=") and " " not in name for name in names)
     assert f"job 2, {names[1]}: done" in out
+
+
+def test_a_sweeper_that_breaks_is_no_success(sweep):
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    line = "-m hydra/sweeper=optuna seed=range(1,9) hydra.sweeper.storage=sqlite:////nowhere/at/all.db"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Optuna 2, when it is imported
+        code, _, err = sweep(line, nothing)
+    assert code == 1
+    assert err.startswith("rope-mt: OperationalError: ")
+    assert err.count("\n") == 1
+
+
+def test_two_jobs_in_one_folder_are_refused_before_the_second_undoes_the_first(sweep):
+    line = "-m seed=1,2 hydra.sweep.dir=outputs hydra.sweep.subdir=rope-1 overwrite=true"
+    code, _, err = sweep(line, nothing)
+    assert code == 1
+    assert states() == ["done", "failed"]
+    assert "rope-mt: seed=2: seed=1 is in " in err
+    assert "make hydra.sweep.subdir tell the jobs apart\n" in err
+
+
+def test_what_an_earlier_attempt_found_does_not_stay_beside_a_new_record(sweep):
+    sweep("-m seed=1,2 sweep.name=twice", nothing)
+    stale = Path("outputs/sweeps/twice/sweep.html")
+    stale.write_text("of the first")
+    sweep("-m seed=1,2 sweep.name=twice", fails)
+    assert not stale.exists()

@@ -32,7 +32,7 @@ def train_commands(groups: Sequence[Group]) -> tuple[list[str], list[str]]:
     Returns:
         The commands, and a line for each group that has none.
     """
-    schemes: dict[tuple[tuple[str, ...], tuple[int, ...]], list[str]] = {}
+    schemes: dict[tuple[tuple[str, ...], tuple[int, ...], int], list[str]] = {}
     without = []
     register()
     for group in groups:
@@ -43,12 +43,16 @@ def train_commands(groups: Sequence[Group]) -> tuple[list[str], list[str]]:
             said = f"{group.label}: no command, since this version cannot compose its settings: {error}"
             without.append(said.splitlines()[0])
             continue
-        schemes.setdefault((tuple(words), tuple(group.seeds)), []).append(cfg.position.name)
+        processes = int(group.runs[0].result["processes"])
+        schemes.setdefault((tuple(words), tuple(group.seeds), processes), []).append(cfg.position.name)
     lines = []
-    for (words, seeds), positions in schemes.items():
+    for (words, seeds, processes), positions in schemes.items():
         several = len(positions) > 1 or len(seeds) > 1
         choices = [f"position={','.join(positions)}", f"seed={','.join(map(str, seeds))}"]
-        lines.append(shlex.join(["rope-mt", "train", *(["-m"] if several else []), *choices, *words]))
+        program = ["rope-mt"]
+        if processes > 1:
+            program = ["torchrun", "--nproc-per-node", str(processes), "-m", "rope_mt"]
+        lines.append(shlex.join([*program, "train", *(["-m"] if several else []), *choices, *words]))
     return lines, without
 
 

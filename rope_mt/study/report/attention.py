@@ -99,6 +99,8 @@ def _weights(groups: Sequence[Group], measured: dict[str, Stacks], stack: str) -
             means = found.mean_weights().mean(axis=(0, 1))[often]
             points = [(float(at), float(weight)) for at, weight in zip(found.distance[often], means, strict=True)]
             series.append(Series(group.label, look, _with_gaps(points), marked=False))
+    if not any(each.points for each in series):
+        return paragraph(f"{stack.capitalize()}: no distance has {DRAWN} pairs of tokens in these sentences.", "dim")
     label = DISTANCE + (", negative to keys ahead" if stack == "encoder" else "")
     x = chart.linear(label, [at for each in series for at, _ in each.points], exact=True)
     y = chart.logarithmic("", [weight for each in series for _, weight in each.points], FAINTEST)

@@ -26,7 +26,7 @@ def test_the_command_that_is_given_makes_the_same_settings(monkeypatch):
 
     def group(*words: str, given: list[str] = given) -> Group:
         config = composed([*given, *words])
-        result = {"position": config["position"]["name"], "seed": config["seed"]}
+        result = {"position": config["position"]["name"], "seed": config["seed"], "processes": 1}
         return Group(result["position"], [FinishedRun(Path("a"), result, config)])
 
     groups = [group("position=rope", "seed=3"), group("position=alibi", "seed=3")]
@@ -40,6 +40,9 @@ def test_the_command_that_is_given_makes_the_same_settings(monkeypatch):
         wanted, made = of.runs[0].config, composed(line)
         wanted["tracking"] = made["tracking"]
         assert made == wanted
+    groups[1].runs[0].result["processes"] = 2
+    said = [line for line in again.train_commands(groups)[0] if "alibi" in line]
+    assert [line[:64] for line in said] == ["torchrun --nproc-per-node 2 -m rope_mt train position=alibi seed"]
     groups[0].runs[0].config["model"]["name"] = "huge"
     lines, [said] = again.train_commands(groups[:1])
     assert lines == []
