@@ -18,7 +18,11 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from yaml import YAMLError
 
 HYDRA_ERRORS = (HydraException, OmegaConfBaseException, YAMLError)
-EXTRAS = {"hydra/launcher/submitit": "slurm", "hydra/sweeper/optuna": "optuna"}  # how files of Hydra's plugins begin
+EXTRAS = {  # that Hydra's plugins come with
+    "hydra/launcher/submitit_slurm": "slurm",
+    "hydra/launcher/submitit_local": "slurm",
+    "hydra/sweeper/optuna": "optuna",
+}
 KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "text"}
 
 
@@ -91,9 +95,8 @@ def complaint(error: Exception, words: list[str], schema: type) -> str:
         )
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and "/" in error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
-        for plugin, extra in EXTRAS.items():
-            if error.missing_cfg_file.startswith(plugin):
-                return f"{group}={name} is not installed: pip install 'rope-mt[{extra}]'"
+        if extra := EXTRAS.get(error.missing_cfg_file):
+            return f"{group}={name} is not installed: pip install 'rope-mt[{extra}]'"
         options = list(error.options or [])
         choice = f"it can be {', '.join(options)}" if options else f"there is nothing in {group}/ to choose from"
         wrong = f"{group}={name} does not exist" if name else f"{group}= needs a name"

@@ -112,6 +112,8 @@ def _run(command: str, rest: list[str], jobs: Jobs) -> int:
             config = f"bench/{_subject(named)}"
     schema = command_schema(config)
     if (at := path_at(words, schema)) is not None:
+        if more := [word for word in words[at + 1 :] if "=" not in word and Path(word).exists()]:
+            raise UserError(f"{command} takes one run, not {1 + len(more)}: name {words[at]} or another alone")
         words[at] = f"checkpoint={quoted(words[at])}"
     words = [OURS.get(word, word) for word in words]
     own = groups(config)  # +experiment=x is a habit from elsewhere: here the group is always there, at first empty
@@ -239,6 +241,8 @@ def check(command: str, flags: dict[str, Any], words: list[str], schema: type) -
         choices, known = choices_of(words)
         hydra = composed([options[0] for options in choices], with_hydra=True).hydra
         several = "--multirun" in flags or hydra.mode == RunMode.MULTIRUN
+        if not several and (of_sweeps := keys & {"sweep.name", "sweep.fail_fast"}):
+            raise UserError(f"{min(of_sweeps)} is for several runs: add -m")
         for plugin, own in (("launcher", "BasicLauncher"), ("sweeper", "BasicSweeper")):
             if not (several or only_shown or hydra[plugin]._target_.endswith(f".{own}")):
                 raise UserError(f"hydra/{plugin} is for several runs: add -m")
@@ -257,6 +261,8 @@ def check(command: str, flags: dict[str, Any], words: list[str], schema: type) -
                 hint = "name a run or a checkpoint" if missing[0] == "checkpoint" else f"add {missing[0]}=VALUE"
                 raise UserError(f"{', '.join(missing)} must be given: {hint}")
             planned.append(PlannedJob(list(job), OmegaConf.to_object(cfg)))
+            if command == "train" and cfg.sweep.published and not Path(cfg.sweep.published).is_dir():
+                raise UserError(f"sweep.published: there is no folder {cfg.sweep.published}")
         known = known and hydra.sweeper._target_.endswith(".BasicSweeper")
         return Plan(words, several and not only_shown, hydra.sweep.dir, planned, known)
 

@@ -19,6 +19,7 @@ import pytest
 from rope_mt import cli
 from rope_mt.config.position import POSITION_CONFIGS
 from rope_mt.errors import UserError
+from rope_mt.runs.folder import RunFolder
 
 ROOT = Path(__file__).parents[1]
 
@@ -195,6 +196,9 @@ def test_version(rope_mt):
         ("train a==b", "cannot read 'a==b'"),
         ("train data.dir='x", 'cannot read "data.dir=\'x"'),
         ("train =3", "=3 does not name an option"),
+        ("train sweep.fail_fast=true", "sweep.fail_fast is for several runs: add -m"),
+        ("train sweep.published=nowhere", "sweep.published: there is no folder nowhere"),
+        ("train -m hydra/launcher=submitit", "hydra/launcher=submitit does not exist: it can be"),
         ("train seed=1,2", "seed=1,2 means several runs: add -m"),
         # flags
         ("train --multrun seed=1,2", "no flag --multrun; did you mean --multirun?"),
@@ -341,6 +345,13 @@ def test_a_checkpoint_needs_no_quotes(rope_mt, stand_in, path):
     assert [(cfg.checkpoint, cfg.search.beam) for cfg in seen] == [(path, 3), (path, 3)]
 
 
+def test_a_pattern_that_means_several_runs_is_refused(rope_mt):
+    for name in ("a", "b", "c"):
+        Path(name).mkdir()
+    said = rope_mt("eval", "a", "b", "c", "search.beam=2")
+    assert (said.code, said.err) == (2, "rope-mt: eval takes one run, not 3: name a or another alone\n")
+
+
 def test_a_checkpoint_stays_one_in_a_sweep(rope_mt, stand_in):
     seen = []
     stand_in("rope_mt.evaluation", evaluate=lambda cfg: seen.append((cfg.checkpoint, cfg.search.beam)) or 1.0)
@@ -391,7 +402,16 @@ def test_tasks_get_typed_configurations(rope_mt, stand_in):
 )
 def test_the_folder_of_a_run_is_hydras_only_where_the_user_chose_it(rope_mt, stand_in, line, folders):
     seen = []
-    stand_in("rope_mt.training.train", train=lambda cfg, folder, opened: seen.append(folder) or 1.0)
+
+    def train(cfg: Any, folder: Path | None, opened: Callable[[RunFolder], None]) -> float:
+        seen.append(folder)
+        run = RunFolder(folder or Path(f"outputs/{cfg.seed}"))
+        run.path.mkdir(parents=True, exist_ok=True)
+        run.result.write_text('{"steps": 1, "valid": {"loss": 2.5}, "test": {"bleu": 20.5}}')
+        opened(run)
+        return 1.0
+
+    stand_in("rope_mt.training.train", train=train)
     assert rope_mt(*line.split()).code == 0
     assert seen == [folder and Path.cwd() / folder for folder in folders]
 

@@ -1,8 +1,12 @@
 """A run folder: named after what it computes, so that the same command finds the same run again."""
 
+import fcntl
 import hashlib
 import json
+import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -79,6 +83,31 @@ def default_folder(cfg: TrainConfig, key: str) -> Path:
     """`outputs/DATA-MODEL-POSITION-sSEED-KEY`, where a model with linear attention says so."""
     model = cfg.model.name if cfg.model.attention == "softmax" else f"{cfg.model.name}-{cfg.model.attention}"
     return Path("outputs") / f"{cfg.data.name}-{model}-{cfg.position.name}-s{cfg.seed}-{key}"
+
+
+@contextmanager
+def alone_in(run: RunFolder) -> Iterator[None]:
+    """Keep the folder of a run for this process as long as the block lasts, and make it if need be.
+
+    The lock is on the folder itself, and gone with the process however that ends.
+
+    Raises:
+        UserError: another process has it, or it cannot be written.
+    """
+    try:
+        run.path.mkdir(parents=True, exist_ok=True)
+        handle = os.open(run.path, os.O_RDONLY)
+    except OSError as error:
+        raise UserError(f"cannot write {run.path}: {error.strerror}") from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(handle)
+        raise UserError(f"another rope-mt is training {run.path}: wait until it has ended, or end it") from error
+    try:
+        yield
+    finally:
+        os.close(handle)
 
 
 def open_run(run: RunFolder, cfg: TrainConfig, key: str) -> None:

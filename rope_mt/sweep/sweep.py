@@ -15,7 +15,7 @@ from rich.text import Text
 from rope_mt.durable import write_json, write_whole
 from rope_mt.errors import UserError
 from rope_mt.runs.tracking import where
-from rope_mt.sweep.ledger import DONE, Entry, Ledger
+from rope_mt.sweep.ledger import DONE, WAITING, Entry, Ledger
 from rope_mt.sweep.overview import Overview
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ def conclude(sweep: Sweep, overview: Overview) -> bool:
     entries = sweep.ledger.entries()
     missing = [entry for entry in entries if entry.state != DONE]
     for entry in missing:
-        print(f"rope-mt: {entry.name}: {entry.state}{': ' * bool(entry.error)}{entry.error}", file=sys.stderr)
+        state = "never began" if entry.state == WAITING else entry.state
+        print(f"rope-mt: {entry.name}: {state}{': ' * bool(entry.error)}{entry.error}", file=sys.stderr)
     folders = list(dict.fromkeys(Path(entry.run) for entry in entries if entry.state == DONE and entry.run))
     found = _compared(folders) if folders else None
     _write(sweep, entries, found)

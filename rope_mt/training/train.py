@@ -5,6 +5,7 @@ import logging
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from rope_mt.errors import UserError
 from rope_mt.evaluation import refuse_unfit, score_translations
 from rope_mt.progress import output
 from rope_mt.runs import checkpoint
-from rope_mt.runs.folder import RunFolder, begin, default_folder, open_run, provenance, run_hash
+from rope_mt.runs.folder import RunFolder, alone_in, begin, default_folder, open_run, provenance, run_hash
 from rope_mt.runs.published import published
 from rope_mt.runs.selection import latest, saved_weights
 from rope_mt.runs.tracking import track
@@ -53,7 +54,7 @@ def train(
     Raises:
         UserError: the configuration, the text or a folder does not allow it.
     """
-    with together(cfg.trainer.device) as processes:
+    with together(cfg.trainer.device) as processes, ExitStack() as kept:
         device = choose_device(cfg.trainer.device)
         precision = choose_precision(cfg.trainer.precision, device)
         console = output() if processes.first else Console(quiet=True)
@@ -64,6 +65,7 @@ def train(
         run = there or RunFolder(folder or default_folder(cfg, key))
         if processes.first:
             if not there:
+                kept.enter_context(alone_in(run))
                 open_run(run, cfg, key)
             opened(run)
         processes.wait()

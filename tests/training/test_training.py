@@ -16,6 +16,7 @@ from rope_mt.data.stream import PairDataset, Sentences
 from rope_mt.device import computing_in
 from rope_mt.errors import UserError
 from rope_mt.runs import checkpoint
+from rope_mt.runs.folder import RunFolder, alone_in
 from rope_mt.training.module import TranslationModule
 from rope_mt.training.train import train
 from rope_mt.translation import Translator
@@ -214,3 +215,8 @@ def test_seconds_are_those_of_training_and_of_validation_over_all_sessions(confi
     train(config(), tmp_path)
     result = json.loads((tmp_path / "result.json").read_text())
     assert (result["training_seconds"], result["validation_seconds"]) == (8, 200)
+
+
+def test_a_run_that_is_being_trained_is_refused_to_another(config, tmp_path):
+    with alone_in(RunFolder(tmp_path / "run")), pytest.raises(UserError, match=r"^another rope-mt is training .*run: "):
+        train(config(), tmp_path / "run")
