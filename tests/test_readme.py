@@ -17,7 +17,8 @@ from rope_mt.cli import main
 ROOT = Path(__file__).parents[1]
 LIMITS = "trainer.max_steps=20 trainer.val_every=20 trainer.val_sentences=20 "
 LIMITS += "search.beam=1 search.max_len_a=0 search.max_len_b=3"
-SMALLER = {  # for what is meant for a GPU
+SMALLER = {  # for what is meant for more time or a GPU
+    "model=small": "model=tiny",
     "wmt14": "model=tiny data.batch_tokens=1024",
     "roformer": "model=tiny data.batch_tokens=1024",
     "long-text": "model=tiny data.batch_tokens=1024 data.context_tokens=64",
@@ -49,6 +50,8 @@ def limited(command: str) -> str:
         return command
     if command == "rope-mt train experiment=schemes":
         command = f"{command} position=rope,none seed=1"
+    if command == "rope-mt train experiment=linear":
+        command = f"{command} position=rope,none"
     command = re.sub(r"=([^,\s\[']+,[^,\s\[']+),\S+", r"=\1", command)  # two choices tell as much as five
     return " ".join([command, LIMITS, *(smaller for name, smaller in SMALLER.items() if name in command)])
 
