@@ -72,7 +72,8 @@ class Jobs:
         # of a job that the sweeper made up, what it has chosen
         own = [word for word in hydra.overrides.task if word not in sweep.words and not word.startswith(GROUP)]
         name = " ".join(own) if sweep.jobs is None else sweep.jobs[number]
-        others = [entry for entry in ledger.entries() if entry.number != number]
+        # torchrun's other processes keep off the files, which the first may be making anew
+        others = [entry for entry in ledger.entries() if entry.number != number] if first_process() else []
         failed = self.failed if self.here else any(entry.state == FAILED for entry in others)
         if cfg.sweep.fail_fast and failed:
             if first_process():
@@ -83,12 +84,13 @@ class Jobs:
         try:
             with ledger.job(number, name, requeued=not self.here) as job:
                 self.tell()
-                for entry in others:
-                    if entry.run and Path(entry.run).absolute() == Path(hydra.runtime.output_dir):
-                        raise UserError(f"{entry.name} is in {entry.run}: make hydra.sweep.subdir tell the jobs apart")
 
                 def opened(run: Any) -> None:
-                    job.update(run=str(run.path), found=run.result.is_file(), max_steps=cfg.trainer.max_steps)
+                    for entry in others if cfg.overwrite else ():
+                        if entry.run and Path(entry.run).absolute() == run.path.absolute():
+                            raise UserError(f"{entry.name} is in {run.path}, too: make the jobs' folders differ")
+                    found = run.result.is_file() and not cfg.overwrite
+                    job.update(run=str(run.path), found=found, max_steps=cfg.trainer.max_steps)
 
                 return self.task(OmegaConf.to_object(cfg), opened)
         finally:

@@ -49,7 +49,7 @@ def train(
 
     Args:
         folder: where the run lies; None names it after what it computes.
-        opened: told by the first process where the run is, before anything is computed.
+        opened: told by the first process where the run is, before anything there is touched.
 
     Raises:
         UserError: the configuration, the text or a folder does not allow it.
@@ -64,10 +64,10 @@ def train(
         there = published(cfg, precision, text_of.fingerprints, processes.world) if cfg.sweep.published else None
         run = there or RunFolder(folder or default_folder(cfg, key))
         if processes.first:
+            opened(run)
             if not there:
                 kept.enter_context(alone_in(run))
                 open_run(run, cfg, key)
-            opened(run)
         processes.wait()
         if not (there or run.checkpoints.is_dir()):
             raise UserError(f"{run.path} is not here, where the first process has made it: machines must share folders")

@@ -29,7 +29,7 @@ def sweep(tmp_path, monkeypatch, capsys) -> Iterator[Callable[..., tuple[int, st
 
     def run(line: str, job: Callable[[Any], None]) -> tuple[int, str, str]:
         def train(cfg: Any, folder: Path | None, opened: Callable[[RunFolder], None]) -> float:
-            run = RunFolder(Path("outputs", f"{cfg.position.name}-{cfg.seed}").absolute())
+            run = RunFolder(folder or Path("outputs", f"{cfg.position.name}-{cfg.seed}").absolute())
             run.path.mkdir(parents=True, exist_ok=True)
             opened(run)
             job(cfg)
@@ -182,7 +182,7 @@ def test_two_jobs_in_one_folder_are_refused_before_the_second_undoes_the_first(s
     assert code == 1
     assert states() == ["done", "failed"]
     assert "rope-mt: seed=2: seed=1 is in " in err
-    assert "make hydra.sweep.subdir tell the jobs apart\n" in err
+    assert "make the jobs' folders differ\n" in err
 
 
 def test_what_an_earlier_attempt_found_does_not_stay_beside_a_new_record(sweep):
