@@ -7,12 +7,13 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from rope_mt.cli import main
+
+from . import warm
 
 ROOT = Path(__file__).parents[1]
 LIMITS = "trainer.max_steps=20 trainer.val_every=20 trainer.val_sentences=20 "
@@ -82,7 +83,7 @@ def folder(tmp_path_factory) -> Path:
 
 
 def run(command: str, folder: Path) -> str:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    path = f"{warm.command().parent}{os.pathsep}{os.environ['PATH']}"
     env = {**os.environ, "PATH": path, "WANDB_MODE": "offline"}
     done = subprocess.run(["bash", "-c", command], cwd=folder, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from . import warm
+
 ENV = {"WANDB_MODE": "offline", "COLUMNS": "120"}
 SHORT = ["trainer.max_steps=120", "trainer.val_every=60", "trainer.val_sentences=40", "optimizer.warmup_steps=60"]
 SHORT += ["search.beam=2", "search.max_len_a=0.7"]  # so little trained, a model ends few sentences by itself
@@ -19,7 +21,7 @@ QUICK = ["search.beam=1", "search.max_len_a=0", "search.max_len_b=3"]  # for tes
 def rope_mt(*words: str, cwd: Path, stdin: bytes = b"", code: int = 0) -> subprocess.CompletedProcess[bytes]:
     """Run the command in a process of its own and check its exit code."""
     done = subprocess.run(
-        [sys.executable, "-m", "rope_mt", *words],
+        [warm.command(), *words],
         cwd=cwd,
         input=stdin,
         capture_output=True,

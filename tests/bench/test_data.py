@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +9,13 @@ import pytest
 
 from rope_mt.bench.data import efficiency, shared_again
 
+from .. import warm
+
 
 def bench(folder: Path, *words: str) -> str:
-    command = [sys.executable, "-m", "rope_mt", "bench", "data", *words]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [warm.command(), "bench", "data", *words], cwd=folder, capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -64,8 +66,7 @@ def test_sharing_counts_twos_of_examples():
 
 def test_without_text_it_says_what_to_do(folder, monkeypatch):
     monkeypatch.delenv("ROPE_MT_CORPORA", raising=False)
-    command = [sys.executable, "-m", "rope_mt", "bench", "data"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([warm.command(), "bench", "data"], cwd=folder, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert done.stderr.startswith("rope-mt: data=wmt14 is not there, nor is text to stand in for it")
     assert len(done.stderr.splitlines()) == 1
