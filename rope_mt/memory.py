@@ -1,8 +1,14 @@
-"""How the C library treats memory that this process has freed."""
+"""Memory: what the C library does with what this process has freed, and what is said when there is none left."""
 
 import ctypes
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rope_mt.errors import UserError
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # glibc's numbers, <malloc.h>
+# what torch says where there is no memory: of a GPU, of a processor, and oneDNN's way to say it
+SIGNS = ("out of memory", "can't allocate memory", "could not create a primitive")
 
 
 def keep_freed() -> None:
@@ -15,3 +21,18 @@ def keep_freed() -> None:
     if mallopt is not None:
         mallopt(MMAP_THRESHOLD, 32 << 20)
         mallopt(TRIM_THRESHOLD, 1 << 30)
+
+
+@contextmanager
+def short_of_memory(doing: Callable[[], str]) -> Iterator[None]:
+    """Tell the user what the block was doing when it runs out of memory, a GPU's or the machine's, and what to lower.
+
+    Raises:
+        UserError: it did.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:  # torch's own kind is a RuntimeError; on a CPU it has none
+        if isinstance(error, MemoryError) or any(sign in str(error) for sign in SIGNS):
+            raise UserError(f"out of memory {doing()}") from error
+        raise

@@ -85,6 +85,8 @@ class TrainerConfig:
     # best.ckpt and the final score are of that average; the weights in training are what they are without it
     ema: float | None = None
     clip: float = 1.0  # largest gradient norm
+    # updates in a row that may be left out because loss or gradient is not finite; with one more training ends
+    max_skipped: int = no_effect(10)
     log_every: int = no_effect(50)  # steps
     device: str = no_effect("auto")  # auto, cpu, cuda or mps
     precision: str = "auto"  # bf16 or fp32; auto: bf16 where the processor has it natively
@@ -93,6 +95,7 @@ class TrainerConfig:
         positive = {"max_steps": self.max_steps, "val_every": self.val_every, "val_sentences": self.val_sentences}
         positive |= {"accumulate": self.accumulate, "average": self.average, "log_every": self.log_every}
         at_least(1, **{f"trainer__{k}": v for k, v in positive.items()})
+        at_least(0, trainer__max_skipped=self.max_skipped)
         share("trainer.ema", self.ema or 0.0)
         self.ema = self.ema or None
         require(self.clip > 0, "trainer.clip", "above 0", self.clip)
@@ -116,6 +119,9 @@ class SearchConfig:
         choice("search.length_penalty_form", self.length_penalty_form, "fairseq", "gnmt")
         require(math.isfinite(self.max_len_a), "search.max_len_a", "finite", self.max_len_a)
         at_least(0, search__length_penalty=self.length_penalty, search__max_len_a=self.max_len_a)
+        bounds = {"beam": 1_000, "length_penalty": 10, "max_len_a": 100, "max_len_b": 10_000, "batch_tokens": 1 << 20}
+        for name, most in bounds.items():  # a checkpoint of others may ask for what no memory and no patience has
+            require(getattr(self, name) <= most, f"search.{name}", f"at most {most:,}", getattr(self, name))
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -17,7 +18,7 @@ from rope_mt.evaluation import score_translations
 from rope_mt.model.loss import smoothed_cross_entropy
 from rope_mt.model.transformer import Transformer
 from rope_mt.runs.checkpoint import contents
-from rope_mt.training import optimizers
+from rope_mt.training import optimizers, resuming
 from rope_mt.training.processes import ALONE, Processes
 from rope_mt.translation import Translator
 
@@ -38,9 +39,11 @@ class TranslationModule(L.LightningModule):
         self.step_nats: Tensor = torch.zeros(())
         self.step_tokens: int | Tensor = 0
         self.step_norm: Tensor = torch.zeros(())  # of its gradient, the mean over these tokens, before it is clipped
+        self.step_skipped: Tensor = torch.zeros(())  # 1.0 where the update was left out, as these are not finite
         self._seen: int | Tensor = 0  # tokens of all updates; of several processes on the device, until they are read
         self._nats: float | Tensor = 0.0  # of this process in the update that is under way
         self._tokens = 0
+        self._under_way: tuple[str, Batch] | None = None
         self.validation: dict[str, float] = {}
         self.samples: list[tuple[str, str, str]] = []  # source, reference, hypothesis
         self._valid_nats, self._valid_tokens = 0.0, 0
@@ -59,6 +62,7 @@ class TranslationModule(L.LightningModule):
 
         Neither resuming nor validating can change it, nor how the batches of a step are shared among processes.
         """
+        self._under_way = "training", batch
         number = batch_idx % self.cfg.trainer.accumulate * self.processes.world + self.processes.rank
         mixed = np.random.SeedSequence((self.cfg.seed, self.global_step, number)).generate_state(1)
         torch.manual_seed(int(mixed[0]))
@@ -79,7 +83,9 @@ class TranslationModule(L.LightningModule):
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Make the mean over all tokens of the update of gradients that are sums, and clip its norm.
 
-        Lightning's own clipping refuses fused optimizers.
+        Where the loss or this norm is not finite, the optimizer leaves weights and its own state as they are. That is
+        decided on the device, for nobody to wait for it; the schedule goes on. Lightning's own clipping refuses fused
+        optimizers.
         """
         assert isinstance(self._nats, Tensor)
         self.step_nats, self.step_tokens = self.processes.total(self._nats, self._tokens)
@@ -87,8 +93,23 @@ class TranslationModule(L.LightningModule):
         self._nats, self._tokens = 0.0, 0
         summed = 1 if self.update_batches == 1 else self.step_tokens
         self.step_norm = divide_and_clip(self.parameters(), summed, self.cfg.trainer.clip)
+        self.step_skipped = not_finite(self.step_nats, self.step_norm)
+        optimizers.leave_out(optimizer, self.step_skipped)
+
+    def under_way(self) -> str:
+        """What is being done with a batch of which shape, and which setting would make it smaller."""
+        if self._under_way is None:
+            return "before the first batch: choose a smaller model"
+        doing, batch = self._under_way
+        (rows, src), (_, tgt) = batch.src.shape, batch.tgt_in.shape
+        accumulate = self.cfg.trainer.accumulate
+        return (
+            f"{doing} on a batch of {rows} pairs, {src} tokens wide at the source and {tgt} at the target: lower "
+            f"data.batch_tokens ({self.cfg.data.batch_tokens:,}), and raise trainer.accumulate ({accumulate}) as much"
+        )
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self._under_way = "validating", batch
         self._valid_nats += float(loss_of(self.translator.model, batch, smoothing=0.0)) * batch.n_tokens
         self._valid_tokens += batch.n_tokens
 
@@ -122,6 +143,7 @@ class TranslationModule(L.LightningModule):
         checkpoint["rope_mt"] = self.described()
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
+        resuming.refuse_foreign(Path(str(self.trainer.ckpt_path)), checkpoint, self)
         self._seen = checkpoint["rope_mt"]["tokens_seen"]
 
     def described(self) -> dict[str, Any]:
@@ -134,6 +156,11 @@ def loss_of(model: Transformer, batch: Batch, smoothing: float) -> Tensor:
     hidden = model.decode(batch.tgt_in, model.encode(batch.src))
     hidden = hidden.flatten(0, 1).index_select(0, batch.where)
     return smoothed_cross_entropy(hidden, model.embedding.weight, batch.tgt_out, smoothing)
+
+
+def not_finite(loss: Tensor, norm: Tensor) -> Tensor:
+    """1.0 where one of them is infinite or no number, else 0.0; on their device."""
+    return (~(torch.isfinite(loss) & torch.isfinite(norm))).float()
 
 
 @torch.no_grad()

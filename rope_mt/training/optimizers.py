@@ -45,6 +45,16 @@ def muon_and_adam(model: Transformer, cfg: OptimizerConfig) -> "Together":
     return Together(adam(others, cfg), muon)
 
 
+def leave_out(optimizer: torch.optim.Optimizer, update: Tensor) -> None:
+    """Make the next step change nothing where `update` is 1.0, and be as ever where it is 0.0.
+
+    Args:
+        update: on the device of the weights, in the attribute in which torch's GradScaler tells its fused optimizers
+            the same: they look at it on the device, and nothing waits for that.
+    """
+    optimizer.found_inf = update  # pyright: ignore[reportAttributeAccessIssue]
+
+
 class PartwiseMuon(torch.optim.Muon):
     """Muon (Jordan 2024), which orthogonalises the momentum of each matrix, here of each part of a fused one.
 
@@ -60,6 +70,27 @@ class PartwiseMuon(torch.optim.Muon):
         for collected in (params_with_grad, grads, muon_momentum_bufs):
             collected[:] = [part for whole in collected for part in whole.chunk(group["parts"])]
         return has_complex
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update all weights, unless `leave_out` says no, which torch's own method does not ask."""
+        left_out: Tensor | None = getattr(self, "found_inf", None)
+        if left_out is None:
+            return super().step(closure)
+        if left_out.is_cpu:
+            return None if left_out else super().step(closure)
+        return self.step_or_undo(left_out.bool())
+
+    @torch.no_grad()
+    def step_or_undo(self, undo: Tensor) -> None:
+        """The same without asking the device: the step is made, and undone where `undo` is true."""
+        weights = [weight for group in self.param_groups for weight in group["params"] if weight.grad is not None]
+        for weight in weights:
+            self.state[weight].setdefault("momentum_buffer", torch.zeros_like(weight.grad))  # as the first step has it
+        kept = [tensor for weight in weights for tensor in (weight, self.state[weight]["momentum_buffer"])]
+        before = [tensor.clone() for tensor in kept]
+        super().step()
+        for now, was in zip(kept, before, strict=True):
+            now.copy_(torch.where(undo, was, now))
 
 
 class Together(torch.optim.Optimizer):
@@ -90,7 +121,10 @@ class Together(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        left_out: Tensor | None = getattr(self, "found_inf", None)
         for each in self.optimizers:
+            if left_out is not None:
+                leave_out(each, left_out)
             each.step()
         return loss
 

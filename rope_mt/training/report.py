@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -14,10 +15,13 @@ from rich.text import Text
 from torch import Tensor
 
 from rope_mt.data.stream import Batch
+from rope_mt.data.text import shown
 from rope_mt.data.tokenizer import PAD
 from rope_mt.device import peak_memory
-from rope_mt.durable import write_whole
+from rope_mt.durable import append, write_whole
+from rope_mt.errors import UserError
 from rope_mt.progress import may_draw
+from rope_mt.runs.folder import AGAIN
 from rope_mt.runs.tracking import Tracker
 from rope_mt.training.module import TranslationModule
 
@@ -26,20 +30,38 @@ TABLE_ROWS = 50  # and of those in the table that W&B keeps
 
 
 def metrics_upto(path: Path, step: int) -> list[dict[str, Any]]:
-    """The rows of a metrics file that a run which goes on from `step` does not make again."""
+    """The rows of a metrics file that a run which goes on from `step` does not make again.
+
+    Raises:
+        UserError: a line is damaged, and not the last one, which a run may be killed in.
+    """
     if not path.is_file():
         return []
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    lines = path.read_bytes().split(b"\n")
+    for n, line in enumerate(lines[:-1], start=1):  # what is behind the last line's end is cut off
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break  # the last line of a run that was killed while it wrote
-    return [row for row in rows if row["step"] <= step]
+            row = json.loads(line)
+            if row["step"] <= step:
+                rows.append(row)
+        except (ValueError, TypeError, LookupError, RecursionError) as error:
+            raise UserError(f"{path}, line {n}, is damaged: {AGAIN}") from error
+    return rows
 
 
 # sums over the steps since the last report, which a run that goes on between two reports needs
-INTERVAL = ("_nats", "_tokens", "_norms", "_largest_norm", "_filled", "_steps", "_slots", "_elapsed")
+INTERVAL = (
+    "_nats",
+    "_trained",
+    "_tokens",
+    "_norms",
+    "_largest_norm",
+    "_skipped",
+    "_filled",
+    "_steps",
+    "_slots",
+    "_elapsed",
+)
 
 
 class Report(Callback):
@@ -50,6 +72,8 @@ class Report(Callback):
     - `train/loss`: nats a token, label smoothing included, so that its exponential is no perplexity;
     - `train/gradient_norm` and `train/gradient_norm_max`: mean and maximum of the norm before it is clipped;
     - `train/tokens_per_second`: real target tokens, of all processes together;
+    - `train/skipped`: updates left out as their loss or gradient was not finite, which count in none of the above but
+      the last, here of the whole run so far;
     - `train/padding`: the share of slots that hold no token, src and tgt, in the batches of this process;
 
     and from the start `train/peak_memory_mb`, in 10^6 bytes: tensors on a GPU, all of this process on a CPU.
@@ -61,6 +85,7 @@ class Report(Callback):
         # over all sessions of the run, without what an interruption undid
         self.training_seconds = 0.0  # in steps and their data, and in writing checkpoints
         self.validation_seconds = 0.0  # in loss, translations, their scores and the report of them
+        self.skipped = 0  # updates of the whole run
         self.bar: Progress | None = None
         self._restart_interval()
 
@@ -69,11 +94,12 @@ class Report(Callback):
         sums = {name: getattr(self, name) for name in INTERVAL}
         sums = {name: value.item() if isinstance(value, Tensor) else value for name, value in sums.items()}
         seconds = {"training_seconds": self.training_seconds, "validation_seconds": self.validation_seconds}
-        return {**seconds, "interval": sums}
+        return {**seconds, "skipped": self.skipped, "interval": sums}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.training_seconds = state_dict["training_seconds"]
         self.validation_seconds = state_dict["validation_seconds"]
+        self.skipped = state_dict["skipped"]
         for name, value in state_dict["interval"].items():
             setattr(self, name, value)
 
@@ -97,33 +123,42 @@ class Report(Callback):
         if not pl_module.ends_update(batch_idx):
             return
         step = trainer.global_step
-        self._nats = self._nats + pl_module.step_nats
+        left_out = pl_module.step_skipped.bool()
+        norm = torch.where(left_out, 0.0, pl_module.step_norm)
+        self._nats = self._nats + torch.where(left_out, 0.0, pl_module.step_nats)
+        self._trained = self._trained + torch.where(left_out, 0, pl_module.step_tokens)
         self._tokens = self._tokens + pl_module.step_tokens
         self._steps += 1
-        self._norms = self._norms + pl_module.step_norm
-        self._largest_norm = pl_module.step_norm.clamp(min=self._largest_norm)
+        self._skipped = self._skipped + left_out.long()
+        self._norms = self._norms + norm
+        self._largest_norm = norm.clamp(min=self._largest_norm)
         if step % self.log_every and step != self.max_steps:
             if self.bar:
                 self.bar.update(self.bar.task_ids[0], completed=step)
             return
-        nats, tokens = float(self._nats), int(self._tokens)  # waits for the device, so the clock is read after it
+        nats, trained = float(self._nats), int(self._trained)  # waits for the device, so the clock is read after it
         self._pause()
-        loss, speed = nats / tokens, tokens / self._elapsed
+        loss, speed = nats / trained if trained else None, int(self._tokens) / self._elapsed
+        left_out = int(self._skipped)
+        self.skipped += left_out
         steps_left = self.max_steps - step
         left = timedelta(seconds=round(steps_left * self.training_seconds / max(step, 1)))
         values = {
-            "train/loss": loss,
+            **({} if loss is None else {"train/loss": loss}),
             "train/lr": trainer.optimizers[0].param_groups[0]["lr"],
-            "train/gradient_norm": float(self._norms) / self._steps,
+            "train/gradient_norm": float(self._norms) / max(1, self._steps - left_out),
             "train/gradient_norm_max": float(self._largest_norm),
             "train/tokens_per_second": speed,
+            "train/skipped": self.skipped,
             "train/padding": 1 - int(self._filled) / self._slots,
         }
         memory = peak_memory(pl_module.device)
         if memory is not None:
             values["train/peak_memory_mb"] = memory / 1e6
         self._write(pl_module, step, values)
-        said = f"loss {loss:.3f}   {speed:,.0f} tokens/s   {left} left"
+        said = f"loss {'-' if loss is None else f'{loss:.3f}'}   {speed:,.0f} tokens/s   {left} left"
+        if self.skipped:
+            said += f"   {self.skipped:,} updates left out"
         if self.bar:
             self.bar.update(self.bar.task_ids[0], completed=step, description=said)
         else:
@@ -146,7 +181,7 @@ class Report(Callback):
         )
         for triple in pl_module.samples[:SAMPLES]:
             for name, sentence in zip(("source", "reference", "hypothesis"), triple, strict=True):
-                self._say(f"  {name:<11}{sentence}")
+                self._say(f"  {name:<11}{shown(sentence)}")
         now = time.perf_counter()  # before the checkpoint is written, which so knows of this validation
         self.validation_seconds += now - self._since
         self._since = now
@@ -161,8 +196,7 @@ class Report(Callback):
 
     def _write(self, module: TranslationModule, step: int, values: dict[str, float]) -> None:
         row = {"tokens": module.tokens_seen, "epoch": module.current_epoch, **values}
-        with open(self.metrics, "a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **row}) + "\n")
+        append(self.metrics, json.dumps({"step": step, **row}).encode() + b"\n")
         self.tracker.log(row, step)
 
     def _say(self, line: str, style: str = "") -> None:
@@ -170,7 +204,9 @@ class Report(Callback):
 
     def _restart_interval(self) -> None:
         self._nats: Any = 0.0  # as the module has it: on the device
-        self._tokens: Any = 0
+        self._trained: Any = 0  # tokens of the updates that were made
+        self._tokens: Any = 0  # of all
+        self._skipped: Any = 0
         self._norms: Any = 0.0
         self._largest_norm: Any = 0.0
         self._filled: Any = 0

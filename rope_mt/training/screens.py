@@ -11,7 +11,8 @@ from rope_mt.config.commands import TrainConfig
 from rope_mt.data.prepare import Prepared, report
 from rope_mt.device import choose_device, describe
 from rope_mt.runs.folder import RunFolder
-from rope_mt.training.checkpoints import Checkpoints
+from rope_mt.space import shown
+from rope_mt.training.checkpoints import room
 from rope_mt.training.module import TranslationModule
 from rope_mt.training.processes import Processes
 
@@ -28,26 +29,27 @@ def introduce(
 ) -> None:
     """The first screen: what will be trained, on what, where, and how much disk it takes."""
     parameters = sum(p.numel() for p in module.parameters())
-    # in full: weights, Adam's two moments, a moving average if any; weights alone: to average, their mean, the best
-    disk = parameters * 4 * ((3 + bool(cfg.trainer.ema)) * Checkpoints.FULL + cfg.trainer.average + 2)
     m, t = cfg.model, cfg.trainer
     device = choose_device(t.device)
     shape = f"{m.n_layers}+{m.n_layers} layers, d_model {m.d_model}, d_ff {m.d_ff}, {m.n_heads} heads"
     share = f", seed {cfg.seed}" + (f", {processes.world} processes" if processes.world > 1 else "")
     batches = f"{t.accumulate} batches of " if t.accumulate > 1 else ""
     optimizer = "" if cfg.optimizer.name == "adam" else f", {cfg.optimizer.name}"
+    read, made, *odd = report(prepared)
     lines = {
         "position": cfg.position.name,
         "model": f"{m.name}: {shape}, {m.norm}-norm; {parameters:,} parameters",
-        "data": f"{cfg.data.name}: {'; '.join(report(prepared))}",
+        "data": f"{cfg.data.name}: {read}; {made}",
         "training": f"{t.max_steps:,} steps of {batches}at most {cfg.data.batch_tokens:,} tokens{optimizer}{share}",
         "device": f"{describe(device)}, {precision}",
-        "run": f"{run.path} (about {disk / 1e6:,.0f} MB)",
+        "run": f"{run.path} (about {shown(room(run, module)[0])})",
     }
     if resume is not None:
         lines["continues"] = str(resume)
     for name, value in lines.items():
         _line(console, name, value)
+    for line in odd:
+        console.print(Text(f"{'':<10}{line}", "yellow"), soft_wrap=True)
 
 
 def conclude(result: dict[str, Any], run: RunFolder, console: Console) -> None:
@@ -63,6 +65,9 @@ def conclude(result: dict[str, Any], run: RunFolder, console: Console) -> None:
         scores = result[part]
         _line(console, part, f"BLEU {scores['bleu']:.2f}   chrF {scores['chrf']:.2f}   ({search})")
     _line(console, "", result["test"]["bleu_detail"])
+    if skipped := result["skipped_updates"]:
+        said = f"{skipped:,} of {result['steps']:,} updates were left out: their loss or gradient was not finite"
+        console.print(Text(f"{'':<10}{said}", "yellow"), soft_wrap=True)
     for doubt in result["test"]["doubts"]:
         console.print(Text(f"{'':<10}{doubt}", "yellow"), soft_wrap=True)
     _line(console, "files", f"{run.path}: test.hyp, result.json, checkpoints/average.ckpt")

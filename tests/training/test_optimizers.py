@@ -13,7 +13,7 @@ from rope_mt.config.training import ModelConfig, OptimizerConfig
 from rope_mt.errors import UserError
 from rope_mt.model.transformer import Transformer
 from rope_mt.runs import checkpoint
-from rope_mt.training.optimizers import configured, share_of_peak
+from rope_mt.training.optimizers import PartwiseMuon, configured, leave_out, share_of_peak
 from rope_mt.training.train import train
 
 MODEL = ModelConfig("test", d_model=16, d_ff=40, n_heads=2, n_layers=2, dropout=0.0)
@@ -188,3 +188,29 @@ def test_a_tiny_model_overfits_16_pairs_with_muon(config, tmp_path):
 def test_a_setting_out_of_range_is_named(settings, said):
     with pytest.raises(UserError, match=said):
         replace(CONFIG, **settings)
+
+
+@pytest.mark.parametrize(("cfg", "asks"), [(CONFIG, True), (MUON, True), (MUON, False)], ids=["adam", "muon", "undone"])
+def test_a_step_that_is_left_out_changes_nothing(cfg, asks, monkeypatch):
+    """Not even the first; and the steps between are to the last bit those of a training without it."""
+    expected, model = trained(transformer(), cfg), transformer()
+    if not asks:  # as on a GPU
+        monkeypatch.setattr(PartwiseMuon, "step", lambda self: self.step_or_undo(self.found_inf.bool()))
+    made = configured(model, cfg, STEPS)
+    optimizer = made["optimizer"]
+    for step in range(STEPS):
+        if step in (0, 3):
+            learn(model, step)
+            for weight in model.parameters():
+                weight.grad.fill_(torch.nan)
+            before = copy.deepcopy([model.state_dict(), optimizer.state_dict()])
+            leave_out(optimizer, torch.tensor(1.0))
+            optimizer.step()
+            assert all(weight.equal(before[0][name]) for name, weight in model.state_dict().items())
+            for weight, state in before[1]["state"].items():
+                assert all(value.equal(optimizer.state_dict()["state"][weight][name]) for name, value in state.items())
+        learn(model, step)
+        leave_out(optimizer, torch.tensor(0.0))
+        optimizer.step()
+        made["lr_scheduler"]["scheduler"].step()
+    assert all(weight.equal(expected.state_dict()[name]) for name, weight in model.state_dict().items())
