@@ -11,9 +11,11 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 
 from rope_mt import __version__
 from rope_mt.config.files import conf_dir
+from rope_mt.durable import FULL, full_disk
 from rope_mt.errors import Interrupted, UserError
 from rope_mt.hydra_commands import TASKS, run
 from rope_mt.memory import keep_freed
@@ -47,15 +49,24 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             traceback.print_exception(error)
-        print(f"rope-mt: {' '.join(str(error).split())}", file=sys.stderr)
+        _say(" ".join(str(error).split()))
         return 2
     except (Interrupted, KeyboardInterrupt) as end:
-        print("rope-mt: interrupted", file=sys.stderr)
+        saved = end.saved if isinstance(end, Interrupted) else None
+        after = "" if saved is None else f"; step {saved:,} is saved, and the same command goes on from there"
+        _say(f"interrupted{after}")
         return 128 + (end.signum if isinstance(end, Interrupted) else signal.SIGINT)
     except BrokenPipeError:
         if not _unread():
             raise
         return 141
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        _say(str(full_disk(error)))
+        return 2
+    finally:
+        _give_up_what_nobody_takes()
     return code
 
 
@@ -110,6 +121,20 @@ def schemes() -> Iterator[tuple[str, str]]:
     for file in sorted((conf_dir() / "position").glob("*.yaml")):
         first = file.read_text(encoding="utf-8").partition("\n")[0]
         yield file.stem, first.lstrip("# ") if first.startswith("#") else ""
+
+
+def _say(line: str) -> None:
+    with suppress(OSError):  # its disk may be full
+        print(f"rope-mt: {line}", file=sys.stderr)
+
+
+def _give_up_what_nobody_takes() -> None:
+    """Keep Python from complaining as it ends of what it cannot write on a full disk."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # None where it was closed before
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _unread() -> bool:

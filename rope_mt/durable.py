@@ -1,6 +1,8 @@
 """Files and folders that are there whole or not at all, whatever happens while they are written."""
 
+import errno
 import fcntl
+import io
 import json
 import os
 import shutil
@@ -10,7 +12,60 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from rope_mt import space
 from rope_mt.errors import UserError
+from rope_mt.owner import another, this_process
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+OWNER = ".owner"  # in a folder that is locked: whom others wait for
+
+
+def cannot_write(path: Path, error: OSError, needs: int = 0, reached: int = 0) -> UserError:
+    """One line on a file or folder that could not be written, and what to do; to be made when what failed is undone.
+
+    Args:
+        needs: bytes that the writing takes; 0: nobody knows.
+        reached: bytes that were written.
+    """
+    said = f"cannot write {path}: {error.strerror or error}"
+    if error.errno in FULL:
+        amount = f"it needs {space.shown(needs)}, " if needs else f"it had reached {space.shown(reached)}, "
+        amounts = f"{amount if needs or reached else ''}{space.left(path.parent)}"
+        return UserError(f"{said}; {amounts}: make room, and give the same command again")
+    if error.errno in CLOSED:
+        return UserError(f"{said}; make {path.parent} writable, or choose another folder")
+    return UserError(said)
+
+
+def full_disk(error: OSError) -> UserError:
+    """The same of what is written in other ways than with the functions here; without a name it was printed."""
+    name = error.filename or "standard output"
+    return UserError(f"cannot write {name}: {error.strerror}: make room, and give the same command again")
+
+
+class _File(io.FileIO):
+    """Takes all that is written, and keeps the first error for `check`: torch.save makes another one of it.
+
+    That one is no OSError, and tells of no disk. What is taken after an error is counted, and so is all that is needed.
+    """
+
+    error: OSError | None = None
+    needs = 0  # bytes
+
+    def write(self, data: Any, /) -> int:
+        taken = len(data)
+        if self.error is None:
+            try:
+                taken = os.write(self.fileno(), data)
+            except OSError as error:
+                self.error = error
+        self.needs += taken
+        return taken
+
+    def check(self) -> None:
+        if self.error is not None:
+            raise self.error
 
 
 def _flush_to_disk(path: Path) -> None:
@@ -26,28 +81,62 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
     """Write to a temporary name beside `path`, then fsync and rename; after an error nothing is left.
 
     Raises:
-        UserError: the folder cannot be written.
+        UserError: the folder cannot be written, or the disk is full.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    raw = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
+        raw = _File(temporary, "w")
+        with io.BufferedWriter(raw) as file:
             yield file
             file.flush()
+            raw.check()
             os.fsync(file.fileno())
         os.replace(temporary, path)
         _flush_to_disk(path.parent)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
+    except BaseException as error:
         with suppress(OSError):  # it may be the folder that is not there
             temporary.unlink()
+        if isinstance(error, OSError):
+            raise cannot_write(path, error, raw.needs if raw else 0) from error
+        raise
 
 
 def write_whole(path: Path, data: bytes | str) -> None:
     """Replace the file by `data` (text as UTF-8) in one step."""
     with whole_file(path) as file:
         file.write(data.encode() if isinstance(data, str) else data)
+
+
+def append(path: Path, content: bytes, to_disk: bool = False, needs: int = 0) -> int:
+    """Add to the end of a file; after an error the file is as it was.
+
+    Args:
+        to_disk: wait until it has reached the disk.
+        needs: bytes of this and what is to follow it, if they are known, for the message of a full disk.
+
+    Returns:
+        How many bytes the file then has.
+
+    Raises:
+        UserError: it cannot be written, or the disk is full.
+    """
+    try:
+        with _File(path, "a") as file:
+            before, rest = file.tell(), memoryview(content)
+            while rest:
+                rest = rest[file.write(rest) :]
+            try:
+                file.check()
+                if to_disk:
+                    os.fsync(file.fileno())
+            except OSError:
+                file.truncate(before)
+                raise
+            return before + len(content)
+    except OSError as error:
+        raise cannot_write(path, error, max(needs, len(content))) from error
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -66,12 +155,16 @@ def only_one(folder: Path) -> Iterator[None]:
     try:
         handle = _locked(folder)
     except OSError as error:
-        raise UserError(f"cannot write {folder}: {error.strerror}") from error
+        raise cannot_write(folder, error) from error
     try:
+        with suppress(OSError):  # what cannot be written here is told where it matters
+            (folder / OWNER).write_text(this_process())
         yield
     except OSError as error:
-        raise UserError(f"cannot write {error.filename or folder}: {error.strerror or error}") from error
+        raise cannot_write(Path(error.filename or folder), error) from error
     finally:
+        with suppress(OSError):  # the folder may have another name
+            (folder / OWNER).unlink()
         os.close(handle)
 
 
@@ -82,7 +175,10 @@ def _locked(folder: Path) -> int:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print(f"waiting for another rope-mt that is at work in {folder}", file=sys.stderr, flush=True)
+            owner = ""
+            with suppress(OSError):
+                owner = (folder / OWNER).read_text(errors="replace")
+            print(f"waiting for {another(owner)} that is at work in {folder}", file=sys.stderr, flush=True)
             fcntl.flock(handle, fcntl.LOCK_EX)
         if folder.exists() and os.path.samestat(os.fstat(handle), os.stat(folder)):
             return handle
@@ -91,6 +187,7 @@ def _locked(folder: Path) -> int:
 
 def finish_folder(unfinished: Path, path: Path) -> None:
     """Give a filled folder its name, after all that is in it has reached the disk."""
+    (unfinished / OWNER).unlink(missing_ok=True)
     for file in unfinished.iterdir():
         _flush_to_disk(file)
     os.rename(unfinished, path)
@@ -110,7 +207,13 @@ def whole_folder(path: Path) -> Iterator[Path]:
         unfinished.mkdir(parents=True)
         yield unfinished
         finish_folder(unfinished, path)
+    except UserError as error:  # of a file inside, which goes by the name that it would have had
+        if isinstance(error.__cause__, OSError):
+            raise UserError(str(error).replace(str(unfinished), str(path))) from error.__cause__
+        raise
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+        reached = space.there(unfinished)
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise cannot_write(path, error, reached=reached) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

@@ -11,9 +11,9 @@ class UserError(Exception):
 class Interrupted(BaseException):
     """A signal has ended a run, which can go on from there: `cli.main` exits with 128 + `signum`.
 
-    No Exception, so that it ends a whole sweep instead of one of its jobs.
+    No Exception, so that it ends a whole sweep instead of one of its jobs. `saved` is the step that was saved for it.
     """
 
-    def __init__(self, signum: int) -> None:
-        super().__init__(signum)
-        self.signum = signum
+    def __init__(self, signum: int, saved: int | None = None) -> None:
+        super().__init__(signum, saved)
+        self.signum, self.saved = signum, saved

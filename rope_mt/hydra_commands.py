@@ -7,6 +7,7 @@ a path needs no quotes, every job is checked before the first one starts, and on
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import itertools
 import logging
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from rope_mt.command_words import path_at, quoted, split_flags
 from rope_mt.config.files import conf_dir
+from rope_mt.durable import CLOSED, FULL, cannot_write
 from rope_mt.errors import UserError
 from rope_mt.jobs import GROUP, Jobs, first_process
 
@@ -132,8 +134,10 @@ def _run(command: str, rest: list[str], jobs: Jobs) -> int:
             code = call_hydra(command, flags, words, jobs)
     except HYDRA_ERRORS as error:
         raise UserError(complaint(error, words, schema)) from error
-    except (PermissionError, FileExistsError, NotADirectoryError) as error:  # of Hydra's own, not of a job
-        raise UserError(f"cannot make the folder {error.filename}: {error.strerror}") from error
+    except OSError as error:  # of a folder that Hydra makes, not of a job
+        if error.filename is None or error.errno not in (*FULL, *CLOSED, errno.EEXIST, errno.ENOTDIR):
+            raise
+        raise cannot_write(Path(error.filename), error) from error
     if text := said.getvalue():  # Hydra's help lists the groups of all commands
         foreign = "|".join(foreign_groups(config))
         print(re.sub(rf"(?m)^(?:{foreign})(?:/[\w-]+)?: .+\n", "", text), end="")
@@ -221,6 +225,8 @@ def check(command: str, flags: dict[str, Any], words: list[str], schema: type) -
             return compose(command, [*job, *extra], return_hydra_config=with_hydra)
         except ValueError as error:
             raise UserError(complaint(error, list(job), schema)) from error
+        except RecursionError as error:
+            raise UserError("a file of the configuration is nested too deeply") from error
 
     def choices_of(words: list[str]) -> tuple[list[list[str]], bool]:
         """What each word can become, and whether that is all: an interval is for a sweeper to draw from."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rope_mt.durable import FULL, full_disk
 from rope_mt.errors import Interrupted, UserError
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class Jobs:
             if not self.here and (self.sweep is None or isinstance(error, SystemExit)):
                 raise  # the launcher carries the error home, or ends the process to requeue the job
             self.failed = True
+            if isinstance(error, OSError) and error.errno in FULL:
+                error = full_disk(error)
             if isinstance(error, SystemExit) and error.code == 0:
                 return None  # of several processes, the first says what failed: rope_mt/training/processes.py
             self.failures.append(error)

@@ -1,9 +1,12 @@
 """Fixtures that several test files share; what takes long to make is made once a session."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from .small_disk import MountedDisk, PlayedDisk, mounted
 
 # Models are tiny here and gain nothing from a second thread, which spins beside other processes and slows them down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -16,3 +19,16 @@ def corpora() -> Path:
     if not folder:
         pytest.skip("set ROPE_MT_CORPORA to a folder of real corpora to run this test")
     return Path(folder)
+
+
+@pytest.fixture(params=["mounted", "played"])
+def disk(request, tmp_path, monkeypatch) -> Iterator[MountedDisk | PlayedDisk]:
+    """A small disk."""
+    if request.param == "played":
+        (tmp_path / "disk").mkdir()
+        yield PlayedDisk(tmp_path / "disk", monkeypatch)
+        return
+    with mounted(tmp_path / "disk") as disk:
+        if disk is None:
+            pytest.skip("mounting is not allowed here")
+        yield disk

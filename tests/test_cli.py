@@ -20,6 +20,7 @@ from rope_mt import cli
 from rope_mt.config.position import POSITION_CONFIGS
 from rope_mt.errors import UserError
 from rope_mt.runs.folder import RunFolder
+from rope_mt.runs.seal import write_result
 
 ROOT = Path(__file__).parents[1]
 
@@ -407,7 +408,7 @@ def test_the_folder_of_a_run_is_hydras_only_where_the_user_chose_it(rope_mt, sta
         seen.append(folder)
         run = RunFolder(folder or Path(f"outputs/{cfg.seed}"))
         run.path.mkdir(parents=True, exist_ok=True)
-        run.result.write_text('{"steps": 1, "valid": {"loss": 2.5}, "test": {"bleu": 20.5}}')
+        write_result(run, {"steps": 1, "valid": {"loss": 2.5}, "test": {"bleu": 20.5}})
         opened(run)
         return 1.0
 
@@ -428,7 +429,7 @@ def test_the_user_reads_what_went_wrong_in_a_run(rope_mt, stand_in):
 def test_a_folder_that_cannot_be_made_is_named(rope_mt):
     Path("outputs").write_text("not a folder")
     said = rope_mt("train")
-    assert (said.code, said.err) == (2, f"rope-mt: cannot make the folder outputs: {os.strerror(errno.EEXIST)}\n")
+    assert (said.code, said.err) == (2, f"rope-mt: cannot write outputs: {os.strerror(errno.EEXIST)}\n")
 
 
 def test_a_programming_error_keeps_its_traceback(rope_mt, stand_in):

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -24,6 +24,7 @@ from rope_mt.config.data import DataConfig
 from rope_mt.data import text
 from rope_mt.data.corpus import locate
 from rope_mt.data.prepare import prepare
+from rope_mt.durable import cannot_write
 from rope_mt.errors import UserError
 
 WMT14_PAIRS = 4_500_000
@@ -61,14 +62,18 @@ def _corpus(cfg: BenchDataConfig) -> Iterator[tuple[DataConfig, str]]:
     if not (there := sum(text.count(source) for source, _ in files)):
         raise UserError(f"{', '.join(names)}: there is no line in it")
     pairs = pairs or there
-    Path(data.dir).mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="bench-", dir=data.dir) as folder:
-        for name, n in (("train", pairs), ("test", 10)):
-            repeated = itertools.chain.from_iterable(text.aligned(*sides) for sides in itertools.cycle(files))
-            with open(f"{folder}/{name}.{langs[0]}", "wb") as src, open(f"{folder}/{name}.{langs[1]}", "wb") as tgt:
-                for src_line, tgt_line in itertools.islice(repeated, n):
-                    src.write(src_line + b"\n")
-                    tgt.write(tgt_line + b"\n")
+    with ExitStack() as kept:
+        try:
+            Path(data.dir).mkdir(parents=True, exist_ok=True)
+            folder = kept.enter_context(tempfile.TemporaryDirectory(prefix="bench-", dir=data.dir))
+            for name, n in (("train", pairs), ("test", 10)):
+                repeated = itertools.chain.from_iterable(text.aligned(*sides) for sides in itertools.cycle(files))
+                with open(f"{folder}/{name}.{langs[0]}", "wb") as src, open(f"{folder}/{name}.{langs[1]}", "wb") as tgt:
+                    for src_line, tgt_line in itertools.islice(repeated, n):
+                        src.write(src_line + b"\n")
+                        tgt.write(tgt_line + b"\n")
+        except OSError as error:
+            raise cannot_write(Path(data.dir) / "bench", error) from error
         test = [f"{folder}/test"]
         bare = replace(data, train=[f"{folder}/train"], valid=test, test=test, origin="", archives=[], dir=folder)
         yield bare, f"{pairs:,} pairs of {what}" + (f", {there:,} of them repeated" if pairs > there else "")

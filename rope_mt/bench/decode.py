@@ -20,6 +20,7 @@ from rope_mt.config.commands import BenchDecodeConfig
 from rope_mt.config.training import SearchConfig
 from rope_mt.data import corpus, text
 from rope_mt.data.prepare import prepare
+from rope_mt.data.reading import read
 from rope_mt.data.tokenizer import PAD, Tokenizer
 from rope_mt.device import choose_device, describe
 from rope_mt.errors import UserError
@@ -78,7 +79,7 @@ def untrained(cfg: BenchDecodeConfig) -> Checkpoint:
 def sentences(cfg: BenchDecodeConfig, tokenizer: Tokenizer) -> Work:
     """The first sentences of the test set, and the lengths of their references."""
     src, ref = text.read_test_set(corpus.find(cfg.data, "test"))
-    src_ids, ref_ids = (tokenizer.encode([text.normalize(line) for line in side]) for side in (src, ref))
+    src_ids, ref_ids = (read(tokenizer, side).ids for side in (src, ref))
     pairs = [(s, len(r) + 1) for s, r in zip(src_ids, ref_ids, strict=True) if s][: cfg.bench.sentences]
     return Work([s for s, _ in pairs], [n for _, n in pairs])
 

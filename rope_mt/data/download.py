@@ -12,8 +12,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from rope_mt import __version__
-from rope_mt.durable import only_one
+from rope_mt import __version__, space
+from rope_mt.durable import append, only_one
 from rope_mt.errors import UserError
 from rope_mt.progress import progress
 
@@ -55,6 +55,10 @@ def download(address: str, target: Path, size: int | None = None, check: str = "
                 reason = error
             except CUT as error:
                 reason = error
+            except UserError:
+                if not check:
+                    part.unlink(missing_ok=True)
+                raise
             tries = TRIES if _length(part) > before else tries - 1
             if not tries:
                 if not check:
@@ -101,14 +105,19 @@ def _receive(address: str, part: Path, size: int | None) -> None:
         if size is not None and total != size:
             part.unlink(missing_ok=True)
             raise UserError(f"{address} has {total:,} bytes, not {size:,}: it is not the file that was meant")
-        with open(part, "ab" if start else "wb") as file:
-            with progress(part.name.removesuffix(".part"), total, "MB", start, scale=1e6) as advance:
-                while block := answer.read(BLOCK):
-                    file.write(block)
-                    file.flush()
-                    advance(len(block))
-            if total is not None and file.tell() < total:
-                raise ConnectionError(f"{file.tell():,} of {total:,} bytes came")
+        name, needs = part.name.removesuffix(".part"), (total or start) - start
+        if needs > space.free(part.parent):
+            amounts = f"{space.shown(needs)} of disk, and {space.left(part.parent)} in {part.parent}"
+            raise UserError(f"{name} takes {amounts}: make room, or choose another disk with data.dir=FOLDER")
+        if not start:
+            part.unlink(missing_ok=True)
+        came = append(part, b"")
+        with progress(name, total, "MB", start, scale=1e6) as advance:
+            while block := answer.read(BLOCK):
+                came = append(part, block, needs=(total or came) - came)
+                advance(len(block))
+        if total is not None and came < total:
+            raise ConnectionError(f"{came:,} of {total:,} bytes came")
 
 
 def _first_byte(answer: Any) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
 import sys
@@ -25,7 +26,7 @@ QUESTION = 10  # which no setting limits, but a variable of the environment
 
 
 def start(asked: str, folder: Path, about: dict[str, Any]) -> Any:
-    """The wandb.Run of a job in this run folder, or None where W&B is switched off.
+    """The wandb.Run of a job in this run folder, or None where W&B is off or cannot write its files.
 
     Args:
         asked: online, offline, disabled, or `auto`: online if somebody is logged in and earlier parts of this run were
@@ -53,7 +54,10 @@ def start(asked: str, folder: Path, about: dict[str, Any]) -> Any:
                 remedy = f"run `wandb login`, or take {setting}=offline"
                 raise UserError(f"{setting}={asked}, but nobody is logged in to W&B here: {remedy}")
             about["mode"] = "offline"
-        return wandb.init(**about)
+        run = wandb.init(**about)
+        for handler in logging.getLogger("wandb").handlers:  # on a full disk its log would print tracebacks
+            handler.handleError = lambda record: None
+        return run
     except CommError as error:  # the server is away, or refuses the key or the run
         say(f"{one_line(error)}; this run is written offline")
         wandb.teardown()  # or the id would stay taken by the attempt
@@ -61,6 +65,10 @@ def start(asked: str, folder: Path, about: dict[str, Any]) -> Any:
         return wandb.init(**{**about, "mode": "offline"})
     except (UsageError, ValueError) as error:
         raise UserError(f"W&B: {one_line(error)}") from error
+    except OSError as error:  # the disk is full, or its folder cannot be written
+        say(f"{one_line(error)}; this job is not tracked")
+        wandb.teardown()
+        return None
 
 
 def run_id(name: str) -> str:

@@ -4,12 +4,19 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.callbacks import Callback
 
-from rope_mt.runs.checkpoint import PREFIX, read, write
+from rope_mt.runs.checkpoint import PREFIX, write
 from rope_mt.runs.folder import RunFolder
+from rope_mt.runs.selection import latest
+from rope_mt.training import optimizers
 from rope_mt.training.module import TranslationModule
+from rope_mt.training.resuming import read_full
+
+# bytes in a checkpoint beside its numbers and the tokenizer: for each tensor, and for all else
+PER_TENSOR, PER_FILE = 290, 16_000
 
 
 class WholeFiles(CheckpointIO):
@@ -19,7 +26,7 @@ class WholeFiles(CheckpointIO):
         write(Path(path), checkpoint)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        return read(Path(path))
+        return read_full(Path(path))
 
     def remove_checkpoint(self, path: Any) -> None:
         Path(path).unlink(missing_ok=True)
@@ -77,3 +84,38 @@ class Checkpoints(Callback):
         for kind, keep in (("step", self.FULL), ("weights", self.average)):
             for old in sorted(self.run.checkpoints.glob(f"{kind}-*.ckpt"))[:-keep]:
                 old.unlink()
+
+
+def sizes(module: TranslationModule) -> tuple[int, int]:
+    """Bytes of a checkpoint in full and of one with weights alone, as they will be."""
+    rest = len(module.data.tokenizer.model) + PER_FILE
+    numbers = {each.data_ptr(): each.nbytes for each in module.model.state_dict().values()}  # some have two names
+    weights = sum(numbers.values()) + len(numbers) * PER_TENSOR
+    full = weights * (1 + bool(module.cfg.trainer.ema))
+    optimizer = optimizers.configured(module.model, module.cfg.optimizer, module.cfg.trainer.max_steps)["optimizer"]
+    for each in getattr(optimizer, "optimizers", [optimizer]):
+        trained = [weight for group in each.param_groups for weight in group["params"]]
+        moments = 1 if isinstance(each, torch.optim.Muon) else 2
+        full += sum(moments * (weight.nbytes + PER_TENSOR) for weight in trained)
+        full += len(trained) * PER_TENSOR * (moments == 2)  # the count of steps, which is one of a weight's tensors
+    return full + rest, weights + rest
+
+
+def room(run: RunFolder, module: TranslationModule) -> tuple[int, int]:
+    """Bytes of all checkpoints of a run when it has ended, and when they take the most.
+
+    That is when there is one more of each kind than is kept, before the oldest is removed.
+    """
+    cfg, last = module.cfg.trainer, latest(run)
+    at = int(last.stem.partition("-")[2]) if last else 0
+    to_come = 0 if at >= cfg.max_steps else -(-cfg.max_steps // cfg.val_every) - at // cfg.val_every
+
+    def taken(more: int) -> int:
+        limits = {"step": Checkpoints.FULL + more, "weights": cfg.average + more}
+        counts = {kind: len([*run.checkpoints.glob(f"{kind}-*.ckpt")]) + to_come for kind in limits}
+        n_full, n_weights = (min(counts[kind], limits[kind]) for kind in limits)
+        return n_full * full + (n_weights + 1) * weights  # and best.ckpt
+
+    full, weights = sizes(module)
+    end = taken(0) + weights  # average.ckpt
+    return end, max(end, taken(1))
