@@ -13,13 +13,14 @@ from torch.nn.utils.rnn import pad_sequence
 
 from rope_mt.config.commands import SearchChange
 from rope_mt.config.training import SearchConfig
-from rope_mt.data.text import normalize
+from rope_mt.data.reading import LONGEST, read
 from rope_mt.data.tokenizer import BOS, EOS, PAD, Tokenizer
 from rope_mt.device import computing_in
-from rope_mt.errors import UserError
+from rope_mt.memory import short_of_memory
 from rope_mt.model.search import LENGTH_PENALTIES, Hypothesis, beam_search
 from rope_mt.model.transformer import DecoderState, Transformer
 from rope_mt.runs.checkpoint import Checkpoint
+from rope_mt.runs.fitting import refuse_no_numbers
 
 WORTH_A_THREAD = 4_096  # slots; with fewer, threads wait for each other's Python more than they compute
 
@@ -38,30 +39,25 @@ class Translator:
         """Build the model that a checkpoint describes.
 
         Raises:
-            UserError: the weights do not fit the configuration or the vocabulary.
+            UserError: a weight is not finite.
         """
+        refuse_no_numbers(ckpt.path, ckpt.weights)
         model = Transformer(ckpt.config.model, ckpt.config.position, len(ckpt.tokenizer), PAD)
-        try:
-            model.load_state_dict(ckpt.weights)
-        except RuntimeError as error:
-            raise UserError(f"{ckpt.path}: the weights do not fit its configuration and vocabulary") from error
+        model.load_state_dict(ckpt.weights)
         return cls(model.to(device), ckpt.tokenizer, search, precision)
 
-    def translate(self, sentences: list[str]) -> list[str]:
-        """Translate raw text, a sentence a string; an empty sentence stays empty."""
-        best = [hypotheses[0].tokens if hypotheses else [] for hypotheses in self.hypotheses(self.encode(sentences))]
-        return self.decode(best)
-
-    def encode(self, sentences: list[str]) -> list[list[int]]:
-        """Token ids of raw text, without the end of the sentence."""
-        return self.tokenizer.encode([normalize(sentence) for sentence in sentences])
+    def translate(self, sentences: list[str], most: int = LONGEST) -> list[str]:
+        """Translate the first `most` tokens of each sentence of raw text; an empty sentence stays empty."""
+        found = self.hypotheses(read(self.tokenizer, sentences, most).ids)
+        return self.decode([hypotheses[0].tokens if hypotheses else [] for hypotheses in found])
 
     def decode(self, ids: list[list[int]]) -> list[str]:
         """Text of each sequence of ids, with blanks for other white space, as in the targets that a model learns.
 
         Every byte is a token, and a line break among them would set all lines of a file after it against wrong ones.
+        A byte order mark at the beginning would be left out when the file is read.
         """
-        return [" ".join(text.split()) for text in self.tokenizer.decode(ids)]
+        return [" ".join(text.split()).lstrip("\ufeff ") for text in self.tokenizer.decode(ids)]
 
     def hypotheses(
         self,
@@ -126,7 +122,14 @@ class Translator:
                 return logits.log_softmax(dim=-1, dtype=torch.float32)
 
         search, device = self.search, self.model.embedding.weight.device
-        with computing_in(self.precision, device):
+
+        def shape() -> str:
+            return (
+                f"translating {len(src)} sources of up to {src.shape[1]} tokens: lower search.batch_tokens "
+                f"({search.batch_tokens:,}) or search.beam ({search.beam})"
+            )
+
+        with short_of_memory(shape), computing_in(self.precision, device):
             return beam_search(
                 step,
                 log_probs,

@@ -85,7 +85,7 @@ class DataConfig:
             require(bool(well), f"data.{part}", "a prefix or a list of prefixes", given)
         require(self.src_lang != self.tgt_lang, "data.tgt_lang", "another language than data.src_lang", self.tgt_lang)
         require(300 <= self.vocab_size <= 65_535, "data.vocab_size", "from 300 to 65535", self.vocab_size)
-        at_least(1, data__max_len=self.max_len)
+        require(1 <= self.max_len <= 65_535, "data.max_len", "from 1 to 65535", self.max_len)
         # the end-of-sentence token counts on both sides
         at_least(2 * (self.max_len + 1), data__batch_tokens=self.batch_tokens)
         at_least(0, data__workers=self.workers)

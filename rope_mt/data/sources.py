@@ -1,27 +1,30 @@
 """Text out of archives: which are needed, what they take, where they come from, and which members are read."""
 
+import bz2
 import gzip
+import lzma
 import os
 import re
-import shutil
 import sys
 import tarfile
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from io import BufferedReader, BufferedWriter
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
+from rope_mt import space
 from rope_mt.config.data import ArchiveConfig, DataConfig
 from rope_mt.data import text
 from rope_mt.data.download import CUT, download, verify
-from rope_mt.durable import only_one
+from rope_mt.durable import cannot_write, only_one
 from rope_mt.errors import UserError
 
 BLOCK = 1 << 20
+MOST_TIMES, ANYWAY = 30, 1 << 26  # of its size an archive may unpack to, and bytes; WMT14's unpack to three times it
 
 
 def from_archives(cfg: DataConfig, missing: list[str]) -> None:
@@ -78,17 +81,10 @@ def _announce(cfg: DataConfig, files: list[_File]) -> None:
     Raises:
         UserError: the disk has less room than that, what lies there already counted.
     """
-    folder = Path(cfg.dir) / cfg.name
-    there = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e9
-    free = (
-        shutil.disk_usage(next(f for f in (Path(cfg.dir), *Path(cfg.dir).absolute().parents) if f.exists())).free / 1e9
-    )
     names = ", ".join(f"{file.name} ({file.size / 1e6:,.0f} MB)" if file.size else file.name for file in files)
     print(f"data={cfg.name} is not all there; it is made from {names}", file=sys.stderr)
-    needs = f"data={cfg.name} takes up to {cfg.disk:.1f} GB of disk; {there:.1f} GB are there, {free:.1f} GB are free"
-    print(needs, file=sys.stderr, flush=True)
-    if there + free < cfg.disk:
-        raise UserError(f"{needs}: make room, or choose another disk with data.dir=FOLDER")
+    folder, remedy = Path(cfg.dir) / cfg.name, "choose another disk with data.dir=FOLDER"
+    print(space.ensure(f"data={cfg.name}", folder, 1e9 * cfg.disk, remedy), file=sys.stderr, flush=True)
 
 
 def _name(address: str) -> str:
@@ -146,9 +142,52 @@ def _both_sides(cfg: DataConfig, prefix: str) -> Iterator[dict[str, BufferedWrit
                 os.fsync(output.fileno())
         for lang, part in parts.items():
             part.rename(paths[lang])
+    except OSError as error:
+        reached = sum(part.stat().st_size for part in parts.values() if part.is_file())
+        _remove(parts.values())
+        both = Path(f"{prefix}.{cfg.src_lang} and .{cfg.tgt_lang}")
+        raise cannot_write(both, error, reached=reached) from error
     finally:
-        for part in parts.values():
-            part.unlink(missing_ok=True)
+        _remove(parts.values())
+
+
+def _remove(parts: Iterable[Path]) -> None:
+    for part in parts:
+        part.unlink(missing_ok=True)
+
+
+class _Unpacked:
+    """What a tar archive holds, plain or packed with gzip, bzip2 or xz, and no more of it than text can come to."""
+
+    def __init__(self, archive: Path) -> None:
+        with open(archive, "rb") as file:
+            begin = file.read(6)
+        openers = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
+        opener = next((opener for magic, opener in openers.items() if begin.startswith(magic)), open)
+        self.archive, self.file = archive, opener(archive, "rb")
+        self.left = MOST_TIMES * archive.stat().st_size + ANYWAY
+
+    def __enter__(self) -> "_Unpacked":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+    def read(self, size: int) -> bytes:
+        """The next bytes.
+
+        Raises:
+            UserError: there are more than an archive of text has.
+            tarfile.ReadError: the archive is damaged.
+        """
+        try:
+            block = self.file.read(size)
+        except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+            raise tarfile.ReadError(str(error)) from error
+        self.left -= len(block)
+        if self.left < 0:
+            raise UserError(f"{self.archive} unpacks to over {MOST_TIMES} times its size, as no text does: remove it")
+        return block
 
 
 def copy_members(archive: Path, outputs: dict[str, BufferedWriter]) -> None:
@@ -157,11 +196,12 @@ def copy_members(archive: Path, outputs: dict[str, BufferedWriter]) -> None:
     Of an .sgm member the text of its segments is taken, as sacreBLEU does.
 
     Raises:
-        UserError: a member is missing or there twice, the archive is damaged, or the sides are not equally long.
+        UserError: a member is missing or there twice, the archive is damaged or no archive of text, or the sides are
+            not equally long.
     """
     counts: dict[str, int] = {}
     try:
-        with tarfile.open(archive, "r|*") as members:
+        with _Unpacked(archive) as unpacked, tarfile.open(fileobj=cast(Any, unpacked), mode="r|") as members:
             for member in members:
                 name = _name(member.name)
                 if name not in outputs or not member.isfile():
@@ -174,7 +214,7 @@ def copy_members(archive: Path, outputs: dict[str, BufferedWriter]) -> None:
                 counts[name] = copy(content, outputs[name])
                 if len(counts) == len(outputs):
                     break
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+    except tarfile.TarError as error:
         raise UserError(f"cannot read {archive}: {error}; remove it and run the same command again") from error
     if absent := outputs.keys() - counts.keys():
         raise UserError(f"{archive} holds no {' and no '.join(sorted(absent))}")
@@ -212,6 +252,8 @@ def _copy_columns(files: list[Path], outputs: dict[str, BufferedWriter], pairs: 
         for lang, output in outputs.items():
             output.writelines(" ".join((sentence or "").splitlines()).encode() + b"\n" for sentence in sides[lang])
         count += len(next(iter(sides.values())))
+        if count > pairs:
+            break
     if count != pairs:
         raise UserError(f"{files[0].parent} has {count:,} pairs, not {pairs:,}: it is not the data set that was meant")
 

@@ -2,6 +2,8 @@
 
 import hashlib
 import io
+import signal
+import threading
 from collections.abc import Iterable, Iterator
 
 import sentencepiece as spm
@@ -27,7 +29,8 @@ class Tokenizer:
             self._processor = spm.SentencePieceProcessor(model_proto=model)
             specials = [self._processor.pad_id(), self._processor.unk_id()]
             specials += [self._processor.bos_id(), self._processor.eos_id()]
-        except RuntimeError as error:
+            self._processor.id_to_piece([*range(len(self))])  # raises where one is not UTF-8
+        except (RuntimeError, ValueError, OSError) as error:
             raise UserError("the SentencePiece model is damaged or not one: run `rope-mt prepare` again") from error
         if specials != [PAD, UNK, BOS, EOS]:
             raise UserError(f"the SentencePiece model numbers pad, unk, bos and eos {specials}, not [0, 1, 2, 3]")
@@ -55,7 +58,7 @@ def train_tokenizer(sentences: Iterable[str], vocab_size: int, kind: str = "bpe"
     Identity normalisation and byte fallback make it lossless. Bytes take 256 of the pieces.
 
     Raises:
-        UserError: the text is too small for so many pieces.
+        UserError: the text is too small for so many pieces, or has more characters than that.
     """
     model = io.BytesIO()
     failed: list[BaseException] = []
@@ -66,7 +69,11 @@ def train_tokenizer(sentences: Iterable[str], vocab_size: int, kind: str = "bpe"
         except (Exception, KeyboardInterrupt) as error:
             failed.append(error)  # SentencePiece would tell only of an error inside of it
             raise
+        if interruptible:  # what follows is no Python and takes minutes, for which Ctrl-C would wait
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
 
+    in_main = threading.current_thread() is threading.main_thread()  # no other thread may
+    interruptible = in_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
     try:
         spm.SentencePieceTrainer.train(
             sentence_iterator=fed(),
@@ -87,9 +94,13 @@ def train_tokenizer(sentences: Iterable[str], vocab_size: int, kind: str = "bpe"
     except RuntimeError as error:
         if not failed:
             reason = str(error).splitlines()[-1]
+            remedy = "raise" if "required_chars" in reason else "lower"  # the text has more characters than pieces
             raise UserError(
-                f"cannot make {vocab_size} pieces of this text: lower data.vocab_size ({reason.strip()})"
+                f"cannot make {vocab_size} pieces of this text: {remedy} data.vocab_size ({reason.strip()})"
             ) from error
+    finally:
+        if interruptible:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
     if failed:
         raise failed[0]
     return model.getvalue()

@@ -1,6 +1,8 @@
 """What a checkpoint carries: weights, configuration and tokenizer, as plain values that can run no code."""
 
-import pickle
+import zipfile
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,10 @@ from rope_mt.config.plain import from_plain, identity, to_plain
 from rope_mt.data.tokenizer import Tokenizer
 from rope_mt.durable import whole_file
 from rope_mt.errors import UserError
+from rope_mt.runs import archive
+from rope_mt.runs.fitting import refuse_unfit
 
-FORMAT = 1
+FORMAT = 2
 PREFIX = "model."  # of the Transformer's weights inside the LightningModule
 
 
@@ -37,25 +41,40 @@ def contents(cfg: TrainConfig, tokenizer: Tokenizer) -> dict[str, Any]:
 def write(path: Path, values: dict[str, Any]) -> None:
     with whole_file(path) as file:
         torch.save(values, file)
+        file.flush()
+        with suppress(zipfile.BadZipFile), open(file.name, "rb") as written:  # cut off: `whole_file` says why
+            archive.seal(file, written)
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The plain dict of a checkpoint file, its tensors on the CPU.
+    """The plain dict of a checkpoint file, its tensors on the CPU; all bytes are compared with their check sums.
 
     Raises:
         UserError: the file is missing, unreadable, damaged, or not a checkpoint of this project.
     """
     try:
-        values = torch.load(path, map_location="cpu", weights_only=True)
+        with open(path, "rb") as file:
+            archive.refuse_unsound(file)
+            file.seek(0)
+            values = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise UserError(f"no such checkpoint: {path}") from error
-    except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
-        raise UserError(f"{path} is damaged or not a checkpoint of rope-mt") from error
+    except Exception as error:  # whatever torch, zipfile and pickle make of what anybody may have written
+        raise UserError(f"{path} is damaged or not a checkpoint of rope-mt: use another one") from error
     ours = values.get("rope_mt") if isinstance(values, dict) else None
-    if not isinstance(ours, dict) or not isinstance(values.get("state_dict"), dict):
+    if not isinstance(ours, dict):
         raise UserError(f"{path} is not a checkpoint of rope-mt")
     if ours.get("format") != FORMAT:
-        raise UserError(f"{path} has format {ours.get('format')}; this version of rope-mt reads format {FORMAT}")
+        raise UserError(f"{path} has format {ours.get('format')!r}; this version of rope-mt reads format {FORMAT}")
+    sound = isinstance(ours.get("config"), dict) and isinstance(ours.get("tokenizer"), bytes)
+    steps = (values.get("global_step"), ours.get("tokens_seen", 0))
+    sound &= all(type(n) is int and 0 <= n < 1 << 62 for n in steps)
+    for weights in (values.get("state_dict"), values.get("ema", {})):
+        sound &= isinstance(weights, dict) and all(
+            isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in weights.items()
+        )
+    if not sound:
+        raise UserError(f"{path} has not what a checkpoint of rope-mt has: use another one")
     return values
 
 
@@ -72,11 +91,20 @@ def load(path: Path) -> Checkpoint:
     return from_values(read(path), path)
 
 
-def from_values(values: dict[str, Any], path: Path) -> Checkpoint:
-    """What translating needs of the dict of a checkpoint; `path` is what messages call it."""
+def from_values(values: Mapping[str, Any], path: Path) -> Checkpoint:
+    """What translating needs of the dict of a checkpoint; `path` is what messages call it.
+
+    Raises:
+        UserError: its configuration is none, or its weights do not fit configuration and tokenizer.
+    """
     ours = values["rope_mt"]
     weights = {name.removeprefix(PREFIX): tensor for name, tensor in values["state_dict"].items()}
-    return Checkpoint(from_plain(ours["config"]), Tokenizer(ours["tokenizer"]), weights, values["global_step"], path)
+    try:
+        config, tokenizer = from_plain(ours["config"]), Tokenizer(ours["tokenizer"])
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    refuse_unfit(path, config, len(tokenizer), weights)
+    return Checkpoint(config, tokenizer, weights, values["global_step"], path)
 
 
 def average(paths: list[Path]) -> dict[str, Any]:

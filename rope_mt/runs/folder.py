@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -17,8 +17,12 @@ from omegaconf import OmegaConf
 from rope_mt import __version__
 from rope_mt.config.commands import TrainConfig
 from rope_mt.config.plain import identity, to_plain
-from rope_mt.durable import write_json, write_whole
+from rope_mt.durable import cannot_write, write_whole
 from rope_mt.errors import UserError
+from rope_mt.owner import another, this_process
+from rope_mt.sealed import FILES, digests, read_sealed, refuse_changed, write_sealed
+
+AGAIN = "start the run again with overwrite=true"
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,16 @@ class RunFolder:
     def identity(self) -> Path:
         """What tells this run from another: its key, the versions that began it, and what W&B knows it by."""
         return self.path / "run.json"
+
+    @property
+    def lock(self) -> Path:
+        """Who trains the run at this moment; empty when nobody does."""
+        return self.path / ".lock"
+
+    @property
+    def begun_with(self) -> tuple[Path, ...]:
+        """What run.json knows the digests of."""
+        return self.config, self.test_src, self.test_ref
 
     @property
     def metrics(self) -> Path:
@@ -72,6 +86,10 @@ class RunFolder:
         """Translations of k test sentences joined to one, which `rope-mt analyze lengths` makes."""
         return self.path / f"test-joined-{k}.hyp" if k > 1 else self.test_hyp
 
+    def joined_sum(self, k: int) -> Path:
+        """The sha256 of these translations."""
+        return self.path / f"test-joined-{k}.sha256"
+
 
 def run_hash(cfg: TrainConfig, precision: str, fingerprints: dict[str, str], processes: int = 1) -> str:
     """Eight hex digits over all that changes the result: settings, resolved precision, processes, and the text."""
@@ -89,25 +107,38 @@ def default_folder(cfg: TrainConfig, key: str) -> Path:
 def alone_in(run: RunFolder) -> Iterator[None]:
     """Keep the folder of a run for this process as long as the block lasts, and make it if need be.
 
-    The lock is on the folder itself, and gone with the process however that ends.
+    The lock is on a file, as one on the folder would not be seen from other machines that share it. It is gone with the
+    process however that ends; what the file says is for people.
 
     Raises:
         UserError: another process has it, or it cannot be written.
     """
     try:
         run.path.mkdir(parents=True, exist_ok=True)
-        handle = os.open(run.path, os.O_RDONLY)
+        handle = os.open(run.lock, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
-        raise UserError(f"cannot write {run.path}: {error.strerror}") from error
+        raise cannot_write(run.path, error) from error
+    try:
+        _lock(handle, run)
+        try:
+            yield
+        finally:
+            os.ftruncate(handle, 0)
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int, run: RunFolder) -> None:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        os.close(handle)
-        raise UserError(f"another rope-mt is training {run.path}: wait until it has ended, or end it") from error
-    try:
-        yield
-    finally:
-        os.close(handle)
+        owner = another(os.pread(handle, 1_000, 0).decode(errors="replace"))
+        raise UserError(f"{owner} is training {run.path}: wait until it has ended, or end it") from error
+    except OSError as error:
+        raise UserError(f"cannot lock {run.lock}: {error.strerror}") from error
+    with suppress(OSError):  # the disk may be full, which is for others to tell
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, this_process().encode(), 0)
 
 
 def open_run(run: RunFolder, cfg: TrainConfig, key: str) -> None:
@@ -116,12 +147,17 @@ def open_run(run: RunFolder, cfg: TrainConfig, key: str) -> None:
     Raises:
         UserError: the folder holds another run, or cannot be written.
     """
+    for rest in run.checkpoints.glob(".*.ckpt.*"):  # of a write that was cut off, as large as what it would have made
+        rest.unlink()
     if run.identity.is_file():
-        there = json.loads(run.identity.read_text())["key"]
-        if there != key and not cfg.overwrite:
-            raise UserError(f"{run.path} holds another run ({there}): choose another folder, or overwrite=true")
         if cfg.overwrite:
             _clear(run)
+        else:
+            there = read_sealed(run.identity, AGAIN)
+            if there.get("key") != key:
+                other = f"{run.path} holds another run ({there.get('key')})"
+                raise UserError(f"{other}: choose another folder, or overwrite=true")
+            refuse_changed(run.identity, there, AGAIN, *(file.name for file in run.begun_with))
     try:
         run.checkpoints.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -133,7 +169,7 @@ def begin(run: RunFolder, cfg: TrainConfig, key: str, test_set: tuple[list[str],
     write_whole(run.config, OmegaConf.to_yaml(OmegaConf.create(to_plain(cfg))))
     write_whole(run.test_src, "".join(line + "\n" for line in test_set[0]))
     write_whole(run.test_ref, "".join(line + "\n" for line in test_set[1]))
-    write_json(run.identity, {"key": key, **provenance()})
+    write_sealed(run.identity, {"key": key, **provenance(), FILES: digests(run.begun_with)})
 
 
 def provenance() -> dict[str, Any]:
@@ -162,8 +198,12 @@ def _commit() -> str | None:
 
 
 def _clear(run: RunFolder) -> None:
-    """Remove what a run wrote, and nothing else that may lie in the folder."""
-    for file in (run.result, run.identity, run.metrics, run.config, run.test_src, run.test_ref, run.test_hyp):
+    """Remove what a run wrote, and nothing else that may lie in the folder.
+
+    Whose it is goes last: what a kill on the way leaves belongs to this run until all of it is gone.
+    """
+    full = run.checkpoints.glob("step-*.ckpt")  # from which a run that is not cleared would go on
+    rest = (*run.checkpoints.glob("*.ckpt"), *run.path.glob("test-joined-*"))
+    texts = (run.metrics, run.config, run.test_src, run.test_ref, run.test_hyp)
+    for file in (run.result, *full, *rest, *texts, run.identity):
         file.unlink(missing_ok=True)
-    for file in (*run.checkpoints.glob("*.ckpt"), *run.path.glob("test-joined-*.hyp")):
-        file.unlink()

@@ -1,16 +1,13 @@
 """Records of finished runs that are kept apart, as beside the code: what they computed need not be computed again."""
 
-import json
 from pathlib import Path
-
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from rope_mt.config.commands import TrainConfig
 from rope_mt.config.plain import from_plain, identity
 from rope_mt.errors import UserError
 from rope_mt.runs.folder import RunFolder
+from rope_mt.runs.seal import read_result
+from rope_mt.sealed import read_yaml
 
 
 def published(cfg: TrainConfig, precision: str, fingerprints: dict[str, str], processes: int) -> RunFolder | None:
@@ -29,14 +26,11 @@ def published(cfg: TrainConfig, precision: str, fingerprints: dict[str, str], pr
     for result in sorted(folder.glob("*/result.json")):
         run = RunFolder(result.parent)
         try:
-            of_record = json.loads(result.read_text(encoding="utf-8"))
+            of_record = read_result(run)
             computed_with = [of_record[name] for name in ("precision", "text", "processes")]
-            settings = OmegaConf.to_container(OmegaConf.load(run.config))
-            if not isinstance(settings, dict):
-                raise TypeError("config.yaml is not that of a run")
-            theirs = identity(from_plain({str(key): value for key, value in settings.items()}))
-        except (OSError, ValueError, LookupError, TypeError, YAMLError, OmegaConfBaseException, UserError) as error:
-            raise UserError(f"sweep.published: {run.path} is damaged: {str(error).splitlines()[0]}") from error
+            theirs = identity(from_plain(read_yaml(run.config)))
+        except (ValueError, LookupError, UserError) as error:
+            raise UserError(f"sweep.published: {run.path} is damaged: {error}") from error
         if computed_with == [precision, fingerprints, processes] and theirs == identity(cfg):
             return run
     return None

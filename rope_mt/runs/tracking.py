@@ -6,7 +6,6 @@ seconds: what it does not take stays in the folder `wandb` beside the run folder
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import shlex
@@ -17,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from rope_mt.config.training import TrackingConfig
-from rope_mt.durable import write_json
 from rope_mt.errors import UserError
-from rope_mt.runs.folder import RunFolder
+from rope_mt.runs.folder import AGAIN, RunFolder
 from rope_mt.runs.wandb_client import QUESTION, one_line, run_id, say, start
+from rope_mt.sealed import read_sealed, write_sealed
 
 STEP = "trainer/global_step"  # optimizer updates; the name under which Lightning's own logger writes them
 # W&B offers as an axis what is a metric by itself and stands in every row: these two beside the step, the default
@@ -50,7 +49,7 @@ class Tracker:
         self.run.log({**values, STEP: step})
         if scored := BEST.keys() & values.keys():
             # wandb's own minimum and maximum are those since this session began
-            told = _known(self.folder)["summary"]
+            told = _known(self.folder).get("summary", {})
             for name in scored:
                 best = {"min": min, "max": max}[BEST[name]]
                 before = told.get(name, {}).get(BEST[name], values[name])
@@ -189,7 +188,7 @@ def attach(folder: Path) -> Iterator[Tracker]:
     known = _known(folder)
     asked = os.environ.get("WANDB_MODE") or str(known.get("mode"))
     run = None
-    if known and asked != "disabled" and RunFolder(folder).result.is_file():
+    if "id" in known and asked != "disabled" and RunFolder(folder).result.is_file():
         about = {**{name: known[name] for name in ("id", "project", "entity")}, "resume": "must", "settings": ADDING}
         try:
             run = _go_on("auto" if asked == "online" else asked, folder, about)
@@ -226,11 +225,21 @@ def where(folder: Path) -> str:
 def _known(folder: Path) -> dict[str, Any]:
     """What W&B was told of this run, and what it said; empty where it was not tracked."""
     identity = RunFolder(folder).identity
-    return json.loads(identity.read_text()).get("wandb", {}) if identity.is_file() else {}
+    known = read_sealed(identity, AGAIN).get("wandb", {}) if identity.is_file() else {}
+    if not isinstance(known, dict):
+        raise UserError(f"{identity} does not say what W&B knows of the run: {AGAIN}")
+    return known
 
 
 def _remember(folder: Path, **known: Any) -> None:
-    """In the file that a run begins with, so that one which begins again in its place has another id."""
+    """In the file that a run begins with, so that one which begins again in its place has another id.
+
+    Where the disk is full this is left out, and said: a run does not end for what W&B alone wants.
+    """
     identity = RunFolder(folder).identity
     known = {"summary": {}, **_known(folder), **known}
-    write_json(identity, {**json.loads(identity.read_text()), "wandb": known})
+    there = read_sealed(identity, AGAIN)
+    try:
+        write_sealed(identity, {**there, "wandb": known})
+    except UserError as error:
+        say(str(error))

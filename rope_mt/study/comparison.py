@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from sacrebleu.metrics.bleu import BLEU
 
-from rope_mt.data import text
+from rope_mt.data.reading import read
 from rope_mt.errors import UserError
 from rope_mt.evaluation import bucket_name, in_buckets
 from rope_mt.progress import progress
@@ -108,7 +108,7 @@ def _source_lengths(baseline: Group, src: list[str]) -> list[int] | None:
     if not there:
         return None
     tokenizer = checkpoint.load(there[0]).tokenizer
-    return [len(ids) for ids in tokenizer.encode([text.normalize(line) for line in src])]
+    return [len(ids) for ids in read(tokenizer, src).ids]
 
 
 def _pairs(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from rope_mt.config.position import PositionConfig
-from rope_mt.data import text
+from rope_mt.data.reading import read
 from rope_mt.data.tokenizer import BOS, EOS
 from rope_mt.device import choose_device
 from rope_mt.errors import UserError
@@ -210,11 +210,7 @@ def attention_by_distance(
 def _test_set(ckpt: Checkpoint, path: Path, sentences: int) -> tuple[list[list[int]], list[list[int]]]:
     """The ids of the first sentences that the run was tested on, and of their references."""
     src, ref = own_test_set(path, ckpt)
-    encode = ckpt.tokenizer.encode
-    return (
-        encode([text.normalize(line) for line in src[:sentences]]),
-        encode([text.normalize(line) for line in ref[:sentences]]),
-    )
+    return read(ckpt.tokenizer, src[:sentences]).ids, read(ckpt.tokenizer, ref[:sentences]).ids
 
 
 def _report_attention(ckpt: Checkpoint, path: Path, sentences: int, out: Path, console: Console) -> None:

@@ -1,21 +1,19 @@
 """The finished runs that a study reads, and what differs between them that should be equal."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from rich.text import Text
-from yaml import YAMLError
 
 from rope_mt.config.data import DataConfig
 from rope_mt.config.plain import from_plain, to_plain
 from rope_mt.config.training import TrainerConfig
 from rope_mt.errors import UserError
 from rope_mt.runs.folder import RunFolder
+from rope_mt.runs.seal import REMEDY, read_result
+from rope_mt.sealed import read_yaml
 
 # settings that a comparison varies, or that change nothing
 MAY_DIFFER = ("position", "seed", "overwrite", "tracking", "sweep")
@@ -52,25 +50,34 @@ class FinishedRun:
         run = RunFolder(folder)
         if not (run.result.is_file() and run.config.is_file()):
             return None
-        try:
-            result = json.loads(run.result.read_text(encoding="utf-8"))
-            config = OmegaConf.to_container(OmegaConf.load(run.config))
-        except (ValueError, OSError, YAMLError, OmegaConfBaseException) as error:
-            raise UserError(f"{folder} is damaged: {str(error).splitlines()[0]}") from error
-        damaged = UserError(f"{folder} is damaged: result.json and config.yaml are not those of a run")
-        if not (isinstance(result, dict) and isinstance(config, dict) and {"position", "seed"} <= {*result}):
-            raise damaged
+        result = read_result(run)
+        damaged = UserError(f"{folder} is damaged: result.json and config.yaml are not those of a run; {REMEDY}")
         try:
             # settings that came later have the values that the run had without them
-            found = cls(folder, result, to_plain(from_plain({str(key): value for key, value in config.items()})))
+            found = cls(folder, result, to_plain(from_plain(read_yaml(run.config))))
+            found._refuse_strange()
             found.conditions()
             for name in FIGURES:
                 found.figure(name)
         except UserError as error:
             raise UserError(f"{folder}: {error}") from error
-        except (LookupError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError, ArithmeticError) as error:
             raise damaged from error
         return found
+
+    def _refuse_strange(self) -> None:
+        """Refuse a result whose values are not of the kinds that are read of it.
+
+        Raises:
+            LookupError, TypeError: it is so.
+        """
+        kinds = {"position": str, "seed": int, "key": str, "precision": str, "text": dict}
+        kinds |= {"tokens_seen": int, "skipped_updates": int}
+        for name, kind in kinds.items():
+            if type(self.result[name]) is not kind:
+                raise TypeError(name)
+        if type(self.result["test"]["bleu_signature"]) is not str:
+            raise TypeError("bleu_signature")
 
     def figure(self, name: str) -> float:
         """One of the FIGURES."""
@@ -143,6 +150,11 @@ def cautions(runs: list[FinishedRun], unfinished: list[Path]) -> list[str]:
     fewest, most = (f(run.result["tokens_seen"] for run in runs) for f in (min, max))
     if most > (1 + FEW) * fewest:
         said.append(f"warning: runs differ in tokens seen: from {fewest:,} to {most:,}")
+    said += [
+        f"warning: {run.folder} left out {n:,} of {run.result['steps']:,} updates: loss or gradient was not finite"
+        for run in runs
+        if (n := run.result["skipped_updates"])
+    ]
     if unfinished:
         said.append(f"not finished: {', '.join(str(folder) for folder in unfinished)}")
     return said

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rope_mt.data import text
+from rope_mt.data.reading import LONGEST, read
 from rope_mt.device import choose_device, choose_precision
 from rope_mt.durable import write_whole
 from rope_mt.errors import UserError
@@ -24,6 +25,7 @@ from rope_mt.progress import progress
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
 from rope_mt.scoring import Scores, score
+from rope_mt.sealed import sha256
 from rope_mt.study.finished_runs import FinishedRun, read_runs, warnings
 from rope_mt.study.groups import labels
 from rope_mt.study.plots import figure, write_csv
@@ -148,8 +150,7 @@ def common_test_set(runs: list[FinishedRun], counts: Sequence[int]) -> TestSet:
             raise UserError(f"{runs[0].folder} and {run.folder} have different tokenizers: give each its own table")
     if max(counts) > len(src):
         raise UserError(f"the test set has {len(src)} sentences, too few to join {max(counts)}: lower --joined")
-    sources = {k: [text.normalize(line) for line in joined(src, k)] for k in {1, *counts}}
-    lengths = {k: [len(ids) for ids in tokenizers[0].encode(lines)] for k, lines in sources.items()}
+    lengths = {k: [*map(len, read(tokenizers[0], joined(src, k), k * LONGEST).ids)] for k in {1, *counts}}
     return TestSet(src, ref, lengths, sorted(caps))
 
 
@@ -177,8 +178,10 @@ def translate_joined(runs: list[FinishedRun], test: TestSet, counts: Sequence[in
                 if known is not None and max(test.lengths[k]) > known:
                     too_long.add((folder, k))
                 else:
-                    translated = translator.translate(joined(test.src, k))
-                    write_whole(RunFolder(folder).joined_hyp(k), "".join(line + "\n" for line in translated))
+                    translated = translator.translate(joined(test.src, k), k * LONGEST)
+                    run = RunFolder(folder)
+                    write_whole(run.joined_hyp(k), "".join(line + "\n" for line in translated))
+                    write_whole(run.joined_sum(k), sha256(run.joined_hyp(k)))
                 advance(1)
     return too_long
 
@@ -269,11 +272,12 @@ def _csv_rows(rows: list[Row]) -> Iterator[tuple[object, ...]]:
 
 
 def _is_translated(folder: Path, k: int, sentences: int) -> bool:
-    """Whether there are translations in full, by the weights that are there now."""
+    """Whether there are translations in full, as they were written, by the weights that are there now."""
     run = RunFolder(folder)
     path = run.joined_hyp(k)
     newer = path.is_file() and path.stat().st_mtime_ns > run.average.stat().st_mtime_ns
-    return newer and text.count(path) == sentences
+    known = newer and run.joined_sum(k).is_file() and run.joined_sum(k).read_bytes() == sha256(path).encode()
+    return known and text.count(path) == sentences
 
 
 def _listed(values: Sequence[object], by: str = ",") -> str:

@@ -2,16 +2,18 @@
 
 import json
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
-from rope_mt.durable import write_json
 from rope_mt.errors import UserError
 from rope_mt.runs.folder import RunFolder
+from rope_mt.runs.seal import read_result
+from rope_mt.sealed import read_sealed, write_sealed
 
 WAITING, RUNNING, DONE, FAILED, STOPPED, LEFT_OUT = "waiting", "running", "done", "failed", "stopped", "left out"
 TAIL = 4_096  # bytes at the end of a metrics file, in which its last rows are
@@ -39,16 +41,19 @@ class Entry:
         """The last step, train/loss and valid/bleu that the run has logged."""
         seen: dict[str, int | float] = {}
         for row in _last_rows(RunFolder(Path(self.run)).metrics) if self.run else ():
-            seen |= {name: row[name] for name in ("step", "train/loss", "valid/bleu") if name in row}
+            for name in ("step", "train/loss", "valid/bleu"):
+                if isinstance(value := row.get(name), int | float):
+                    seen[name] = value
         return seen
 
     def result(self) -> dict[str, Any]:
         """The run's result.json; empty before it has one."""
-        file = RunFolder(Path(self.run)).result if self.run else None
-        return json.loads(file.read_text(encoding="utf-8")) if file and file.is_file() else {}
+        run = RunFolder(Path(self.run)) if self.run else None
+        return read_result(run) if run and run.result.is_file() else {}
 
 
 def _last_rows(metrics: Path) -> Iterator[dict[str, Any]]:
+    """What is damaged is passed over: this is for a look at a run, which itself refuses it."""
     if not metrics.is_file():
         return
     with open(metrics, "rb") as file:
@@ -56,7 +61,12 @@ def _last_rows(metrics: Path) -> Iterator[dict[str, Any]]:
         file.seek(start)
         lines = file.read().split(b"\n")
     for line in lines[bool(start) : -1]:  # a row that is cut off is at either end
-        yield json.loads(line)
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(row, dict):
+            yield row
 
 
 class Ledger:
@@ -77,14 +87,24 @@ class Ledger:
             self.write(Entry(number, name))
 
     def entries(self) -> list[Entry]:
-        """All jobs that are known, in order."""
-        return [Entry(**json.loads(file.read_text(encoding="utf-8"))) for file in self._files()]
+        """All jobs that are known, in order; one whose file is damaged counts as failed."""
+        return [self._read(file) for file in self._files()]
+
+    def _read(self, file: Path) -> Entry:
+        try:
+            found = read_sealed(file, "type the command again")
+        except UserError as error:
+            return Entry(int(file.stem), file.stem, FAILED, error=str(error))
+        kinds = get_type_hints(Entry)
+        if found.keys() == kinds.keys() and all(isinstance(found[name], kind) for name, kind in kinds.items()):
+            return Entry(**found)
+        return Entry(int(file.stem), file.stem, FAILED, error=f"{file} is not of a sweep")
 
     def write(self, entry: Entry) -> None:
-        write_json(self._file(entry.number), asdict(entry))
+        write_sealed(self._file(entry.number), asdict(entry))
 
     def _files(self) -> list[Path]:
-        return sorted((self.folder / "jobs").glob("[0-9]*.json"))
+        return sorted((self.folder / "jobs").glob("[0-9][0-9][0-9][0-9][0-9].json"))
 
     def _file(self, number: int) -> Path:
         return self.folder / "jobs" / f"{number:05d}.json"
@@ -108,7 +128,10 @@ class Ledger:
             raise
         except Exception as error:
             said = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-            job.update(state=FAILED, error=" ".join(said.split()), ended=time.time())
+            try:
+                job.update(state=FAILED, error=" ".join(said.split()), ended=time.time())
+            except UserError:  # where the disk is full, so that nobody could read it there
+                print(f"rope-mt: {name}: {said}", file=sys.stderr)
             raise
         except BaseException:
             job.update(state=STOPPED, ended=time.time())

@@ -4,7 +4,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 
 from rich.console import Console, Group
@@ -118,7 +118,8 @@ def watched(ledger: Ledger, planned: int | None) -> Iterator[Overview]:
 
     def poll() -> None:
         while not ended.wait(EVERY):
-            overview.tell()
+            with suppress(OSError):  # the disk of the output may be full: the end tells
+                overview.tell()
 
     watching = threading.Thread(target=poll, daemon=True)
     with ExitStack() as stack:

@@ -1,6 +1,5 @@
 """`rope-mt train`: from a configuration to scores, in one function that reads like the story of a run."""
 
-import json
 import logging
 import time
 import warnings
@@ -15,30 +14,35 @@ from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from rich.console import Console
 from rich.text import Text
 
+from rope_mt import space
 from rope_mt.config.commands import TrainConfig
 from rope_mt.config.plain import to_plain
 from rope_mt.data import corpus, text
 from rope_mt.data.known_test_sets import name_of_test_set
 from rope_mt.data.prepare import prepare
+from rope_mt.data.reading import doubts_of, read
 from rope_mt.data.stream import TranslationData
 from rope_mt.device import choose_device, choose_precision, describe
-from rope_mt.durable import write_json, write_whole
+from rope_mt.durable import write_whole
 from rope_mt.errors import UserError
 from rope_mt.evaluation import refuse_unfit, score_translations
+from rope_mt.memory import short_of_memory
 from rope_mt.progress import output
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder, alone_in, begin, default_folder, open_run, provenance, run_hash
 from rope_mt.runs.published import published
+from rope_mt.runs.seal import REMEDY, read_result, write_result
 from rope_mt.runs.selection import latest, saved_weights
 from rope_mt.runs.tracking import track
 from rope_mt.scoring import doubts, variants
-from rope_mt.training.checkpoints import Checkpoints, WholeFiles
+from rope_mt.training.checkpoints import Checkpoints, WholeFiles, room
 from rope_mt.training.interruption import Interruption
 from rope_mt.training.module import TranslationModule
 from rope_mt.training.moving_average import MovingAverage
 from rope_mt.training.processes import Processes, together
 from rope_mt.training.report import Report
 from rope_mt.training.screens import conclude, introduce
+from rope_mt.training.skipping import Skipping
 from rope_mt.translation import Translator
 
 
@@ -66,7 +70,8 @@ def train(
         if processes.first:
             opened(run)
             if not there:
-                kept.enter_context(alone_in(run))
+                if cfg.overwrite or not run.result.is_file():  # what is finished may lie where nobody can write
+                    kept.enter_context(alone_in(run))
                 open_run(run, cfg, key)
         processes.wait()
         if not (there or run.checkpoints.is_dir()):
@@ -78,9 +83,12 @@ def train(
         else:
             _compute(cfg, run, key, text_of, device.type, precision, processes, console)
         processes.wait()
-    result = json.loads(run.result.read_text())
-    conclude(result, run, console)
-    return result["valid"]["bleu"]
+    result = read_result(run)
+    try:
+        conclude(result, run, console)
+        return float(result["valid"]["bleu"])
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
+        raise UserError(f"{run.result} is not the result of a run: {REMEDY}") from error
 
 
 def _compute(
@@ -110,15 +118,20 @@ def _compute(
     module = TranslationModule(cfg, data, precision, processes)
     if module.model.max_len is not None:  # too long a sentence is refused now, rather than after the last step
         for side in (data.valid_src, data.valid_ref, test_set[0]):
-            ids = data.tokenizer.encode([text.normalize(line) for line in side])
-            module.model.check_length(max(map(len, ids)))
+            module.model.check_length(max(map(len, read(data.tokenizer, side).ids)))
+    if processes.first:
+        space.ensure("this run", run.checkpoints, room(run, module)[1], "choose another disk with hydra.run.dir=FOLDER")
     resume = latest(run)
     introduce(cfg, run, prepared, module, precision, processes, resume, console)
+    if processes.first:
+        for files, loss in ((text_of.valid, True), (text_of.test, False)):
+            for doubt in doubts_of(files, data.tokenizer, cfg.data.src_lang, cfg.data.tgt_lang, loss):
+                console.print(Text(f"{'':<10}{doubt}", "yellow"), soft_wrap=True)
     tags = [cfg.position.name, cfg.model.name, cfg.data.name]
     checkpoints = Checkpoints(run, cfg.trainer.average)
     interruption = Interruption(checkpoints, processes)
     averages = [MovingAverage(module, cfg.trainer.ema)] if cfg.trainer.ema else []
-    callbacks: list[L.Callback] = [checkpoints, *averages, interruption]
+    callbacks: list[L.Callback] = [Skipping(run, cfg.trainer), checkpoints, *averages, interruption]
     if not processes.first:
         processes.wait()
         _fit(build_trainer(cfg, device, precision, callbacks, processes), module, data, resume, interruption)
@@ -138,6 +151,7 @@ def _compute(
             "processes": processes.world,
             "steps": trainer.global_step,
             "tokens_seen": module.tokens_seen,
+            "skipped_updates": report.skipped,
             "training_seconds": report.training_seconds,
             "validation_seconds": report.validation_seconds,
             "tokens_per_second": module.tokens_seen / report.training_seconds,
@@ -147,7 +161,7 @@ def _compute(
             "text": text_of.fingerprints,
             **provenance(),
         }
-        write_json(run.result, result)  # before what may wait for a server
+        write_result(run, result)  # before what may wait for a server
         tracker.summarize({f"test/{name}": result["test"][name] for name in ("bleu", "bleu_signature", "chrf")})
         src, hypotheses = text.read_test_set([(run.test_src, run.test_hyp)])
         rows = list(zip(src, test_set[1], hypotheses, strict=True))
@@ -178,12 +192,13 @@ def _score(
     hypotheses, test = score_translations(module.translator, *test_set)
     write_whole(run.test_hyp, "".join(line + "\n" for line in hypotheses))
     refs = test_set[1]
+    odd = doubts_of([(run.test_src, run.test_ref)], data.tokenizer, cfg.data.src_lang, cfg.data.tgt_lang)
     found = variants(hypotheses, refs, cfg.data.tgt_lang)
     others = {each.name: {"value": each.value, "signature": each.signature, "label": each.label} for each in found}
     return {
         "test_set": name_of_test_set(refs),
         "valid": {"loss": module.valid_loss(), **valid.as_dict()},
-        "test": {**test.as_dict(), "variants": others, "doubts": doubts(hypotheses, refs)},
+        "test": {**test.as_dict(), "variants": others, "doubts": odd + doubts(hypotheses, refs)},
         "search": {"beam": cfg.search.beam, "length_penalty": cfg.search.length_penalty},
         "scoring_seconds": time.perf_counter() - began,
     }
@@ -196,7 +211,7 @@ def _fit(
     resume: Path | None,
     interruption: Interruption,
 ) -> None:
-    with interruption.heeded():
+    with interruption.heeded(), short_of_memory(module.under_way):
         trainer.fit(module, data, ckpt_path=resume, weights_only=True)
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import io
 import random
 import tarfile
 from contextlib import ExitStack
@@ -11,6 +12,7 @@ import pytest
 from sacrebleu.dataset.fake_sgml import FakeSGMLDataset
 
 from rope_mt.data import corpus, sources
+from rope_mt.errors import UserError
 
 from .archive_site import (
     COMMON_CRAWL,
@@ -211,3 +213,17 @@ def test_segments_are_what_sacrebleu_makes_of_them(tmp_path):
     FakeSGMLDataset("any", langpairs={})._convert_format(str(tmp_path / "a.sgm"), str(tmp_path / "a.txt"))
     ours = copied(tmp_path, ("a.sgm", document), ("b.sgm", document))
     assert ours == [(tmp_path / "a.txt").read_bytes()] * 2
+
+
+@pytest.mark.parametrize("header", [False, True], ids=["member", "header"])
+@pytest.mark.parametrize("packing", ["gz", "xz"])
+def test_an_archive_that_unpacks_without_end_is_left(tmp_path, monkeypatch, packing, header):
+    """A megabyte of zeros in a member that nobody wants, or in the name of one, which tarfile keeps in memory."""
+    monkeypatch.setattr(sources, "ANYWAY", 10_000)
+    bomb = tmp_path / "bomb.tar"
+    with tarfile.open(bomb, f"w:{packing}", format=tarfile.GNU_FORMAT) as archive:
+        member = tarfile.TarInfo("x" * 10**6 if header else "other")
+        member.size = 0 if header else 10**6
+        archive.addfile(member, io.BytesIO(bytes(member.size)))
+    with open(tmp_path / "out", "wb") as out, pytest.raises(UserError, match=r"bomb\.tar unpacks to over 30 times"):
+        sources.copy_members(bomb, {"wanted": out})

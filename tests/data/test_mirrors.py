@@ -125,7 +125,7 @@ def test_a_folder_with_parquet_files_gives_the_same_text(site, prepare, folder, 
     said = prepare(wmt14(site), f"data.mirror={mirror}")
     assert said.code == 0, said.err
     assert "train-00000-of-00003.parquet, train-00001-of-00003.parquet" in said.err
-    assert "up to 0.0 GB of disk" in said.err
+    assert "takes up to 10.0 MB of disk" in said.err
     assert_text(folder, found)
     assert left(folder / "wmt14") == sorted(TEXTS)
     assert site.log == []

@@ -109,7 +109,7 @@ def test_files_and_sizes_are_announced_before_anything_is_fetched(site, prepare)
         "training-parallel-europarl-v7.tgz (658 MB)",
         "training-parallel-commoncrawl.tgz (918 MB)",
         "training-parallel-nc-v9.tgz (80 MB), dev.tgz (39 MB), test-full.tgz",
-        "takes up to 0.2 GB of disk",
+        "takes up to 250.0 MB of disk",
         "GB are free",
     ):
         assert word in before

@@ -77,8 +77,8 @@ def test_weights_of_others_are_refused(untrained, tmp_path):
     save_file({"embedding.weight": torch.zeros(2, 3)}, tmp_path / "model.safetensors")
     with pytest.raises(UserError, match="not written by rope-mt"):
         selection.load(tmp_path)
-    save_file({"embedding.weight": torch.zeros(2, 3)}, tmp_path / "model.safetensors", {"rope_mt_format": "2"})
-    with pytest.raises(UserError, match="format 2; this version of rope-mt reads its own format 1"):
+    save_file({"embedding.weight": torch.zeros(2, 3)}, tmp_path / "model.safetensors", {"rope_mt_format": "3"})
+    with pytest.raises(UserError, match="format 3; this version of rope-mt reads its own format 2"):
         selection.load(tmp_path)
 
 

@@ -16,6 +16,8 @@ import yaml
 from rope_mt.cli import main
 from rope_mt.data import toy
 from rope_mt.runs import checkpoint
+from rope_mt.runs.folder import RunFolder
+from rope_mt.runs.seal import write_result
 
 Make = Callable[..., str]
 TEXT = toy.generate(n_train=1, n_valid=1, n_test=40).test
@@ -50,7 +52,7 @@ def make(runs, tmp_path) -> Make:
             "bleu": sacrebleu.corpus_bleu(hyp, [REF]).score,
             "chrf": sacrebleu.corpus_chrf(hyp, [REF]).score,
         }
-        (folder / "result.json").write_text(json.dumps(result))
+        write_result(RunFolder(folder), result)
         return str(folder)
 
     return made
@@ -220,7 +222,9 @@ def test_mistakes_are_one_line(make, tmp_path, capsys):
         path.unlink()
         if lines is not None:
             path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-        return str(tmp_path / name)
+        run = RunFolder(tmp_path / name)
+        write_result(run, json.loads(run.result.read_text()))
+        return str(run.path)
 
     other_ref = broken("other-ref", "test.ref", [*REF[:-1], "Anders."])
     short = broken("short", "test.hyp", REF[:-1])

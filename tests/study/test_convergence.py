@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from rope_mt.cli import main
+from rope_mt.runs.folder import RunFolder
+from rope_mt.runs.seal import write_result
 from rope_mt.study.convergence import Curve, table
 from rope_mt.study.finished_runs import FinishedRun
 
@@ -76,6 +78,8 @@ def test_mistakes_are_one_line(runs, tmp_path, capsys):
         file.write('{"step": 4, "valid/')
     shutil.copytree(runs["rope"], bare)
     (bare / "metrics.jsonl").write_text('{"step": 3, "tokens": 9}\n')
+    for folder in (damaged, bare):
+        write_result(RunFolder(folder), json.loads((folder / "result.json").read_text()))
     (tmp_path / "empty").mkdir()
     for words, said in (
         ([str(damaged)], "is damaged: leave the run out"),

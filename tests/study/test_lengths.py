@@ -1,6 +1,7 @@
 """Scores by length and on joined sentences, from real runs through the real command line."""
 
 import csv
+import json
 import os
 import shutil
 
@@ -9,6 +10,8 @@ import sacrebleu
 
 from rope_mt.cli import main
 from rope_mt.runs import checkpoint
+from rope_mt.runs.folder import RunFolder
+from rope_mt.runs.seal import write_result
 from rope_mt.study.lengths import default_bounds, joined
 
 
@@ -70,12 +73,15 @@ def test_joined_translations_are_made_once_and_again_for_new_weights(copies, tmp
     command = ["analyze", "lengths", str(folder), "--joined", "1,4", "--out", str(tmp_path / "lengths")]
     assert main(command) == 0
     kept = folder / "test-joined-4.hyp"
-    kept.write_text("".join("Anders.\n" for _ in range(4)))
+    made, translated = kept.stat().st_mtime_ns, kept.read_text()
     assert main(command) == 0
-    assert kept.read_text() == "Anders.\n" * 4
+    assert kept.stat().st_mtime_ns == made
     os.utime(folder / "checkpoints" / "average.ckpt")
     assert main(command) == 0
-    assert kept.read_text() != "Anders.\n" * 4
+    assert kept.stat().st_mtime_ns > made
+    kept.write_text("Anders.\n" * 4)  # by somebody else
+    assert main(command) == 0
+    assert kept.read_text() == translated
 
 
 def test_a_table_of_positions_that_ends_is_said_in_its_cell(copies, tmp_path, capsys):
@@ -90,6 +96,8 @@ def test_a_table_of_positions_that_ends_is_said_in_its_cell(copies, tmp_path, ca
 def test_mistakes_are_one_line(copies, tmp_path, capsys):
     other = copies["rope again"]
     (other / "test.src").write_text((other / "test.src").read_text().replace("the", "a"))
+    (other / "run.json").unlink()
+    write_result(RunFolder(other), json.loads((other / "result.json").read_text()))
     for words, said in (
         ([str(copies["rope"]), str(other)], "have different test sets"),
         ([str(copies["rope"]), "--joined", "18"], "too few to join 18: lower --joined"),

@@ -6,6 +6,7 @@ import pytest
 
 from rope_mt.errors import UserError
 from rope_mt.runs.folder import RunFolder
+from rope_mt.runs.seal import write_result
 from rope_mt.sweep.ledger import DONE, FAILED, RUNNING, STOPPED, TAIL, WAITING, Entry, Ledger
 
 
@@ -29,7 +30,7 @@ def test_a_job_is_running_until_it_ends_and_then_what_it_ended_as(tmp_path, end,
     ledger.start(["seed=1", "seed=2"])
 
     result = {"steps": 7, "valid": {"loss": 2.5}, "test": {"bleu": 20.5}}
-    (tmp_path / "result.json").write_text(json.dumps(result))
+    write_result(RunFolder(tmp_path), result)
 
     def run() -> None:
         with ledger.job(1, "seed=2") as job:

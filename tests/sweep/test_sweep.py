@@ -14,6 +14,7 @@ import pytest
 from rope_mt import cli
 from rope_mt.errors import UserError
 from rope_mt.runs.folder import RunFolder
+from rope_mt.runs.seal import write_result
 
 Train = Callable[..., float]
 
@@ -34,7 +35,7 @@ def sweep(tmp_path, monkeypatch, capsys) -> Iterator[Callable[..., tuple[int, st
             opened(run)
             job(cfg)
             result = {"steps": 7, "valid": {"loss": 2.5}, "test": {"bleu": 20.0 + cfg.seed}}
-            run.result.write_text(json.dumps(result))
+            write_result(run, result)
             return 1.0
 
         fake = types.ModuleType("rope_mt.training.train")

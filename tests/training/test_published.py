@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from rope_mt.config.commands import SweepConfig
 from rope_mt.errors import UserError
 from rope_mt.runs.folder import RunFolder
+from rope_mt.runs.seal import write_result
 from rope_mt.training.train import train
 
 
@@ -71,6 +72,7 @@ def test_a_record_from_before_a_setting_was_there_is_found(config, record, tmp_p
     settings = OmegaConf.load(older / "config.yaml")
     del settings["optimizer"]["momentum"], settings["model"]["norm"]
     OmegaConf.save(settings, older / "config.yaml")
+    write_result(RunFolder(older), json.loads((older / "result.json").read_text()))
     assert opened_by(config(max_steps=2, val_every=2), older.parent, monkeypatch) == older
 
 

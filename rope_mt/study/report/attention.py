@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 
 from rope_mt.config.plain import from_plain
-from rope_mt.data.text import normalize
+from rope_mt.data.reading import read
 from rope_mt.device import choose_device
 from rope_mt.errors import UserError
 from rope_mt.runs import checkpoint
@@ -85,9 +85,9 @@ def _measured(group: Group, src: list[str], ref: list[str]) -> Stacks:
     if there is None:
         raise UserError(f"as {RunFolder(group.runs[0].folder).average} is gone")
     ckpt = checkpoint.load(there)
-    read, written = (ckpt.tokenizer.encode([normalize(line) for line in lines]) for lines in (src, ref))
+    src_ids, ref_ids = (read(ckpt.tokenizer, lines).ids for lines in (src, ref))
     model = Translator.of(ckpt, ckpt.config.search, choose_device("auto"), "fp32").model
-    return attention_by_distance(model, read, written, ckpt.config.model.n_heads)
+    return attention_by_distance(model, src_ids, ref_ids, ckpt.config.model.n_heads)
 
 
 def _weights(groups: Sequence[Group], measured: dict[str, Stacks], stack: str) -> str:

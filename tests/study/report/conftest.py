@@ -13,6 +13,8 @@ import sacrebleu
 import yaml
 
 from rope_mt.cli import main
+from rope_mt.runs.folder import RunFolder
+from rope_mt.runs.seal import write_result
 
 EVIL = '</dd></style><script>alert(1)</script><img src="http://127.0.0.1:9/x" onerror="alert(2)"> "quoted" & more'
 VOID = {"meta", "link", "img", "br", "hr", "input", "path"}
@@ -101,7 +103,7 @@ def finished(runs, tmp_path_factory) -> list[Path]:
         else:
             shutil.copy(runs[name] / "metrics.jsonl", folder)
             (folder / "checkpoints").symlink_to(runs[name] / "checkpoints")
-        (folder / "result.json").write_text(json.dumps(result))
+        write_result(RunFolder(folder), result)
     return folders
 
 

@@ -1,0 +1,290 @@
+"""A checkpoint of somebody else runs nothing, claims nothing that is believed, and says in a line what does not fit."""
+
+import os
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rope_mt.config.commands import TrainConfig
+from rope_mt.config.data import DataConfig
+from rope_mt.config.plain import from_plain, to_plain
+from rope_mt.config.position import RopeConfig
+from rope_mt.config.training import ModelConfig, OptimizerConfig, SearchConfig, TrackingConfig, TrainerConfig
+from rope_mt.data import toy
+from rope_mt.data.tokenizer import PAD, Tokenizer, train_tokenizer
+from rope_mt.errors import UserError
+from rope_mt.evaluation import own_test_set
+from rope_mt.model.transformer import Transformer
+from rope_mt.runs import archive, checkpoint, exported
+from rope_mt.sealed import read_sealed, read_yaml, write_sealed
+from rope_mt.translation import Translator
+
+
+@pytest.fixture(scope="module")
+def made() -> tuple[TrainConfig, Tokenizer, dict[str, torch.Tensor]]:
+    lines = [line for pair in toy.generate(n_train=60, n_valid=2, n_test=2).train for line in pair]
+    tokenizer = Tokenizer(train_tokenizer(lines, 420))
+    cfg = TrainConfig(
+        position=RopeConfig(),
+        model=ModelConfig("test", d_model=24, d_ff=36, n_heads=2, n_layers=2, dropout=0.1),
+        data=DataConfig("files", "train", "valid", "test", vocab_size=420),
+        optimizer=OptimizerConfig(lr=1e-3, warmup_steps=5),
+        trainer=TrainerConfig(max_steps=1, val_every=1, val_sentences=1, device="cpu", precision="fp32"),
+        search=SearchConfig(beam=1, length_penalty=0.6),
+        tracking=TrackingConfig("none"),
+    )
+    weights = Transformer(cfg.model, cfg.position, len(tokenizer), PAD).state_dict()
+    return cfg, tokenizer, {checkpoint.PREFIX + name: tensor for name, tensor in weights.items()}
+
+
+@pytest.fixture
+def values(made) -> dict[str, Any]:
+    cfg, tokenizer, weights = made
+    return {"state_dict": dict(weights), "rope_mt": checkpoint.contents(cfg, tokenizer), "global_step": 7}
+
+
+class Evil:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+def test_a_pickle_that_would_run_code_runs_none_whatever_the_environment_says(values, tmp_path, monkeypatch, zipped):
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    path, proof = tmp_path / "evil.ckpt", tmp_path / "it-ran"
+    torch.save({**values, "more": Evil(proof)}, path, _use_new_zipfile_serialization=zipped)
+    if zipped:
+        with open(path, "r+b") as file, open(path, "rb") as reader:
+            archive.seal(file, reader)
+    with torch.serialization.safe_globals([os.mkdir]), pytest.raises(UserError, match=r"evil\.ckpt is damaged or not"):
+        checkpoint.read(path)
+    assert not proof.exists()
+    torch.load(path, weights_only=False)  # the same file does run it for those who let it
+    assert proof.is_dir()
+
+
+def refused(values: dict[str, Any], folder: Path) -> str:
+    path = folder / "strange.ckpt"
+    checkpoint.write(path, values)
+    with pytest.raises(UserError, match=r"^\S*strange\.ckpt") as caught:
+        checkpoint.load(path)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("section", "setting", "value", "said"),
+    [
+        ("model", "d_model", 10**6, "embedding.weight is float32 (420, 24), not float32 (420, 1000000)"),
+        ("model", "n_layers", 10**9, "they have 2 layers in the encoder, not 1000000000"),
+        ("model", "d_ff", 10**12, "not float32 (1000000000000, 24)"),
+        ("model", "d_ff", 10**18, "there is no model of such sizes"),
+        ("search", "beam", 10**9, "search.beam must be at most 1,000, not 1000000000"),
+        ("search", "max_len_a", 1e300, "search.max_len_a must be at most 100"),
+        ("data", "name", "${oc.env:HOME}", "'${oc.env:HOME}' is not plain text"),
+        ("data", "name", {"_target_": "os.system"}, "the configuration is not one of this version"),
+        ("data", "_target_", "os.system", "Key '_target_' not in 'DataConfig'"),
+        ("data", "max_len", 10**30, "a number out of all bounds"),
+    ],
+)
+def test_what_a_configuration_claims_is_compared_before_it_is_made(values, tmp_path, section, setting, value, said):
+    values["rope_mt"]["config"][section][setting] = value
+    assert said in refused(values, tmp_path)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_random_features_are_counted_before_any_is_made(values, tmp_path, there):
+    values["rope_mt"]["config"]["model"] |= {"attention": "linear", "feature_map": "favor", "n_features": 10**9}
+    for stack in ("encoder", "decoder") if there else ():
+        values["state_dict"][f"model.{stack}.layers.0.attention.features.directions"] = torch.zeros(256, 12)
+    assert f"{(256, 12) if there else 'no'} random features, not 1000000000" in refused(values, tmp_path)
+
+
+NORM = "model.encoder.layers.1.residuals.0.norm.weight"
+
+
+@pytest.mark.parametrize(
+    ("tensor", "said"),
+    [
+        (None, "is missing"),
+        (torch.ones(25), "is float32 (25,), not float32 (24,)"),
+        (torch.ones(24).double(), "is float64 (24,), not float32 (24,)"),
+        (torch.ones(24).long(), "is int64 (24,)"),
+        (torch.ones(1).expand(24), "damaged or not"),
+        (torch.ones(1).expand(10**12), "damaged or not"),
+        (torch.ones(24).to_sparse(), "damaged or not"),
+        (torch.ones(24, device="meta"), "damaged or not"),
+        ("ones", "has not what a checkpoint of rope-mt has"),
+    ],
+)
+def test_weights_that_are_missing_or_others_are_named(values, tmp_path, tensor, said):
+    if tensor is None:
+        del values["state_dict"][NORM]
+    else:
+        values["state_dict"][NORM] = tensor
+    assert said in refused(values, tmp_path)
+
+
+def test_surplus_weights_and_names_that_are_none(values, tmp_path):
+    values["state_dict"]["model.more"] = torch.ones(3)
+    assert "'more' is none of its weights" in refused(values, tmp_path)
+    del values["state_dict"]["model.more"]
+    values["state_dict"][7] = torch.ones(3)
+    assert "has not what a checkpoint" in refused(values, tmp_path)
+
+
+def test_weights_that_are_no_numbers_translate_nothing(values, tmp_path):
+    values["state_dict"][NORM] = torch.full((24,), float("nan"))
+    checkpoint.write(tmp_path / "nan.ckpt", values)
+    ckpt = checkpoint.load(tmp_path / "nan.ckpt")
+    with pytest.raises(UserError, match=r"nan\.ckpt: encoder\.layers\.1\.residuals\.0\.norm\.weight is not finite"):
+        Translator.of(ckpt, ckpt.config.search, torch.device("cpu"), "fp32")
+
+
+def rewritten(path: Path, change: Callable[[dict[str, bytes]], None], level: int | None = None) -> None:
+    """Change members of a checkpoint as somebody would who makes the digest right; packed where a level is given."""
+    with zipfile.ZipFile(path) as there:
+        members = {member.filename: there.read(member) for member in there.infolist()}
+    change(members)
+    packing = zipfile.ZIP_STORED if level is None else zipfile.ZIP_DEFLATED
+    with zipfile.ZipFile(path, "w", packing, compresslevel=level) as out:
+        for name, content in members.items():
+            out.writestr(name, content)
+    with open(path, "r+b") as file, open(path, "rb") as reader:
+        archive.seal(file, reader)
+
+
+def test_a_storage_that_claims_more_than_its_member_holds_is_not_read_beyond_its_end(values, tmp_path):
+    path = tmp_path / "lying.ckpt"
+    checkpoint.write(path, values)
+    rewritten(path, lambda members: None)
+    checkpoint.read(path)  # the way of writing is not what is refused
+
+    def shorten(members: dict[str, bytes]) -> None:
+        members["archive/data/0"] = members["archive/data/0"][:4]
+
+    rewritten(path, shorten)
+    with pytest.raises(UserError, match="damaged or not"):
+        checkpoint.read(path)
+
+
+@pytest.mark.parametrize("level", [0, 9])
+def test_members_that_would_be_unpacked_are_refused(values, tmp_path, level):
+    path = tmp_path / "packed.ckpt"
+    values["more"] = torch.zeros(10**6)
+    checkpoint.write(path, values)
+    rewritten(path, lambda members: None, level)
+    assert (path.stat().st_size < 10**6) == (level == 9)
+    with pytest.raises(UserError, match="damaged or not"):
+        checkpoint.read(path)
+
+
+def test_two_members_that_changed_places_are_noticed(values, tmp_path):
+    path = tmp_path / "exchanged.ckpt"
+    values["state_dict"] |= {name: torch.full((3,), n) for n, name in enumerate(("first", "second"))}
+    checkpoint.write(path, values)
+    comment = path.read_bytes()[-archive.HEX :]
+
+    def exchange(members: dict[str, bytes]) -> None:
+        [a, b] = [n for n, content in members.items() if content in (bytes(24), 3 * (1).to_bytes(8, "little"))]
+        members[a], members[b] = members[b], members[a]
+
+    rewritten(path, exchange)
+    assert checkpoint.read(path)["state_dict"]["first"].tolist() == [1, 1, 1]
+    path.write_bytes(path.read_bytes()[: -archive.HEX] + comment)
+    with pytest.raises(UserError, match="damaged or not"):
+        checkpoint.read(path)
+
+
+def test_every_flipped_bit_of_the_weights_is_noticed_in_each_format(made, values, tmp_path):
+    path = tmp_path / "flipped.ckpt"
+    checkpoint.write(path, values)
+    exported.write(tmp_path, checkpoint.load(path))
+    for file, read, what in (
+        (path, checkpoint.load, path),
+        (tmp_path / exported.WEIGHTS, exported.read, tmp_path),
+    ):
+        whole = file.read_bytes()
+        weight = made[2]["model.embedding.weight"].numpy().tobytes()
+        at = whole.index(weight) + len(weight) // 2
+        for bit in (0, 7):
+            file.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :])
+            with pytest.raises(UserError, match="damaged"):
+                read(what)
+        file.write_bytes(whole)
+        read(what)
+
+
+def test_a_strangers_checkpoint_fetches_no_text_and_writes_none(made, values, tmp_path, monkeypatch):
+    cfg, _, _ = made
+    for origin in ("grammar", "http://127.0.0.1:9/"):
+        theirs = replace(cfg, data=replace(cfg.data, origin=origin, dir=str(tmp_path / "theirs")))
+        values["rope_mt"]["config"] = to_plain(theirs)
+        checkpoint.write(tmp_path / "lone" / "a.ckpt", values)
+        with pytest.raises(UserError, match=r"no such text: test\.en.*data\.test=PREFIX"):
+            own_test_set(tmp_path / "lone" / "a.ckpt", checkpoint.load(tmp_path / "lone" / "a.ckpt"))
+        assert not (tmp_path / "theirs").exists()
+
+
+NINE = zip("abcdefgh", "bcdefghi", strict=True)
+BOMB = "a: &a [x, x]\n" + "\n".join(f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]" for before, name in NINE)
+STRANGE = [BOMB, "a: ${oc.env:HOME}", "[" * 100_000, "a: !!python/object/apply:os.getcwd []", "", "x", "\0", "a: 'b"]
+
+
+@pytest.mark.parametrize("text", [*STRANGE, "- 1"])
+def test_yaml_of_others_refers_to_nothing_and_makes_nothing(tmp_path, text):
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises((ValueError, UserError)) as caught:
+        from_plain(read_yaml(tmp_path / "config.yaml"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_tree_of_settings_that_has_no_end_is_refused(made):
+    plain = to_plain(made[0])
+    plain["data"]["train"] = endless = []
+    endless.append(endless)
+    wide: list[Any] = []
+    for _ in range(60):
+        wide = [wide, wide]
+    for tree in (endless, wide):
+        plain["data"]["train"] = tree
+        with pytest.raises(UserError, match="too many values"):
+            from_plain(plain)
+    deep: list[Any] = []
+    for _ in range(5_000):
+        deep = [deep]
+    plain["data"]["train"] = deep
+    with pytest.raises(UserError, match="maximum recursion depth"):
+        from_plain(plain)
+
+
+UNSEALED = ["", "{", "[" * 100_000, "[]", "7", '"\\ud800"', "9" * 5_000, '{"a": 1}', "\xff", '{"a": 1e999, "seal": 3}']
+
+
+@pytest.mark.parametrize("text", UNSEALED)
+def test_json_that_was_not_sealed_is_one_line(tmp_path, text):
+    path = tmp_path / "some.json"
+    path.write_bytes(text.encode("latin1"))
+    with pytest.raises(UserError, match=r"some\.json is damaged, .*: make it anew") as caught:
+        read_sealed(path, "make it anew")
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_sealed_is_read_as_it_was_written_with_all_that_json_takes(tmp_path):
+    value = {"a": [1, 2.5, None, True, "ä\u2028"], "b": {"c": float("inf"), "1": -0.0}}
+    for _ in range(2):
+        write_sealed(tmp_path / "a.json", value)
+        value = read_sealed(tmp_path / "a.json", "")
+    assert value == {"a": [1, 2.5, None, True, "ä\u2028"], "b": {"c": float("inf"), "1": -0.0}}
+    write_sealed(tmp_path / "a.json", {"a": float("nan")})
+    assert str(read_sealed(tmp_path / "a.json", "")) == "{'a': nan}"
