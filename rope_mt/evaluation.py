@@ -16,9 +16,12 @@ from rich.text import Text
 from rope_mt.config.commands import EvalConfig
 from rope_mt.data import corpus, text
 from rope_mt.data.known_test_sets import name_of_test_set
+from rope_mt.data.reading import doubts_of
 from rope_mt.device import choose_device, choose_precision
+from rope_mt.errors import UserError
 from rope_mt.runs.checkpoint import Checkpoint
 from rope_mt.runs.folder import RunFolder
+from rope_mt.runs.seal import refuse_changed_texts
 from rope_mt.runs.selection import select
 from rope_mt.runs.tracking import attach
 from rope_mt.scoring import Scores, doubts, lines_of, refuse_subwords, refuse_tokenised, score, variants
@@ -99,7 +102,7 @@ def evaluate(cfg: EvalConfig) -> float:
     ckpt, weights = select(path, cfg.checkpoints)
     device = choose_device(cfg.device)
     precision = choose_precision(cfg.precision or ckpt.config.trainer.precision, device)
-    src, ref = _test_set(cfg, path, ckpt)
+    src, ref, odd = _test_set(cfg, path, ckpt)
     translator = Translator.of(ckpt, changed(ckpt.config.search, cfg.search), device, precision)
     hypotheses, scores = score_translations(translator, src, ref)
     console = Console(highlight=False)
@@ -110,7 +113,7 @@ def evaluate(cfg: EvalConfig) -> float:
     ]
     for line in lines:
         console.print(line, soft_wrap=True)
-    for doubt in doubts(hypotheses, ref):
+    for doubt in odd + doubts(hypotheses, ref):
         Console(stderr=True).print(Text(doubt, "yellow"), soft_wrap=True)
     where = _add_to_run(cfg, path, scores, list(zip(src, ref, hypotheses, strict=True)))
     if where:
@@ -140,10 +143,24 @@ def _add_to_run(cfg: EvalConfig, path: Path, scores: Scores, rows: list[tuple[st
 
 def own_test_set(path: Path, ckpt: Checkpoint) -> tuple[list[str], list[str]]:
     """Sources and references that a run keeps beside its checkpoint, else those that its configuration names."""
+    return text.read_test_set(_own_files(path, ckpt))
+
+
+def _own_files(path: Path, ckpt: Checkpoint) -> corpus.Files:
+    """Nothing is fetched: from where and to where is what anybody may have written into a checkpoint.
+
+    Raises:
+        UserError: a file was changed since the run, or is not there.
+    """
     run = _run_of(path)
+    refuse_changed_texts(run)
     if run.test_src.is_file() and run.test_ref.is_file():
-        return text.read_test_set([(run.test_src, run.test_ref)])
-    return text.read_test_set(corpus.find(ckpt.config.data, "test"))
+        return [(run.test_src, run.test_ref)]
+    data = ckpt.config.data
+    try:
+        return text.pairs_of_files(data.test, data.src_lang, data.tgt_lang)
+    except UserError as error:
+        raise UserError(f"{error}; name another test set with data.test=PREFIX") from error
 
 
 def _run_of(path: Path) -> RunFolder:
@@ -151,17 +168,18 @@ def _run_of(path: Path) -> RunFolder:
     return RunFolder(path if path.is_dir() else path.parent.parent)
 
 
-def _test_set(cfg: EvalConfig, path: Path, ckpt: Checkpoint) -> tuple[list[str], list[str]]:
-    """What was asked for, else the run's own.
+def _test_set(cfg: EvalConfig, path: Path, ckpt: Checkpoint) -> tuple[list[str], list[str], list[str]]:
+    """Sources and references that were asked for, else the run's own; and what is odd about them.
 
     Raises:
         UserError: the files are missing or not fit to be scored with.
     """
+    langs = ckpt.config.data.src_lang, ckpt.config.data.tgt_lang
     if cfg.data.test is None:
-        names, (src, ref) = [str(path)], own_test_set(path, ckpt)
+        names, files = [str(path)], _own_files(path, ckpt)
     else:
         names = [cfg.data.test] if isinstance(cfg.data.test, str) else list(cfg.data.test)
-        files = text.pairs_of_files(names, ckpt.config.data.src_lang, ckpt.config.data.tgt_lang)
-        src, ref = text.read_test_set(files)
+        files = text.pairs_of_files(names, *langs)
+    src, ref = text.read_test_set(files)
     refuse_unfit(ref, ", ".join(names))
-    return src, ref
+    return src, ref, doubts_of(files, ckpt.tokenizer, *langs)

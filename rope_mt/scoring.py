@@ -15,8 +15,11 @@ from rich.text import Text
 from sacrebleu.metrics.bleu import BLEU, BLEUScore
 from sacrebleu.metrics.chrf import CHRF
 
+from rope_mt.data.reading import LONGEST, named
+from rope_mt.data.tokenizer import LONGEST_PIECE
 from rope_mt.errors import UserError
 
+ENDLESS = LONGEST * LONGEST_PIECE  # characters: more than is translated of any sentence
 SENTENCEPIECE = re.compile("▁|<0x[0-9A-F]{2}>")  # its blank, and a byte that was not put together
 SUBWORDS = re.compile(r"(?<=\S)@@(?= \S)|(?<=\S )##(?=\w)")  # un@@ able of subword-nmt, un ##able of WordPiece
 
@@ -163,6 +166,12 @@ def doubts(hypotheses: Sequence[str], references: Sequence[str]) -> list[str]:
         said.append('the references are tokenised (" ." ends most): compare these scores with each other alone')
     elif _tokenised(hypotheses):
         said.append('the output is tokenised (" ." ends most sentences) and the references are not')
+    if empty := [n for n, line in enumerate(references, start=1) if not line.strip()]:
+        said.append(f"{named(empty)}: the reference is empty, and whatever is written there is wrong")
+    if endless := [n for n, line in enumerate(references, start=1) if len(line) > ENDLESS]:
+        said.append(
+            f"{named(endless)}: the reference has over {ENDLESS:,} characters, and weighs as much in the scores"
+        )
     return said
 
 

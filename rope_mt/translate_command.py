@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import IO
 
 from rope_mt.config.commands import TranslateConfig, TranslateSettings
-from rope_mt.data import text
+from rope_mt.config.data import DataConfig
+from rope_mt.data import direction, text
+from rope_mt.data.reading import LONGEST, named, read
 from rope_mt.device import choose_device, choose_precision
 from rope_mt.durable import whole_file
 from rope_mt.errors import UserError
@@ -20,19 +22,15 @@ from rope_mt.runs.selection import load
 from rope_mt.study import attention_map
 from rope_mt.translation import Translator, changed
 
-# Source tokens of a line; what is behind them is left out. No sentence is so long: four times what training takes by
-# default, and as much as fairseq's models read. A line without end would take memory by the square of its length.
-LONGEST = 1_024
-
 MANY = 100  # lines from which on the speed is reported: of fewer it says little, and scripts expect a quiet command
-NAMED = 5  # lines that a warning names
 
 
 def translate(cfg: TranslateConfig) -> None:
     """Translate a file or standard input line by line; prompt where a person sits at both ends.
 
-    There is a line for each line: blank ones are answered by empty ones; bytes that are not UTF-8 become U+FFFD and
-    lines of more than LONGEST tokens, or more than the model's positions, are cut, each with a warning.
+    There is a line for each line: blank ones are answered by empty ones; bytes that are not UTF-8 become U+FFFD, lines
+    of more than LONGEST tokens, or more than the model's positions, are cut, and a byte order mark at the beginning is
+    left out, each with a warning. Another tells of lines in the language that they should be translated to.
 
     Raises:
         UserError: a file cannot be read or written, input and output are one file, search.nbest is larger than the
@@ -57,13 +55,14 @@ def translate(cfg: TranslateConfig) -> None:
     if prompts:
         _converse(translator, ckpt, cfg)
         return
-    lines = _readable(text.lines(Path(wanted.input)) if wanted.input else _standard_input())
+    lines = _readable(text.lines(Path(wanted.input), _warn) if wanted.input else _standard_input())
     if wanted.attention and (len(lines) != 1 or not lines[0].strip()):
         there = "a blank line" if len(lines) == 1 else f"{len(lines):,} lines"
         raise UserError(f"translate.attention draws one sentence, and the input is {there}")
     with _output(wanted.output) as out:  # before the work, which would be lost to a folder that cannot be written
         began = time.monotonic()
-        sources = _within_reach(translator, translator.encode(lines))
+        _doubt_direction(lines, ckpt.config.data)
+        sources = _sources(translator, lines)
         with progress("translating", sum(map(bool, sources)), "sentences") as advance:
             found = translator.hypotheses(sources, advance=advance)
         took = time.monotonic() - began
@@ -116,11 +115,9 @@ def _output(path: str | None) -> Iterator[IO[bytes]]:
 
 
 def _standard_input() -> Iterator[bytes]:
-    """Its lines, as `text.lines` has those of a file."""
     if sys.stdin.isatty():
         print("reading what is typed until Ctrl-D", file=sys.stderr)
-    for line in sys.stdin.buffer:
-        yield line.rstrip(b"\n").removesuffix(b"\r")
+    yield from text.lines_of(sys.stdin.buffer.readline, "standard input", _warn)
 
 
 def _readable(lines: Iterable[bytes]) -> list[str]:
@@ -137,15 +134,20 @@ def _readable(lines: Iterable[bytes]) -> list[str]:
     return sentences
 
 
-def _within_reach(translator: Translator, sources: list[list[int]]) -> list[list[int]]:
-    """The same, with those cut that the model's positions do not reach, or that are longer than LONGEST."""
+def _sources(translator: Translator, lines: list[str]) -> list[list[int]]:
+    """Their tokens, as far as the model's positions reach, and LONGEST at most."""
     most = min(translator.model.max_len or LONGEST, LONGEST)
-    cut = [number for number, ids in enumerate(sources, start=1) if len(ids) > most]
-    if cut:
-        names = ", ".join(f"{number:,}" for number in cut[:NAMED])
-        more = f" and {len(cut) - NAMED:,} more" if len(cut) > NAMED else ""
-        _warn(f"line{'s' * (len(cut) > 1)} {names}{more}: only the first {most:,} tokens of each are translated")
-    return [ids[:most] for ids in sources]
+    found = read(translator.tokenizer, lines, most)
+    if found.cut:
+        _warn(f"{named(found.cut)}: only the first {most:,} tokens of each are translated")
+    return found.ids
+
+
+def _doubt_direction(lines: list[str], data: DataConfig) -> None:
+    ways = direction.of_sources(lines, data.src_lang, data.tgt_lang)
+    if direction.most_wrong(ways):
+        of = f"{ways.count(-1):,} of {len(lines):,} lines"
+        _warn(f"{of} look like {data.tgt_lang}, and this model translates {data.src_lang} to {data.tgt_lang}")
 
 
 def _warn(what: str) -> None:
@@ -170,7 +172,7 @@ def _converse(translator: Translator, ckpt: Checkpoint, cfg: TranslateConfig) ->
     print(f"{run}: {data.src_lang} to {data.tgt_lang}, position={position}. Ctrl-C clears the line, Ctrl-D ends.")
     for sentence in typed(f"{data.src_lang}> "):
         try:
-            found = translator.hypotheses(_within_reach(translator, translator.encode([sentence])))
+            found = translator.hypotheses(_sources(translator, [sentence]))
         except KeyboardInterrupt:  # it took too long
             print()
             continue

@@ -225,11 +225,20 @@ def test_tokenised_references_are_refused_and_tokenised_output_is_doubted():
     assert doubts(raw, raw) == []
 
 
+def test_references_that_nothing_can_match_are_named():
+    raw = ["Das ist so.", "", "Und nun?", " \u00a0", "x" * 16_384, "x " * 8_193]
+    empty, endless = doubts(["Das"] * len(raw), raw)
+    assert empty == "lines 2, 4: the reference is empty, and whatever is written there is wrong"
+    assert endless.startswith("line 6: the reference has over 16,384 characters")
+    score(["Das"] * len(raw), raw)
+
+
 def test_no_real_text_is_refused_and_its_moses_tokens_are(corpora, read, moses_references):
     for path in sorted(corpora.glob("test/*.[de][en].xz")):
         lines = read(path.relative_to(corpora).with_suffix(""))
         refuse_subwords(lines, path.name)
         refuse_tokenised(lines, path.name)
+        assert doubts(lines, lines) == []
     with pytest.raises(UserError, match="tokenised"):
         refuse_tokenised(moses_references, "the references")
 

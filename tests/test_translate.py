@@ -23,12 +23,13 @@ from rope_mt.config.data import DataConfig
 from rope_mt.config.position import LearnedConfig, PositionConfig, RopeConfig
 from rope_mt.config.training import ModelConfig, OptimizerConfig, SearchConfig, TrackingConfig, TrainerConfig
 from rope_mt.data import toy
+from rope_mt.data.reading import LONGEST, read
 from rope_mt.data.tokenizer import BOS, EOS, PAD, Tokenizer, train_tokenizer
 from rope_mt.model.transformer import Transformer
 from rope_mt.prompt import history_file
 from rope_mt.runs import checkpoint
 from rope_mt.runs.checkpoint import PREFIX
-from rope_mt.translate_command import LONGEST, MANY
+from rope_mt.translate_command import MANY
 from rope_mt.translation import Translator
 
 SRC = [f"{src}\n".encode() for src, _ in toy.generate(n_train=6, n_valid=2, n_test=2).train]
@@ -93,32 +94,6 @@ def translator(path: Path) -> Translator:
 
 # ---- a line for a line ----------------------------------------------------------------------------------------------
 
-ODD = [
-    b"a\0b",
-    b"one\rtwo",
-    b"end\r",
-    "a\u2028b\u0085c\x0bd".encode(),
-    "👩‍👩‍👧‍👦 sees 🐶".encode(),
-    b"a\tb",
-    b"\x1b[31m",
-]
-ODD += ["\ufeff\u200b".encode(), b"\xff\xfe", b"\xf0\x9f", "e\u0301".encode(), b"<s> </s> <pad>", "▁ ▁".encode()]
-
-
-@pytest.mark.parametrize("model", ["rope", "learned"])
-def test_every_line_has_its_line_whatever_is_in_it(translate, model):
-    plain = translate(stdin=b"".join(SRC), model=model)
-    assert len(plain.out) == len(SRC)
-    assert all(plain.out)
-    assert plain.err == ""
-    mixed = [line for src, odd in zip([*SRC, *SRC, *SRC], ODD, strict=False) for line in (src, b"\n", odd + b"\n")]
-    said = translate(stdin=b"".join(mixed), model=model)
-    assert len(said.out) == len(mixed)
-    assert said.out[::3] == [*plain.out, *plain.out, *plain.out][: len(ODD)]
-    assert set(said.out[1::3]) == {b""}
-    assert all(b"\r" not in line for line in said.out)
-    assert said.err == f"rope-mt: 2 of {len(mixed)} lines are not UTF-8; U+FFFD stands for what is not\n"
-
 
 def test_input_of_no_line_and_of_blank_lines(translate):
     assert translate().out == []
@@ -148,7 +123,7 @@ def test_a_line_without_end_is_cut_and_named(translate, models, model):
     said = translate(stdin=SRC[0] + endless.encode() + b"\n" + SRC[1], model=model)
     assert said.err == f"rope-mt: line 2: only the first {most:,} tokens of each are translated\n"
     ours = translator(models[model])
-    beginning = ours.hypotheses([ours.encode([endless])[0][:most]])[0][0]
+    beginning = ours.hypotheses([read(ours.tokenizer, [endless], most).ids[0]])[0][0]
     assert said.out[1].decode() == ours.decode([beginning.tokens])[0]
     many = translate(stdin=SRC[0] + 8 * (endless.encode() + b"\n"), model=model)
     assert "lines 2, 3, 4, 5, 6 and 3 more: only" in many.err
@@ -243,7 +218,7 @@ def test_the_score_is_the_log_probability_over_the_length_penalty(translate, mod
     ours = translator(models["rope"])
     for line in SRC:
         [printed] = translate("translate.scores=true", stdin=line).out
-        src = ours.encode([line.decode()])
+        src = read(ours.tokenizer, [line.decode()]).ids
         [[best, *_]] = ours.hypotheses(src)
         ours.model.eval()
         with torch.no_grad():

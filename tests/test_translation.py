@@ -16,6 +16,7 @@ from rope_mt.config.position import (
 )
 from rope_mt.config.training import ModelConfig, SearchConfig
 from rope_mt.data import toy
+from rope_mt.data.reading import read
 from rope_mt.data.tokenizer import EOS, PAD, Tokenizer, train_tokenizer
 from rope_mt.errors import UserError
 from rope_mt.model.search import Hypothesis
@@ -80,7 +81,7 @@ def test_neither_the_batch_nor_the_order_of_sentences_matters(tokenizer, scheme)
     def found(order: list[int], batch_tokens: int) -> list[list[Hypothesis]]:
         translator = Translator(model, tokenizer, replace(SEARCH, batch_tokens=batch_tokens), "fp32")
         done = []
-        hypotheses = translator.hypotheses(translator.encode([sentences[i] for i in order]), advance=done.append)
+        hypotheses = translator.hypotheses(read(tokenizer, [sentences[i] for i in order]).ids, advance=done.append)
         assert sum(done) == len(sentences)
         assert (len(done) > 10) == (batch_tokens < 1_000)
         return [hypotheses[order.index(i)] for i in range(60)]
@@ -99,7 +100,7 @@ def test_threads_find_what_one_alone_finds_in_the_order_of_the_sentences(tokeniz
     model = nontrivial(tokenizer, RopeConfig())
     words = [word for src, _ in toy.generate(n_train=90, n_valid=2, n_test=2).train for word in src.split()]
     translator = Translator(model, tokenizer, replace(SEARCH, batch_tokens=120), precision)
-    sources = translator.encode([" ".join(words[at : at + 1 + at % 9]) for at in range(40)])
+    sources = read(tokenizer, [" ".join(words[at : at + 1 + at % 9]) for at in range(40)]).ids
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
@@ -137,7 +138,25 @@ def test_every_sequence_of_tokens_is_one_line(tokenizer):
     assert not any("\t" in text for text in drawn)
 
 
+def test_no_characters_put_together_of_bytes_end_a_line_or_fail_to_be_written(tokenizer):
+    translator = Translator(nontrivial(tokenizer, RopeConfig()), tokenizer, SEARCH, "fp32")
+    pieces, _, _ = tokenizer.pieces()
+
+    def written(data: bytes) -> str:
+        [text] = translator.decode([[pieces.index(f"<0x{byte:02X}>") for byte in data]])
+        return text.encode().decode()
+
+    breaks = [chr(c) for c in range(0x10000) if chr(c).isspace()]
+    assert {"\n", "\r", "\v", "\f", "\x1c", "\x85", "\u2028", "\u2029"} < {*breaks}
+    for character in breaks:
+        assert written(f"a{character}b".encode()) == "a b"
+    assert written("\ufeff \ufeffa\ufeffb".encode()) == "a\ufeffb"  # at a file's beginning it would not be read back
+    for lone in (b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xc0\x8a", b"\x80", b"\xe2\x80"):
+        assert {*written(lone)} == {"\ufffd"}
+    assert written(b"a\0b") == "a\0b"
+
+
 @pytest.mark.parametrize("text", ["👩‍👩‍👧‍👦 sieht 🐶🏽.", "a\0b", "\x1b[31mrot", "\u200b\ufeff", "漢字 и ελ"])
 def test_what_is_not_white_space_survives(tokenizer, text):
     translator = Translator(nontrivial(tokenizer, RopeConfig()), tokenizer, SEARCH, "fp32")
-    assert translator.decode(translator.encode([text])) == [text]
+    assert translator.decode(read(tokenizer, [text]).ids) == [text]

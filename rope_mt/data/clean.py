@@ -39,18 +39,20 @@ class Cleaning:
     def __init__(self, cfg: DataConfig) -> None:
         self.lengths = LENGTHS[cfg.clean]
         self.identical, self.duplicates = cfg.drop_identical, cfg.drop_duplicates
+        self.languages = cfg.src_lang, cfg.tgt_lang
         self.dropped: Counter[str] = Counter()
         self._seen: set[int] = set()  # of the pairs so far, 64 bits each: 0.3 GB for WMT14
 
     def text(self, src: bytes, tgt: bytes) -> tuple[str, str] | None:
         """The normalised pair, or None for one that is dropped."""
+        most = self.lengths.most * LONGEST_PIECE  # of more characters it has more pieces, without counting them
         try:
-            pair = normalize(src.decode()), normalize(tgt.decode())
+            pair = normalize(src.decode(), most), normalize(tgt.decode(), most)
         except UnicodeDecodeError:
             return self._drop("not UTF-8")
         if not pair[0] or not pair[1]:
             return self._drop("empty")
-        if max(map(len, pair)) > self.lengths.most * LONGEST_PIECE:  # then it has more pieces, without counting them
+        if max(map(len, pair)) > most:
             return self._drop("too long")
         if self.identical and pair[0] == pair[1]:
             return self._drop("identical sides")

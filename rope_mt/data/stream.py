@@ -19,6 +19,7 @@ from rope_mt.data import text
 from rope_mt.data.corpus import Corpus
 from rope_mt.data.plan import EpochPlan, Rows, cut, join, on_grid
 from rope_mt.data.prepare import Prepared
+from rope_mt.data.reading import read
 from rope_mt.data.sampling import SubwordSampler
 from rope_mt.data.tokenizer import BOS, EOS, PAD, Tokenizer
 
@@ -226,9 +227,7 @@ class TranslationData(L.LightningDataModule):
         return ResumableLoader(self.pairs, self.plan, self.cfg.workers)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        encode = self.tokenizer.encode
-        sides = ([text.normalize(line) for line in lines] for lines in (self.valid_src, self.valid_ref))
-        src, tgt = (Sentences.of(encode(lines)) for lines in sides)
+        src, tgt = (Sentences.of(read(self.tokenizer, lines).ids) for lines in (self.valid_src, self.valid_ref))
         most = int(max(src.lengths.max(), tgt.lengths.max()))
         pairs = PairDataset(src, tgt, most)
         by_length = np.lexsort((src.lengths, tgt.lengths))

@@ -1,23 +1,46 @@
 """Parallel text on disk: which files a prefix means, how lines are read, and what is refused."""
 
+import codecs
 import glob
 import gzip
 import hashlib
 import lzma
+import re
+import sys
 import unicodedata
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import IO
 
 from rope_mt.errors import UserError
 
 SUFFIXES = ("", ".gz", ".xz")
 UNEQUAL = "{} has {} lines, {} has {}: line n of one must translate line n of the other"
+LONGEST_LINE = 1 << 24  # bytes; ten packed megabytes can be a line of ten gigabytes
+SHOWN = 500  # characters of a line
+COMPOSED = 4  # characters, at most, that NFC makes one of
+
+Told = Callable[[str], object]  # what is done with a line for the user
 
 
-def normalize(line: str) -> str:
-    """NFC, and runs of white space as one blank: what models read and learn to write. References stay as they are."""
+def normalize(line: str, most: int = sys.maxsize) -> str:
+    """NFC, and runs of white space as one blank: what models read and learn to write. References stay as they are.
+
+    What comes out longer than `most` characters need not be all of it: NFC takes time by the square of the accents
+    that are piled on one letter.
+    """
+    if len(line) > COMPOSED * most:
+        line = " ".join(line.split())[: COMPOSED * (most + 1)]
     return " ".join(unicodedata.normalize("NFC", line).split())
+
+
+def shown(line: str) -> str:
+    """The beginning of a line for a terminal, with U+FFFD for what would move its cursor or change its colours."""
+    line = normalize(line, SHOWN)
+    return re.sub("[\x00-\x1f\x7f-\x9f]", "\ufffd", line[:SHOWN]) + "…" * (len(line) > SHOWN)
 
 
 def find(name: str, lang: str) -> list[Path]:
@@ -53,8 +76,9 @@ def pairs_of_files(names: list[str], src_lang: str, tgt_lang: str) -> list[tuple
     return files
 
 
-def _blocks(path: Path, split: bool) -> Iterator[bytes]:
-    """What a file holds, unpacked: line by line, or in large blocks.
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """What a file holds, unpacked.
 
     Raises:
         UserError: the file cannot be read or unpacked.
@@ -62,28 +86,68 @@ def _blocks(path: Path, split: bool) -> Iterator[bytes]:
     openers = {".gz": gzip.open, ".xz": lzma.open}
     try:
         with openers.get(path.suffix, open)(path, "rb") as file:
-            yield from file if split else iter(lambda: file.read(1 << 20), b"")
+            yield file
     except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         raise UserError(f"cannot read {path}: {error}") from error
 
 
-def lines(path: Path) -> Iterator[bytes]:
-    """The lines of a file as bytes without their end. Only LF ends a line, and a CR before it goes too.
+def _blocks(path: Path) -> Iterator[bytes]:
+    with _opened(path) as file:
+        yield from iter(partial(file.read, 1 << 20), b"")
+
+
+def lines(path: Path, told: Told = lambda what: None) -> Iterator[bytes]:
+    """The lines of a file as bytes without their end, as `lines_of` has them.
 
     Raises:
-        UserError: the file cannot be read or unpacked.
+        UserError: the file cannot be read or unpacked, is UTF-16, or a line is longer than LONGEST_LINE.
     """
-    for line in _blocks(path, split=True):
-        yield line.rstrip(b"\n").removesuffix(b"\r")
+    with _opened(path) as file:
+        yield from lines_of(file.readline, str(path), told)
+
+
+def lines_of(readline: Callable[[int], bytes], name: str, told: Told = lambda what: None) -> Iterator[bytes]:
+    """The lines of an open file or of standard input. Only LF ends a line, and CRs before it go too.
+
+    A byte order mark that the text begins with is no part of it: `told` is told when one is left out.
+
+    Args:
+        readline: of the file: gives the bytes up to the next LF, of a longer line only as many as it is asked for.
+        name: what the text is called in a message.
+
+    Raises:
+        UserError: a line is longer than LONGEST_LINE, or the text is UTF-16.
+    """
+    read = partial(readline, LONGEST_LINE + 1)
+    line, n = read(), 1
+    if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise UserError(f"{name} is UTF-16: make UTF-8 of it, as with `iconv -f UTF-16 -t UTF-8`")
+    if line.startswith(codecs.BOM_UTF8):
+        told(f"{name} begins with a byte order mark, which is left out")
+        while line.startswith(codecs.BOM_UTF8):
+            line = line.removeprefix(codecs.BOM_UTF8)
+    while line:
+        if len(line) > LONGEST_LINE and not line.endswith(b"\n"):
+            raise UserError(f"{name}, line {n:,}, is longer than {LONGEST_LINE >> 20} MiB: is this text?")
+        yield line.rstrip(b"\r\n")
+        line = read()
+        n += 1
 
 
 def count(path: Path) -> int:
-    """How many lines a file has, an unfinished last one included."""
+    """How many lines a file has, an unfinished last one included; a byte order mark alone is none."""
     n, last = 0, b"\n"
-    for block in _blocks(path, split=False):
+    for block in _blocks(path):
         n += block.count(b"\n")
         last = block
-    return n + (not last.endswith(b"\n"))
+    unfinished = last if n else last.replace(codecs.BOM_UTF8, b"")
+    return n + (unfinished != b"" and not unfinished.endswith(b"\n"))
+
+
+def size(path: Path) -> int:
+    """Bytes that a file has when it is unpacked."""
+    packed = path.suffix in SUFFIXES[1:]
+    return sum(map(len, _blocks(path))) if packed else path.stat().st_size
 
 
 def fingerprint(files: list[tuple[Path, Path]]) -> str:
@@ -92,7 +156,7 @@ def fingerprint(files: list[tuple[Path, Path]]) -> str:
     for source, target in files:
         marks = documents(source)
         for path in (source, target, *([marks] if marks else [])):
-            for block in _blocks(path, split=False):
+            for block in _blocks(path):
                 digest.update(block)
             digest.update(b"\0")
     return digest.hexdigest()
@@ -124,13 +188,13 @@ def first_lines(marks: Path) -> list[int]:
     return sorted(first)
 
 
-def aligned(source: Path, target: Path) -> Iterator[tuple[bytes, bytes]]:
-    """Line n of the source with line n of the target.
+def aligned(source: Path, target: Path, told: Told = lambda what: None) -> Iterator[tuple[bytes, bytes]]:
+    """Line n of the source with line n of the target; `told` as for `lines_of`.
 
     Raises:
         UserError: one file is longer than the other; both counts are named.
     """
-    ours, theirs = lines(source), lines(target)
+    ours, theirs = lines(source, told), lines(target, told)
     count = 0
     for line in ours:
         other = next(theirs, None)
@@ -144,15 +208,15 @@ def aligned(source: Path, target: Path) -> Iterator[tuple[bytes, bytes]]:
         raise UserError(UNEQUAL.format(source, count, target, count + more))
 
 
-def read_test_set(files: list[tuple[Path, Path]]) -> tuple[list[str], list[str]]:
-    """Sources and references of a validation or test set, as they are on disk.
+def read_test_set(files: list[tuple[Path, Path]], told: Told = lambda what: None) -> tuple[list[str], list[str]]:
+    """Sources and references of a validation or test set, as they are on disk; `told` as for `lines_of`.
 
     Raises:
         UserError: a line is not UTF-8 (file and line are named), or there are none.
     """
     sides: tuple[list[str], list[str]] = ([], [])
     for source, target in files:
-        for n, pair in enumerate(aligned(source, target), start=1):
+        for n, pair in enumerate(aligned(source, target, told), start=1):
             for side, path, line in zip(sides, (source, target), pair, strict=True):
                 try:
                     side.append(line.decode())

@@ -58,7 +58,7 @@ class Interruption(Callback):
             for signum, handler in self.before.items():
                 signal.signal(signum, handler)
         if self.leaves:  # it came in the last step
-            raise Interrupted(self.leaves)
+            raise Interrupted(self.leaves, self.checkpoints.saved_at)
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
         if not self.alone or (signum == signal.SIGINT and self.leaves):
@@ -81,15 +81,15 @@ class Interruption(Callback):
         step, settings = trainer.global_step, pl_module.cfg.trainer
         if step % settings.val_every and step != settings.max_steps:  # those are saved without being asked for it
             self.checkpoints.save_between(trainer)
-            self._saved()
+            self._saved(step)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._saved()
+        self._saved(trainer.global_step)
 
-    def _saved(self) -> None:
+    def _saved(self, step: int) -> None:
         self.saves = False
         if self.leaves:
-            raise Interrupted(self.leaves)
+            raise Interrupted(self.leaves, step)
 
 
 def hand_on(interrupted: Interrupted) -> None:

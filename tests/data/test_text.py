@@ -3,9 +3,12 @@
 import gzip
 import itertools
 import lzma
+import unicodedata
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from rope_mt.data import text
 from rope_mt.errors import UserError
@@ -165,3 +168,29 @@ def test_a_malformed_line_of_a_docs_file_is_named(tmp_path, line):
 
 def test_normalize_composes_and_collapses():
     assert text.normalize("  Mu\u0308ller \t ist\u00a0da ") == "M\u00fcller ist da"
+
+
+MANY = st.text(st.sampled_from("a \u3000\u03a9\u0301\u0314\u0316\u0342\u0345\u1112\u1161\u11ab"), max_size=60)
+
+
+@given(line=MANY, most=st.integers(1, 12))
+@example(line="\u03a9\u0314\u0342\u0345" * 12, most=12)  # each four make one character
+def test_a_line_is_looked_at_only_as_far_as_shows_that_it_is_too_long(line, most):
+    whole = text.normalize(line)
+    with pytest.MonkeyPatch.context() as patch:
+        looked_at = []
+        honest = unicodedata.normalize
+        patch.setattr(unicodedata, "normalize", lambda form, part: looked_at.append(len(part)) or honest(form, part))
+        part = text.normalize(line, most)
+    assert looked_at[0] <= 4 * (most + 1)
+    if len(whole) <= most:
+        assert part == whole
+    else:
+        assert len(part) > most
+
+
+def test_what_is_shown_of_a_line_is_short_and_moves_no_cursor():
+    assert text.shown("Größe 🐶 שלום") == "Größe 🐶 שלום"
+    assert text.shown("a\rb\u2028c\x1b[31md\x07\0\x9b") == "a b c\ufffd[31md\ufffd\ufffd\ufffd"
+    assert text.shown("x" * 2_000_000) == "x" * 500 + "…"
+    assert text.shown("x" * 500) == "x" * 500
