@@ -57,7 +57,10 @@ def test_two_processes_exclude_each_other_and_the_second_says_that_it_waits(tmp_
     with holder(folder) as first:
         assert first.stdout.readline() == "held\n"
         with holder(folder) as second:
-            assert second.stderr.readline() == f"waiting for another rope-mt that is at work in {folder}\n"
+            said = second.stderr.readline()
+            assert said.startswith("waiting for another rope-mt (")
+            assert said.endswith(f") that is at work in {folder}\n")
+            assert f", process {first.pid}, since " in said
             assert second.poll() is None
             first.communicate("\n", timeout=60)
             assert second.stdout.readline() == "held\n"

@@ -65,7 +65,7 @@ def test_the_folder_is_named_after_the_run_and_holds_what_the_readme_says(traine
     _, folder, _ = trained
     assert folder.name.startswith("toy-tiny-rope-s1-")
     names = {path.name for path in folder.iterdir()}
-    expected = {"config.yaml", "run.json", "metrics.jsonl", "result.json", "checkpoints"}
+    expected = {"config.yaml", "run.json", "metrics.jsonl", "result.json", "checkpoints", ".lock"}
     assert names == expected | {"test.src", "test.ref", "test.hyp"}
     found = result(folder)
     assert found["seed"] == 1
@@ -196,11 +196,15 @@ def test_an_interrupt_ends_a_run_with_one_line_and_leaves_its_checkpoints(traine
         training.stdout.read()
         said = training.stderr.read()
     assert training.returncode == 130
-    assert said.splitlines()[-1] == "rope-mt: interrupted"
+    told = re.fullmatch(
+        r"rope-mt: interrupted; step (\d+) is saved, and the same command goes on from there", said.splitlines()[-1]
+    )
+    assert told
     assert "Traceback" not in said
     [folder] = (tmp_path / "outputs").glob("toy-*")
     steps = sorted(path.name for path in folder.glob("checkpoints/step-*.ckpt"))
-    assert steps[0] == "step-0000010.ckpt"
+    assert steps == ["step-0000010.ckpt", f"step-{int(told[1]):07d}.ckpt"]
+    assert (folder / ".lock").read_text() == ""
 
 
 # ---- what a user gets wrong -----------------------------------------------------------------------------------------
@@ -232,7 +236,7 @@ def test_a_checkpoint_for_another_vocabulary(trained, tmp_path):
     cwd, folder, _ = trained
     values = checkpoint.read(folder / "checkpoints" / "average.ckpt")
     values["state_dict"]["model.embedding.weight"] = torch.zeros(7, 128)
-    torch.save(values, tmp_path / "other.ckpt")
+    checkpoint.write(tmp_path / "other.ckpt", values)
     assert "do not fit its configuration and vocabulary" in refused("eval", str(tmp_path / "other.ckpt"), cwd=cwd)
 
 

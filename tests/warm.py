@@ -3,16 +3,18 @@
 Importing torch, Lightning and W&B takes longer than most of these commands. What a command imports by itself, and how
 it behaves as a process, is tested elsewhere (test_cli.py, test_packaging.py) by `python -m rope_mt`.
 
-`command()` is a script to be called in the place of `rope-mt`. It hands its words, folder, environment and open files
-to `python warm.py SOCKET`, which forks for each, and ends with the process that has started it.
+Whoever connects to `python warm.py SOCKET` hands over words, folder, environment and open files, and is told the number
+of the process that has them, and then how it has ended. The server ends with the process that has started it.
 """
 
 import atexit
 import gc
 import json
 import os
+import runpy
 import select
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -20,55 +22,129 @@ import tempfile
 import time
 import traceback
 from functools import cache
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 CLIENT = """#!{python} -S
 import json, os, socket, sys
+order = json.dumps({{"words": sys.argv[1:], "cwd": os.getcwd(), "env": dict(os.environ)}}).encode()
 with socket.socket(socket.AF_UNIX) as server:
     server.connect({address!r})
-    said = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
-    socket.send_fds(server, [len(said).to_bytes(8, "big")], [0, 1, 2])
-    server.sendall(said)
-    code = server.recv(1)
-sys.exit(code[0] if code else 70)
+    socket.send_fds(server, [len(order).to_bytes(8, "big")], [0, 1, 2])
+    server.sendall(order)
+    pid, code = server.recv(4), server.recv(4)
+code = int.from_bytes(code, "big", signed=True)
+sys.exit(code if code >= 0 else 128 - code)
 """
+IMPORTED = ("complaints", "evaluation", "jobs", "translate_command", "training.train", "training.interruption")
+IMPORTED += ("sweep.overview", "sweep.plan", "sweep.sweep", "study.compare", "study.comparison_plot", "study.report")
+IMPORTED += ("study.lengths", "study.analyze", "bench.train")
+
+
+def type_command(words: list[str], cwd: Path, log: Path, **env: str) -> subprocess.Popen[bytes]:
+    """`rope-mt WORDS` as a user starts it, with a process group of its own; `log` takes what is printed."""
+    with open(log, "wb") as said:
+        command = [sys.executable, "-m", "rope_mt", *words]
+        env = {**os.environ, "WANDB_MODE": "offline", **env}
+        return subprocess.Popen(command, cwd=cwd, env=env, stdout=said, stderr=said, start_new_session=True)
 
 
 @cache
-def command() -> Path:
-    """The script; the first call starts the server."""
+def address() -> str:
+    """Where the server is; the first call starts it."""
     folder = Path(tempfile.mkdtemp())
-    address, script = str(folder / "socket"), folder / "rope-mt"
-    script.write_text(CLIENT.format(python=sys.executable, address=address))
-    script.chmod(0o755)
-    server = subprocess.Popen([sys.executable, __file__, address], stdin=subprocess.PIPE)
+    found = folder / "socket"
+    server = subprocess.Popen([sys.executable, __file__, str(found)], stdin=subprocess.PIPE)
 
     def end() -> None:
         server.communicate()
         shutil.rmtree(folder)
 
     atexit.register(end)
-    while not Path(address).exists():
+    while not found.exists():
         assert server.poll() is None
         time.sleep(0.05)
+    return str(found)
+
+
+@cache
+def command() -> Path:
+    """A script that does what `rope-mt` does."""
+    script = Path(address()).with_name("rope-mt")
+    script.write_text(CLIENT.format(python=sys.executable, address=address()))
+    script.chmod(0o755)
     return script
 
 
+def start(words: list[str], cwd: Path, log: Path, file: str = "", slow_disk: float = 0.0, **env: str) -> "Forked":
+    """As `type_command`, or a Python file with these words.
+
+    Args:
+        slow_disk: seconds that the disk takes to write a file.
+    """
+    order = {"words": words, "cwd": str(cwd), "file": file, "slow_disk": slow_disk}
+    order["env"] = {**os.environ, "WANDB_MODE": "offline", **env}
+    said = json.dumps(order).encode()
+    connection = socket.socket(socket.AF_UNIX)
+    connection.connect(address())
+    with open(log, "wb") as output, open(os.devnull, "rb") as nothing:
+        files = [nothing.fileno(), output.fileno(), output.fileno()]
+        socket.send_fds(connection, [len(said).to_bytes(8, "big")], files)
+    connection.sendall(said)
+    return Forked(connection)
+
+
+class Forked:
+    """As much of a subprocess.Popen as the tests need."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self.pid, self.returncode = self._number(), None
+
+    def __del__(self) -> None:
+        self._connection.close()
+
+    def _number(self) -> int:
+        return int.from_bytes(self._connection.recv(4), "big", signed=True)
+
+    def poll(self) -> int | None:
+        if self.returncode is None and select.select([self._connection], [], [], 0)[0]:
+            self.returncode: int | None = self._number()
+            self._connection.close()
+        return self.returncode
+
+    def wait(self, timeout: float = 120) -> int:
+        if self.returncode is None and not select.select([self._connection], [], [], timeout)[0]:
+            raise subprocess.TimeoutExpired(f"process {self.pid}", timeout)
+        self.poll()
+        assert self.returncode is not None
+        return self.returncode
+
+    def kill(self) -> None:
+        os.killpg(self.pid, signal.SIGKILL)
+
+
+# ---- the server -----------------------------------------------------------------------------------------------------
+
+
 def import_all() -> None:
+    import sacremoses  # noqa: F401
     import wandb  # noqa: F401
-    from lightning.pytorch.trainer.connectors import data_connector  # noqa: F401
+    from hydra.core.plugins import Plugins
     from wandb.sdk.data_types._private import MEDIA_TMP
 
-    for name in ("training.train", "evaluation", "translate_command", "study.compare", "study.analyze", "bench.train"):
-        __import__(f"rope_mt.{name}")
+    for name in IMPORTED:
+        import_module(f"rope_mt.{name}")
+    Plugins.instance()  # finds them all
     MEDIA_TMP._finalizer.detach()  # a folder that W&B makes when it is imported, and the first command would remove
     atexit.register(shutil.rmtree, MEDIA_TMP.name, ignore_errors=True)
     gc.collect()
     gc.freeze()  # to leave the memory that all share alone
 
 
-def serve(address: str) -> list[str]:
-    """Fork for each command; returns in the forked process, ready to run the words that it returns."""
+def serve(address: str) -> dict[str, Any]:
+    """Fork for each connection; returns in the forked process, with what it is to do."""
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(address)
         listening.listen()
@@ -80,37 +156,59 @@ def serve(address: str) -> list[str]:
             if os.fork():
                 connection.close()
                 continue
-            child = os.fork()  # of the process that waits for it and tells how it has ended
-            if child:
-                _, status = os.waitpid(child, 0)
-                code = os.waitstatus_to_exitcode(status)
-                connection.sendall(bytes([code if code >= 0 else 128 - code]))
-                os._exit(0)
-            break
-    with connection:
-        size, files, _, _ = socket.recv_fds(connection, 8, 3)
-        said = b""
-        while len(said) < int.from_bytes(size, "big"):
-            said += connection.recv(1 << 20)
+            with connection:
+                return take(connection)
+
+
+def take(connection: socket.socket) -> dict[str, Any]:
+    """Fork once more; the parent waits and tells, the child returns with the order and its files in place."""
+    size, files, _, _ = socket.recv_fds(connection, 8, 3)
+    said = b""
+    while len(said) < int.from_bytes(size, "big"):
+        said += connection.recv(1 << 20)
+    if child := os.fork():
+        connection.sendall(child.to_bytes(4, "big"))
+        for file in files:  # who reads what is written there waits for the last to close it
+            os.close(file)
+        null = os.open(os.devnull, os.O_RDWR)
+        for number in range(3):
+            os.dup2(null, number)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        connection.sendall(code.to_bytes(4, "big", signed=True))
+        os._exit(0)
     for number, file in enumerate(files):
         os.dup2(file, number)
         os.close(file)
-    words, folder, environment = json.loads(said)
+    return json.loads(said)
+
+
+def do(words: list[str], cwd: str, env: dict[str, str], file: str = "", slow_disk: float = 0.0) -> int:
+    from rope_mt.cli import main
+
     atexit.unregister(shutil.rmtree)
-    os.chdir(folder)
+    os.setsid()
+    os.chdir(cwd)
     os.environ.clear()
-    os.environ.update(environment)
-    sys.argv = ["rope-mt", *words]
-    return words
+    os.environ.update(env)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it may be ignored
+    if slow_disk:
+        os.fsync = lambda handle: time.sleep(slow_disk)
+    sys.argv = [file or "rope-mt", *words]
+    if not file:
+        return main(words)
+    sys.path.insert(0, str(Path(file).parent))
+    runpy.run_path(file, run_name="__main__")
+    return 0
 
 
 if __name__ == "__main__":
     import_all()
-    from rope_mt.cli import main
-
+    order = serve(sys.argv[1])
     try:
-        code = main(serve(sys.argv[1]))
-    except Exception:
+        code = do(**order)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else bool(end.code)
+    except BaseException:
         traceback.print_exc()
         code = 1
     atexit._run_exitfuncs()

@@ -8,9 +8,11 @@ import random
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "sweep"))
 
 from killed import comparison, finish, killed_twice, results
+from warm import type_command
 
 WORDS = ["position=sinusoidal-add,relative,rope", "seed=1,2", "trainer.max_steps=200", "trainer.val_every=50"]
 
@@ -19,10 +21,10 @@ def test_a_sweep_killed_twice_ends_as_one_left_alone(tmp_path):
     alone, killed = tmp_path / "alone", tmp_path / "killed"
     for folder in (alone, killed):
         folder.mkdir()
-    finish(WORDS, alone, "log")
+    finish(type_command, WORDS, alone)
     seed = random.randrange(2**32)
     print(f"seed {seed}")
-    killed_twice(WORDS, killed, 6 * 200, random.Random(seed))
+    killed_twice(type_command, WORDS, killed, 6 * 200, random.Random(seed))
     assert len(results(alone)) == 6
     assert results(killed) == results(alone)
     assert comparison(killed) == comparison(alone)

@@ -4,38 +4,39 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from rope_mt.sweep.ledger import DONE, Ledger
 
-CLOCK = {"training_seconds", "validation_seconds", "scoring_seconds", "tokens_per_second"}  # never the same twice
+# never the same twice
+CLOCK = {"training_seconds", "validation_seconds", "scoring_seconds", "tokens_per_second", "seal"}
 
 
-def type_sweep(words: list[str], cwd: Path, log: str) -> subprocess.Popen[bytes]:
-    """`rope-mt train -m WORDS` in a process group of its own; what it says is in the file `log`."""
-    with open(cwd / log, "wb") as said:
-        command = [sys.executable, "-m", "rope_mt", "train", "-m", *words]
-        env = {**os.environ, "WANDB_MODE": "offline"}
-        return subprocess.Popen(command, cwd=cwd, env=env, stdout=said, stderr=said, start_new_session=True)
+Start = Callable[[list[str], Path, Path], Any]  # words, folder, log -> something like a subprocess.Popen
 
 
-def finish(words: list[str], cwd: Path, log: str) -> None:
-    """The same to its end, which must be a good one."""
-    assert type_sweep(words, cwd, log).wait(timeout=1800) == 0, (cwd / log).read_text()
+def finish(start: Start, words: list[str], cwd: Path) -> None:
+    """`rope-mt train -m WORDS` to its end, which must be a good one."""
+    assert start(["train", "-m", *words], cwd, cwd / "finished.log").wait(timeout=1800) == 0, _said(cwd)
 
 
-def kill_at(words: list[str], cwd: Path, log: str, steps: float) -> None:
+def kill_at(start: Start, words: list[str], cwd: Path, steps: float) -> None:
     """The same until its jobs have so many steps behind them together; then it is killed with all its children."""
-    sweep = type_sweep(words, cwd, log)
+    sweep = start(["train", "-m", *words], cwd, cwd / "killed.log")
     while _steps(cwd) < steps:
-        assert sweep.poll() is None, (cwd / log).read_text()
+        assert sweep.poll() is None, _said(cwd)
         time.sleep(0.02)
-    os.killpg(sweep.pid, signal.SIGKILL)
+    with suppress(ProcessLookupError):  # it has ended in this moment
+        os.killpg(sweep.pid, signal.SIGKILL)
     sweep.wait()
+
+
+def _said(cwd: Path) -> str:
+    return "".join(log.read_text() for log in cwd.glob("*.log"))
 
 
 def _steps(cwd: Path) -> float:
@@ -46,13 +47,13 @@ def _steps(cwd: Path) -> float:
     return found
 
 
-def killed_twice(words: list[str], cwd: Path, steps: int, dice: random.Random) -> None:
+def killed_twice(start: Start, words: list[str], cwd: Path, steps: int, dice: random.Random) -> None:
     """Kill the sweep at two random moments of its `steps` in all, type it a third time, and wait for its end."""
     moments = sorted(dice.uniform(0, steps) for _ in range(2))
     print(f"killed when {moments[0]:.0f} and {moments[1]:.0f} steps were done")
-    for number, moment in enumerate(moments):
-        kill_at(words, cwd, f"killed-{number}.log", moment)
-    finish(words, cwd, "finished.log")
+    for moment in moments:
+        kill_at(start, words, cwd, moment)
+    finish(start, words, cwd)
 
 
 def results(cwd: Path) -> dict[str, dict[str, Any]]:
@@ -60,6 +61,7 @@ def results(cwd: Path) -> dict[str, dict[str, Any]]:
     found = {}
     for file in sorted((cwd / "outputs").glob("*/result.json")):
         result = {name: value for name, value in json.loads(file.read_text()).items() if name not in CLOCK}
+        del result["files"]["metrics.jsonl"]  # which has times, too
         found[file.parent.name] = {**result, "hypotheses": (file.parent / "test.hyp").read_text()}
     return found
 

@@ -4,6 +4,7 @@ import random
 
 from rope_mt.data import toy
 
+from .. import warm
 from .killed import comparison, finish, killed_twice, results
 
 
@@ -21,8 +22,8 @@ def test_a_sweep_killed_twice_ends_as_one_left_alone(tmp_path):
     alone, killed = tmp_path / "alone", tmp_path / "killed"
     for folder in (alone, killed):
         folder.mkdir()
-    finish(words, alone, "log")
-    killed_twice(words, killed, 2 * 60, random.Random())
+    finish(warm.start, words, alone)
+    killed_twice(warm.start, words, killed, 2 * 60, random.Random())
     assert len(results(alone)) == 2
     assert results(killed) == results(alone)
     assert comparison(killed) == comparison(alone)

@@ -45,7 +45,7 @@ def test_a_run_keeps_the_last_two_in_full_and_weights_of_the_best_and_to_average
         *("average.ckpt", "best.ckpt", "step-0000012.ckpt", "step-0000014.ckpt"),
         *(f"weights-{step:07d}.ckpt" for step in (8, 10, 12, 14)),
     }
-    assert not [path for path in run.path.rglob("*") if path.name.startswith(".")]
+    assert [path.name for path in run.path.rglob("*") if path.name.startswith(".")] == [".lock"]
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ def test_a_run_that_a_signal_ends_saves_its_step_and_ends_as_if_nothing_had_been
         with pytest.raises(Interrupted) as left:
             train(settings(config), tmp_path)
         monkeypatch.undo()
-    assert left.value.signum == signum
+    assert (left.value.signum, left.value.saved) == (signum, kept[-1])
     assert saved(tmp_path, "step") == kept
     assert saved(tmp_path, "weights") == [n for n in (4, 8, STEPS) if n <= step]
     train(settings(config), tmp_path)
@@ -145,7 +145,7 @@ def test_a_second_interrupt_does_not_wait_for_the_step(config, tmp_path, signal_
     signal_in(6, signal.SIGINT, times=2)
     with pytest.raises(Interrupted) as left:
         train(settings(config), tmp_path)
-    assert left.value.signum == signal.SIGINT
+    assert (left.value.signum, left.value.saved) == (signal.SIGINT, None)
     assert saved(tmp_path, "step") == [4]
     assert capfd.readouterr().err == "rope-mt: leaving after this step; Ctrl-C again leaves at once\n"
 
@@ -219,7 +219,7 @@ def test_a_signal_ends_a_whole_sweep_with_one_line_and_its_exit_code(
     signal_in(2, signal.SIGTERM)
     assert main(["train", "-m", "position=rope,none", *small_run, "trainer.accumulate=2"]) == 128 + signal.SIGTERM
     said = capfd.readouterr().err
-    assert said.splitlines()[-1] == "rope-mt: interrupted"
+    assert said.splitlines()[-1] == "rope-mt: interrupted; step 2 is saved, and the same command goes on from there"
     assert "Traceback" not in said
     [folder] = (tmp_path / "outputs").glob("files-*")
     assert saved(folder, "step") == [2]

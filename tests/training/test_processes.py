@@ -5,8 +5,11 @@ And how they meet outside of the steps, and part when a job fails.
 
 import json
 import os
+import random
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -20,6 +23,7 @@ from rope_mt.config.training import ModelConfig, OptimizerConfig, SearchConfig, 
 from rope_mt.data import toy
 from rope_mt.runs import checkpoint
 from rope_mt.training.train import train
+from tests import warm
 
 from .watch import watching
 
@@ -51,24 +55,38 @@ def config(tmp_path_factory) -> dict:
     )
 
 
-def launch(config: dict, folder: Path, dies_at: int = -1, workers: int = 0) -> list[list[str]]:
-    """Run two processes until they end or die; what each trained on, a line a step."""
-    config = {**config, "data": {**config["data"], "workers": workers}}
+def words(config: dict, folder: Path, log: str) -> list[str]:
+    """What one of two processes is told."""
     folder.mkdir(exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config))
-    log = folder / f"log-{dies_at}"
-    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(ONE)]
-    words = [str(folder / "config.json"), str(folder / "run"), str(dies_at), str(log)]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, *command, *words], env=env, capture_output=True, text=True, timeout=120)
-    assert (done.returncode == 0) == (dies_at < 0), done.stderr
-    return [Path(f"{log}-{rank}").read_text().splitlines() for rank in range(2)]
+    return [str(folder / "config.json"), str(folder / "run"), str(folder / log)]
+
+
+def said(folder: Path, log: str) -> list[list[str]]:
+    """What each has trained on so far, a line a step."""
+    files = (folder / f"{log}-{rank}" for rank in range(2))
+    return [file.read_text().splitlines() if file.is_file() else [] for file in files]
+
+
+def type_both(config: dict, folder: Path, log: str, workers: int = 0) -> list:
+    """Two processes as torchrun makes them, that import nothing."""
+    given = words({**config, "data": {**config["data"], "workers": workers}}, folder, log)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    job = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    ranks = ({"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2))
+    return [warm.start(given, folder, folder / f"said-{rank['RANK']}", str(ONE), **job, **rank) for rank in ranks]
 
 
 @pytest.fixture(scope="module")
 def straight(config, tmp_path_factory) -> tuple[Path, list[list[str]]]:
     folder = tmp_path_factory.mktemp("straight")
-    return folder / "run", launch(config, folder)
+    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(ONE)]
+    command += words(config, folder, "log")
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, *command], env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return folder / "run", said(folder, "log")
 
 
 def test_two_processes_train_on_different_batches_in_step(straight):
@@ -95,7 +113,7 @@ def test_one_process_makes_the_same_updates_of_twice_as_many_batches(config, str
     assert seen.batches == [line for update in zip(*logs, strict=True) for line in update]
     waits = [{str(step): times for step, times in seen.waits.items()}]
     for rank in range(2):
-        found = json.loads((run.parent / f"log--1-{rank}.json").read_text())
+        found = json.loads((run.parent / f"log-{rank}.json").read_text())
         assert found["losses"] == pytest.approx(seen.losses(), rel=1e-5)
         waits.append(found["waits"])
     # where nothing is validated; twice a step the moving average asks for its number of steps, which is not on a device
@@ -111,7 +129,17 @@ def test_one_process_makes_the_same_updates_of_twice_as_many_batches(config, str
 
 def test_two_processes_that_were_killed_end_as_if_nothing_had_been(config, straight, tmp_path):
     folder = tmp_path / "killed"
-    logs = [launch(config, folder, dies_at=3, workers=2), launch(config, folder, dies_at=11), launch(config, folder)]
+    for log, workers in (("first", 2), ("second", 0)):
+        both, last = type_both(config, folder, log, workers), random.randint(1, 5)
+        while len(said(folder, log)[0]) < last:
+            assert [process.poll() for process in both] == [None, None], (folder / "said-0").read_text()
+            time.sleep(0.01)
+        for process in both:
+            process.kill()
+            process.wait()
+    for process in type_both(config, folder, "third"):
+        assert process.wait() == 0, (folder / "said-0").read_text()
+    logs = [said(folder, log) for log in ("first", "second", "third")]
     run, expected = straight
     for rank in range(2):
         steps: dict[str, str] = {}

@@ -14,9 +14,10 @@ from rope_mt.config.position import POSITION_CONFIGS
 from rope_mt.data.plan import Rows
 from rope_mt.data.stream import PairDataset, Sentences
 from rope_mt.device import computing_in
+from rope_mt.durable import write_json, write_whole
 from rope_mt.errors import UserError
 from rope_mt.runs import checkpoint
-from rope_mt.runs.folder import RunFolder, alone_in
+from rope_mt.runs.folder import RunFolder, alone_in, open_run
 from rope_mt.training.module import TranslationModule
 from rope_mt.training.train import train
 from rope_mt.translation import Translator
@@ -218,5 +219,34 @@ def test_seconds_are_those_of_training_and_of_validation_over_all_sessions(confi
 
 
 def test_a_run_that_is_being_trained_is_refused_to_another(config, tmp_path):
-    with alone_in(RunFolder(tmp_path / "run")), pytest.raises(UserError, match=r"^another rope-mt is training .*run: "):
+    with (
+        alone_in(RunFolder(tmp_path / "run")),
+        pytest.raises(UserError, match=r"^another rope-mt \(.*\) is training .*run: "),
+    ):
         train(config(), tmp_path / "run")
+
+
+@pytest.mark.parametrize("killed_at", [0, 3, 7, 10])
+def test_overwriting_that_is_killed_is_done_in_the_end(config, tmp_path, monkeypatch, killed_at):
+    run = RunFolder(tmp_path)
+    write_json(run.identity, {"key": "old"})
+    for name in ("step-0000004", "step-0000008", "weights-0000008", "best", "average"):
+        write_whole(run.checkpoints / f"{name}.ckpt", "")
+    for file in (run.metrics, run.config, run.test_src, run.test_ref, run.test_hyp, run.result):
+        write_whole(file, "")
+    cfg, gone = config(), []
+    cfg.overwrite = True
+    honest = Path.unlink
+
+    def unlink(path, missing_ok=False):
+        if len(gone) == killed_at:
+            raise KeyboardInterrupt
+        gone.append(path)
+        honest(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    with pytest.raises(KeyboardInterrupt):
+        open_run(run, cfg, "new")
+    monkeypatch.undo()
+    open_run(run, cfg, "new")
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

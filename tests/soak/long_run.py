@@ -1,0 +1,28 @@
+"""By hand, ten minutes on two cores: pytest -s tests/soak/long_run.py
+
+20,000 steps and 100 validations of a very small model, with and without loader workers: memory, open files and threads
+are those of the first steps.
+"""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
+
+from killed_run import words
+from long_run import check, watch
+from warm import type_command
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_twenty_thousand_steps_hold_no_more_than_the_first(workers, tmp_path):
+    (tmp_path / "text").mkdir()
+    typed = [*words(tmp_path / "text", pairs=2_000), "data.max_len=40", "data.batch_tokens=100"]
+    typed += ["trainer.max_steps=20000", "trainer.val_every=200", "trainer.log_every=20", f"data.workers={workers}"]
+    process = type_command(["train", *typed], tmp_path, tmp_path / "log")
+    found = watch(process, tmp_path)
+    assert process.returncode == 0, (tmp_path / "log").read_text()
+    check(found)
