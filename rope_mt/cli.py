@@ -44,7 +44,11 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     keep_freed()
     try:
-        code = _dispatch(sys.argv[1:] if argv is None else argv)
+        try:
+            code = _dispatch(sys.argv[1:] if argv is None else argv)
+        except SystemExit:  # argparse's, after its help
+            sys.stdout.flush()
+            raise
         sys.stdout.flush()
     except UserError as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":

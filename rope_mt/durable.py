@@ -34,13 +34,13 @@ def cannot_write(path: Path, error: OSError, needs: int = 0, reached: int = 0) -
         amounts = f"{amount if needs or reached else ''}{space.left(path.parent)}"
         return UserError(f"{said}; {amounts}: make room, and give the same command again")
     if error.errno in CLOSED:
-        return UserError(f"{said}; make {path.parent} writable, or choose another folder")
+        return UserError(f"{said}; make {space.nearest(path.parent)} writable, or choose another folder")
     return UserError(said)
 
 
 def full_disk(error: OSError) -> UserError:
-    """The same of what is written in other ways than with the functions here; without a name it was printed."""
-    name = error.filename or "standard output"
+    """The same of what is written in other ways than with the functions here; without a name it was mostly printed."""
+    name = error.filename or "standard output or a file"
     return UserError(f"cannot write {name}: {error.strerror}: make room, and give the same command again")
 
 
@@ -147,20 +147,18 @@ def write_json(path: Path, value: Any) -> None:
 def only_one(folder: Path) -> Iterator[None]:
     """Make the folder and keep it for this process; another one that wants it waits, and says so.
 
-    The lock is on the folder itself, is gone with the process however that ends, and follows a renaming.
-
     Raises:
-        UserError: the folder cannot be made or locked.
+        UserError: the folder cannot be made or locked, or what is done there meets a full disk or a closed folder.
     """
     try:
-        handle = _locked(folder)
+        handle = _waited_for(folder)
     except OSError as error:
         raise cannot_write(folder, error) from error
     try:
-        with suppress(OSError):  # what cannot be written here is told where it matters
-            (folder / OWNER).write_text(this_process())
         yield
     except OSError as error:
+        if error.errno not in (*FULL, *CLOSED):
+            raise
         raise cannot_write(Path(error.filename or folder), error) from error
     finally:
         with suppress(OSError):  # the folder may have another name
@@ -168,29 +166,58 @@ def only_one(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _locked(folder: Path) -> int:
+def _waited_for(folder: Path) -> int:
     while True:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            owner = ""
-            with suppress(OSError):
-                owner = (folder / OWNER).read_text(errors="replace")
+        handle, owner = lock(folder / OWNER)
+        if owner is not None:
             print(f"waiting for {another(owner)} that is at work in {folder}", file=sys.stderr, flush=True)
             fcntl.flock(handle, fcntl.LOCK_EX)
-        if folder.exists() and os.path.samestat(os.fstat(handle), os.stat(folder)):
-            return handle
-        os.close(handle)  # it was renamed or removed by the one that was waited for
+            sign(handle)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle), os.stat(folder / OWNER)):
+                return handle
+        os.close(handle)  # file or folder were renamed or removed by the one that was waited for
+
+
+def lock(file: Path) -> tuple[int, str | None]:
+    """Lock a file for this process, whose name it then holds, or read there which other one has locked it.
+
+    The file is open for writing, as without that other machines would not see the lock on a disk that they share. It is
+    gone with the process however that ends.
+
+    Returns:
+        The open file; and, if it is another's, what it says of that one.
+
+    Raises:
+        OSError: it cannot be opened or locked.
+    """
+    handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return handle, os.pread(handle, 1_000, 0).decode(errors="replace")
+    except OSError:
+        os.close(handle)
+        raise
+    sign(handle)
+    return handle, None
+
+
+def sign(handle: int) -> None:
+    """Write into a locked file who has it."""
+    with suppress(OSError):  # the disk may be full, which is for others to tell
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, this_process().encode(), 0)
 
 
 def finish_folder(unfinished: Path, path: Path) -> None:
     """Give a filled folder its name, after all that is in it has reached the disk."""
-    (unfinished / OWNER).unlink(missing_ok=True)
     for file in unfinished.iterdir():
-        _flush_to_disk(file)
+        if file.name != OWNER:
+            _flush_to_disk(file)
     os.rename(unfinished, path)
+    (path / OWNER).unlink(missing_ok=True)  # not before: who comes meanwhile would lock a file of its own
     _flush_to_disk(path.parent)
 
 

@@ -24,6 +24,7 @@ from rope_mt.command_words import path_at, quoted, split_flags
 from rope_mt.config.files import conf_dir
 from rope_mt.durable import CLOSED, FULL, cannot_write
 from rope_mt.errors import UserError
+from rope_mt.imports import interruptible
 from rope_mt.jobs import GROUP, Jobs, first_process
 
 if TYPE_CHECKING:
@@ -36,14 +37,16 @@ if TYPE_CHECKING:
 def train(cfg: Any, opened: Callable[[Any], None] = lambda run: None) -> float:
     from hydra.core.hydra_config import HydraConfig
 
-    from rope_mt.training.train import train
+    with interruptible():
+        from rope_mt.training.train import train
 
     folder = Path(HydraConfig.get().runtime.output_dir)
     return train(cfg, None if folder == Path("outputs").absolute() else folder, opened)  # conf/train.yaml: outputs
 
 
 def evaluate(cfg: Any) -> float:
-    from rope_mt.evaluation import evaluate
+    with interruptible():
+        from rope_mt.evaluation import evaluate
 
     return evaluate(cfg)
 

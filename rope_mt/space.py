@@ -11,7 +11,7 @@ from rope_mt.errors import UserError
 
 def free(folder: Path) -> int:
     """Bytes that may be written on the disk of a folder, which need not be there yet."""
-    return shutil.disk_usage(_nearest(folder)).free
+    return shutil.disk_usage(nearest(folder)).free
 
 
 def there(folder: Path) -> int:
@@ -33,7 +33,7 @@ def shown(size: int | float) -> str:
 
 def left(folder: Path) -> str:
     """How much is free on the disk of a folder, as part of a sentence."""
-    found = os.statvfs(_nearest(folder))
+    found = os.statvfs(nearest(folder))
     no_further_file = found.f_files and not found.f_favail
     return f"{shown(free(folder))} are free" + (" but no inode" if no_further_file else "")
 
@@ -51,9 +51,9 @@ def ensure(what: str, folder: Path, needed: int | float, remedy: str) -> str:
     Raises:
         UserError: it is too little, or the folder cannot be written.
     """
-    nearest = _nearest(folder)
-    if nearest.is_dir() and not os.access(nearest, os.W_OK | os.X_OK):  # on a read-only disk not even root's
-        raise UserError(f"cannot write {nearest}: make it writable, or {remedy}")
+    found = nearest(folder)
+    if found.is_dir() and not os.access(found, os.W_OK | os.X_OK):  # on a read-only disk not root's either
+        raise UserError(f"cannot write {found}: make it writable, or {remedy}")
     have, spare = there(folder), free(folder)
     amounts = f"{shown(have)} are there, {shown(spare)} are free"
     said = f"{what} takes up to {shown(needed)} of disk in {folder}; {amounts}"
@@ -62,6 +62,6 @@ def ensure(what: str, folder: Path, needed: int | float, remedy: str) -> str:
     return said
 
 
-def _nearest(folder: Path) -> Path:
-    """The folder, or the one that is there of those above it."""
-    return next(path for path in (folder, *folder.absolute().parents) if path.exists())
+def nearest(folder: Path) -> Path:
+    """The folder, or the one that is there of those above it; one that may not be looked for counts as not there."""
+    return next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))

@@ -139,7 +139,7 @@ def test_output_that_cannot_be_written_is_one_line_and_without_a_place_for_it_an
     with open("/dev/full", "wb") as out, open(said, "wb") as err:
         done = subprocess.run([sys.executable, "-m", "rope_mt", "--help"], stdout=out, stderr=err, check=False)
     assert done.returncode == 2
-    line = f"rope-mt: cannot write standard output: {FULL}: make room, and give the same command again\n"
+    line = f"rope-mt: cannot write standard output or a file: {FULL}: make room, and give the same command again\n"
     assert stderr_is_full or said.read_text() == line
 
 

@@ -123,12 +123,3 @@ def test_a_finished_folder_has_its_name_after_its_files_are_on_the_disk(tmp_path
     assert sorted(p.name for p in path.iterdir()) == ["a", "b"]
     assert sorted(flushed[:2]) == [(unfinished / "a", False), (unfinished / "b", False)]
     assert flushed[2:] == [(tmp_path, True)]
-
-
-def test_a_lock_follows_its_folder_to_another_name(tmp_path):
-    unfinished, path = tmp_path / ".unfinished", tmp_path / "finished"
-    with durable.only_one(unfinished):
-        durable.finish_folder(unfinished, path)
-        with holder(path) as other:
-            assert other.stderr.readline().startswith("waiting")
-            other.kill()

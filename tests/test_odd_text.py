@@ -308,10 +308,10 @@ def test_a_line_longer_than_the_limit_is_refused_before_it_is_in_memory(translat
     )
 
 
-def test_utf16_is_named_and_not_taken_for_text_with_nuls(tmp_path):
-    for encoding in ("utf-16-le", "utf-16-be"):
+def test_wide_characters_are_named_and_not_taken_for_text_with_nuls(tmp_path):
+    for encoding in ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"):
         (tmp_path / "a.en").write_text("\ufeffall in ASCII\n", encoding)
-        with pytest.raises(UserError, match=r"a\.en is UTF-16: make UTF-8 of it"):
+        with pytest.raises(UserError, match=rf"a\.en is {encoding[:6].upper()}: make UTF-8 of it"):
             list(text.lines(tmp_path / "a.en"))
 
 

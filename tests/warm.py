@@ -106,7 +106,9 @@ class Forked:
         self._connection.close()
 
     def _number(self) -> int:
-        return int.from_bytes(self._connection.recv(4), "big", signed=True)
+        said = self._connection.recv(4)
+        assert len(said) == 4, "the server has gone"
+        return int.from_bytes(said, "big", signed=True)
 
     def poll(self) -> int | None:
         if self.returncode is None and select.select([self._connection], [], [], 0)[0]:
@@ -167,7 +169,6 @@ def take(connection: socket.socket) -> dict[str, Any]:
     while len(said) < int.from_bytes(size, "big"):
         said += connection.recv(1 << 20)
     if child := os.fork():
-        connection.sendall(child.to_bytes(4, "big"))
         for file in files:  # who reads what is written there waits for the last to close it
             os.close(file)
         null = os.open(os.devnull, os.O_RDWR)
@@ -176,6 +177,8 @@ def take(connection: socket.socket) -> dict[str, Any]:
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         connection.sendall(code.to_bytes(4, "big", signed=True))
         os._exit(0)
+    os.setsid()  # before anybody knows whom to kill
+    connection.sendall(os.getpid().to_bytes(4, "big"))
     for number, file in enumerate(files):
         os.dup2(file, number)
         os.close(file)
@@ -186,7 +189,6 @@ def do(words: list[str], cwd: str, env: dict[str, str], file: str = "", slow_dis
     from rope_mt.cli import main
 
     atexit.unregister(shutil.rmtree)
-    os.setsid()
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)

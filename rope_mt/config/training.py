@@ -55,7 +55,7 @@ class OptimizerConfig:
     label_smoothing: float = 0.1
 
     def __post_init__(self) -> None:
-        require(self.lr > 0, "optimizer.lr", "above 0", self.lr)
+        require(0 < self.lr < math.inf, "optimizer.lr", "above 0 and finite", self.lr)
         at_least(1, optimizer__warmup_steps=self.warmup_steps)
         choice("optimizer.name", self.name, "adam", "muon")
         share("optimizer.beta1", self.beta1)

@@ -128,7 +128,7 @@ def cut(src: np.ndarray, tgt: np.ndarray, order: np.ndarray, batch_tokens: int) 
     A pair that is longer than the budget is a batch by itself.
     """
     src, tgt = src[order], tgt[order]
-    counting = np.arange(1, batch_tokens // 2 + 1)  # every example has at least a slot a side
+    counting = np.arange(1, min(batch_tokens // 2, len(order)) + 1)  # every example has at least a slot a side
     batches, start = [], 0
     while start < len(order):
         here = slice(start, start + max(1, batch_tokens // int(src[start] + tgt[start])))

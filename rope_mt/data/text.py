@@ -26,6 +26,12 @@ COMPOSED = 4  # characters, at most, that NFC makes one of
 Told = Callable[[str], object]  # what is done with a line for the user
 
 
+WIDE = {  # encodings by the marks that they begin with; the first that fits
+    "UTF-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
+    "UTF-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
+}
+
+
 def normalize(line: str, most: int = sys.maxsize) -> str:
     """NFC, and runs of white space as one blank: what models read and learn to write. References stay as they are.
 
@@ -100,7 +106,7 @@ def lines(path: Path, told: Told = lambda what: None) -> Iterator[bytes]:
     """The lines of a file as bytes without their end, as `lines_of` has them.
 
     Raises:
-        UserError: the file cannot be read or unpacked, is UTF-16, or a line is longer than LONGEST_LINE.
+        UserError: the file cannot be read or unpacked, is UTF-16 or UTF-32, or a line is longer than LONGEST_LINE.
     """
     with _opened(path) as file:
         yield from lines_of(file.readline, str(path), told)
@@ -116,12 +122,13 @@ def lines_of(readline: Callable[[int], bytes], name: str, told: Told = lambda wh
         name: what the text is called in a message.
 
     Raises:
-        UserError: a line is longer than LONGEST_LINE, or the text is UTF-16.
+        UserError: a line is longer than LONGEST_LINE, or the text is UTF-16 or UTF-32.
     """
     read = partial(readline, LONGEST_LINE + 1)
     line, n = read(), 1
-    if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise UserError(f"{name} is UTF-16: make UTF-8 of it, as with `iconv -f UTF-16 -t UTF-8`")
+    for wide, marks in WIDE.items():
+        if line.startswith(marks):
+            raise UserError(f"{name} is {wide}: make UTF-8 of it, as with `iconv -f {wide} -t UTF-8`")
     if line.startswith(codecs.BOM_UTF8):
         told(f"{name} begins with a byte order mark, which is left out")
         while line.startswith(codecs.BOM_UTF8):

@@ -1,6 +1,5 @@
 """A run folder: named after what it computes, so that the same command finds the same run again."""
 
-import fcntl
 import hashlib
 import json
 import os
@@ -17,9 +16,9 @@ from omegaconf import OmegaConf
 from rope_mt import __version__
 from rope_mt.config.commands import TrainConfig
 from rope_mt.config.plain import identity, to_plain
-from rope_mt.durable import cannot_write, write_whole
+from rope_mt.durable import cannot_write, lock, write_whole
 from rope_mt.errors import UserError
-from rope_mt.owner import another, this_process
+from rope_mt.owner import another
 from rope_mt.sealed import FILES, digests, read_sealed, refuse_changed, write_sealed
 
 AGAIN = "start the run again with overwrite=true"
@@ -107,19 +106,17 @@ def default_folder(cfg: TrainConfig, key: str) -> Path:
 def alone_in(run: RunFolder) -> Iterator[None]:
     """Keep the folder of a run for this process as long as the block lasts, and make it if need be.
 
-    The lock is on a file, as one on the folder would not be seen from other machines that share it. It is gone with the
-    process however that ends; what the file says is for people.
-
     Raises:
         UserError: another process has it, or it cannot be written.
     """
     try:
         run.path.mkdir(parents=True, exist_ok=True)
-        handle = os.open(run.lock, os.O_RDWR | os.O_CREAT, 0o666)
+        handle, owner = lock(run.lock)
     except OSError as error:
-        raise cannot_write(run.path, error) from error
+        raise cannot_write(run.lock, error) from error
     try:
-        _lock(handle, run)
+        if owner is not None:
+            raise UserError(f"{another(owner)} is training {run.path}: wait until it has ended, or end it")
         try:
             yield
         finally:
@@ -128,44 +125,37 @@ def alone_in(run: RunFolder) -> Iterator[None]:
         os.close(handle)
 
 
-def _lock(handle: int, run: RunFolder) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        owner = another(os.pread(handle, 1_000, 0).decode(errors="replace"))
-        raise UserError(f"{owner} is training {run.path}: wait until it has ended, or end it") from error
-    except OSError as error:
-        raise UserError(f"cannot lock {run.lock}: {error.strerror}") from error
-    with suppress(OSError):  # the disk may be full, which is for others to tell
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, this_process().encode(), 0)
-
-
 def open_run(run: RunFolder, cfg: TrainConfig, key: str) -> None:
-    """Make or find the folder of a run; with `overwrite`, empty it.
+    """Make or find the folder of a run that begins, goes on, or is done; `begin` empties it if it is to be overwritten.
 
     Raises:
-        UserError: the folder holds another run, or cannot be written.
+        UserError: the folder holds another run, this one is not as it was left, or it cannot be written.
     """
     for rest in run.checkpoints.glob(".*.ckpt.*"):  # of a write that was cut off, as large as what it would have made
-        rest.unlink()
-    if run.identity.is_file():
-        if cfg.overwrite:
-            _clear(run)
-        else:
-            there = read_sealed(run.identity, AGAIN)
-            if there.get("key") != key:
-                other = f"{run.path} holds another run ({there.get('key')})"
-                raise UserError(f"{other}: choose another folder, or overwrite=true")
-            refuse_changed(run.identity, there, AGAIN, *(file.name for file in run.begun_with))
+        with suppress(OSError):  # what is finished may lie where nobody can write
+            rest.unlink()
+    if run.identity.is_file() and not cfg.overwrite:
+        there = read_sealed(run.identity, AGAIN)
+        if there.get("key") != key:
+            other = f"{run.path} holds another run ({there.get('key')})"
+            raise UserError(f"{other}: choose another folder, or overwrite=true")
+        if lost := [file for file in run.begun_with if not (run.result.is_file() or file.is_file())]:
+            raise UserError(f"{lost[0]} is not there any more: {AGAIN}")
+        refuse_changed(run.identity, there, AGAIN, *(file.name for file in run.begun_with))
     try:
         run.checkpoints.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"cannot write {run.path}: {error.strerror}") from error
+        raise cannot_write(run.checkpoints, error) from error
 
 
 def begin(run: RunFolder, cfg: TrainConfig, key: str, test_set: tuple[list[str], list[str]]) -> None:
-    """Write down what the run computes, before it does."""
+    """Write down what the run computes, before it does; where another run is to be overwritten, remove that first.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    if cfg.overwrite:
+        _clear(run)
     write_whole(run.config, OmegaConf.to_yaml(OmegaConf.create(to_plain(cfg))))
     write_whole(run.test_src, "".join(line + "\n" for line in test_set[0]))
     write_whole(run.test_ref, "".join(line + "\n" for line in test_set[1]))
@@ -203,7 +193,10 @@ def _clear(run: RunFolder) -> None:
     Whose it is goes last: what a kill on the way leaves belongs to this run until all of it is gone.
     """
     full = run.checkpoints.glob("step-*.ckpt")  # from which a run that is not cleared would go on
-    rest = (*run.checkpoints.glob("*.ckpt"), *run.path.glob("test-joined-*"))
+    rest = (*run.checkpoints.glob("*.ckpt"), *run.path.glob("test-joined-*"), *run.path.glob("skipped-*.json"))
     texts = (run.metrics, run.config, run.test_src, run.test_ref, run.test_hyp)
-    for file in (run.result, *full, *rest, *texts, run.identity):
-        file.unlink(missing_ok=True)
+    for file in (*full, *rest, *texts, run.result, run.identity):
+        try:
+            file.unlink(missing_ok=True)
+        except OSError as error:
+            raise cannot_write(file, error) from error

@@ -1,5 +1,6 @@
 """Which weights a path on the command line means, and `rope-mt eval RUN checkpoints=...` of a run."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +59,23 @@ def load(path: Path) -> Checkpoint:
 
 def saved_weights(run: RunFolder) -> list[Path]:
     """Files with the weights of a run in training, oldest first: weights alone, or in full where only those are."""
-    return sorted(run.checkpoints.glob("weights-*.ckpt")) or sorted(run.checkpoints.glob("step-*.ckpt"))
+    return numbered(run, "weights") or numbered(run, "step")
+
+
+def weights_of(run: RunFolder, step: int) -> Path:
+    """The file of the weights of this step."""
+    return run.checkpoints / f"weights-{step:07d}.ckpt"
+
+
+def numbered(run: RunFolder, kind: str) -> list[Path]:
+    """The checkpoints that a run has saved as step-N or weights-N, oldest first; copies of other names left out."""
+    found = run.checkpoints.glob(f"{kind}-*.ckpt")
+    return sorted(file for file in found if re.fullmatch(rf"{kind}-\d{{7,}}\.ckpt", file.name) and file.is_file())
 
 
 def latest(run: RunFolder) -> Path | None:
     """The full checkpoint of the highest step, to go on from."""
-    return max(run.checkpoints.glob("step-*.ckpt"), default=None)
+    return max(numbered(run, "step"), default=None)
 
 
 def _last(run: RunFolder, n: int) -> list[Path]:

@@ -49,7 +49,11 @@ class Tracker:
         self.run.log({**values, STEP: step})
         if scored := BEST.keys() & values.keys():
             # wandb's own minimum and maximum are those since this session began
-            told = _known(self.folder).get("summary", {})
+            try:
+                told = _known(self.folder).get("summary", {})
+            except UserError as error:  # a run does not end for what W&B alone wants
+                say(str(error))
+                return
             for name in scored:
                 best = {"min": min, "max": max}[BEST[name]]
                 before = told.get(name, {}).get(BEST[name], values[name])

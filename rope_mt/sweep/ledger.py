@@ -5,7 +5,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -121,10 +121,11 @@ class Ledger:
         try:
             yield job
         except SystemExit as error:
-            if requeued:
-                job.update(state=STOPPED, ended=time.time())
-            else:
-                job.update(state=FAILED, error=f"SystemExit: {error}", ended=time.time())
+            with suppress(UserError):  # a full disk must not change how it ends
+                if requeued:
+                    job.update(state=STOPPED, ended=time.time())
+                else:
+                    job.update(state=FAILED, error=f"SystemExit: {error}", ended=time.time())
             raise
         except Exception as error:
             said = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
@@ -134,7 +135,8 @@ class Ledger:
                 print(f"rope-mt: {name}: {said}", file=sys.stderr)
             raise
         except BaseException:
-            job.update(state=STOPPED, ended=time.time())
+            with suppress(UserError):
+                job.update(state=STOPPED, ended=time.time())
             raise
         result = job.entry.result()
         found = {"steps": result["steps"], "loss": result["valid"]["loss"], "bleu": result["test"]["bleu"]}

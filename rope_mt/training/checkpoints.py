@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Callback
 
 from rope_mt.runs.checkpoint import PREFIX, write
 from rope_mt.runs.folder import RunFolder
-from rope_mt.runs.selection import latest
+from rope_mt.runs.selection import latest, numbered
 from rope_mt.training import optimizers
 from rope_mt.training.module import TranslationModule
 from rope_mt.training.resuming import read_full
@@ -82,7 +82,7 @@ class Checkpoints(Callback):
         if not trainer.is_global_zero:  # the first process writes and removes files for all
             return
         for kind, keep in (("step", self.FULL), ("weights", self.average)):
-            for old in sorted(self.run.checkpoints.glob(f"{kind}-*.ckpt"))[:-keep]:
+            for old in numbered(self.run, kind)[:-keep]:
                 old.unlink()
 
 
@@ -106,13 +106,13 @@ def room(run: RunFolder, module: TranslationModule) -> tuple[int, int]:
 
     That is when there is one more of each kind than is kept, before the oldest is removed.
     """
-    cfg, last = module.cfg.trainer, latest(run)
+    cfg, last = module.cfg.trainer, None if module.cfg.overwrite else latest(run)
     at = int(last.stem.partition("-")[2]) if last else 0
     to_come = 0 if at >= cfg.max_steps else -(-cfg.max_steps // cfg.val_every) - at // cfg.val_every
 
     def taken(more: int) -> int:
         limits = {"step": Checkpoints.FULL + more, "weights": cfg.average + more}
-        counts = {kind: len([*run.checkpoints.glob(f"{kind}-*.ckpt")]) + to_come for kind in limits}
+        counts = {kind: (0 if module.cfg.overwrite else len(numbered(run, kind))) + to_come for kind in limits}
         n_full, n_weights = (min(counts[kind], limits[kind]) for kind in limits)
         return n_full * full + (n_weights + 1) * weights  # and best.ckpt
 

@@ -1,7 +1,7 @@
 """Signals that end training: the step under way is finished and saved first, so that nothing is lost.
 
-SIGTERM comes from `kill`, schedulers and containers, SIGINT from Ctrl-C, and SIGUSR2 from SLURM before a job's time is
-up, where submitit asks for it.
+SIGTERM comes from `kill`, schedulers and containers, SIGINT from Ctrl-C, SIGHUP from a terminal that is closed, and
+SIGUSR2 from SLURM before a job's time is up, where submitit asks for it.
 """
 
 import os
@@ -20,7 +20,7 @@ from rope_mt.training.checkpoints import Checkpoints
 from rope_mt.training.module import TranslationModule
 from rope_mt.training.processes import Processes
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
 
 
 class Interruption(Callback):
@@ -58,7 +58,7 @@ class Interruption(Callback):
             for signum, handler in self.before.items():
                 signal.signal(signum, handler)
         if self.leaves:  # it came in the last step
-            raise Interrupted(self.leaves, self.checkpoints.saved_at)
+            raise Interrupted(self.leaves, self.checkpoints.saved_at if self.checkpoints.saved_at >= 0 else None)
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
         if not self.alone or (signum == signal.SIGINT and self.leaves):

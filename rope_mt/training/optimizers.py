@@ -85,7 +85,8 @@ class PartwiseMuon(torch.optim.Muon):
         """The same without asking the device: the step is made, and undone where `undo` is true."""
         weights = [weight for group in self.param_groups for weight in group["params"] if weight.grad is not None]
         for weight in weights:
-            self.state[weight].setdefault("momentum_buffer", torch.zeros_like(weight.grad))  # as the first step has it
+            if "momentum_buffer" not in self.state[weight]:  # as the first step will make it
+                self.state[weight]["momentum_buffer"] = torch.zeros_like(weight.grad)
         kept = [tensor for weight in weights for tensor in (weight, self.state[weight]["momentum_buffer"])]
         before = [tensor.clone() for tensor in kept]
         super().step()

@@ -16,12 +16,14 @@ from rope_mt.errors import UserError
 from rope_mt.runs.folder import RunFolder
 from rope_mt.training.module import TranslationModule
 
+MOST = 100  # batches that are kept before the device is asked
+
 
 class Skipping(Callback):
     """Ends a run that leaves out more than `trainer.max_skipped` updates in a row, and saves the batch that did it.
 
-    They are counted on the device, which is asked when a step is reported or validated and waited for anyway. Until then
-    the batches of the steps in between are kept; as long as updates are left out, further steps change nothing.
+    They are counted on the device, which is asked when a step is reported or validated and so waited for anyway. Until
+    then the batches of the steps in between are kept; as long as updates are left out, further steps change nothing.
 
     Raises:
         UserError: with the file that holds the batch.
@@ -53,21 +55,22 @@ class Skipping(Callback):
         too_many = (self.in_row > self.cfg.max_skipped) & (torch.as_tensor(self.reached) == 0)
         self.reached = torch.where(too_many, step, self.reached)
         self.norm = torch.where(too_many, pl_module.step_norm, self.norm)
-        if step % self.cfg.log_every and step % self.cfg.val_every and step != self.cfg.max_steps:
+        told = not step % self.cfg.log_every or not step % self.cfg.val_every or step == self.cfg.max_steps
+        if not told and len(self.recent) < MOST:
             return
         if reached := int(self.reached):
             self._stop(pl_module, reached)
         self.recent.clear()
 
     def _stop(self, module: TranslationModule, step: int) -> None:
-        rank = f"-{module.processes.rank}" if module.processes.rank else ""
-        path = self.run.path / f"skipped-{step:07d}{rank}.json"
+        path = self.run.path / f"skipped-{step:07d}.json"
         tokenizer, batches = module.data.tokenizer, []
         for src, tgt in (sentences(batch) for number, batch in self.recent if number == step):
             texts = zip(tokenizer.decode(src), tokenizer.decode(tgt), strict=True)
             pairs = zip(texts, src, tgt, strict=True)
             batches.append([{"src": s, "tgt": t, "src_ids": i, "tgt_ids": j} for (s, t), i, j in pairs])
-        write_json(path, {"step": step, "gradient_norm": str(float(self.norm)), "batches": batches})
+        if module.processes.first:  # of several, each has other batches of the step
+            write_json(path, {"step": step, "gradient_norm": str(float(self.norm)), "batches": batches})
         raise UserError(
             f"step {step:,}: loss or gradient not finite in {self.cfg.max_skipped + 1} steps in a row, and "
             f"trainer.max_skipped is {self.cfg.max_skipped}: lower optimizer.lr ({module.cfg.optimizer.lr:g}) or raise "

@@ -29,10 +29,10 @@ from rope_mt.evaluation import refuse_unfit, score_translations
 from rope_mt.memory import short_of_memory
 from rope_mt.progress import output
 from rope_mt.runs import checkpoint
-from rope_mt.runs.folder import RunFolder, alone_in, begin, default_folder, open_run, provenance, run_hash
+from rope_mt.runs.folder import AGAIN, RunFolder, alone_in, begin, default_folder, open_run, provenance, run_hash
 from rope_mt.runs.published import published
 from rope_mt.runs.seal import REMEDY, read_result, write_result
-from rope_mt.runs.selection import latest, saved_weights
+from rope_mt.runs.selection import latest, weights_of
 from rope_mt.runs.tracking import track
 from rope_mt.scoring import doubts, variants
 from rope_mt.training.checkpoints import Checkpoints, WholeFiles, room
@@ -77,7 +77,7 @@ def train(
         if not (there or run.checkpoints.is_dir()):
             raise UserError(f"{run.path} is not here, where the first process has made it: machines must share folders")
         processes.wait()
-        if run.result.is_file():
+        if run.result.is_file() and (there or not cfg.overwrite):
             known = "published" if there else "finished; overwrite=true would start again"
             console.print(Text(f"{run.path} is {known}."), soft_wrap=True)
         else:
@@ -107,8 +107,6 @@ def _compute(
     with processes.first_alone():
         prepared = prepare(cfg.data, text_of)
     test_set = text.read_test_set(text_of.test)
-    if processes.first and not run.identity.is_file():
-        begin(run, cfg, key, test_set)
     _quieten_lightning()
     L.seed_everything(cfg.seed, verbose=False)
     data = TranslationData(
@@ -119,8 +117,12 @@ def _compute(
     if module.model.max_len is not None:  # too long a sentence is refused now, rather than after the last step
         for side in (data.valid_src, data.valid_ref, test_set[0]):
             module.model.check_length(max(map(len, read(data.tokenizer, side).ids)))
-    if processes.first:
-        space.ensure("this run", run.checkpoints, room(run, module)[1], "choose another disk with hydra.run.dir=FOLDER")
+    with processes.first_alone():
+        if processes.first:
+            needed = room(run, module)[1]
+            space.ensure("this run", run.checkpoints, needed, "choose another disk with hydra.run.dir=FOLDER")
+            if cfg.overwrite or not run.identity.is_file():  # not before everything else that could refuse it
+                begin(run, cfg, key, test_set)
     resume = latest(run)
     introduce(cfg, run, prepared, module, precision, processes, resume, console)
     if processes.first:
@@ -184,8 +186,8 @@ def _score(
     """Average the last weights, or take their moving average, translate validation and test set, and score."""
     began = time.perf_counter()
     last = latest(run) if cfg.trainer.ema else None
-    weights = saved_weights(run)[-cfg.trainer.average :]
-    checkpoint.write(run.average, checkpoint.moving_average(last) if last else checkpoint.average(weights))
+    averaged = checkpoint.moving_average(last) if last else checkpoint.average(_to_average(cfg, run))
+    checkpoint.write(run.average, averaged)
     module.model.load_state_dict(checkpoint.load(run.average).weights)
     module.translator = Translator(module.model, data.tokenizer, cfg.search, precision)
     _, valid = score_translations(module.translator, data.valid_src, data.valid_ref)
@@ -202,6 +204,21 @@ def _score(
         "search": {"beam": cfg.search.beam, "length_penalty": cfg.search.length_penalty},
         "scoring_seconds": time.perf_counter() - began,
     }
+
+
+def _to_average(cfg: TrainConfig, run: RunFolder) -> list[Path]:
+    """The files of the last weights that were saved.
+
+    Raises:
+        UserError: one is not there, and the mean of the others would be another run's.
+    """
+    steps = sorted(
+        {*range(cfg.trainer.val_every, cfg.trainer.max_steps + 1, cfg.trainer.val_every), cfg.trainer.max_steps}
+    )
+    files = [weights_of(run, step) for step in steps[-cfg.trainer.average :]]
+    if lost := [file for file in files if not file.is_file()]:
+        raise UserError(f"{lost[0]} is not there any more, and belongs to the weights that are averaged: {AGAIN}")
+    return files
 
 
 def _fit(

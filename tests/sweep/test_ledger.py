@@ -84,3 +84,17 @@ def test_a_job_that_its_launcher_takes_back_has_not_failed(tmp_path):
     with pytest.raises(SystemExit), ledger.job(0, "a", requeued=True):
         raise SystemExit(-1)
     assert [entry.state for entry in ledger.entries()] == [STOPPED]
+
+
+def test_a_full_disk_does_not_change_how_a_job_ends(tmp_path, monkeypatch):
+    ledger = Ledger(tmp_path)
+
+    def fill_and_interrupt():
+        def full(entry):
+            raise UserError("cannot write")
+
+        monkeypatch.setattr(ledger, "write", full)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), ledger.job(0, "a"):
+        fill_and_interrupt()

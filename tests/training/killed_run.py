@@ -44,6 +44,13 @@ def words(text: Path, pairs: int = 120) -> list[str]:
     return found
 
 
+def seeded() -> random.Random:
+    """Dice that tell how to throw them again."""
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    return random.Random(seed)
+
+
 @dataclass
 class Typed:
     """A folder in which the commands of one run are typed; how they stand is told by what lies on the disk."""
@@ -51,7 +58,7 @@ class Typed:
     start: Start
     cwd: Path
     words: list[str]
-    dice: random.Random = field(default_factory=random.Random)
+    dice: random.Random = field(default_factory=seeded)
     seed: int = 1
     full: set[str] = field(default_factory=set)  # all checkpoints in full that were seen
     before: dict[Path, int] = field(default_factory=dict)  # when what lay there had been written

@@ -4,6 +4,7 @@ import json
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -27,7 +28,7 @@ STEPS, EVERY = 11, 4  # of two batches each; a validation each 4 steps
 def handlers() -> Iterator[None]:
     """As a program has them that has set none; what the block leaves behind would be another test's."""
     before = {signum: signal.getsignal(signum) for signum in SIGNALS}
-    plain = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler, signal.SIGUSR2: signal.SIG_DFL}
+    plain: dict[int, Any] = dict.fromkeys(SIGNALS, signal.SIG_DFL) | {signal.SIGINT: signal.default_int_handler}
     for signum, handler in plain.items():
         signal.signal(signum, handler)
     yield

@@ -109,7 +109,7 @@ def test_two_runs_at_once_prepare_one_text_and_end_as_each_alone(start, typed, a
         time.sleep(0.01)
     again = start(["train", *typed, "seed=1"], first.cwd, tmp_path / "again")
     assert again.wait() == 2
-    since = r"since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d \w+"
+    since = r"since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d \S+"
     owner = rf"{getpass.getuser()} on {socket.gethostname()}, process %s, {since}"
     folder = first.run.path.relative_to(first.cwd)
     assert re.fullmatch(

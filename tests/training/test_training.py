@@ -17,7 +17,7 @@ from rope_mt.device import computing_in
 from rope_mt.durable import write_json, write_whole
 from rope_mt.errors import UserError
 from rope_mt.runs import checkpoint
-from rope_mt.runs.folder import RunFolder, alone_in, open_run
+from rope_mt.runs.folder import RunFolder, alone_in, begin, open_run
 from rope_mt.training.module import TranslationModule
 from rope_mt.training.train import train
 from rope_mt.translation import Translator
@@ -246,7 +246,40 @@ def test_overwriting_that_is_killed_is_done_in_the_end(config, tmp_path, monkeyp
 
     monkeypatch.setattr(Path, "unlink", unlink)
     with pytest.raises(KeyboardInterrupt):
-        open_run(run, cfg, "new")
+        begin(run, cfg, "new", ([], []))
     monkeypatch.undo()
     open_run(run, cfg, "new")
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    begin(run, cfg, "new", ([], []))
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == {*run.begun_with, run.identity}
+
+
+def test_overwriting_is_refused_before_anything_of_the_old_run_is_gone(config, tmp_path, monkeypatch):
+    cfg = config(max_steps=4, val_every=4)
+    train(cfg, tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file() and path.name != ".lock"}
+    cfg.overwrite = True
+    monkeypatch.setattr("rope_mt.space.free", lambda folder: 0)
+    with pytest.raises(UserError, match="make room"):
+        train(cfg, tmp_path)
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_a_file_that_a_run_needs_and_somebody_took_away_is_named(config, tmp_path):
+    cfg = config(max_steps=4, val_every=2, average=2)
+    train(cfg, tmp_path)
+    (tmp_path / "result.json").unlink()
+    weights = tmp_path / "checkpoints" / "weights-0000002.ckpt"
+    kept = weights.read_bytes()
+    weights.unlink()  # without it, the mean would be of the last weights alone
+    with pytest.raises(UserError, match=rf"{weights} is not there any more.*overwrite=true"):
+        train(cfg, tmp_path)
+    weights.write_bytes(kept)
+    (tmp_path / "test.ref").rename(tmp_path / "mine")
+    with pytest.raises(UserError, match=r"test\.ref is not there any more: .*overwrite=true"):
+        train(cfg, tmp_path)
+    (tmp_path / "mine").rename(tmp_path / "test.ref")
+    for copy in ("step-old.ckpt", "weights-0000004 (copy).ckpt"):  # which are nobody's business but the user's
+        (tmp_path / "checkpoints" / copy).write_bytes(b"mine")
+    train(cfg, tmp_path)
+    assert (tmp_path / "result.json").is_file()
+    assert (tmp_path / "checkpoints" / "step-old.ckpt").is_file()
