@@ -19,6 +19,7 @@ from rope_mt.runs import archive
 from rope_mt.runs.fitting import refuse_unfit
 
 FORMAT = 2
+OTHER = "use another one"  # what to do about one that is damaged, where nobody says better
 PREFIX = "model."  # of the Transformer's weights inside the LightningModule
 
 
@@ -46,11 +47,11 @@ def write(path: Path, values: dict[str, Any]) -> None:
             archive.seal(file, written)
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(path: Path, remedy: str = OTHER) -> dict[str, Any]:
     """The plain dict of a checkpoint file, its tensors on the CPU; all bytes are compared with their check sums.
 
     Raises:
-        UserError: the file is missing, unreadable, damaged, or not a checkpoint of this project.
+        UserError: the file is missing, unreadable, damaged, of another version, or not a checkpoint of this project.
     """
     try:
         with open(path, "rb") as file:
@@ -60,12 +61,15 @@ def read(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise UserError(f"no such checkpoint: {path}") from error
     except Exception as error:  # whatever torch, zipfile and pickle make of what anybody may have written
-        raise UserError(f"{path} is damaged or not a checkpoint of rope-mt: use another one") from error
+        said = "is damaged, of another version of rope-mt, or not a checkpoint of rope-mt"
+        raise UserError(f"{path} {said}: {remedy}") from error
     ours = values.get("rope_mt") if isinstance(values, dict) else None
     if not isinstance(ours, dict):
         raise UserError(f"{path} is not a checkpoint of rope-mt")
     if ours.get("format") != FORMAT:
-        raise UserError(f"{path} has format {ours.get('format')!r}; this version of rope-mt reads format {FORMAT}")
+        its = ours.get("format")
+        known = f"format {its}" if type(its) is int and abs(its) < 1 << 62 else "an unknown format"
+        raise UserError(f"{path} has {known}; this version of rope-mt reads format {FORMAT}")
     sound = isinstance(ours.get("config"), dict) and isinstance(ours.get("tokenizer"), bytes)
     steps = (values.get("global_step"), ours.get("tokens_seen", 0))
     sound &= all(type(n) is int and 0 <= n < 1 << 62 for n in steps)
@@ -74,7 +78,7 @@ def read(path: Path) -> dict[str, Any]:
             isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in weights.items()
         )
     if not sound:
-        raise UserError(f"{path} has not what a checkpoint of rope-mt has: use another one")
+        raise UserError(f"{path} has not what a checkpoint of rope-mt has: {remedy}")
     return values
 
 
@@ -87,6 +91,8 @@ def load(path: Path) -> Checkpoint:
     if path.is_dir():
         folder, path = path, path / "checkpoints" / "average.ckpt"
         if not path.is_file():
+            if (folder / "result.json").is_file():
+                raise UserError(f"{path} is not there: name one of the other files beside it")
             raise UserError(f"{folder} holds no finished run: name one of the files in {path.parent}, or train on")
     return from_values(read(path), path)
 
@@ -107,7 +113,7 @@ def from_values(values: Mapping[str, Any], path: Path) -> Checkpoint:
     return Checkpoint(config, tokenizer, weights, values["global_step"], path)
 
 
-def average(paths: list[Path]) -> dict[str, Any]:
+def average(paths: list[Path], remedy: str = OTHER) -> dict[str, Any]:
     """The mean of the weights of these checkpoints, summed in double, and the rest of what translating needs.
 
     The rest is the last one's. Kept in memory are the sum and one checkpoint.
@@ -115,13 +121,15 @@ def average(paths: list[Path]) -> dict[str, Any]:
     Raises:
         UserError: one is not a checkpoint, or they are not of one configuration, tokenizer and shape.
     """
-    values = read(paths[0])
+    values = read(paths[0], remedy)
+    from_values(values, paths[0])  # a small file may have a thousand names for one tensor, each of them to be a sum
     first = _about(values)
     total = {name: tensor.double() for name, tensor in values["state_dict"].items()}
     for path in paths[1:]:
-        values = read(path)
+        values = read(path, remedy)
         if what := _difference(first, _about(values)):
             raise UserError(f"{paths[0]} and {path} cannot be averaged: they differ in {what}")
+        from_values(values, path)
         for name, tensor in values["state_dict"].items():
             total[name] += tensor.double()
     mean = {name: (total[name] / len(paths)).to(tensor.dtype) for name, tensor in values["state_dict"].items()}

@@ -100,8 +100,8 @@ class Report(Callback):
         self.training_seconds = state_dict["training_seconds"]
         self.validation_seconds = state_dict["validation_seconds"]
         self.skipped = state_dict["skipped"]
-        for name, value in state_dict["interval"].items():
-            setattr(self, name, value)
+        for name in INTERVAL:
+            setattr(self, name, state_dict["interval"][name])
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         rows = metrics_upto(self.metrics, trainer.global_step)

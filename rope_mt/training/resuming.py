@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 LIGHTNINGS = ("epoch", "loops", "callbacks", "optimizer_states", "lr_schedulers", "pytorch-lightning_version")
 OURS = ("state_dict", "global_step", "rope_mt", "ema")
+OLDEST = Version("2.0")  # of Lightning: what is of an older one it changes before anything can be compared
+MOST_SECONDS = 1e8
 REMEDY = "remove it to go on from the one before, or start again with overwrite=true"
 
 
@@ -29,15 +31,17 @@ def read_full(path: Path) -> dict[str, Any]:
     Raises:
         UserError: the file is no checkpoint, or holds weights alone.
     """
-    values = checkpoint.read(path)
+    values = checkpoint.read(path, REMEDY)
     if missing := [name for name in LIGHTNINGS if name not in values]:
         raise UserError(f"{path} is no full checkpoint, as it has no {missing[0]}: {REMEDY}")
     if more := values.keys() - {*LIGHTNINGS, *OURS}:
-        raise UserError(f"{path} has {min(more, key=str)!r}, which is of no checkpoint of rope-mt: {REMEDY}")
+        raise UserError(f"{path} has {min(more, key=str)!r:.80}, which is of no checkpoint of rope-mt: {REMEDY}")
     try:
-        Version(values["pytorch-lightning_version"])
+        written = Version(values["pytorch-lightning_version"])
     except (InvalidVersion, TypeError) as error:
         raise UserError(f"{path} does not say which version of Lightning wrote it: {REMEDY}") from error
+    if written < OLDEST:
+        raise UserError(f"{path} is of a version of Lightning that rope-mt has never used: {REMEDY}")
     return values
 
 
@@ -60,16 +64,29 @@ def refuse_foreign(path: Path, values: Mapping[str, Any], module: TranslationMod
 
 
 def _unlike_what_is_saved(values: Mapping[str, Any], module: TranslationModule) -> str:
-    """Which of the states of loops, callbacks and schedule is not of the kind that this run's have; empty: none."""
+    """Which of the states of loops, callbacks and schedule is not one that this run could have; empty: none."""
     trainer = module.trainer
     loops = ("fit_loop", "validate_loop", "test_loop", "predict_loop")
     ours: list[Callback] = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]: made by its connector
     callbacks = {callback.state_key: state for callback in ours if (state := callback.state_dict())}
+    if report := callbacks.get("Report"):
+        report["interval"] |= {"_trained": 0.0, "_tokens": 0.0}  # of several processes they are added up in double
     schedule = module.configure_optimizers()["lr_scheduler"]["scheduler"].state_dict()
     like = {"epoch": 0, "loops": {loop: getattr(trainer, loop).state_dict() for loop in loops}}
-    like |= {"callbacks": callbacks, "lr_schedulers": [schedule], "rope_mt": {"tokens_seen": 0}}
+    like |= {"lr_schedulers": [schedule]}
+    like |= {"rope_mt": {"format": 0, "config": {}, "tokenizer": b"", "tokens_seen": 0}}
     if where := next((where for name in like if (where := _unlike(values[name], like[name], name))), ""):
         return where
+    found = values["callbacks"]  # has besides what callbacks of the first process keep
+    if not isinstance(found, dict):
+        return "callbacks"
+    if where := _unlike({name: found[name] for name in callbacks if name in found}, callbacks, "callbacks"):
+        return where
+    if report:
+        theirs = found["Report"]
+        seconds = (theirs["training_seconds"], theirs["validation_seconds"], theirs["interval"]["_elapsed"])
+        if not all(0 <= each < MOST_SECONDS for each in seconds):
+            return "callbacks.Report"
     drawn = values["loops"]["fit_loop"].get("state_dict")
     return _unlike(drawn, {"combined_loader": [{"epoch": 0, "drawn": 0}]}, "loops.fit_loop.state_dict")
 
@@ -83,7 +100,7 @@ def _unlike_optimizer(values: Mapping[str, Any], module: TranslationModule) -> s
     [found] = values[where]
     saved = like.state_dict()["param_groups"]
     for group, ours, theirs in zip(like.param_groups, saved, found["param_groups"], strict=True):
-        if theirs["params"] != ours["params"]:
+        if {**theirs, "lr": 0.0} != {**ours, "lr": 0.0}:  # all others are settings, and the same in every step
             return f"{where}.param_groups"
         names = {"step", "exp_avg", "exp_avg_sq"} if "betas" in group else {"momentum_buffer"}
         for number, weight in zip(ours["params"], group["params"], strict=True):
@@ -99,9 +116,12 @@ def _unlike_optimizer(values: Mapping[str, Any], module: TranslationModule) -> s
 
 
 def _unlike(found: Any, like: Any, where: str) -> str:
-    """The first place where plain values are not of the kinds that others are; of a dict that is empty nothing."""
+    """The first place where plain values are not of the kinds that others are; of a dict that is empty nothing.
+
+    An integer is a count, and not below 0; of other numbers none is out of all bounds.
+    """
     if isinstance(like, dict):
-        if not isinstance(found, dict):
+        if not isinstance(found, dict) or (like and found.keys() - like.keys()):
             return where
         inside = ((f"{where}.{name}", found.get(name, _unlike), each) for name, each in like.items())
     elif isinstance(like, list | tuple):
@@ -109,7 +129,10 @@ def _unlike(found: Any, like: Any, where: str) -> str:
             return where
         inside = ((f"{where}.{n}", *pair) for n, pair in enumerate(zip(found, like, strict=True)))
     else:
-        numbers = (int, float)
-        same = type(found) is type(like) or (type(found) in numbers and type(like) in numbers)
+        same = type(found) is type(like) or (type(found), type(like)) == (int, float)
+        if type(like) is int:
+            same = same and 0 <= found < 1 << 62
+        elif type(like) is float:
+            same = same and abs(found) < (1 << 62 if type(found) is int else 1e100)
         return "" if same else where
     return next((wrong for at, one, other in inside if (wrong := _unlike(one, other, at))), "")

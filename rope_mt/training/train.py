@@ -186,7 +186,7 @@ def _score(
     """Average the last weights, or take their moving average, translate validation and test set, and score."""
     began = time.perf_counter()
     last = latest(run) if cfg.trainer.ema else None
-    averaged = checkpoint.moving_average(last) if last else checkpoint.average(_to_average(cfg, run))
+    averaged = checkpoint.moving_average(last) if last else checkpoint.average(_to_average(cfg, run), AGAIN)
     checkpoint.write(run.average, averaged)
     module.model.load_state_dict(checkpoint.load(run.average).weights)
     module.translator = Translator(module.model, data.tokenizer, cfg.search, precision)

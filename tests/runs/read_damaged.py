@@ -261,10 +261,10 @@ def _judge_all(site: Path, cfg: TrainConfig, orders: list[tuple[str, int, bool]]
         os.chdir(own)
         unharmed = {}
         for kind, number, hostile in orders:
+            signal.alarm(SECONDS)  # ends what hangs on the file as it was, too
             if kind not in unharmed:
                 path, read = files(own)[kind]
                 unharmed[kind] = repr(read(path, cfg))
-            signal.alarm(SECONDS)
             outcome = pickle.dumps(judge(own, cfg, kind, number, hostile, unharmed[kind]))
             signal.alarm(0)
             os.write(writer, struct.pack("<I", len(outcome)) + outcome)

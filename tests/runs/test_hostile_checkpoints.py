@@ -1,8 +1,11 @@
 """A checkpoint of somebody else runs nothing, claims nothing that is believed, and says in a line what does not fit."""
 
 import os
+import signal
+import struct
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -66,7 +69,7 @@ def test_a_pickle_that_would_run_code_runs_none_whatever_the_environment_says(va
     if zipped:
         with open(path, "r+b") as file, open(path, "rb") as reader:
             archive.seal(file, reader)
-    with torch.serialization.safe_globals([os.mkdir]), pytest.raises(UserError, match=r"evil\.ckpt is damaged or not"):
+    with torch.serialization.safe_globals([os.mkdir]), pytest.raises(UserError, match=r"evil\.ckpt is damaged, of"):
         checkpoint.read(path)
     assert not proof.exists()
     torch.load(path, weights_only=False)  # the same file does run it for those who let it
@@ -120,10 +123,10 @@ NORM = "model.encoder.layers.1.residuals.0.norm.weight"
         (torch.ones(25), "is float32 (25,), not float32 (24,)"),
         (torch.ones(24).double(), "is float64 (24,), not float32 (24,)"),
         (torch.ones(24).long(), "is int64 (24,)"),
-        (torch.ones(1).expand(24), "damaged or not"),
-        (torch.ones(1).expand(10**12), "damaged or not"),
-        (torch.ones(24).to_sparse(), "damaged or not"),
-        (torch.ones(24, device="meta"), "damaged or not"),
+        (torch.ones(1).expand(24), "is damaged, of another version"),
+        (torch.ones(1).expand(10**12), "is damaged, of another version"),
+        (torch.ones(24).to_sparse(), "is damaged, of another version"),
+        (torch.ones(24, device="meta"), "is damaged, of another version"),
         ("ones", "has not what a checkpoint of rope-mt has"),
     ],
 )
@@ -174,7 +177,7 @@ def test_a_storage_that_claims_more_than_its_member_holds_is_not_read_beyond_its
         members["archive/data/0"] = members["archive/data/0"][:4]
 
     rewritten(path, shorten)
-    with pytest.raises(UserError, match="damaged or not"):
+    with pytest.raises(UserError, match="is damaged, of another version"):
         checkpoint.read(path)
 
 
@@ -185,7 +188,7 @@ def test_members_that_would_be_unpacked_are_refused(values, tmp_path, level):
     checkpoint.write(path, values)
     rewritten(path, lambda members: None, level)
     assert (path.stat().st_size < 10**6) == (level == 9)
-    with pytest.raises(UserError, match="damaged or not"):
+    with pytest.raises(UserError, match="is damaged, of another version"):
         checkpoint.read(path)
 
 
@@ -202,7 +205,7 @@ def test_two_members_that_changed_places_are_noticed(values, tmp_path):
     rewritten(path, exchange)
     assert checkpoint.read(path)["state_dict"]["first"].tolist() == [1, 1, 1]
     path.write_bytes(path.read_bytes()[: -archive.HEX] + comment)
-    with pytest.raises(UserError, match="damaged or not"):
+    with pytest.raises(UserError, match="is damaged, of another version"):
         checkpoint.read(path)
 
 
@@ -234,6 +237,119 @@ def test_a_strangers_checkpoint_fetches_no_text_and_writes_none(made, values, tm
         with pytest.raises(UserError, match=r"no such text: test\.en.*data\.test=PREFIX"):
             own_test_set(tmp_path / "lone" / "a.ckpt", checkpoint.load(tmp_path / "lone" / "a.ckpt"))
         assert not (tmp_path / "theirs").exists()
+
+
+@pytest.mark.parametrize("name", ["DATA.PKL", "Data/0", "data/ä", "more_x"])
+def test_no_member_has_a_name_that_torch_may_take_for_another(values, tmp_path, name):
+    path = tmp_path / "cases.ckpt"
+    checkpoint.write(path, values)
+    rewritten(path, lambda members: members.update({f"archive/{name}": members["archive/data.pkl"]}))
+    whole = path.read_bytes().replace(b"more_x", b"more\0x")  # a byte that Python ends a name at
+    path.write_bytes(whole[: -archive.HEX - 2] + bytes(2))
+    with open(path, "r+b") as file, open(path, "rb") as reader:
+        archive.seal(file, reader)
+    with pytest.raises(UserError, match="is damaged, of another version"):
+        checkpoint.read(path)
+
+
+def test_a_zip_has_its_directory_where_each_reader_looks_for_it(values, tmp_path):
+    path = tmp_path / "two.ckpt"
+    checkpoint.write(path, values)
+    whole = path.read_bytes()
+    locator = len(whole) - archive.HEX - archive.END.size - archive.LOCATOR.size
+    for at, said in ((locator + 8, "its end"), (locator - 8, "its directory")):
+        [there] = struct.unpack_from("<Q", whole, at)
+        path.write_bytes(whole[:at] + struct.pack("<Q", there + 1) + whole[at + 8 :])
+        with open(path, "rb") as file, pytest.raises(ValueError, match=f"{said} is not where it says"):
+            archive.refuse_unsound(file)
+
+
+@contextmanager
+def at_once() -> Iterator[None]:
+    """Ends the process where it takes longer: what C does is not interrupted by an exception."""
+    signal.alarm(20)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+
+
+def pickled(*pieces: bytes) -> Callable[[dict[str, bytes]], None]:
+    """Puts a pickle in the place of a checkpoint's."""
+    return lambda members: members.update({"archive/data.pkl": b"".join((b"\x80\2", *pieces, b"."))})
+
+
+TWICE = b"q\0h\0\x86"  # a tuple of what is on the stack, twice
+TEXT = b"X" + struct.pack("<I", 10**5) + bytes(10**5) + b"q\1"
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (b"}", b")", TWICE * 60, b"Ns"),
+        (b"}(", b")", TWICE * 60, b"Nu"),
+        (b"}", b")" + b"\x85" * 10**6, b"Ns"),
+        (b"}", b"K\1\x85", b"Ns"),
+        (b"ccollections\nOrderedDict\n(](", b")", TWICE * 60, b"N\x86etR"),
+        (b"(X\7\0\0\0storagectorch\nFloatStorage\n", b")", TWICE * 60, b"X\3\0\0\0cpuK\1tQ"),
+        (b"(X\7\0\0\0storage", b")", TWICE * 60, b"X\1\0\0\x000X\3\0\0\0cpuK\1tQ"),
+        (TEXT, b"](", b"c_codecs\nencode\nh\1X\6\0\0\0latin1\x86R" * 5_000, b"e"),
+        (b"}", TEXT, b"Ns", b"](", b"ccollections\nOrderedDict\n)Rh\0b" * 5_000, b"e"),
+    ],
+    ids=["key", "keys", "deep", "tuple", "pairs", "storage's key", "storage's kind", "bytes", "attributes"],
+)
+def test_nothing_in_a_pickle_takes_more_than_the_file_is_long(values, tmp_path, pieces):
+    path = tmp_path / "endless.ckpt"
+    checkpoint.write(path, values)
+    rewritten(path, pickled(*pieces))
+    with at_once(), pytest.raises(UserError, match="is damaged, of another version"):
+        checkpoint.read(path)
+
+
+def test_plain_values_of_all_kinds_are_read_as_they_were_written(values, tmp_path):
+    inner = {"x": (1.5, (2, ("y",))), -1: [None, True], 10**12: b"\xff", 70_000: 3, "": {}}
+    values["more"] = [inner, inner, torch.nn.Linear(2, 3).state_dict(), torch.zeros(3, 2).T, (), b"\xff"]
+    path = tmp_path / "plain.ckpt"
+    checkpoint.write(path, values)
+    found = checkpoint.read(path)["more"]
+    assert found[:2] == [inner, inner]
+    assert found[3].stride() == (1, 2)
+    assert found[2].keys() == {"weight", "bias"}
+    assert found[2]._metadata == values["more"][2]._metadata
+
+
+def test_numbers_of_a_tensor_that_lie_on_one_another_are_refused(values, tmp_path):
+    path = tmp_path / "overlapping.ckpt"
+    values["more"] = torch.arange(6.0).as_strided((2, 3), (1, 1))
+    checkpoint.write(path, values)
+    with open(path, "rb") as file, pytest.raises(ValueError, match="lie on one another"):
+        archive.refuse_unsound(file)
+
+
+@pytest.mark.parametrize(("its", "said"), [(1, "format 1"), ("2", "an unknown format"), (10**20, "an unknown format")])
+def test_a_format_is_told_where_it_is_a_number(values, tmp_path, its, said):
+    values["rope_mt"]["format"] = its
+    assert f"has {said}; this version of rope-mt reads format" in refused(values, tmp_path)
+
+
+def test_a_format_without_end_is_not_told(values, tmp_path):
+    endless: list[Any] = []
+    for _ in range(60):
+        endless = [endless, endless]
+    values["rope_mt"]["format"] = endless
+    with at_once():
+        assert "an unknown format" in refused(values, tmp_path)
+
+
+def test_a_thousand_names_of_one_tensor_are_refused_before_any_is_added_up(values, tmp_path, monkeypatch):
+    path = tmp_path / "many.ckpt"
+    values["state_dict"] |= dict.fromkeys(map(str, range(1000)), torch.zeros(5))
+    checkpoint.write(path, values)
+    doubled: list[int] = []
+    monkeypatch.setattr(torch.Tensor, "double", lambda tensor: doubled.append(1) or tensor)
+    with pytest.raises(UserError, match=r"many\.ckpt: the weights do not fit"):
+        checkpoint.average([path, path])
+    assert not doubled
 
 
 NINE = zip("abcdefgh", "bcdefghi", strict=True)
