@@ -164,7 +164,10 @@ def test_training_keeps_each_pair_beside_its_other_side_and_counts_what_it_drops
     assert pairs(prepared) == kept
     assert prepared.meta["dropped"] == dropped
     assert prepared.meta["read"] == len(train.names)
-    assert "2 files began with a byte order mark, which was left out" in report(prepared)
+    said = [*report(prepared)]
+    assert "2 files began with a byte order mark, which was left out" in said
+    nul = sum("\0" in src or "\0" in tgt for src, tgt in kept)
+    assert f"{nul} pairs with NUL characters: is this UTF-16 without a byte order mark?" in said
 
 
 def test_a_tokenizer_is_trained_on_odd_text(made, tmp_path, monkeypatch):
@@ -195,7 +198,7 @@ def test_a_test_set_has_a_hypothesis_for_each_line_and_is_read_back_as_it_was_wr
     src, ref = text.read_test_set(files, said.append)
     assert src == [line.decode().rstrip("\r") for line in test.src]
     assert ref == [line.decode().rstrip("\r") for line in test.tgt]
-    assert said == [f"{path} begins with a byte order mark, which is left out" for path in files[0]]
+    assert said == marked(files[0], test)
     ckpt = checkpoint.load(model)
     translator = Translator.of(ckpt, SEARCH, torch.device("cpu"), "fp32")
     hypotheses, _ = score_translations(translator, src, ref)
@@ -210,11 +213,20 @@ def test_a_test_set_has_a_hypothesis_for_each_line_and_is_read_back_as_it_was_wr
         assert text.read_test_set([(tmp_path / name, tmp_path / "hyp")]) == (lines, hypotheses)
 
 
+def marked(paths: tuple[Path, Path], of: Text) -> list[str]:
+    """What is told of the files themselves."""
+    said = [f"{path} begins with a byte order mark, which is left out" for path in paths]
+    for path, side in zip(paths, (of.src, of.tgt), strict=True):
+        nul = sum(b"\0" in line for line in side)
+        said.append(f"{path} has {nul} lines with NUL characters: {text.WIDE_UNMARKED}")
+    return said
+
+
 def test_what_is_not_read_of_a_set_is_named_by_file_and_line(made, tmp_path):
     cfg, _, test = made
     [(src, ref)] = files = corpus.find(cfg, "test")
     long = [n for n, name in enumerate(test.names, start=1) if name in LONG]
-    marks = [f"{path} begins with a byte order mark, which is left out" for path in (src, ref)]
+    marks = marked((src, ref), test)
     translated, in_the_loss = (
         f"{path}, lines {', '.join(str(n) for n in long if len(side[n - 1]) > 10_000)}: "
         f"only the first 1,024 tokens of each are {kind}"
@@ -271,8 +283,10 @@ def test_translate_answers_each_line_by_one(translate, tmp_path):
     blank = [n for n, (_, why) in enumerate(ODD.values()) if why == "empty"]
     assert [out[2 * n + 1] for n in blank] == [b""] * len(blank)
     long = [2 * n + 2 for n, name in enumerate(ODD) if name in LONG]
+    nul = sum(b"\0" in line for line in mixed)
     assert said == [
         "rope-mt: standard input begins with a byte order mark, which is left out",
+        f"rope-mt: standard input has {nul} lines with NUL characters: {text.WIDE_UNMARKED}",
         f"rope-mt: 3 of {len(mixed)} lines are not UTF-8; U+FFFD stands for what is not",
         f"rope-mt: lines {', '.join(map(str, long))}: only the first 1,024 tokens of each are translated",
     ]

@@ -95,8 +95,7 @@ def _build(cfg: DataConfig, files: Files, read: int, settings: dict[str, Any], f
             write_whole(known, hashlib.sha256(trained).hexdigest())
             write_whole(model, trained)
         tokenizer = Tokenizer(model.read_bytes())
-        marks: list[str] = []
-        done = _encode(_pairs(files, marks.append), Cleaning(cfg), tokenizer, folder, read)
+        done = _encode(_pairs(files), Cleaning(cfg), tokenizer, folder, read)
         if not done["kept"]:
             raise UserError(f"{', '.join(str(source) for source, _ in files)}: no pair to train on")
     except UserError as error:
@@ -104,8 +103,9 @@ def _build(cfg: DataConfig, files: Files, read: int, settings: dict[str, Any], f
             shutil.rmtree(folder, ignore_errors=True)
         raise
     tokens = {side: (folder / f"{side}.ids").stat().st_size // 2 for side in SIDES}
-    counts = {name: done[name] for name in ("kept", "dropped", "show_languages", "look_exchanged")}
-    meta = {"read": read, **counts, "byte_order_marks": len(marks), "tokens": tokens}
+    counts = {name: done[name] for name in ("kept", "dropped", "show_languages", "look_exchanged", "hold_nul")}
+    marks = sum(text.begins_with_mark(path) for pair in files for path in pair)
+    meta = {"read": read, **counts, "byte_order_marks": marks, "tokens": tokens}
     meta |= {"tokenizer_sha256": tokenizer.sha256, "dtypes": DTYPES, "sha256": done["sha256"]}
     write_sealed(folder / "meta.json", {**settings, **meta})
 
@@ -123,12 +123,12 @@ def _train_tokenizer(cfg: DataConfig, files: Files, read: int) -> bytes:
     return train_tokenizer(chain((first,), sentences), cfg.vocab_size, cfg.tokenizer)
 
 
-def _pairs(files: Files, told: text.Told = lambda what: None) -> Iterator[tuple[bytes, bytes, bool]]:
-    """All pairs, and whether a document begins with them; `told` as for `text.lines_of`."""
+def _pairs(files: Files) -> Iterator[tuple[bytes, bytes, bool]]:
+    """All pairs, and whether a document begins with them."""
     for source, target in files:
         marks = text.documents(source)
         begins = {0, *(text.first_lines(marks) if marks else ())}
-        for n, (src, tgt) in enumerate(text.aligned(source, target, told)):
+        for n, (src, tgt) in enumerate(text.aligned(source, target)):
             yield src, tgt, n in begins
 
 
@@ -169,6 +169,7 @@ def _encode(
             done["kept"] += len(arrays["begins"])
             done["show_languages"] += int(np.count_nonzero(arrays["ways"]))
             done["look_exchanged"] += int((arrays["ways"] == -1).sum())
+            done["hold_nul"] += int(arrays["nul"].sum())
             done["dropped"] = {step: cleaning.dropped[step] for step in cleaning.STEPS if cleaning.dropped[step]}
             if cleaning.dropped["not UTF-8"] > read * MAX_BROKEN:
                 raise UserError(
@@ -183,7 +184,7 @@ def _noted(note: Path, folder: Path, tokenizer: Tokenizer) -> tuple[dict[str, An
     """How far the maps are, and the running sha256 of each; all begins anew where they are not what was noted."""
     sums = {name: hashlib.sha256() for name in MAPS}
     fresh: dict[str, Any] = {"lines": 0, "kept": 0, "dropped": {}, "begins": True, "bytes": dict.fromkeys(MAPS, 0)}
-    fresh |= {"show_languages": 0, "look_exchanged": 0}  # of the kept pairs
+    fresh |= {"show_languages": 0, "look_exchanged": 0, "hold_nul": 0}  # of the kept pairs
     fresh |= {"tokenizer": tokenizer.sha256, "sha256": {name: digest.hexdigest() for name, digest in sums.items()}}
     if not note.is_file():
         return fresh, sums
@@ -232,6 +233,7 @@ def _encode_chunk(
         arrays[f"{side}.lengths"] = arrays[f"{side}.lengths"][fits].astype(np.uint16)
     arrays["begins"] = (np.array(begins, dtype=bool) | after_gap)[fits]
     arrays["ways"] = np.array(direction.of_pairs(kept, *cleaning.languages), dtype=np.int8)[fits]
+    arrays["nul"] = np.array(["\0" in src or "\0" in tgt for src, tgt in kept], dtype=bool)[fits]
     return arrays, begins_here or bool(kept and not fits[-1])
 
 
@@ -249,6 +251,8 @@ def report(prepared: Prepared) -> Iterable[str]:
     yield f"{src:,} source and {tgt:,} target tokens of {meta['vocab_size']:,} pieces in {prepared.folder}"
     if n := meta["byte_order_marks"]:
         yield f"{n:,} file{'s' * (n > 1)} began with a byte order mark, which was left out"
+    if n := meta["hold_nul"]:
+        yield f"{n:,} pair{'s' * (n > 1)} with NUL characters: {text.WIDE_UNMARKED}"
     if exchanged := meta["look_exchanged"]:
         src_lang, tgt_lang = meta["languages"]
         warning = "warning: " if direction.mostly(exchanged, meta["show_languages"]) else ""

@@ -15,7 +15,7 @@ from rope_mt.sealed import read_sealed, sha256
 SIDES = ("src", "tgt")
 MAPS = {"src.ids": np.uint16, "tgt.ids": np.uint16, "src.lengths": np.uint16, "tgt.lengths": np.uint16, "begins": bool}
 DTYPES = {name: np.dtype(kind).name for name, kind in MAPS.items()}
-COUNTS = ("read", "kept", "show_languages", "look_exchanged", "byte_order_marks")  # in meta.json
+COUNTS = ("read", "kept", "show_languages", "look_exchanged", "hold_nul", "byte_order_marks")  # in meta.json
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ WIDE = {  # encodings by the marks that they begin with; the first that fits
     "UTF-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
     "UTF-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
 }
+WIDE_UNMARKED = "is this UTF-16 without a byte order mark?"
 
 
 def normalize(line: str, most: int = sys.maxsize) -> str:
@@ -115,7 +116,8 @@ def lines(path: Path, told: Told = lambda what: None) -> Iterator[bytes]:
 def lines_of(readline: Callable[[int], bytes], name: str, told: Told = lambda what: None) -> Iterator[bytes]:
     """The lines of an open file or of standard input. Only LF ends a line, and CRs before it go too.
 
-    A byte order mark that the text begins with is no part of it: `told` is told when one is left out.
+    A byte order mark that the text begins with is no part of it. `told` is told when one is left out, and how many
+    lines hold NULs, which stay.
 
     Args:
         readline: of the file: gives the bytes up to the next LF, of a longer line only as many as it is asked for.
@@ -133,12 +135,26 @@ def lines_of(readline: Callable[[int], bytes], name: str, told: Told = lambda wh
         told(f"{name} begins with a byte order mark, which is left out")
         while line.startswith(codecs.BOM_UTF8):
             line = line.removeprefix(codecs.BOM_UTF8)
+    nul = 0
     while line:
+        nul += b"\0" in line
         if len(line) > LONGEST_LINE and not line.endswith(b"\n"):
             raise UserError(f"{name}, line {n:,}, is longer than {LONGEST_LINE >> 20} MiB: is this text?")
         yield line.rstrip(b"\r\n")
         line = read()
         n += 1
+    if nul:
+        told(f"{name} has {nul:,} line{'s' * (nul > 1)} with NUL characters: {WIDE_UNMARKED}")
+
+
+def begins_with_mark(path: Path) -> bool:
+    """Whether there is a byte order mark to be left out.
+
+    Raises:
+        UserError: the file cannot be read or unpacked.
+    """
+    with _opened(path) as file:
+        return file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
 
 
 def count(path: Path) -> int:

@@ -10,7 +10,7 @@ import pytest
 from rope_mt import space
 from rope_mt.config.commands import TrainConfig
 from rope_mt.errors import UserError
-from rope_mt.runs import checkpoint
+from rope_mt.runs import checkpoint, folder
 from rope_mt.runs.folder import RunFolder
 from rope_mt.training import train as training
 from rope_mt.training.train import train
@@ -60,15 +60,20 @@ def outcome(run: RunFolder) -> dict:
 def test_a_run_goes_on_from_every_full_disk_to_the_same_end(small, disk, undisturbed, monkeypatch):
     """Others fill the disk once the run has begun. Weights are 0.45 MB, and a checkpoint in full is 1.36 MB."""
     run = RunFolder(disk.path / "run")
-    told, honest = [], space.ensure
-    rooms = [100, 700_000, 2_900_000, 3_800_000, 2_000_000]
+    told, honest, honest_begin = [], space.ensure, folder.begin
+    rooms = [100, 1_000_000, 700_000, 2_900_000, 3_800_000, 2_000_000]
 
     def ensure(*args):
         said = honest(*args)
         disk.leave(rooms.pop(0))
         return said
 
+    def begin(*args):
+        honest_begin(*args)
+        disk.leave(100)
+
     monkeypatch.setattr(space, "ensure", ensure)
+    monkeypatch.setattr("rope_mt.training.train.begin", begin)
     line = rf"cannot write {run.path}/(\S+): {FULL}; it needs \S+ \w+, \S+ \w+ are free: make room, and .* again"
     while rooms:
         disk.make_room()
@@ -81,7 +86,7 @@ def test_a_run_goes_on_from_every_full_disk_to_the_same_end(small, disk, undistu
         for path in run.checkpoints.iterdir():
             checkpoint.read(path)
     saved = [f"checkpoints/{name}.ckpt" for name in ("weights-0000002", "step-0000004", "weights-0000008", "average")]
-    assert told == ["metrics.jsonl", *saved]
+    assert told == ["config.yaml", "metrics.jsonl", *saved]
     disk.make_room()
     monkeypatch.undo()
     train(small(), run.path)
