@@ -1,4 +1,4 @@
-"""By hand, ten minutes on two cores: pytest -s tests/soak/long_run.py
+"""By hand, a quarter of an hour on two cores: pytest -s tests/soak/long_run.py
 
 20,000 steps and 100 validations of a very small model, with and without loader workers: memory, open files and threads
 are those of the first steps.
@@ -17,12 +17,14 @@ from long_run import check, watch
 from warm import type_command
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_twenty_thousand_steps_hold_no_more_than_the_first(workers, tmp_path):
+# in bf16 oneDNN compiles code for each shape of a batch, up to 1,024 of them, and meets the rare ones late
+@pytest.mark.parametrize(("precision", "workers", "warm_up"), [("fp32", 0, 0.1), ("fp32", 2, 0.1), ("bf16", 0, 0.8)])
+def test_twenty_thousand_steps_hold_no_more_than_the_first(precision, workers, warm_up, tmp_path):
     (tmp_path / "text").mkdir()
     typed = [*words(tmp_path / "text", pairs=2_000), "data.max_len=40", "data.batch_tokens=100"]
     typed += ["trainer.max_steps=20000", "trainer.val_every=200", "trainer.log_every=20", f"data.workers={workers}"]
+    typed += [f"trainer.precision={precision}"]
     process = type_command(["train", *typed], tmp_path, tmp_path / "log")
     found = watch(process, tmp_path)
     assert process.returncode == 0, (tmp_path / "log").read_text()
-    check(found)
+    check(found, warm_up)

@@ -51,13 +51,13 @@ def last_step(metrics: Path) -> int:
     return int(found[-1]) if found else 0
 
 
-def growth(found: list[Held]) -> tuple[float, float]:
+def growth(found: list[Held], warm_up: float) -> tuple[float, float]:
     """Of memory after the warm-up: how much a line through all moments rises, and how far apart ten medians lie.
 
     Returns:
         Shares of the mean.
     """
-    rest = [one for one in found if one.step >= WARM_UP * found[-1].step]
+    rest = [one for one in found if one.step >= warm_up * found[-1].step]
     steps, memory = np.array([one.step for one in rest]), np.array([one.memory for one in rest])
     slope = np.polyfit(steps, memory, 1)[0] * (steps[-1] - steps[0])
     medians = [np.median(part) for part in np.array_split(memory, 10)]
@@ -65,14 +65,17 @@ def growth(found: list[Held]) -> tuple[float, float]:
 
 
 def quarters(found: list[Held], what: str) -> tuple[float, float]:
-    """The median of files or threads in the first quarter after the warm-up, and in the last."""
+    """The fewest files or threads in the first quarter after the warm-up, and in the last.
+
+    Batches that loader workers have ready are files too, now more and now fewer.
+    """
     rest = [getattr(one, what) for one in found if one.step >= WARM_UP * found[-1].step]
     parts = np.array_split(np.array(rest), 4)
-    return float(np.median(parts[0])), float(np.median(parts[-1]))
+    return float(parts[0].min()), float(parts[-1].min())
 
 
-def check(found: list[Held]) -> None:
-    rises, apart = growth(found)
+def check(found: list[Held], warm_up: float = WARM_UP) -> None:
+    rises, apart = growth(found, warm_up)
     tenths = [round(float(np.median(part)), 1) for part in np.array_split([one.memory for one in found], 10)]
     files, threads = quarters(found, "files"), quarters(found, "threads")
     print(f"{len(found)} moments, {found[-1].step:,} steps: memory {tenths} MB, rises by {rises:.2%} in {apart:.2%}")
