@@ -18,7 +18,7 @@ from rope_mt.config.files import conf_dir
 from rope_mt.durable import FULL, full_disk
 from rope_mt.errors import Interrupted, UserError
 from rope_mt.hydra_commands import TASKS, run
-from rope_mt.memory import keep_freed
+from rope_mt.memory import keep_few_kernels, keep_freed
 
 COMMANDS = {  # name -> what it does, an example
     "train": ("train a model and score it; -m: one for each choice", "rope-mt train -m position=rope,none seed=1,2"),
@@ -43,6 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     # makes training several times slower; torch's threads read it when torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     keep_freed()
+    keep_few_kernels()
     try:
         try:
             code = _dispatch(sys.argv[1:] if argv is None else argv)

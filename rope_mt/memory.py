@@ -1,6 +1,7 @@
 """Memory: what the C library does with what this process has freed, and what is said when there is none left."""
 
 import ctypes
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -21,6 +22,16 @@ def keep_freed() -> None:
     if mallopt is not None:
         mallopt(MMAP_THRESHOLD, 32 << 20)
         mallopt(TRIM_THRESHOLD, 1 << 30)
+
+
+def keep_few_kernels() -> None:
+    """Have oneDNN and PyTorch's own layer above it each keep what they compile for 256 shapes, not for 1,024.
+
+    In bf16 on a CPU every shape of a batch has kernels of its own, and rare shapes go on coming for 16,000 steps. Both
+    read this when torch is imported; what the user has set stays.
+    """
+    for cache in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
+        os.environ.setdefault(cache, "256")
 
 
 @contextmanager

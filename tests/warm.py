@@ -26,6 +26,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from rope_mt.memory import keep_few_kernels
+
 CLIENT = """#!{python} -S
 import json, os, socket, sys
 order = json.dumps({{"words": sys.argv[1:], "cwd": os.getcwd(), "env": dict(os.environ)}}).encode()
@@ -131,6 +133,7 @@ class Forked:
 
 
 def import_all() -> None:
+    keep_few_kernels()
     import sacremoses  # noqa: F401
     import wandb  # noqa: F401
     from hydra.core.plugins import Plugins

@@ -17,9 +17,8 @@ from long_run import check, watch
 from warm import type_command
 
 
-# in bf16 oneDNN compiles code for each shape of a batch, up to 1,024 of them, and meets the rare ones late
-@pytest.mark.parametrize(("precision", "workers", "warm_up"), [("fp32", 0, 0.1), ("fp32", 2, 0.1), ("bf16", 0, 0.8)])
-def test_twenty_thousand_steps_hold_no_more_than_the_first(precision, workers, warm_up, tmp_path):
+@pytest.mark.parametrize(("precision", "workers"), [("fp32", 0), ("fp32", 2), ("bf16", 0)])
+def test_twenty_thousand_steps_hold_no_more_than_the_first(precision, workers, tmp_path):
     (tmp_path / "text").mkdir()
     typed = [*words(tmp_path / "text", pairs=2_000), "data.max_len=40", "data.batch_tokens=100"]
     typed += ["trainer.max_steps=20000", "trainer.val_every=200", "trainer.log_every=20", f"data.workers={workers}"]
@@ -27,4 +26,4 @@ def test_twenty_thousand_steps_hold_no_more_than_the_first(precision, workers, w
     process = type_command(["train", *typed], tmp_path, tmp_path / "log")
     found = watch(process, tmp_path)
     assert process.returncode == 0, (tmp_path / "log").read_text()
-    check(found, warm_up)
+    check(found)
