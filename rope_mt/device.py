@@ -1,8 +1,11 @@
 """Which processor computes, and in which precision."""
 
+import platform
+import re
 import resource
 import sys
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import torch
 
@@ -47,7 +50,15 @@ def describe(device: torch.device) -> str:
     """The device as a person would name it."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{device.type.replace('cpu', 'CPU')}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"{processor() if device.type == 'cpu' else device.type}, {threads} thread{'s' * (threads > 1)}"
+
+
+def processor() -> str:
+    """The name that the system has for the CPU."""
+    known = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*: (.*)", known.read_text()) if known.is_file() else []
+    return next(iter(names), platform.processor() or platform.machine())
 
 
 def peak_memory(device: torch.device) -> int | None:

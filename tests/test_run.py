@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from rope_mt.device import processor
+
 from . import warm
 
 ENV = {"WANDB_MODE": "offline", "COLUMNS": "120"}
@@ -47,7 +49,7 @@ def result(folder: Path) -> dict:
 
 def test_the_first_screen_says_what_will_be_trained(trained):
     _, folder, said = trained
-    for word in ("rope", "tiny", "1,053,696 parameters", "20,000 pairs", "120 steps", "CPU", folder.name):
+    for word in ("rope", "tiny", "1,053,696 parameters", "20,000 pairs", "120 steps", processor(), folder.name):
         assert word in said
 
 
@@ -66,7 +68,7 @@ def test_the_folder_is_named_after_the_run_and_holds_what_the_readme_says(traine
     assert folder.name.startswith("toy-tiny-rope-s1-")
     names = {path.name for path in folder.iterdir()}
     expected = {"config.yaml", "run.json", "metrics.jsonl", "result.json", "checkpoints", ".lock"}
-    assert names == expected | {"test.src", "test.ref", "test.hyp"}
+    assert names == expected | {"test.src", "test.ref", "test.hyp", "test.counts"}
     found = result(folder)
     assert found["seed"] == 1
     assert found["tokens_seen"] > 100_000

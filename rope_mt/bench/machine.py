@@ -1,20 +1,19 @@
 """What was measured on."""
 
 import platform
-import re
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from rope_mt.data.prepare import cores
+from rope_mt.device import processor
 
 
 def machine() -> dict[str, Any]:
     """The processor, how many cores of it may be used, and the versions of what computes."""
-    names = re.findall(r"model name\s*: (.*)", proc("cpuinfo")) or [platform.processor() or platform.machine()]
     packages = ("sentencepiece", "numpy", "torch")
     return {
-        "processor": names[0],
+        "processor": processor(),
         "cores": cores(),
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}},
     }

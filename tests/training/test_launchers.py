@@ -17,6 +17,7 @@ import torch
 from omegaconf import OmegaConf
 
 from rope_mt.cli import main
+from rope_mt.device import processor
 from rope_mt.errors import UserError
 from rope_mt.hydra_commands import TASKS, call_hydra, command_schema
 from rope_mt.jobs import Jobs
@@ -59,7 +60,7 @@ def test_a_job_that_a_launcher_is_told_to_move_goes_on_to_the_same_result(small_
     assert all(torch.equal(weights[0][name], tensor) for name, tensor in weights[1].items())
     results = [json.loads((run / "result.json").read_text()) for run in (ours, theirs)]
     assert results[0]["test"] == results[1]["test"]
-    assert results[0]["device"] == "CPU, 1 threads"  # its share of the cores
+    assert results[0]["device"] == f"{processor()}, 1 thread"  # its share of the cores
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Optuna 2, when it is imported
