@@ -6,14 +6,16 @@ And how they meet outside of the steps, and part when a job fails.
 import json
 import os
 import random
-import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from rope_mt.config.commands import TrainConfig
 from rope_mt.config.data import DataConfig
@@ -68,14 +70,15 @@ def said(folder: Path, log: str) -> list[list[str]]:
     return [file.read_text().splitlines() if file.is_file() else [] for file in files]
 
 
-def type_both(config: dict, folder: Path, log: str, workers: int = 0) -> list:
-    """Two processes as torchrun makes them, that import nothing."""
+@contextmanager
+def both_typed(config: dict, folder: Path, log: str, workers: int = 0) -> Iterator[list[warm.Forked]]:
+    """Two processes as torchrun makes them, that import nothing; like it, this one keeps their store to the end."""
     given = words({**config, "data": {**config["data"], "workers": workers}}, folder, log)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
-    job = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    job = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port)}
+    job |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0"}
     ranks = ({"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2))
-    return [warm.start(given, folder, folder / f"said-{rank['RANK']}", str(ONE), **job, **rank) for rank in ranks]
+    yield [warm.start(given, folder, folder / f"said-{rank['RANK']}", str(ONE), **job, **rank) for rank in ranks]
 
 
 @pytest.fixture(scope="module")
@@ -130,15 +133,17 @@ def test_one_process_makes_the_same_updates_of_twice_as_many_batches(config, str
 def test_two_processes_that_were_killed_end_as_if_nothing_had_been(config, straight, tmp_path):
     folder = tmp_path / "killed"
     for log, workers in (("first", 2), ("second", 0)):
-        both, last = type_both(config, folder, log, workers), random.randint(1, 5)
-        while len(said(folder, log)[0]) < last:
-            assert [process.poll() for process in both] == [None, None], (folder / "said-0").read_text()
-            time.sleep(0.01)
-        for process in both:
-            process.kill()
-            process.wait()
-    for process in type_both(config, folder, "third"):
-        assert process.wait() == 0, (folder / "said-0").read_text()
+        with both_typed(config, folder, log, workers) as both:
+            last = random.randint(1, 5)
+            while len(said(folder, log)[0]) < last:
+                assert [process.poll() for process in both] == [None, None], (folder / "said-0").read_text()
+                time.sleep(0.01)
+            for process in both:
+                process.kill()
+                process.wait()
+    with both_typed(config, folder, "third") as both:
+        for rank, process in enumerate(both):
+            assert process.wait() == 0, (folder / f"said-{rank}").read_text()
     logs = [said(folder, log) for log in ("first", "second", "third")]
     run, expected = straight
     for rank in range(2):
