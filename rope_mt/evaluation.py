@@ -1,23 +1,19 @@
-"""`rope-mt eval`: translate a test set with a checkpoint and score it, exactly as training does at its end.
-
-Also the one function for scores by the length of the source.
-"""
+"""`rope-mt eval`: translate a test set with a checkpoint and score it, exactly as training does at its end."""
 
 import re
-from bisect import bisect_left
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
 from rope_mt.config.commands import EvalConfig
+from rope_mt.config.data import JOINED
+from rope_mt.counts import Counts
 from rope_mt.data import corpus, text
 from rope_mt.data.known_test_sets import name_of_test_set
-from rope_mt.data.reading import doubts_of
+from rope_mt.data.reading import LONGEST, doubts_of, read
 from rope_mt.device import choose_device, choose_precision
+from rope_mt.durable import write_whole
 from rope_mt.errors import UserError
 from rope_mt.runs.checkpoint import Checkpoint
 from rope_mt.runs.folder import RunFolder
@@ -34,56 +30,33 @@ def score_translations(translator: Translator, src: list[str], ref: list[str]) -
     return hypotheses, score(hypotheses, ref)
 
 
-@dataclass(frozen=True)
-class Bucket:
-    """The sentences whose sources have from `low` to `high` tokens, and their corpus scores."""
-
-    low: int
-    high: int | None  # None: the last bucket, which is open
-    sentences: int
-    scores: Scores | None  # None: no sentence is so long
-
-    @property
-    def name(self) -> str:
-        return bucket_name(self.low, self.high)
-
-
-def bucket_name(low: int, high: int | None) -> str:
-    """As in a table's head: 1-14, 15-28, >28."""
-    if high is None:
-        return f">{low - 1}"
-    return f"{low}-{high}" if low < high else str(low)
-
-
-def score_by_length(
-    lengths: Sequence[int], hypotheses: Sequence[str], references: Sequence[str], upto: Sequence[int]
-) -> list[Bucket]:
-    """Corpus scores of the sentences in each bucket of source length; every sentence is in one bucket.
+def translate_and_keep(
+    run: RunFolder, name: str, translator: Translator, src: list[str], ref: list[str], most: int = LONGEST
+) -> tuple[list[str], Scores]:
+    """Translate a test set and keep the hypotheses in the run's folder, with what their scores are made of.
 
     Args:
-        lengths: of the sources, in the unit of the bounds. A source of length 0 is in the first bucket.
-        upto: the largest length of each bucket but the last, rising from 1 or more; without any, one bucket has all.
-
-    Raises:
-        ValueError: the bounds do not rise, or the sequences are not equally long.
+        name: `test`, or that of a further test set.
+        most: tokens that are read of a source.
     """
-    if any(low >= high for low, high in pairwise([0, *upto])):
-        raise ValueError(f"the bounds of buckets must rise from 1 or more, not be {list(upto)}")
-    if not len(lengths) == len(hypotheses) == len(references):
-        raise ValueError(f"{len(lengths)} lengths, {len(hypotheses)} hypotheses and {len(references)} references")
-    buckets = []
-    for below, high, part in zip([0, *upto], [*upto, None], in_buckets(lengths, upto), strict=True):
-        scores = score([hypotheses[i] for i in part], [references[i] for i in part]) if part else None
-        buckets.append(Bucket(below + 1, high, len(part), scores))
-    return buckets
+    hypotheses = translator.translate(src, most)
+    Counts.of(map(len, read(translator.tokenizer, src, most).ids), hypotheses, ref).write(run.counts(name))
+    write_whole(run.hyp(name), "".join(line + "\n" for line in hypotheses))
+    return hypotheses, score(hypotheses, ref)
 
 
-def in_buckets(lengths: Sequence[int], upto: Sequence[int]) -> list[list[int]]:
-    """The numbers, from 0, of the sentences in each bucket; bounds as for `score_by_length`."""
-    chosen: list[list[int]] = [[] for _ in range(len(upto) + 1)]
-    for i, n in enumerate(lengths):
-        chosen[bisect_left(upto, n)].append(i)
-    return chosen
+def translate_joined(run: RunFolder, k: int, translator: Translator, src: list[str], ref: list[str]) -> Scores | None:
+    """The same of the test set with each k consecutive lines joined to one; None where the model reads none so long."""
+    src, ref, most = joined(src, k), joined(ref, k), k * LONGEST
+    known = translator.model.max_len
+    if known is not None and max(map(len, read(translator.tokenizer, src, most).ids)) > known:
+        return None
+    return translate_and_keep(run, JOINED.format(k), translator, src, ref, most)[1]
+
+
+def joined(lines: list[str], k: int) -> list[str]:
+    """Each k consecutive lines as one, with a blank between; lines left over at the end are left out."""
+    return [" ".join(lines[i : i + k]) for i in range(0, len(lines) - k + 1, k)]
 
 
 def refuse_unfit(references: list[str], where: str) -> None:

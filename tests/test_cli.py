@@ -408,7 +408,7 @@ def test_the_folder_of_a_run_is_hydras_only_where_the_user_chose_it(rope_mt, sta
         seen.append(folder)
         run = RunFolder(folder or Path(f"outputs/{cfg.seed}"))
         run.path.mkdir(parents=True, exist_ok=True)
-        write_result(run, {"steps": 1, "valid": {"loss": 2.5}, "test": {"bleu": 20.5}})
+        write_result(run, {"steps": 1, "valid": {"loss": 2.5}, "test": {"bleu": 20.5}, "further_tests": {}})
         opened(run)
         return 1.0
 

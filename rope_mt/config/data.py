@@ -2,11 +2,16 @@
 
 import re
 from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import PurePath
 from typing import Any
 
 from omegaconf import MISSING
 
 from rope_mt.config.checks import at_least, choice, no_effect, require, share
+
+TEST_NAME = r"[\w.+-]+"  # of a further test set
+JOINED = "test-joined-{}"  # the name of the test set with so many lines in a row joined to one
 
 
 @dataclass
@@ -56,6 +61,9 @@ class DataConfig:
     train: Any = no_effect(MISSING)  # a prefix, or a list of prefixes and globs; what the files hold is counted,
     valid: Any = no_effect(MISSING)  # not what they are called (corpus.fingerprint)
     test: Any = no_effect(MISSING)
+    # prefixes of more test sets to score at the end of training, each called by its file's name
+    further_tests: list[str] = field(default_factory=list, metadata={"identity": False})
+    joined_tests: list[int] = field(default_factory=list)  # and the test set with so many lines in a row joined to one
     src_lang: str = "en"
     tgt_lang: str = "de"
     origin: str = no_effect("")  # where missing files come from: "grammar", or the address of PREFIX.LANG.gz
@@ -83,6 +91,13 @@ class DataConfig:
             names = getattr(self, part)
             well = isinstance(names, list) and names and all(isinstance(n, str) and n for n in names)
             require(bool(well), f"data.{part}", "a prefix or a list of prefixes", given)
+        named = [*self.named_tests]
+        taken = re.compile(f"train|valid|test|{JOINED.format('.*')}")
+        own = all(re.fullmatch(TEST_NAME, name) and not taken.fullmatch(name) for name in named)
+        own &= len(named) == len(self.further_tests)
+        require(own, "data.further_tests", "prefixes with names of their own", self.further_tests)
+        rising = all(low < high for low, high in pairwise([1, *self.joined_tests]))
+        require(rising, "data.joined_tests", "rising numbers from 2 on", self.joined_tests)
         require(self.src_lang != self.tgt_lang, "data.tgt_lang", "another language than data.src_lang", self.tgt_lang)
         require(300 <= self.vocab_size <= 65_535, "data.vocab_size", "from 300 to 65535", self.vocab_size)
         require(1 <= self.max_len <= 65_535, "data.max_len", "from 1 to 65535", self.max_len)
@@ -95,3 +110,8 @@ class DataConfig:
         if self.context_tokens is not None:
             at_least(1, data__context_tokens=self.context_tokens)
             at_least(self.context_tokens, data__max_len=self.max_len)
+
+    @property
+    def named_tests(self) -> dict[str, str]:
+        """The prefix of each further test set by the name it goes by."""
+        return {PurePath(prefix).name: prefix for prefix in self.further_tests}

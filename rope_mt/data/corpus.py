@@ -22,6 +22,7 @@ class Corpus:
     train: Files
     valid: Files
     test: Files
+    further_tests: dict[str, Files]  # by name
     fingerprints: dict[str, str]
 
 
@@ -31,9 +32,15 @@ def locate(cfg: DataConfig) -> Corpus:
     Raises:
         UserError: a file is missing and cannot be had, or cannot be read.
     """
-    _provide(cfg, (*cfg.train, *cfg.valid, *cfg.test))  # all at once, so that it is announced together
+    # all at once, so that it is announced together
+    _provide(cfg, (*cfg.train, *cfg.valid, *cfg.test, *cfg.further_tests))
     files = {part: find(cfg, part) for part in ("train", "valid", "test")}
-    return Corpus(**files, fingerprints={part: text.fingerprint(pairs) for part, pairs in files.items()})
+    further = {
+        name: text.pairs_of_files([prefix], cfg.src_lang, cfg.tgt_lang) for name, prefix in cfg.named_tests.items()
+    }
+    all_files = files | {f"further_tests.{name}": pairs for name, pairs in further.items()}
+    fingerprints = {part: text.fingerprint(pairs) for part, pairs in all_files.items()}
+    return Corpus(**files, further_tests=further, fingerprints=fingerprints)
 
 
 def find(cfg: DataConfig, part: str) -> Files:

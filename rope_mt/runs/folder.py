@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from rope_mt import __version__
 from rope_mt.config.commands import TrainConfig
+from rope_mt.config.data import JOINED
 from rope_mt.config.plain import identity, to_plain
 from rope_mt.durable import cannot_write, lock, write_whole
 from rope_mt.errors import UserError
@@ -79,15 +80,15 @@ class RunFolder:
 
     @property
     def test_hyp(self) -> Path:
-        return self.path / "test.hyp"
+        return self.hyp("test")
 
-    def joined_hyp(self, k: int) -> Path:
-        """Translations of k test sentences joined to one, which `rope-mt analyze lengths` makes."""
-        return self.path / f"test-joined-{k}.hyp" if k > 1 else self.test_hyp
+    def hyp(self, test: str) -> Path:
+        """The translations of a test set: `test`, or the name of a further one."""
+        return self.path / f"{test}.hyp"
 
-    def joined_sum(self, k: int) -> Path:
-        """The sha256 of these translations."""
-        return self.path / f"test-joined-{k}.sha256"
+    def counts(self, test: str) -> Path:
+        """What BLEU counts in these translations (rope_mt/counts.py)."""
+        return self.path / f"{test}.counts"
 
 
 def run_hash(cfg: TrainConfig, precision: str, fingerprints: dict[str, str], processes: int = 1) -> str:
@@ -155,7 +156,7 @@ def begin(run: RunFolder, cfg: TrainConfig, key: str, test_set: tuple[list[str],
         UserError: the folder cannot be written.
     """
     if cfg.overwrite:
-        _clear(run)
+        _clear(run, cfg)
     write_whole(run.config, OmegaConf.to_yaml(OmegaConf.create(to_plain(cfg))))
     write_whole(run.test_src, "".join(line + "\n" for line in test_set[0]))
     write_whole(run.test_ref, "".join(line + "\n" for line in test_set[1]))
@@ -187,14 +188,16 @@ def _commit() -> str | None:
     return commit.stdout.strip() + ("+" if changes.stdout.strip() else "")
 
 
-def _clear(run: RunFolder) -> None:
+def _clear(run: RunFolder, cfg: TrainConfig) -> None:
     """Remove what a run wrote, and nothing else that may lie in the folder.
 
     Whose it is goes last: what a kill on the way leaves belongs to this run until all of it is gone.
     """
     full = run.checkpoints.glob("step-*.ckpt")  # from which a run that is not cleared would go on
-    rest = (*run.checkpoints.glob("*.ckpt"), *run.path.glob("test-joined-*"), *run.path.glob("skipped-*.json"))
-    texts = (run.metrics, run.config, run.test_src, run.test_ref, run.test_hyp)
+    rest = (*run.checkpoints.glob("*.ckpt"), *run.path.glob("skipped-*.json"))
+    joined = (file.stem for file in run.path.glob(f"{JOINED.format('*')}.counts"))
+    tests = ("test", *cfg.data.named_tests, *joined)
+    texts = (run.metrics, run.config, run.test_src, run.test_ref, *map(run.hyp, tests), *map(run.counts, tests))
     for file in (*full, *rest, *texts, run.result, run.identity):
         try:
             file.unlink(missing_ok=True)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from rope_mt.parser import Parser, rising
-from rope_mt.study.finished_runs import cautions, read_runs
+from rope_mt.study.buckets import TENS
+from rope_mt.study.finished_runs import cautions, read_runs, refuse_other_tests
 from rope_mt.study.groups import choose_baseline, grouped
-from rope_mt.study.shared_test_set import TENS, shared_test_set
 
 if TYPE_CHECKING:
     from rope_mt.study.comparison import Comparison
@@ -67,14 +67,14 @@ def compared(
         UserError: no run is finished, they differ in test set, a file is damaged, or there is no such baseline.
     """
     runs, unfinished = read_runs(folders)
-    src, ref = shared_test_set(runs)
+    refuse_other_tests(runs)
     groups, left_out = grouped(runs)
     against = choose_baseline(groups, baseline)
 
-    # imported here since it takes torch, for which neither --help nor a mistake should wait
+    # imported here since it takes sacreBLEU, for which neither --help nor a mistake should wait
     from rope_mt.study.comparison import compare
 
-    found = compare(groups, against if tested and len(groups) > 1 else None, src, ref, buckets)
+    found = compare(groups, against if tested and len(groups) > 1 else None, buckets)
     found.cautions.extend([*left_out, *cautions(runs, unfinished)])
     return found
 

@@ -1,20 +1,21 @@
-"""What a comparison over seeds finds: each group of runs against a baseline, on the test set and by source length."""
+"""What a comparison over seeds finds: each group of runs against a baseline, on test sets and by source length."""
 
 from dataclasses import dataclass, field
 
-from sacrebleu.metrics.bleu import BLEU
-
-from rope_mt.data.reading import read
+from rope_mt.counts import Counts
 from rope_mt.errors import UserError
-from rope_mt.evaluation import bucket_name, in_buckets
 from rope_mt.progress import progress
-from rope_mt.runs import checkpoint
-from rope_mt.runs.folder import RunFolder
+from rope_mt.study.buckets import bucket_name, default_bounds, in_buckets
+from rope_mt.study.curve import Curve
+from rope_mt.study.finished_runs import OF_FURTHER_TESTS
 from rope_mt.study.groups import Group, Spread
-from rope_mt.study.shared_test_set import default_bounds, hypotheses
+from rope_mt.study.shared_test_set import counts
 from rope_mt.study.significance import Difference, Pair, paired, pairs_by_seed, welch
 
-Translations = dict[str, dict[int, list[str]]]  # the hypotheses of each run, by its group's label and its seed
+Counted = dict[str, dict[int, Counts]]  # of each run, by its group's label and its seed
+# By label, for each run that has a partner in the baseline: after how many target tokens its validation loss was down
+# to the last one of its partner; None: never.
+Reached = dict[str, list[float | None]]
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,16 @@ class BucketResult:
 
 
 @dataclass(frozen=True)
+class FurtherTest:
+    """A test set beside the one that the runs are compared on."""
+
+    name: str
+    sentences: int
+    bleu: dict[str, Spread]  # by label
+    differences: dict[str, Difference]  # by label, without the baseline's
+
+
+@dataclass(frozen=True)
 class Comparison:
     """All that the tables say."""
 
@@ -42,6 +53,8 @@ class Comparison:
     differences: dict[str, Difference] = field(default_factory=dict)  # by label, without the baseline's
     test_signatures: list[str] = field(default_factory=list)  # sacreBLEU's, of bootstrap and randomisation
     buckets: list[BucketResult] = field(default_factory=list)
+    further: list[FurtherTest] = field(default_factory=list)
+    reached: Reached | None = None  # None: there is no baseline, or a run has no curve
     cautions: list[str] = field(default_factory=list)
 
     @property
@@ -49,72 +62,103 @@ class Comparison:
         return self.groups[0].runs[0].result["test"]["bleu_signature"]
 
 
-def compare(
-    groups: list[Group], baseline: Group | None, src: list[str], ref: list[str], bounds: list[int] | None
-) -> Comparison:
-    """Test every group against the baseline, on the whole test set and in each bucket.
+def compare(groups: list[Group], baseline: Group | None, bounds: list[int] | None) -> Comparison:
+    """Test every group against the baseline, on the whole test set, in each bucket, and on the further test sets.
 
     Args:
-        bounds: of the buckets, in tokens; None: `default_bounds`.
+        bounds: of the buckets, in tokens of the baseline's tokenizer; None: `default_bounds`.
 
     Raises:
-        UserError: a run's hypotheses are missing, damaged, or not those that its score is of.
+        UserError: what a run's score is made of is missing or damaged.
     """
-    hyps = {group.label: _translations(group, ref) for group in groups}
+    counted = _counted(groups, "test")
+    sentences = len(next(iter(counted[groups[0].label].values())).rows)
+    shared, others = _further_tests(groups)
+    further = [_further(groups, baseline, name) for name in shared]
+    cautions = [f"not all runs have a score on the same {name}, which is left out" for name in others]
     if baseline is None:
-        return Comparison(groups, None, len(ref))
-    lengths, parts, cautions = _source_lengths(baseline, src), [list(range(len(ref)))], []
-    if lengths is None:
-        cautions.append(
-            f"no table by source length: the unit is the baseline's tokens, and {_checkpoint(baseline)} is gone"
-        )
-    else:
-        caps = [run.config["data"]["max_len"] for group in groups for run in group.runs]
-        bounds = bounds or default_bounds(min(caps), max(lengths))
-        parts += in_buckets(lengths, bounds)
-    pairs, signatures = _pairs(groups, baseline, hyps, ref, parts)
-    bleu = {group.label: group.values("bleu") for group in groups}
-    whole, *of_parts = ({label: of[i] for label, of in pairs.items()} for i in range(len(parts)))
-    differences = _differences(baseline, bleu, whole)
-    buckets = [] if lengths is None else _buckets(baseline, hyps, ref, bounds or [], parts[1:], of_parts)
-    return Comparison(groups, baseline, len(ref), differences, signatures, buckets, cautions)
+        return Comparison(groups, None, sentences, further=further, cautions=cautions)
+    lengths = counted[baseline.label][baseline.seeds[0]].lengths
+    caps = [run.config["data"]["max_len"] for group in groups for run in group.runs]
+    bounds = bounds or default_bounds(min(caps), max(lengths))
+    parts = [list(range(sentences)), *in_buckets(lengths, bounds)]
+    reached = None
+    try:
+        reached = _reached(groups, baseline)
+    except UserError as error:
+        cautions.append(f"no tokens to a loss: {error}")
+    whole, *of_parts = _tested(groups, baseline, counted, parts)
+    buckets = [
+        BucketResult(low + 1, high, len(part), tested.bleu, tested.differences)
+        for low, high, part, tested in zip([0, *bounds], [*bounds, None], parts[1:], of_parts, strict=True)
+    ]
+    return Comparison(
+        groups,
+        baseline,
+        sentences,
+        differences=whole.differences,
+        test_signatures=whole.signatures,
+        buckets=buckets,
+        further=further,
+        reached=reached,
+        cautions=cautions,
+    )
 
 
-def _translations(group: Group, ref: list[str]) -> dict[int, list[str]]:
-    """By seed."""
-    found = {}
-    for run in group.runs:
-        found[run.seed] = hypotheses(run)
-        scored, said = _bleu(found[run.seed], ref), run.result["test"]["bleu"]
-        if abs(scored - said) > 0.005:
-            raise UserError(
-                f"{RunFolder(run.folder).test_hyp} scores {scored:.2f} BLEU and its result.json says {said:.2f}: "
-                "leave the run out, or train it again"
-            )
+def _reached(groups: list[Group], baseline: Group) -> Reached:
+    """Raises UserError: a run's metrics.jsonl is missing or damaged."""
+    theirs = {run.seed: Curve.read(run) for run in baseline.runs}
+    found: Reached = {}
+    for group in groups:
+        ours = {run.seed: Curve.read(run) for run in group.runs}
+        pairs = pairs_by_seed(baseline.seeds, group.seeds)
+        found[group.label] = [ours[of].reached(theirs[against].losses[-1]) for against, of in pairs]
     return found
 
 
-def _checkpoint(baseline: Group) -> str:
-    return str(RunFolder(baseline.runs[0].folder).average)
+def _counted(groups: list[Group], test: str) -> Counted:
+    """Raises UserError: a file is missing or damaged, or runs have other numbers of sentences."""
+    found = {group.label: {run.seed: counts(run, test) for run in group.runs} for group in groups}
+    if len({len(of.rows) for by_seed in found.values() for of in by_seed.values()}) > 1:
+        raise UserError(f"runs have different numbers of sentences in {test}: give each its own table")
+    return found
 
 
-def _source_lengths(baseline: Group, src: list[str]) -> list[int] | None:
-    """Tokens of each source by the baseline's tokenizer; None where no run of it has a checkpoint any more.
+def _further_tests(groups: list[Group]) -> tuple[list[str], list[str]]:
+    """The names of further test sets that all runs were scored on, the same text, and those of all others."""
+    runs = [run for group in groups for run in group.runs]
+    names = dict.fromkeys(name for run in runs for name in run.further_tests)
+    shared = [
+        name
+        for name in names
+        if all(run.further_tests.get(name) for run in runs)
+        and len({run.result["text"].get(f"{OF_FURTHER_TESTS}{name}") for run in runs}) == 1
+    ]
+    return shared, [name for name in names if name not in shared]
 
-    Raises:
-        UserError: the checkpoint is damaged.
-    """
-    there = [run.folder for run in baseline.runs if RunFolder(run.folder).average.is_file()]
-    if not there:
-        return None
-    tokenizer = checkpoint.load(there[0]).tokenizer
-    return [len(ids) for ids in read(tokenizer, src).ids]
+
+def _further(groups: list[Group], baseline: Group | None, name: str) -> FurtherTest:
+    """The same on a further test set."""
+    counted = _counted(groups, name)
+    sentences = len(next(iter(counted[groups[0].label].values())).rows)
+    if baseline is None:
+        bleu = {label: Spread.of([found.bleu() for found in of.values()]) for label, of in counted.items()}
+        return FurtherTest(name, sentences, bleu, {})
+    [tested] = _tested(groups, baseline, counted, [list(range(sentences))])
+    return FurtherTest(name, sentences, tested.bleu, tested.differences)
 
 
-def _pairs(
-    groups: list[Group], baseline: Group, hyps: Translations, ref: list[str], parts: list[list[int]]
-) -> tuple[dict[str, list[list[Pair]]], list[str]]:
-    """The paired tests of each group on each part of the test set, none on an empty one; and their signatures.
+@dataclass(frozen=True)
+class _Tested:
+    """What was found on one part of a test set; nothing where it has no sentence."""
+
+    bleu: dict[str, Spread]  # by label
+    differences: dict[str, Difference]  # by label, without the baseline's
+    signatures: list[str]  # sacreBLEU's, of its two tests
+
+
+def _tested(groups: list[Group], baseline: Group, counted: Counted, parts: list[list[int]]) -> list[_Tested]:
+    """Each group against the baseline on each part, from the BLEU of each seed and from sacreBLEU's paired tests.
 
     All runs that a run of the baseline is paired with are tested at once, so its own samples are drawn once.
     """
@@ -123,49 +167,27 @@ def _pairs(
     for group in others:
         for theirs, ours in pairs_by_seed(baseline.seeds, group.seeds):
             against.setdefault(theirs, []).append((group.label, ours))
-    found: dict[str, list[list[Pair]]] = {group.label: [[] for _ in parts] for group in others}
-    signatures: list[str] = []
+    found = []
     total = sum(map(bool, parts)) * sum(map(len, against.values()))
     with progress("paired tests", total, "comparisons") as advance:
-        for i, part in enumerate(parts):
-            for seed, systems in against.items() if part else ():
-                named = [(baseline.label, seed), *systems]
-                first, *rest = ([hyps[label][seed][n] for n in part] for label, seed in named)
-                pairs, signatures = paired(first, rest, [ref[n] for n in part])
-                for (label, _), pair in zip(systems, pairs, strict=True):
-                    found[label][i].append(pair)
+        for part in parts:
+            if not part:
+                found.append(_Tested({}, {}, []))
+                continue
+            pairs: dict[str, list[Pair]] = {group.label: [] for group in others}
+            signatures: list[str] = []
+            for seed, systems in against.items():
+                first, *rest = (counted[label][of].part(part) for label, of in [(baseline.label, seed), *systems])
+                of_systems, signatures = paired(first, rest)
+                for (label, _), pair in zip(systems, of_systems, strict=True):
+                    pairs[label].append(pair)
                 advance(len(systems))
-    return found, signatures
-
-
-def _differences(baseline: Group, bleu: dict[str, list[float]], pairs: dict[str, list[Pair]]) -> dict[str, Difference]:
-    """Each group against the baseline, from the BLEU of each seed and from the paired tests."""
-    theirs = bleu[baseline.label]
-    return {
-        label: Difference(Spread.of(bleu[label]).mean - Spread.of(theirs).mean, of_group, welch(bleu[label], theirs))
-        for label, of_group in pairs.items()
-    }
-
-
-def _buckets(
-    baseline: Group,
-    hyps: Translations,
-    ref: list[str],
-    bounds: list[int],
-    parts: list[list[int]],
-    pairs: list[dict[str, list[Pair]]],
-) -> list[BucketResult]:
-    found = []
-    for low, high, part, of_part in zip([0, *bounds], [*bounds, None], parts, pairs, strict=True):
-        bleu = {
-            label: [_bleu([lines[i] for i in part], [ref[i] for i in part]) for lines in by_seed.values()]
-            for label, by_seed in (hyps.items() if part else ())
-        }
-        spreads = {label: Spread.of(values) for label, values in bleu.items()}
-        differences = _differences(baseline, bleu, of_part) if part else {}
-        found.append(BucketResult(low + 1, high, len(part), spreads, differences))
+            bleu = {label: [of.bleu(part) for of in by_seed.values()] for label, by_seed in counted.items()}
+            spreads = {label: Spread.of(values) for label, values in bleu.items()}
+            theirs = bleu[baseline.label]
+            differences = {
+                label: Difference(spreads[label].mean - spreads[baseline.label].mean, of, welch(bleu[label], theirs))
+                for label, of in pairs.items()
+            }
+            found.append(_Tested(spreads, differences, signatures))
     return found
-
-
-def _bleu(hypotheses: list[str], references: list[str]) -> float:
-    return BLEU().corpus_score(hypotheses, [references]).score

@@ -6,7 +6,7 @@ import json
 import math
 from typing import Any
 
-from rope_mt.study.comparison import BucketResult, Comparison
+from rope_mt.study.comparison import BucketResult, Comparison, FurtherTest
 from rope_mt.study.finished_runs import FIGURES, flat
 from rope_mt.study.groups import Group, Spread
 from rope_mt.study.significance import ALPHA, Difference
@@ -33,6 +33,14 @@ def as_json(comparison: Comparison) -> str:
             for run in group.runs
         ],
         "buckets": [_bucket(bucket) for bucket in comparison.buckets],
+        "further_tests": [
+            {"name": test.name, "sentences": test.sentences, "groups": _on_part(test)} for test in comparison.further
+        ],
+        "tokens_to_baselines_last_loss": comparison.reached
+        and {
+            label: [None if seen is None else _finite(seen) for seen in tokens]
+            for label, tokens in comparison.reached.items()
+        },
         "warnings": comparison.cautions,
     }
     return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
@@ -88,17 +96,18 @@ def _difference(difference: Difference) -> dict[str, Any]:
 
 
 def _bucket(bucket: BucketResult) -> dict[str, Any]:
-    tested = {label: _difference(difference) for label, difference in bucket.differences.items()}
     return {
         "name": bucket.name,
         "low": bucket.low,
         "high": bucket.high,
         "sentences": bucket.sentences,
-        "groups": [
-            {"label": label, "bleu": _spread(spread), "test": tested.get(label)}
-            for label, spread in bucket.bleu.items()
-        ],
+        "groups": _on_part(bucket),
     }
+
+
+def _on_part(part: BucketResult | FurtherTest) -> list[dict[str, Any]]:
+    tested = {label: _difference(difference) for label, difference in part.differences.items()}
+    return [{"label": label, "bleu": _spread(spread), "test": tested.get(label)} for label, spread in part.bleu.items()]
 
 
 def _finite(value: float) -> float | None:

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import fmean
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rope_mt.study.comparison import BucketResult, Comparison
+from rope_mt.study.comparison import BucketResult, Comparison, FurtherTest
 from rope_mt.study.groups import Group, Spread
 from rope_mt.study.significance import ALPHA, Difference
 
@@ -74,7 +75,19 @@ def by_run(groups: list[Group]) -> Sheet:
 
 def training(comparison: Comparison) -> Sheet:
     """A row a group: what was trained, and how far it came on the validation set."""
-    return _sheet(comparison.groups, "seeds", "size", "tokens seen", "valid loss", "valid BLEU", "tokens/s")
+    found = _sheet(comparison.groups, "seeds", "size", "tokens seen", "valid loss", "valid BLEU", "tokens/s")
+    if comparison.reached is None:
+        return found
+    rows = [[label, _reached(tokens)] for label, tokens in comparison.reached.items()]
+    return found.beside(Sheet(["scheme", "to its loss"], rows))
+
+
+def _reached(tokens: list[float | None]) -> str:
+    """The mean over seeds in millions, or how many seeds did."""
+    there = [seen for seen in tokens if seen is not None]
+    if len(there) == len(tokens):
+        return f"{fmean(there) / 1e6:.2f} M"
+    return f"{len(there)} of {len(tokens)} seeds" if there else "not reached"
 
 
 def testing(comparison: Comparison) -> Sheet:
@@ -110,6 +123,21 @@ def by_length(comparison: Comparison) -> Sheet:
         *([label, *(_in_bucket(bucket, label) for bucket in buckets)] for label in others),
     ]
     return Sheet(["tokens", *(bucket.name for bucket in buckets)], rows)
+
+
+def on_further_tests(comparison: Comparison) -> Sheet:
+    """A row a group: its BLEU on each further test set."""
+    further = comparison.further
+    rows = [
+        ["sentences", *(f"{test.sentences:,} " for test in further)],
+        *([group.label, *(_on_test(test, group.label) for test in further)] for group in comparison.groups),
+    ]
+    return Sheet(["BLEU", *(test.name for test in further)], rows)
+
+
+def _on_test(test: FurtherTest, label: str) -> str:
+    different = label in test.differences and test.differences[label].significant
+    return shown(test.bleu[label]) + (SIGNIFICANT if different else " ")
 
 
 def _in_bucket(bucket: BucketResult, label: str) -> str:
@@ -148,8 +176,14 @@ def notes(comparison: Comparison) -> list[str]:
         lines.append(
             f"{SEEDS_UNKNOWN} one seed on a side: noise between seeds is not measured; that takes several, seed=1,2,3."
         )
-    if any(difference.significant for bucket in comparison.buckets for difference in bucket.differences.values()):
-        lines.append(f"{SIGNIFICANT} better or worse by the same rule on the sentences of the bucket alone.")
+    parts = [*comparison.buckets, *comparison.further]
+    if any(difference.significant for part in parts for difference in part.differences.values()):
+        lines.append(f"{SIGNIFICANT} better or worse by the same rule on the sentences of the column alone.")
+    if comparison.reached:
+        lines.append(
+            f"to its loss: target tokens until the validation loss was down to the last one of {baseline.label}, "
+            "run by run as above, mean over seeds."
+        )
     return lines
 
 
@@ -163,6 +197,8 @@ def show(comparison: Comparison, run_by_run: bool, console: Console) -> None:
         parts += [training(comparison).rich(), title, testing(comparison).rich()]
     if comparison.buckets:
         parts += [Text("\nΔ BLEU by source length in tokens", "bold"), by_length(comparison).rich()]
+    if comparison.further:
+        parts += [Text("\nfurther test sets", "bold"), on_further_tests(comparison).rich()]
     parts.append(Text(f"\n{comparison.signature}", "dim"))
     wide = Console(width=max(COLUMNS, console.width), highlight=False)  # also in a pipe, where rich takes 80
     for part in parts:
@@ -178,6 +214,8 @@ def as_markdown(comparison: Comparison) -> str:
     parts = [training(comparison).beside(testing(comparison)).markdown()]
     if comparison.buckets:
         parts += ["Δ BLEU by source length in tokens:", by_length(comparison).markdown()]
+    if comparison.further:
+        parts += ["Further test sets:", on_further_tests(comparison).markdown()]
     parts.append(f"sacreBLEU `{comparison.signature}`, {comparison.sentences:,} sentences")
     parts += [line.replace(SIGNIFICANT, f"\\{SIGNIFICANT}") for line in [*notes(comparison), *comparison.cautions]]
     return "\n\n".join(parts)

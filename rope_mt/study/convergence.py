@@ -1,78 +1,18 @@
 """`rope-mt analyze convergence`: validation loss against tokens seen, the claim of RoFormer's figure 3."""
 
 import argparse
-import json
 import math
-from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from rope_mt.errors import UserError
-from rope_mt.runs.folder import RunFolder
-from rope_mt.study.finished_runs import FinishedRun, read_runs, warnings
+from rope_mt.study.curve import Curve
+from rope_mt.study.finished_runs import read_runs, warnings
 from rope_mt.study.plots import COLOURS, DASHES, figure, write_csv
 
 MARKERS = (".", "^", "s")  # the colours come again with each
-
-
-@dataclass(frozen=True)
-class Curve:
-    """The validations of a run in their order: steps, target tokens seen, loss in nats a token."""
-
-    run: FinishedRun
-    steps: list[int]
-    tokens: list[int]
-    losses: list[float]
-
-    @classmethod
-    def read(cls, run: FinishedRun) -> "Curve":
-        """The validations that a run wrote down.
-
-        Raises:
-            UserError: a line of its metrics.jsonl is damaged, or there is no validation.
-        """
-        path = RunFolder(run.folder).metrics
-        steps, tokens, losses = [], [], []
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"cannot read {path}: {error}") from error
-        for n, line in enumerate(lines, start=1):
-            try:
-                row = json.loads(line)
-                if "valid/loss" in row:
-                    steps.append(int(row["step"]))
-                    tokens.append(int(row["tokens"]))
-                    losses.append(float(row["valid/loss"]))
-            except (ValueError, TypeError, KeyError) as error:
-                raise UserError(f"{path}, line {n}, is damaged: leave the run out, or train it again") from error
-        if not steps:
-            raise UserError(f"there is no validation in {path}: leave the run out")
-        return cls(run, steps, tokens, losses)
-
-    @property
-    def position(self) -> str:
-        return str(self.run.result["position"])
-
-    @property
-    def seed(self) -> int:
-        return int(self.run.result["seed"])
-
-    def reached(self, loss: float) -> float | None:
-        """After how many tokens the loss first was down to this one, between two validations by a straight line.
-
-        At the first validation nothing is known of the time before, so that is the least it says. None: never.
-        """
-        for i, there in enumerate(self.losses):
-            if there <= loss:
-                before = self.losses[i - 1] if i else math.nan
-                if not before > loss:
-                    return float(self.tokens[i])
-                part = (before - loss) / (before - there)
-                return self.tokens[i - 1] + part * (self.tokens[i] - self.tokens[i - 1])
-        return None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -104,7 +44,7 @@ def main(args: argparse.Namespace) -> int:
 
     csv, png = Path(f"{args.out}.csv"), Path(f"{args.out}.png")
     rows = [
-        (curve.run.folder, curve.position, curve.seed, *row)
+        (curve.run.folder, curve.run.position, curve.run.seed, *row)
         for curve in curves
         for row in zip(curve.steps, curve.tokens, curve.losses, strict=True)
     ]
@@ -119,7 +59,8 @@ def _read(folders: list[Path], wanted: Path | None) -> tuple[list[Curve], Curve,
     runs, unfinished = read_runs([*folders, *([wanted] if wanted else [])])
     curves = [Curve.read(run) for run in runs]
     if wanted is None:
-        return curves, next((curve for curve in curves if curve.position == "sinusoidal-add"), curves[0]), unfinished
+        first = next((curve for curve in curves if curve.run.position == "sinusoidal-add"), curves[0])
+        return curves, first, unfinished
     baseline = next((curve for curve in curves if curve.run.folder.resolve() == wanted.resolve()), None)
     if baseline is None:
         raise UserError(f"{wanted} holds no finished run, so it cannot be the baseline")
@@ -128,7 +69,7 @@ def _read(folders: list[Path], wanted: Path | None) -> tuple[list[Curve], Curve,
 
 def _names(curves: list[Curve]) -> list[str]:
     """Scheme and seed, and the run's key where those do not tell it from another."""
-    names = [f"{curve.position}, seed {curve.seed}" for curve in curves]
+    names = [f"{curve.run.position}, seed {curve.run.seed}" for curve in curves]
     return [
         name if names.count(name) == 1 else f"{name}, {curve.run.result['key']}"
         for name, curve in zip(names, curves, strict=True)
@@ -158,7 +99,7 @@ def table(curves: list[Curve], baseline: Curve) -> Table:
 
 def _draw(curves: list[Curve], names: list[str], goal: float, png: Path) -> None:
     """A colour a scheme, another dash for each further run of it, and a grey line at the baseline's final loss."""
-    schemes = [*dict.fromkeys(curve.position for curve in curves)]
+    schemes = [*dict.fromkeys(curve.run.position for curve in curves)]
     drawn_of = dict.fromkeys(schemes, 0)
     inside = len(curves) <= 8  # curves fall, which leaves the upper right corner free
     with figure(png, height=max(4.0, 0.2 * len(curves))) as drawn:
@@ -166,9 +107,9 @@ def _draw(curves: list[Curve], names: list[str], goal: float, png: Path) -> None
         if math.isfinite(goal):
             axes.axhline(goal, color="#999999", linewidth=0.8, linestyle="-", zorder=1)
         for curve, name in zip(curves, names, strict=True):
-            again, colour = divmod(schemes.index(curve.position), len(COLOURS))
-            dash = DASHES[drawn_of[curve.position] % len(DASHES)]
-            drawn_of[curve.position] += 1
+            again, colour = divmod(schemes.index(curve.run.position), len(COLOURS))
+            dash = DASHES[drawn_of[curve.run.position] % len(DASHES)]
+            drawn_of[curve.run.position] += 1
             millions = [tokens / 1e6 for tokens in curve.tokens]
             line = axes.plot(millions, curve.losses, color=COLOURS[colour], linestyle=dash, label=name)[0]
             line.set(marker=MARKERS[again % len(MARKERS)], markersize=4)

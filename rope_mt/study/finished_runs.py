@@ -13,7 +13,7 @@ from rope_mt.config.training import TrainerConfig
 from rope_mt.errors import UserError
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.seal import REMEDY, read_result
-from rope_mt.sealed import read_yaml
+from rope_mt.sealed import FILES, read_yaml
 
 # settings that a comparison varies, or that change nothing
 MAY_DIFFER = ("position", "seed", "overwrite", "tracking", "sweep")
@@ -22,6 +22,8 @@ NO_EFFECT = {
     for section, config in {"data": DataConfig, "trainer": TrainerConfig}.items()
 }
 NO_EFFECT["trainer"].append("precision")  # what it came to is in the result
+NO_EFFECT["data"].append("joined_tests")  # a comparison takes those that all runs were scored on, and so
+OF_FURTHER_TESTS = "further_tests."  # begins the name of their text in a result
 FIGURES = {  # what a run is compared by: name -> where it lies in result.json
     "parameters": ("parameters",),
     "tokens_seen": ("tokens_seen",),
@@ -78,6 +80,9 @@ class FinishedRun:
                 raise TypeError(name)
         if type(self.result["test"]["bleu_signature"]) is not str:
             raise TypeError("bleu_signature")
+        digests = (self.result[FILES], self.result["text"])
+        if not all(isinstance(of, dict) and all(isinstance(each, str) for each in of.values()) for of in digests):
+            raise TypeError("digests")
 
     def figure(self, name: str) -> float:
         """One of the FIGURES."""
@@ -85,6 +90,15 @@ class FinishedRun:
         for key in FIGURES[name]:
             value = value[key]
         return float(value)
+
+    @property
+    def further_tests(self) -> dict[str, dict[str, Any] | None]:
+        """The scores on each further test set; None where its lines are longer than the model reads."""
+        return self.result["further_tests"]
+
+    def test(self, name: str = "test") -> dict[str, Any] | None:
+        """The scores on the test set, or on a further one."""
+        return self.result["test"] if name == "test" else self.further_tests[name]
 
     @property
     def position(self) -> str:
@@ -99,8 +113,9 @@ class FinishedRun:
         settings = {name: value for name, value in self.config.items() if name not in MAY_DIFFER}
         for section, ignored in NO_EFFECT.items():
             settings[section] = {k: v for k, v in settings[section].items() if k not in ignored}
-        of_result = {name: self.result[name] for name in ("text", "precision", "steps")}
-        return flat({**settings, **of_result, "signature": self.result["test"]["bleu_signature"]})
+        text = {part: of for part, of in self.result["text"].items() if not part.startswith(OF_FURTHER_TESTS)}
+        of_result = {name: self.result[name] for name in ("precision", "steps")}
+        return flat({**settings, "text": text, **of_result, "signature": self.result["test"]["bleu_signature"]})
 
 
 def read_runs(folders: Sequence[Path]) -> tuple[list[FinishedRun], list[Path]]:
@@ -120,6 +135,21 @@ def read_runs(folders: Sequence[Path]) -> tuple[list[FinishedRun], list[Path]]:
     schemes = [run.position for run in runs]
     runs.sort(key=lambda run: schemes.index(run.position))
     return runs, [folder for folder, run in read.items() if run is None and RunFolder(folder).identity.is_file()]
+
+
+def refuse_other_tests(runs: list[FinishedRun]) -> None:
+    """Compare the test sets of runs by the digests in their results; a run's text need not be there.
+
+    Raises:
+        UserError: they differ.
+    """
+    first = RunFolder(runs[0].folder)
+    for run in runs[1:]:
+        for name in (first.test_src.name, first.test_ref.name):
+            ours, theirs = (each.result[FILES].get(name) for each in (runs[0], run))
+            if ours != theirs or ours is None:
+                both = f"{first.path} and {run.folder}"
+                raise UserError(f"{both} have different test sets ({name}): give each its own table")
 
 
 def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

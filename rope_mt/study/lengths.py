@@ -5,7 +5,7 @@ others, and on the same sentences joined, which differ from them in nothing but 
 """
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -14,41 +14,41 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rope_mt.data import text
-from rope_mt.data.reading import LONGEST, read
+from rope_mt.config.data import JOINED
+from rope_mt.counts import Counts
 from rope_mt.device import choose_device, choose_precision
-from rope_mt.durable import write_whole
+from rope_mt.durable import only_one
 from rope_mt.errors import UserError
-from rope_mt.evaluation import in_buckets, score_by_length
+from rope_mt.evaluation import own_test_set, translate_joined
 from rope_mt.parser import rising
 from rope_mt.progress import progress
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
-from rope_mt.scoring import Scores, score
-from rope_mt.sealed import sha256
-from rope_mt.study.finished_runs import FinishedRun, read_runs, warnings
+from rope_mt.runs.seal import add_further_test, read_result
+from rope_mt.study.buckets import TENS, bucket_name, default_bounds, in_buckets
+from rope_mt.study.finished_runs import FinishedRun, read_runs, refuse_other_tests, warnings
 from rope_mt.study.groups import labels
 from rope_mt.study.plots import figure, write_csv
-from rope_mt.study.shared_test_set import TENS, default_bounds, hypotheses, shared_test_set
+from rope_mt.study.shared_test_set import counts
 from rope_mt.translation import Translator
 
-COLUMNS = ("run", "position", "seed", "kind", "name", "low", "high", "sentences", "mean source tokens", "bleu", "chrf")
+COLUMNS = ("run", "position", "seed", "kind", "name", "low", "high", "sentences", "mean source tokens", "bleu")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """The scores of one run on one part of the test set."""
+    """The score of one run on one part of the test set."""
 
     kind: str  # bucket or joined
     name: str
     low: int  # tokens of a source: the bounds of a bucket; of joined sources the shortest and the longest
     high: int | None
     lengths: list[int]  # tokens of each source
-    scores: Scores | None  # None: there is no sentence, or the model cannot read one so long
+    bleu: float | None  # None: there is no sentence, or the model cannot read one so long
 
     def __str__(self) -> str:
-        if self.scores:
-            return f"{self.scores.bleu:.2f}"
+        if self.bleu is not None:
+            return f"{self.bleu:.2f}"
         return "too long" if self.lengths else "-"
 
 
@@ -66,16 +66,6 @@ class Row:
 
     def of(self, kind: str) -> list[Cell]:
         return [cell for cell in self.cells if cell.kind == kind]
-
-
-@dataclass(frozen=True)
-class TestSet:
-    """What all runs were tested on, and the length of what they were trained on."""
-
-    src: list[str]
-    ref: list[str]
-    lengths: dict[int, list[int]]  # tokens of the sources without the end of the sentence, by how many are joined
-    caps: list[int]  # data.max_len of the runs, each once, rising
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -104,105 +94,97 @@ def main(args: argparse.Namespace) -> int:
     """Print BLEU by bucket and by joining; write OUT.csv and OUT.png.
 
     Raises:
-        UserError: no run is finished, they differ in test set or tokenizer, or the test set is too small to join.
+        UserError: no run is finished, they differ in test set or tokenizer, the test set is too small to join, or one
+            has neither translations of joined sentences nor weights.
     """
     runs, unfinished = read_runs(args.runs)
-    test = common_test_set(runs, args.joined)
-    bounds = args.buckets or default_bounds(test.caps[0], max(test.lengths[1]))
-    too_long = translate_joined(runs, test, args.joined)
+    lengths = common_lengths(runs)
+    if max(args.joined) > len(lengths):
+        raise UserError(
+            f"the test set has {len(lengths)} sentences, too few to join {max(args.joined)}: lower --joined"
+        )
+    caps = sorted({run.config["data"]["max_len"] for run in runs})
+    bounds = args.buckets or default_bounds(caps[0], max(lengths))
+    score_joined(runs, [k for k in args.joined if k > 1])
+    runs = read_runs(args.runs)[0]  # with those scores
     rows = []
     for run, scheme in zip(runs, labels(runs), strict=True):
-        joined_cells = [joined_cell(run.folder, test, k, (run.folder, k) in too_long) for k in args.joined]
-        rows.append(Row(run, scheme, bucket_cells(run, test, bounds) + joined_cells))
+        joined_cells = [joined_cell(run, k, lengths) for k in args.joined]
+        rows.append(Row(run, scheme, bucket_cells(counts(run), bounds) + joined_cells))
 
     console = Console(highlight=False)
     console.print(Text(runs[0].result["test"]["bleu_signature"], "dim"), soft_wrap=True)
-    console.print(Text(f"trained on at most {_listed(test.caps, ' or ')} tokens a side"), soft_wrap=True)
+    console.print(Text(f"trained on at most {_listed(caps, ' or ')} tokens a side"), soft_wrap=True)
     console.print(Text("\nBLEU by source length in tokens", "bold"), table(rows, "bucket"), sep="\n")
     console.print(Text("\nBLEU of so many test sentences joined", "bold"), table(rows, "joined"), sep="\n")
     for line in warnings(runs, unfinished):
         console.print(line, soft_wrap=True)
     numbers, drawn = Path(f"{args.out}.csv"), Path(f"{args.out}.png")
     write_csv(numbers, COLUMNS, _csv_rows(rows))
-    plot(drawn, rows, test)
+    plot(drawn, rows, caps, fmean(lengths))
     console.print(Text(f"\nfiles     {numbers}, {drawn}"), soft_wrap=True)
     return 0
 
 
-def joined(lines: list[str], k: int) -> list[str]:
-    """Each k consecutive lines as one, with a blank between; lines left over at the end are left out."""
-    return [" ".join(lines[i : i + k]) for i in range(0, len(lines) - k + 1, k)]
-
-
-def common_test_set(runs: list[FinishedRun], counts: Sequence[int]) -> TestSet:
-    """The test set that the runs share, its lengths in the tokenizer that they share.
+def common_lengths(runs: list[FinishedRun]) -> list[int]:
+    """Tokens of each test source, without the end of the sentence, in the tokenizer that the runs share.
 
     Raises:
-        UserError: they do not share them, a file is missing, or there are not enough sentences to join.
+        UserError: they do not share test set and tokenizer, or a file is missing or damaged.
     """
-    src, ref = shared_test_set(runs)
-    tokenizers, caps = [], set()
-    for run in runs:
-        ckpt = checkpoint.load(run.folder)
-        tokenizers.append(ckpt.tokenizer)
-        caps.add(ckpt.config.data.max_len)
-        if tokenizers[-1].model != tokenizers[0].model:
+    refuse_other_tests(runs)
+    first, *others = (counts(run).lengths for run in runs)
+    for run, lengths in zip(runs[1:], others, strict=True):
+        if lengths != first:
             raise UserError(f"{runs[0].folder} and {run.folder} have different tokenizers: give each its own table")
-    if max(counts) > len(src):
-        raise UserError(f"the test set has {len(src)} sentences, too few to join {max(counts)}: lower --joined")
-    lengths = {k: [*map(len, read(tokenizers[0], joined(src, k), k * LONGEST).ids)] for k in {1, *counts}}
-    return TestSet(src, ref, lengths, sorted(caps))
+    return first
 
 
-def translate_joined(runs: list[FinishedRun], test: TestSet, counts: Sequence[int]) -> set[tuple[Path, int]]:
-    """Translate joined sources as each run translated its test set, unless that lies in its folder already.
+def score_joined(runs: list[FinishedRun], ks: Sequence[int]) -> None:
+    """Translate joined sources as each run translated its test set, where its result does not tell of them yet.
 
-    Returns:
-        Run folder and number joined where the sources are longer than the model can read.
+    Raises:
+        UserError: the weights or the text for it are not there.
     """
-    missing = {
-        run.folder: [k for k in counts if k > 1 and not _is_translated(run.folder, k, len(test.lengths[k]))]
-        for run in runs
-    }
+    wanted_of = ((run, [k for k in ks if JOINED.format(k) not in run.further_tests]) for run in runs)
+    missing = [(run, wanted) for run, wanted in wanted_of if wanted]
+    for run, wanted in missing:
+        if not RunFolder(run.folder).average.is_file():
+            lacks = f"{run.folder} has no translations for --joined {','.join(map(str, wanted))}"
+            raise UserError(f"{lacks}, and no weights to make them: leave it out")
+    with progress("translating joined sentences", sum(len(wanted) for _, wanted in missing), "test sets") as advance:
+        for run, wanted in missing:
+            with only_one(run.folder):  # another command may have been at it meanwhile
+                _translate_joined(RunFolder(run.folder), str(run.result["precision"]), wanted, advance)
+
+
+def _translate_joined(run: RunFolder, precision: str, wanted: Sequence[int], advance: Callable[[int], None]) -> None:
+    ckpt = checkpoint.load(run.path)
     device = choose_device("auto")
-    too_long = set()
-    with progress("translating joined sentences", sum(map(len, missing.values())), "test sets") as advance:
-        for folder, ks in missing.items():
-            if not ks:
-                continue
-            ckpt = checkpoint.load(folder)
-            precision = choose_precision(ckpt.config.trainer.precision, device)
-            translator = Translator.of(ckpt, ckpt.config.search, device, precision)
-            for k in ks:
-                known = translator.model.max_len
-                if known is not None and max(test.lengths[k]) > known:
-                    too_long.add((folder, k))
-                else:
-                    translated = translator.translate(joined(test.src, k), k * LONGEST)
-                    run = RunFolder(folder)
-                    write_whole(run.joined_hyp(k), "".join(line + "\n" for line in translated))
-                    write_whole(run.joined_sum(k), sha256(run.joined_hyp(k)))
-                advance(1)
-    return too_long
+    translator = Translator.of(ckpt, ckpt.config.search, device, choose_precision(precision, device))
+    test_set = own_test_set(run.path, ckpt)
+    for k in wanted:
+        if JOINED.format(k) not in read_result(run)["further_tests"]:
+            scores = translate_joined(run, k, translator, *test_set)
+            add_further_test(run, JOINED.format(k), scores and scores.as_dict())
+        advance(1)
 
 
-def bucket_cells(run: FinishedRun, test: TestSet, bounds: Sequence[int]) -> list[Cell]:
-    """The scores of a run's own translations, by the length of their sources."""
-    lengths, cells = test.lengths[1], []
-    buckets = score_by_length(lengths, hypotheses(run), test.ref, bounds)
-    for bucket, chosen in zip(buckets, in_buckets(lengths, bounds), strict=True):
-        inside = [lengths[i] for i in chosen]
-        cells.append(Cell("bucket", bucket.name, bucket.low, bucket.high, inside, bucket.scores))
+def bucket_cells(counted: Counts, bounds: Sequence[int]) -> list[Cell]:
+    """The scores of a run's translations of the test set, by the length of their sources."""
+    cells = []
+    for low, high, part in zip([0, *bounds], [*bounds, None], in_buckets(counted.lengths, bounds), strict=True):
+        inside = [counted.lengths[i] for i in part]
+        bleu = counted.bleu(part) if part else None
+        cells.append(Cell("bucket", bucket_name(low + 1, high), low + 1, high, inside, bleu))
     return cells
 
 
-def joined_cell(folder: Path, test: TestSet, k: int, too_long: bool) -> Cell:
-    """The scores of k sentences joined, from what `translate_joined` left in a run folder."""
-    lengths, scores = test.lengths[k], None
-    if not too_long:
-        translated = [line.decode(errors="replace") for line in text.lines(RunFolder(folder).joined_hyp(k))]
-        scores = score(translated, joined(test.ref, k))
-    return Cell("joined", str(k), min(lengths), max(lengths), lengths, scores)
+def joined_cell(run: FinishedRun, k: int, lengths: list[int]) -> Cell:
+    """The score of k sentences joined; `lengths` are those of single ones."""
+    scores = run.test(JOINED.format(k) if k > 1 else "test")
+    together = [sum(lengths[i : i + k]) for i in range(0, len(lengths) - k + 1, k)]
+    return Cell("joined", str(k), min(together), max(together), together, scores["bleu"] if scores else None)
 
 
 def table(rows: list[Row], kind: str) -> Table:
@@ -218,7 +200,7 @@ def table(rows: list[Row], kind: str) -> Table:
     return out
 
 
-def plot(path: Path, rows: list[Row], test: TestSet) -> None:
+def plot(path: Path, rows: list[Row], caps: list[int], mean_length: float) -> None:
     """BLEU against the length of the source, and against the number of sentences joined: a line a scheme.
 
     Lines are means over seeds, with a mark for each seed; what training was cut to is a dashed line. Among joined
@@ -241,8 +223,8 @@ def plot(path: Path, rows: list[Row], test: TestSet) -> None:
         right.set_xscale("log", base=2)
         right.set_xticks(counts, [str(k) for k in counts])
         right.minorticks_off()
-        for cap in test.caps:
-            for axes, at in ((left, cap), (right, cap / fmean(test.lengths[1]))):
+        for cap in caps:
+            for axes, at in ((left, cap), (right, cap / mean_length)):
                 low, high = axes.get_xlim()
                 if low < at < high:
                     axes.axvline(at, color="#555555", linestyle=(0, (6, 4)), linewidth=0.9)
@@ -256,9 +238,9 @@ def plot(path: Path, rows: list[Row], test: TestSet) -> None:
 def _points(cells: list[Cell]) -> list[tuple[float, float]]:
     """Where the cells with scores lie in the figure: tokens or sentences joined, and BLEU."""
     return [
-        (fmean(cell.lengths) if cell.kind == "bucket" else float(cell.name), cell.scores.bleu)
+        (fmean(cell.lengths) if cell.kind == "bucket" else float(cell.name), cell.bleu)
         for cell in cells
-        if cell.scores
+        if cell.bleu is not None
     ]
 
 
@@ -266,18 +248,8 @@ def _csv_rows(rows: list[Row]) -> Iterator[tuple[object, ...]]:
     for row in rows:
         for cell in row.cells:
             tokens = f"{fmean(cell.lengths):.2f}" if cell.lengths else None
-            numbers = (cell.scores.bleu, cell.scores.chrf) if cell.scores else (None, None)
             part = (cell.kind, cell.name, cell.low, cell.high, len(cell.lengths), tokens)
-            yield (row.run.folder, row.scheme, row.seed, *part, *numbers)
-
-
-def _is_translated(folder: Path, k: int, sentences: int) -> bool:
-    """Whether there are translations in full, as they were written, by the weights that are there now."""
-    run = RunFolder(folder)
-    path = run.joined_hyp(k)
-    newer = path.is_file() and path.stat().st_mtime_ns > run.average.stat().st_mtime_ns
-    known = newer and run.joined_sum(k).is_file() and run.joined_sum(k).read_bytes() == sha256(path).encode()
-    return known and text.count(path) == sentences
+            yield (row.run.folder, row.scheme, row.seed, *part, cell.bleu)
 
 
 def _listed(values: Sequence[object], by: str = ",") -> str:

@@ -1,48 +1,53 @@
-"""The test set that runs share: its text, what they made of it, and the buckets of length that it falls into."""
+"""The test sets that runs share: what BLEU counts in their translations, and the text where it is at hand."""
 
+from rope_mt.counts import Counts
 from rope_mt.data import text
 from rope_mt.errors import UserError
 from rope_mt.runs.folder import RunFolder
+from rope_mt.runs.seal import REMEDY
 from rope_mt.study.finished_runs import FinishedRun
 
-TENS = (10, 20, 30, 40, 50, 60)  # bounds of the buckets where no test source is longer than what was trained on
 
-
-def shared_test_set(runs: list[FinishedRun]) -> tuple[list[str], list[str]]:
-    """Sources and references.
+def counts(run: FinishedRun, test: str = "test") -> Counts:
+    """What BLEU counts in a run's translations of a test set, which give the score that its result tells.
 
     Raises:
-        UserError: the runs do not share them, or a file is missing or damaged.
+        UserError: the file is missing or damaged, or of another score.
     """
+    path = RunFolder(run.folder).counts(test)
+    scores = run.test(test)
+    assert scores is not None
+    found, said = Counts.read(path), scores["bleu"]
+    if abs(found.bleu() - said) > 0.005:
+        raise UserError(f"{path} makes {found.bleu():.2f} BLEU and its result.json says {said:.2f}: {REMEDY}")
+    return found
+
+
+def texts(runs: list[FinishedRun]) -> tuple[list[str], list[str]]:
+    """Sources and references, from the first run that has them.
+
+    Raises:
+        UserError: none has, or they are damaged.
+    """
+    for run in runs:
+        folder = RunFolder(run.folder)
+        if folder.test_src.is_file() and folder.test_ref.is_file():
+            sides = text.read_test_set([(folder.test_src, folder.test_ref)])
+            if len(sides[0]) != (sentences := len(counts(run).rows)):
+                raise UserError(f"{folder.test_ref} has {len(sides[1]):,} lines and {folder.test_hyp} {sentences:,}")
+            return sides
     first = RunFolder(runs[0].folder)
-    src, ref = text.read_test_set([(first.test_src, first.test_ref)])
-    for run in runs[1:]:
-        other = RunFolder(run.folder)
-        for path, ours, theirs in zip(
-            (other.test_src, other.test_ref),
-            (src, ref),
-            text.read_test_set([(other.test_src, other.test_ref)]),
-            strict=True,
-        ):
-            if ours != theirs:
-                raise UserError(
-                    f"{first.path} and {other.path} have different test sets ({path.name}): give each its own table"
-                )
-    return src, ref
+    raise UserError(f"the text of the test set is not there, {first.test_src} and {first.test_ref}")
 
 
 def hypotheses(run: FinishedRun) -> list[str]:
     """What a run made of the test set.
 
     Raises:
-        UserError: the file is missing or damaged, or does not have a line for each reference.
+        UserError: the file is missing or damaged.
     """
-    folder = RunFolder(run.folder)
-    return text.read_test_set([(folder.test_ref, folder.test_hyp)])[1]
-
-
-def default_bounds(cap: int, longest: int) -> list[int]:
-    """Multiples of what was trained on where the test set goes beyond it, else tens; none that reaches `longest`."""
-    multiples = [round(cap * factor) for factor in (0.5, 1, 1.5, 2, 3)]
-    wanted = multiples if cap < longest else TENS
-    return sorted({bound for bound in wanted if 0 < bound < longest})
+    path = RunFolder(run.folder).test_hyp
+    lines = text.read_test_set([(path, path)])[1]
+    if len(lines) != (sentences := len(counts(run).rows)):
+        raise UserError(f"{path} has {len(lines):,} lines and the test set {sentences:,}")
+    return lines

@@ -65,6 +65,9 @@ def conclude(result: dict[str, Any], run: RunFolder, console: Console) -> None:
         scores = result[part]
         _line(console, part, f"BLEU {scores['bleu']:.2f}   chrF {scores['chrf']:.2f}   ({search})")
     _line(console, "", result["test"]["bleu_detail"])
+    for name, scores in result["further_tests"].items():
+        said = f"BLEU {scores['bleu']:.2f}   chrF {scores['chrf']:.2f}" if scores else "longer than the model reads"
+        _line(console, "", f"{name}: {said}")
     if skipped := result["skipped_updates"]:
         said = f"{skipped:,} of {result['steps']:,} updates were left out: their loss or gradient was not finite"
         console.print(Text(f"{'':<10}{said}", "yellow"), soft_wrap=True)

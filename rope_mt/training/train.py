@@ -16,6 +16,7 @@ from rich.text import Text
 
 from rope_mt import space
 from rope_mt.config.commands import TrainConfig
+from rope_mt.config.data import JOINED
 from rope_mt.config.plain import to_plain
 from rope_mt.data import corpus, text
 from rope_mt.data.known_test_sets import name_of_test_set
@@ -23,9 +24,8 @@ from rope_mt.data.prepare import prepare
 from rope_mt.data.reading import doubts_of, read
 from rope_mt.data.stream import TranslationData
 from rope_mt.device import choose_device, choose_precision, describe
-from rope_mt.durable import write_whole
 from rope_mt.errors import UserError
-from rope_mt.evaluation import refuse_unfit, score_translations
+from rope_mt.evaluation import refuse_unfit, score_translations, translate_and_keep, translate_joined
 from rope_mt.memory import short_of_memory
 from rope_mt.progress import output
 from rope_mt.runs import checkpoint
@@ -86,9 +86,10 @@ def train(
     result = read_result(run)
     try:
         conclude(result, run, console)
-        return float(result["valid"]["bleu"])
+        bleu = float(result["valid"]["bleu"])
     except (LookupError, TypeError, ValueError, OverflowError) as error:
         raise UserError(f"{run.result} is not the result of a run: {REMEDY}") from error
+    return bleu
 
 
 def _compute(
@@ -102,11 +103,15 @@ def _compute(
     console: Console,
 ) -> None:
     """Train and score one run, and write its result; what was done before an interruption is not done again."""
-    for files in (text_of.valid, text_of.test):
+    for files in (text_of.valid, text_of.test, *text_of.further_tests.values()):
         refuse_unfit(text.read_test_set(files)[1], ", ".join(str(tgt) for _, tgt in files))
+    test_set = text.read_test_set(text_of.test)
+    if too_few := [k for k in cfg.data.joined_tests if k > len(test_set[0])]:
+        few = f"the test set has {len(test_set[0])} lines, too few to join {too_few[0]}"
+        raise UserError(f"{few}: lower data.joined_tests")
     with processes.first_alone():
         prepared = prepare(cfg.data, text_of)
-    test_set = text.read_test_set(text_of.test)
+    further = {name: text.read_test_set(files) for name, files in text_of.further_tests.items()}
     _quieten_lightning()
     L.seed_everything(cfg.seed, verbose=False)
     data = TranslationData(
@@ -115,7 +120,7 @@ def _compute(
     data.plan.batches()  # refused now, where they are too few
     module = TranslationModule(cfg, data, precision, processes)
     if module.model.max_len is not None:  # too long a sentence is refused now, rather than after the last step
-        for side in (data.valid_src, data.valid_ref, test_set[0]):
+        for side in (data.valid_src, data.valid_ref, test_set[0], *(src for src, _ in further.values())):
             module.model.check_length(max(map(len, read(data.tokenizer, side).ids)))
     with processes.first_alone():
         if processes.first:
@@ -126,7 +131,8 @@ def _compute(
     resume = latest(run)
     introduce(cfg, run, prepared, module, precision, processes, resume, console)
     if processes.first:
-        for files, loss in ((text_of.valid, True), (text_of.test, False)):
+        tests = [(files, False) for files in (text_of.test, *text_of.further_tests.values())]
+        for files, loss in [(text_of.valid, True), *tests]:
             for doubt in doubts_of(files, data.tokenizer, cfg.data.src_lang, cfg.data.tgt_lang, loss):
                 console.print(Text(f"{'':<10}{doubt}", "yellow"), soft_wrap=True)
     tags = [cfg.position.name, cfg.model.name, cfg.data.name]
@@ -157,14 +163,16 @@ def _compute(
             "training_seconds": report.training_seconds,
             "validation_seconds": report.validation_seconds,
             "tokens_per_second": module.tokens_seen / report.training_seconds,
-            **_score(cfg, run, module.to(device), data, test_set, precision),
+            **_score(cfg, run, module.to(device), data, test_set, further, precision),
             "device": describe(choose_device(device)),
             "precision": precision,
             "text": text_of.fingerprints,
             **provenance(),
         }
         write_result(run, result)  # before what may wait for a server
-        tracker.summarize({f"test/{name}": result["test"][name] for name in ("bleu", "bleu_signature", "chrf")})
+        tests = {"test": result["test"], **result["further_tests"]}
+        names = ("bleu", "bleu_signature", "chrf")
+        tracker.summarize({f"{test}/{name}": of[name] for test, of in tests.items() if of for name in names})
         src, hypotheses = text.read_test_set([(run.test_src, run.test_hyp)])
         rows = list(zip(src, test_set[1], hypotheses, strict=True))
         tracker.log_translations("test/translations", rows, trainer.global_step)
@@ -181,18 +189,24 @@ def _score(
     module: TranslationModule,
     data: TranslationData,
     test_set: tuple[list[str], list[str]],
+    further: dict[str, tuple[list[str], list[str]]],
     precision: str,
 ) -> dict[str, Any]:
-    """Average the last weights, or take their moving average, translate validation and test set, and score."""
+    """Average the last weights, or take their moving average, translate validation and test sets, and score."""
     began = time.perf_counter()
     last = latest(run) if cfg.trainer.ema else None
     averaged = checkpoint.moving_average(last) if last else checkpoint.average(_to_average(cfg, run), AGAIN)
     checkpoint.write(run.average, averaged)
     module.model.load_state_dict(checkpoint.load(run.average).weights)
-    module.translator = Translator(module.model, data.tokenizer, cfg.search, precision)
-    _, valid = score_translations(module.translator, data.valid_src, data.valid_ref)
-    hypotheses, test = score_translations(module.translator, *test_set)
-    write_whole(run.test_hyp, "".join(line + "\n" for line in hypotheses))
+    module.translator = translator = Translator(module.model, data.tokenizer, cfg.search, precision)
+    _, valid = score_translations(translator, data.valid_src, data.valid_ref)
+    hypotheses, test = translate_and_keep(run, "test", translator, *test_set)
+    of_further: dict[str, Any] = {
+        name: translate_and_keep(run, name, translator, *of)[1].as_dict() for name, of in further.items()
+    }
+    for k in cfg.data.joined_tests:
+        scores = translate_joined(run, k, translator, *test_set)
+        of_further[JOINED.format(k)] = scores and scores.as_dict()
     refs = test_set[1]
     odd = doubts_of([(run.test_src, run.test_ref)], data.tokenizer, cfg.data.src_lang, cfg.data.tgt_lang)
     found = variants(hypotheses, refs, cfg.data.tgt_lang)
@@ -201,6 +215,7 @@ def _score(
         "test_set": name_of_test_set(refs),
         "valid": {"loss": module.valid_loss(), **valid.as_dict()},
         "test": {**test.as_dict(), "variants": others, "doubts": odd + doubts(hypotheses, refs)},
+        "further_tests": of_further,
         "search": {"beam": cfg.search.beam, "length_penalty": cfg.search.length_penalty},
         "scoring_seconds": time.perf_counter() - began,
     }

@@ -30,9 +30,9 @@ from rope_mt.evaluation import own_test_set
 from rope_mt.runs import checkpoint, exported
 from rope_mt.runs.folder import RunFolder, open_run
 from rope_mt.runs.tracking import where
-from rope_mt.study.convergence import Curve
+from rope_mt.study.curve import Curve
 from rope_mt.study.finished_runs import read_runs
-from rope_mt.study.shared_test_set import hypotheses, shared_test_set
+from rope_mt.study.shared_test_set import counts, hypotheses, texts
 from rope_mt.sweep.ledger import FAILED, Ledger
 from rope_mt.training.resuming import read_full
 from rope_mt.training.train import train
@@ -137,7 +137,7 @@ def _begun(path: Path, cfg: TrainConfig) -> Any:
 def _run(path: Path, cfg: TrainConfig) -> Any:
     [run], _ = read_runs([path.parent])
     curve = Curve.read(run)
-    return run.result, run.config, shared_test_set([run]), hypotheses(run), curve.tokens, curve.losses
+    return run.result, run.config, texts([run]), counts(run), hypotheses(run), curve.tokens, curve.losses
 
 
 def _own_test_set(path: Path, cfg: TrainConfig) -> Any:
@@ -173,7 +173,8 @@ def files(site: Path) -> dict[str, tuple[Path, Read]]:
         "meta.json": (data / "meta.json", _prepared),
         **{name: (data / name, _prepared) for name in (*MAPS, "sentencepiece.model")},
         **{f"unfinished {n}": (begun / n, _begun) for n in ("progress.json", "src.ids", "sentencepiece.model")},
-        **{n: (run / n, _run) for n in ("config.yaml", "result.json", "metrics.jsonl", "test.hyp", "test.ref")},
+        **{n: (run / n, _run) for n in ("config.yaml", "result.json", "metrics.jsonl")},
+        **{n: (run / n, _run) for n in ("test.hyp", "test.ref", "test.counts")},
         "test.src": (run / "test.src", _own_test_set),
         "run.json": (run / "run.json", _identity),
         **{f"exported {name}": (site / "exported" / name, _exported) for name in exported.FILES},

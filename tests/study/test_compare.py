@@ -14,10 +14,12 @@ import sacrebleu
 import yaml
 
 from rope_mt.cli import main
+from rope_mt.counts import Counts
 from rope_mt.data import toy
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
-from rope_mt.runs.seal import write_result
+from rope_mt.runs.seal import add_further_test, write_result
+from rope_mt.sealed import write_sealed
 
 Make = Callable[..., str]
 TEXT = toy.generate(n_train=1, n_valid=1, n_test=40).test
@@ -45,6 +47,9 @@ def make(runs, tmp_path) -> Make:
         hyp = without_words(rate, seed)
         for part, lines in (("src", SRC), ("ref", REF), ("hyp", hyp)):
             (folder / f"test.{part}").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        lengths = map(len, checkpoint.load(runs[scheme]).tokenizer.encode(SRC))
+        Counts.of(lengths, hyp, REF).write(RunFolder(folder).counts("test"))
+        shutil.copy(runs[scheme] / "metrics.jsonl", folder)
         result = json.loads((runs[scheme] / "result.json").read_text())
         result |= {"seed": seed, "tokens_seen": tokens}
         result["valid"]["loss"] += seed / 7
@@ -187,14 +192,82 @@ def test_it_warns_where_runs_saw_more_tokens_than_others(make, compared, tokens,
     assert [f"warning: runs differ in tokens seen: from 1,000,000 to {tokens:,}"] * warned == found["warnings"]
 
 
-def test_without_the_tokenizer_there_is_no_table_by_length(make, compared):
-    baseline, other = make("sinusoidal-add", 1, 0.2), make("rope", 1, 0.2)
-    (Path(baseline) / "checkpoints" / "average.ckpt").unlink()
-    found = compared(baseline, other)
-    assert found["buckets"] == []
-    [line] = found["warnings"]
-    assert line.startswith("no table by source length: ")
-    assert f"{baseline}/checkpoints/average.ckpt" in line
+def test_a_record_without_text_and_weights_says_the_same(make, compared):
+    folders = [make("sinusoidal-add", 1, 0.2), make("rope", 1, 0.2)]
+    whole = compared(*folders)
+    assert len(whole["buckets"]) == 2
+    for folder in map(Path, folders):
+        for file in (folder / "checkpoints" / "average.ckpt", folder / "test.src", folder / "test.ref"):
+            file.unlink()
+    assert compared(*folders) == whole
+
+
+def test_further_tests_that_all_runs_have_are_compared_as_the_test_set_is(make, compared, capsys):
+    rates = {("sinusoidal-add", seed): 0.4 for seed in (1, 2, 3)} | {("rope", seed): 0.05 for seed in (1, 2, 3)}
+    folders = []
+    for (scheme, seed), rate in rates.items():
+        run = RunFolder(Path(make(scheme, seed, 0.2)))
+        folders.append(str(run.path))
+        for name in ("other", "alone") if scheme == "rope" else ("other",):
+            hyp = without_words(rate, seed)
+            Counts.of([9] * len(hyp), hyp, REF).write(run.counts(name))
+            add_further_test(run, name, {"bleu": sacrebleu.corpus_bleu(hyp, [REF]).score})
+    found = compared(*folders)
+    [other] = found["further_tests"]
+    assert (other["name"], other["sentences"]) == ("other", len(REF))
+    groups = by_label(other["groups"])
+    bleu = {key: sacrebleu.corpus_bleu(without_words(rate, key[1]), [REF]).score for key, rate in rates.items()}
+    for scheme in ("sinusoidal-add", "rope"):
+        values = [bleu[scheme, seed] for seed in (1, 2, 3)]
+        assert groups[scheme]["bleu"]["mean"] == pytest.approx(fmean(values))
+        assert groups[scheme]["bleu"]["sd"] == pytest.approx(stdev(values))
+    assert [pair["delta_bleu"] for pair in groups["rope"]["test"]["pairs"]] == [
+        pytest.approx(bleu["rope", seed] - bleu["sinusoidal-add", seed]) for seed in (1, 2, 3)
+    ]
+    assert groups["rope"]["test"]["verdict"] == "better"
+    assert by_label(found["groups"])["rope"]["test"]["verdict"] == "within noise"
+    assert found["warnings"] == ["not all runs have a score on the same alone, which is left out"]
+    assert main(["compare", *folders]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    spread = groups["rope"]["bleu"]
+    assert ["rope", f"{spread['mean']:.2f}", "±", f"{spread['sd']:.2f}*"] in lines
+
+    result = json.loads((Path(folders[0]) / "result.json").read_text())
+    result["text"]["further_tests.other"] = "another text"
+    write_result(RunFolder(Path(folders[0])), result)
+    found = compared(*folders)
+    assert found["further_tests"] == []
+    assert [group["seeds"] for group in found["groups"]] == [[1, 2, 3], [1, 2, 3]]
+    assert [line for line in found["warnings"] if "left out" in line] == [
+        f"not all runs have a score on the same {name}, which is left out" for name in ("other", "alone")
+    ]
+
+
+def test_tokens_to_the_last_loss_of_the_baseline_are_told_run_by_run(make, compared, capsys):
+    curves = {
+        ("sinusoidal-add", 1): {1_000_000: 4.0, 2_000_000: 3.0},
+        ("sinusoidal-add", 2): {1_000_000: 4.0, 2_000_000: 2.0},
+        ("rope", 1): {1_000_000: 3.5, 2_000_000: 2.5},
+        ("rope", 2): {1_000_000: 3.5, 2_000_000: 2.5},
+        ("learned", 1): {1_000_000: 5.0, 2_000_000: 4.0},
+    }
+    folders = []
+    for (scheme, seed), losses in curves.items():
+        folder = Path(make(scheme, seed, 0.2))
+        folders.append(str(folder))
+        rows = [{"step": i, "tokens": tokens, "valid/loss": loss} for i, (tokens, loss) in enumerate(losses.items())]
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        write_result(RunFolder(folder), json.loads((folder / "result.json").read_text()))
+    found = compared(*folders)["tokens_to_baselines_last_loss"]
+    assert found == {"sinusoidal-add": [2e6, 2e6], "rope": [1.5e6, None], "learned": [None]}
+    assert main(["compare", *folders]) == 0
+    rows = {line.split()[0]: line for line in reversed(capsys.readouterr().out.splitlines()) if line}
+    assert rows["scheme"].endswith("to its loss")
+    for label, said in (("sinusoidal-add", "2.00 M"), ("rope", "1 of 2 seeds"), ("learned", "not reached")):
+        assert rows[label].endswith(said)
+    (folder / "metrics.jsonl").unlink()
+    [line] = [line for line in compared(*folders)["warnings"] if "tokens to a loss" in line]
+    assert line.startswith(f"no tokens to a loss: cannot read {folder}/metrics.jsonl")
 
 
 def test_a_single_run_and_runs_side_by_side_are_a_row_each(make, capsys):
@@ -226,15 +299,23 @@ def test_mistakes_are_one_line(make, tmp_path, capsys):
         write_result(run, json.loads(run.result.read_text()))
         return str(run.path)
 
+    def with_tests(name: str, further: object) -> str:
+        run = RunFolder(Path(shutil.copytree(there, tmp_path / name, symlinks=True)))
+        write_sealed(run.result, {**json.loads(run.result.read_text()), "further_tests": further})
+        return str(run.path)
+
     other_ref = broken("other-ref", "test.ref", [*REF[:-1], "Anders."])
-    short = broken("short", "test.hyp", REF[:-1])
+    counts = RunFolder(Path(there)).counts("test").read_text().splitlines()
     for words, said in (
         ([there, other_ref], f"{there} and {other_ref} have different test sets (test.ref)"),
         ([there, broken("other-src", "test.src", ["Other.", *SRC[1:]])], "have different test sets (test.src)"),
-        ([short], f"{short}/test.ref has 40 lines, {short}/test.hyp has 39"),
-        ([broken("no-hyp", "test.hyp", None)], "cannot read"),
-        ([there, broken("no-ref", "test.ref", None)], "cannot read"),
-        ([broken("changed", "test.hyp", REF)], "changed/test.hyp scores 100.00 BLEU and its result.json says"),
+        ([broken("no-counts", "test.counts", None)], "cannot read"),
+        ([broken("short", "test.counts", counts[:-1])], "short/test.counts makes"),
+        ([broken("changed", "test.counts", counts[1:])], "changed/test.counts is damaged"),
+        ([with_tests("no-tests", None)], "no-tests/result.json is not the result of a run"),
+        ([with_tests("path", {"../../x": None})], "path/result.json is not the result of a run"),
+        ([with_tests("huge", {"x": {"bleu": 10**400}})], "huge/result.json is not the result of a run"),
+        ([with_tests("no-file", {"x": {"bleu": 4}})], "cannot read"),
         ([there, "--baseline", "rop"], "--baseline 'rop' is none of the groups: take one of 'sinusoidal-add'"),
         ([there, "--json", "--csv"], "not allowed with argument --json"),
         ([there, "--plot", "a.pdf"], "'a.pdf' does not end in .png"),

@@ -2,28 +2,24 @@
 
 import csv
 import json
-import os
 import shutil
 
 import pytest
 import sacrebleu
 
 from rope_mt.cli import main
+from rope_mt.evaluation import joined
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.seal import write_result
-from rope_mt.study.lengths import default_bounds, joined
+from rope_mt.training.train import train
+
+from .conftest import settings
 
 
 def test_consecutive_lines_are_joined_and_what_is_left_over_is_left_out():
     assert joined(["a", "b", "c", "d", "e"], 2) == ["a b", "c d"]
     assert joined(["a", "b", "c"], 1) == ["a", "b", "c"]
-
-
-def test_buckets_stand_around_what_was_trained_on_where_the_test_set_goes_beyond_it():
-    assert default_bounds(cap=14, longest=60) == [7, 14, 21, 28, 42]
-    assert default_bounds(cap=14, longest=25) == [7, 14, 21]
-    assert default_bounds(cap=256, longest=45) == [10, 20, 30, 40]
 
 
 @pytest.fixture
@@ -68,20 +64,35 @@ def test_the_command_scores_buckets_and_joined_sentences(copies, tmp_path, capsy
     assert float(ours["joined", "1"]["bleu"]) == pytest.approx(sacrebleu.corpus_bleu(hyp, [ref]).score)
 
 
-def test_joined_translations_are_made_once_and_again_for_new_weights(copies, tmp_path):
+def test_joined_translations_are_made_once_and_belong_to_the_result(copies, tmp_path, capsys):
     folder = copies["rope"]
     command = ["analyze", "lengths", str(folder), "--joined", "1,4", "--out", str(tmp_path / "lengths")]
     assert main(command) == 0
     kept = folder / "test-joined-4.hyp"
-    made, translated = kept.stat().st_mtime_ns, kept.read_text()
+    made = kept.stat().st_mtime_ns
+    first = numbers(tmp_path / "lengths.csv")
+    (folder / "checkpoints" / "average.ckpt").unlink()  # nothing is left that could translate
+    (folder / "test.ref").unlink()
     assert main(command) == 0
     assert kept.stat().st_mtime_ns == made
-    os.utime(folder / "checkpoints" / "average.ckpt")
-    assert main(command) == 0
-    assert kept.stat().st_mtime_ns > made
+    assert numbers(tmp_path / "lengths.csv") == first
+    assert main([*command[:3], "--joined", "1,2,4,8"]) == 2
+    assert f"{folder} has no translations for --joined 2,8, and no weights" in capsys.readouterr().err
+    scores = json.loads((folder / "result.json").read_text())["further_tests"]
+    assert float(first[-1]["bleu"]) == pytest.approx(scores["test-joined-4"]["bleu"])
     kept.write_text("Anders.\n" * 4)  # by somebody else
+    assert main(command) == 2
+    assert "test-joined-4.hyp was changed since result.json was written" in capsys.readouterr().err
+
+
+def test_training_scores_the_joined_test_set_as_the_analysis_does(few_pairs, copies, tmp_path):
+    cfg = settings(few_pairs, "rope")
+    cfg.data.joined_tests = [4]
+    train(cfg, tmp_path / "trained")
+    command = ["analyze", "lengths", str(copies["rope"]), "--joined", "4", "--out", str(tmp_path / "lengths")]
     assert main(command) == 0
-    assert kept.read_text() == translated
+    for name in ("test-joined-4.hyp", "test-joined-4.counts"):
+        assert (tmp_path / "trained" / name).read_bytes() == (copies["rope"] / name).read_bytes()
 
 
 def test_a_table_of_positions_that_ends_is_said_in_its_cell(copies, tmp_path, capsys):

@@ -10,6 +10,7 @@ from statistics import fmean, variance
 import pytest
 from scipy.stats import t
 
+from rope_mt.counts import Counts
 from rope_mt.study.significance import Difference, Pair, combined, paired, pairs_by_seed, welch
 
 WORDS = ["am", "Abend", "sieht", "der", "Hund", "die", "kleine", "Katze", "im", "Garten", "und", "lacht", "laut"]
@@ -26,6 +27,10 @@ def worse(lines: list[str], rate: float, seed: int) -> list[str]:
     return [" ".join(word for word in line.split() if rng.random() >= rate) for line in lines]
 
 
+def counted(lines: list[str], references: list[str]) -> list[list[int]]:
+    return Counts.of([0] * len(lines), lines, references).rows
+
+
 def sacrebleu(tmp_path, references: list[str], systems: list[list[str]], flag: str) -> list[float]:
     """p-values of the sacrebleu command's paired test, the first system being its baseline."""
     files = []
@@ -40,7 +45,8 @@ def sacrebleu(tmp_path, references: list[str], systems: list[list[str]], flag: s
 def test_p_values_are_those_of_the_sacrebleu_command(tmp_path):
     references = sentences(60)
     systems = [worse(references, rate, seed) for seed, rate in enumerate((0.10, 0.12, 0.09, 0.16))]
-    pairs, signatures = paired(systems[0], systems[1:], references)
+    first, *others = (counted(system, references) for system in systems)
+    pairs, signatures = paired(first, others)
     assert [pair.bootstrap for pair in pairs] == sacrebleu(tmp_path, references, systems, "--paired-bs")
     assert [pair.randomisation for pair in pairs] == sacrebleu(tmp_path, references, systems, "--paired-ar")
     assert len({pair.bootstrap for pair in pairs}) == 3  # not all at an end of the scale
@@ -50,8 +56,8 @@ def test_p_values_are_those_of_the_sacrebleu_command(tmp_path):
 
 def test_equal_outputs_are_within_noise_with_p_1():
     references = sentences(20)
-    ours = worse(references, 0.2, seed=1)
-    [pair], _ = paired(ours, [ours], references)
+    ours = counted(worse(references, 0.2, seed=1), references)
+    [pair], _ = paired(ours, [ours])
     assert pair == Pair(0.0, 1.0, 1.0)
     assert Difference(0.0, [pair], None).verdict == "within noise"
 
@@ -62,7 +68,7 @@ def test_no_p_is_smaller_than_so_few_sentences_allow(unlike):
     references = sentences(20)
     theirs = worse(references, 0.3, seed=1)
     ours = [*references[:unlike], *theirs[unlike:]]
-    [pair], _ = paired(theirs, [ours], references)
+    [pair], _ = paired(counted(theirs, references), [counted(ours, references)])
     assert pair.delta > 0
     assert min(pair.bootstrap, pair.randomisation) >= 2.0 ** (1 - unlike)
     assert Difference(pair.delta, [pair], None).verdict == "within noise"
@@ -73,7 +79,7 @@ def test_sentences_that_differ_in_words_alone_and_in_no_count_are_not_evidence()
     theirs = worse(references, 0.3, seed=1)
     theirs[1:] = ["falsch"] * 19
     ours = [references[0], *["verkehrt"] * 19]
-    [pair], _ = paired(theirs, [ours], references)
+    [pair], _ = paired(counted(theirs, references), [counted(ours, references)])
     assert (pair.bootstrap, pair.randomisation) == (1.0, 1.0)
 
 

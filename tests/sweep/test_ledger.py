@@ -29,7 +29,7 @@ def test_a_job_is_running_until_it_ends_and_then_what_it_ended_as(tmp_path, end,
     ledger = Ledger(tmp_path)
     ledger.start(["seed=1", "seed=2"])
 
-    result = {"steps": 7, "valid": {"loss": 2.5}, "test": {"bleu": 20.5}}
+    result = {"steps": 7, "valid": {"loss": 2.5}, "test": {"bleu": 20.5}, "further_tests": {}}
     write_result(RunFolder(tmp_path), result)
 
     def run() -> None:

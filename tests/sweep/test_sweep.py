@@ -34,7 +34,7 @@ def sweep(tmp_path, monkeypatch, capsys) -> Iterator[Callable[..., tuple[int, st
             run.path.mkdir(parents=True, exist_ok=True)
             opened(run)
             job(cfg)
-            result = {"steps": 7, "valid": {"loss": 2.5}, "test": {"bleu": 20.0 + cfg.seed}}
+            result = {"steps": 7, "valid": {"loss": 2.5}, "test": {"bleu": 20.0 + cfg.seed}, "further_tests": {}}
             write_result(run, result)
             return 1.0
 

@@ -3,15 +3,20 @@
 import getpass
 import os
 import re
+import shutil
 import signal
 import socket
 import time
 from collections import Counter
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rope_mt.runs.folder import RunFolder
+from rope_mt.runs.seal import read_result
+from rope_mt.sealed import FILES
 from tests import warm
 
 from .killed_run import PHASES, Start, Typed, check_files, differences, killed_in_turn, outcome, words
@@ -126,9 +131,18 @@ def test_two_runs_at_once_prepare_one_text_and_end_as_each_alone(start, typed, a
     assert list(differences(outcome(second), outcome(other))) == []
 
 
-def test_two_analyses_of_one_run_at_once_do_not_disturb_each_other(start, alone, expected, tmp_path):
-    words = ["analyze", "lengths", str(alone.run.path), "--joined", "2", "--out", "same"]
+def test_two_analyses_of_one_run_at_once_do_not_disturb_each_other(start, alone, tmp_path):
+    run = RunFolder(Path(shutil.copytree(alone.run.path, tmp_path / "run")))
+    before = read_result(run)
+    words = ["analyze", "lengths", str(run.path), "--joined", "2", "--out", "same"]
     both = [start(words, tmp_path, tmp_path / f"log-{n}") for n in range(2)]
     assert [one.wait() for one in both] == [0, 0]
-    assert (tmp_path / "log-0").read_text() == (tmp_path / "log-1").read_text()
-    assert list(differences(outcome(alone), expected)) == []
+    logs = [(tmp_path / f"log-{n}").read_text().splitlines() for n in range(2)]
+    waited = [line for log in logs for line in log if line.startswith("waiting for ")]
+    assert len(waited) <= 1
+    assert [line for line in logs[0] if line not in waited] == [line for line in logs[1] if line not in waited]
+    after = read_result(run)
+    assert [*after.pop("further_tests")] == ["test-joined-2"]
+    added = {f"test-joined-2.{kind}" for kind in ("hyp", "counts")}
+    assert after.pop(FILES).keys() - before.pop(FILES).keys() == added
+    assert after.items() <= before.items()

@@ -6,17 +6,19 @@ from pathlib import Path
 
 from rope_mt import __version__
 from rope_mt.durable import write_whole
+from rope_mt.errors import UserError
 from rope_mt.study import comparison_table
 from rope_mt.study.comparison import Comparison
 from rope_mt.study.comparison_table import shown
 from rope_mt.study.report import again, attention, configuration, curves, samples
 from rope_mt.study.report.page import commands, folded, items, page, paragraph, section, table
-from rope_mt.study.shared_test_set import shared_test_set
+from rope_mt.study.shared_test_set import texts
 
 SECTIONS = {
     "scores": "Scores",
     "training": "Training",
     "lengths": "Length of the source",
+    "further": "Further test sets",
     "distance": "Attention and distance",
     "translations": "Translations",
     "configuration": "Configuration",
@@ -31,16 +33,25 @@ def write_report(path: Path, comparison: Comparison) -> None:
     The runs' files are read again; a part for which they lack something says so.
 
     Raises:
-        UserError: the folder cannot be written, or a file of the test set is gone.
+        UserError: the folder cannot be written.
     """
     groups = comparison.groups
-    src, ref = shared_test_set([run for group in groups for run in group.runs])
+    try:
+        src, ref = texts([run for group in groups for run in group.runs])
+    except UserError as error:
+        of_text = {"translations": items([f"No translations and no attention: {error}."], "cautions")}
+    else:
+        of_text = {"distance": attention.by_distance(groups, src, ref)}
+        try:
+            of_text["translations"] = samples.translations(groups, comparison.baseline, src, ref)
+        except UserError as error:
+            of_text["translations"] = items([f"No translations: {error}."], "cautions")
     bodies = {
         "scores": _scores(comparison),
         "training": _training(comparison),
         "lengths": _lengths(comparison),
-        "distance": attention.by_distance(groups, src, ref),
-        "translations": samples.translations(groups, comparison.baseline, src, ref),
+        "further": _further(comparison),
+        **of_text,
         "configuration": configuration.configuration(comparison),
         "again": _again(comparison, path),
     }
@@ -132,6 +143,10 @@ def _lengths(comparison: Comparison) -> str:
         return ""
     title = "Difference in BLEU from the baseline, by source length in tokens"
     return table(comparison_table.by_length(comparison), title) + curves.by_length(comparison)
+
+
+def _further(comparison: Comparison) -> str:
+    return table(comparison_table.on_further_tests(comparison), "BLEU") if comparison.further else ""
 
 
 def _again(comparison: Comparison, path: Path) -> str:

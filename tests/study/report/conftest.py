@@ -13,6 +13,8 @@ import sacrebleu
 import yaml
 
 from rope_mt.cli import main
+from rope_mt.counts import Counts
+from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.seal import write_result
 
@@ -94,6 +96,8 @@ def finished(runs, tmp_path_factory) -> list[Path]:
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
         for part, lines in (("src", src), ("ref", ref), ("hyp", hyp)):
             (folder / f"test.{part}").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        lengths = map(len, checkpoint.load(runs[name]).tokenizer.encode(src))
+        Counts.of(lengths, hyp, ref).write(RunFolder(folder).counts("test"))
         result = json.loads((runs[name] / "result.json").read_text()) | {"seed": seed, "device": EVIL}
         scores = {"bleu": sacrebleu.corpus_bleu(hyp, [ref]).score, "chrf": sacrebleu.corpus_chrf(hyp, [ref]).score}
         result["test"] |= scores

@@ -1,6 +1,7 @@
 """The report of a comparison: its figures, that no text becomes markup, and that it names nothing outside."""
 
 import json
+import shutil
 from statistics import fmean, stdev
 
 from rope_mt.cli import main
@@ -61,9 +62,9 @@ def test_nothing_outside_of_the_file_is_named(page):
 
 
 def test_what_a_run_has_lost_is_left_out_with_a_line(page, finished, evil):
-    [attention, curves] = sorted(
-        (line for line in page.text["li"] if str(finished[-1]) in line), key=lambda line: "curves" in line
-    )
+    lines = [line for line in page.text["li"] if str(finished[-1]) in line]
+    curves, tokens, attention = sorted(lines, key=lambda line: ("attention" in line, "tokens" in line))
+    assert tokens.startswith(f"no tokens to a loss: {finished[-1]}/metrics.jsonl, line 1, is damaged")
     assert attention == f"{evil}: no attention was measured, as {finished[-1]}/checkpoints/average.ckpt is gone"
     assert curves.startswith(f"{finished[-1]} has no curves")
     descriptions = page.text["desc"]
@@ -71,6 +72,17 @@ def test_what_a_run_has_lost_is_left_out_with_a_line(page, finished, evil):
     head, *rows = page.tables["Mean distance of attention by layer, in tokens"]
     assert head == ["scheme", "encoder 1", "encoder 2", "decoder 1", "decoder 2"]
     assert [row[0] for row in rows] == ["sinusoidal-add", "rope"]
+
+
+def test_without_text_or_translations_a_line_stands_in_their_place(finished, parse, tmp_path):
+    for name, said in (("test.hyp", "No translations: "), ("test.ref", "No translations and no attention: the text")):
+        run = shutil.copytree(finished[0], tmp_path / name, symlinks=True)
+        (run / name).unlink()
+        assert main(["compare", str(run), "--html", str(tmp_path / "c.html")]) == 0
+        page = parse((tmp_path / "c.html").read_text(encoding="utf-8"))
+        [line] = [line for line in page.text["li"] if line.startswith("No translations")]
+        assert line.startswith(said)
+        assert name in line
 
 
 def test_one_run_alone_and_runs_without_tests_have_reports_too(finished, parse, tmp_path, capsys):

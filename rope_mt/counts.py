@@ -1,0 +1,85 @@
+"""What BLEU is made of, sentence by sentence: all that a study of translations needs where their text is not at hand.
+
+sacreBLEU's score of any part of a test set, and its paired tests of two systems, come out of it as they do of the text.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sacrebleu.metrics.bleu import BLEU, BLEUScore
+
+from rope_mt.durable import write_whole
+from rope_mt.errors import UserError
+
+ORDERS = (1, 2, 3, 4)  # of n-grams
+COLUMNS = ("src_tokens", "hyp_len", "ref_len", *(f"common_{n}" for n in ORDERS), *(f"hyp_{n}" for n in ORDERS))
+HEAD = "\t".join(COLUMNS)
+LARGEST = 10**6  # of a number, and of sentences
+
+
+class CountedBLEU(BLEU):
+    """sacreBLEU's BLEU of hypotheses that are given as the rows of `Counts`, without references."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_refs = 1
+
+    def _extract_corpus_statistics(self, hypotheses: Any, references: Any) -> Any:
+        return hypotheses
+
+    def _compute_score_from_stats(self, stats: Any) -> BLEUScore:
+        """Numpy's integers as Python's: the same scores in half the time; a paired test takes 20,000 of them."""
+        if getattr(stats, "dtype", None) == np.int64:
+            stats = stats.tolist()
+        return super()._compute_score_from_stats(stats)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Of the sentences of a test set, in their order."""
+
+    lengths: list[int]  # tokens of each source, without the end of the sentence
+    rows: list[list[int]]  # sacreBLEU's statistics: COLUMNS but the first
+
+    @classmethod
+    def of(cls, lengths: Iterable[int], hypotheses: Sequence[str], references: Sequence[str]) -> "Counts":
+        """Count the words and n-grams of raw text, in sacreBLEU's 13a tokens."""
+        rows: Any = BLEU(force=True)._extract_corpus_statistics(hypotheses, [references])
+        return cls(list(lengths), rows)
+
+    def part(self, numbers: Sequence[int]) -> list[list[int]]:
+        """The rows of the sentences with these numbers, from 0."""
+        return [self.rows[i] for i in numbers]
+
+    def bleu(self, part: Sequence[int] | None = None) -> float:
+        """The corpus score of all sentences, or of a part."""
+        rows = self.rows if part is None else self.part(part)
+        return float(CountedBLEU()._aggregate_and_compute(rows).score)
+
+    def write(self, path: Path) -> None:
+        """Tab-separated: a line of names, and a line a sentence."""
+        lines = ["\t".join(map(str, (n, *row))) for n, row in zip(self.lengths, self.rows, strict=True)]
+        write_whole(path, "\n".join([HEAD, *lines]) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> "Counts":
+        """What `write` has written.
+
+        Raises:
+            UserError: the file is missing or damaged.
+        """
+        try:
+            head, *lines = path.read_text(encoding="ascii").splitlines()
+            if head != HEAD or not 0 < len(lines) <= LARGEST:
+                raise ValueError
+            table = [[int(cell) for cell in line.split("\t")] for line in lines]
+            if any(len(row) != len(COLUMNS) or min(row) < 0 or max(row) > LARGEST for row in table):
+                raise ValueError
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {error.strerror}") from error
+        except ValueError as error:
+            raise UserError(f"{path} is damaged, it does not count what BLEU is made of") from error
+        return cls([first for first, *_ in table], [rest for _, *rest in table])

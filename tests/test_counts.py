@@ -1,0 +1,52 @@
+"""What BLEU counts in each sentence: any part of a test set is scored from it as sacreBLEU scores its text."""
+
+import random
+
+import pytest
+import sacrebleu
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rope_mt.counts import HEAD, Counts
+from rope_mt.errors import UserError
+
+WORDS = ["der", "Hund", "sieht", "eine", "kleine", "Katze", "im", "alten", "Garten", "und", "schläft"]
+
+sentence = st.lists(st.sampled_from(WORDS), max_size=9).map(" ".join)
+sentences = st.lists(st.tuples(st.integers(0, 40), sentence, sentence), min_size=1, max_size=30)
+
+
+@settings(deadline=None, max_examples=60)
+@given(rows=sentences, seed=st.integers(0, 99))
+def test_any_part_has_the_score_that_its_text_has(rows, seed, tmp_path_factory):
+    lengths, hyps, refs = map(list, zip(*rows, strict=True))
+    path = tmp_path_factory.mktemp("counts") / "test.counts"
+    Counts.of(lengths, hyps, refs).write(path)
+    found = Counts.read(path)
+    assert found == Counts.of(lengths, hyps, refs)
+    assert found.lengths == lengths
+    assert found.bleu() == pytest.approx(sacrebleu.corpus_bleu(hyps, [refs]).score)
+    part = random.Random(seed).sample(range(len(rows)), (len(rows) + 1) // 2)
+    theirs = sacrebleu.corpus_bleu([hyps[i] for i in part], [[refs[i] for i in part]]).score
+    assert found.bleu(part) == pytest.approx(theirs)
+
+
+def test_a_file_that_counts_something_else_is_one_line(tmp_path):
+    path = tmp_path / "test.counts"
+    with pytest.raises(UserError, match=r"^cannot read .*test.counts: No such file or directory$"):
+        Counts.read(path)
+    row = "\t".join("1" * 11)
+    for text in (
+        "",
+        HEAD,
+        f"{row}\n",
+        f"{HEAD}\n{row}\t1\n",
+        f"{HEAD}\n{row[:-1]}-1\n",
+        f"{HEAD}\n{row}9999999\n",
+        "é\n",
+    ):
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(UserError, match=r"^[^\n]*test.counts is damaged[^\n]*$"):
+            Counts.read(path)
+    path.write_text(f"{HEAD}\n{row}\n", encoding="utf-8")
+    assert Counts.read(path).rows == [[1] * 10]
