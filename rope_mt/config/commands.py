@@ -19,7 +19,7 @@ class SweepConfig:
 
     name: str | None = None  # of its folder and its W&B group; null: after what its jobs share and differ in
     fail_fast: bool = False  # begin no further job once one has failed
-    published: str | None = None  # a folder of finished runs: a job whose run is there counts as done
+    published: str | None = None  # a folder of records: a job whose run is there counts as done, and others are added
 
     def __post_init__(self) -> None:
         plain = self.name is None or re.fullmatch(r"[\w.,+-]*\w[\w.,+-]*", self.name)

@@ -1,12 +1,15 @@
 """Records of finished runs that are kept apart, as beside the code: what they computed need not be computed again."""
 
+import os
+import shutil
 from pathlib import Path
 
 from rope_mt.config.commands import TrainConfig
 from rope_mt.config.plain import from_plain, identity
+from rope_mt.durable import whole_folder
 from rope_mt.errors import UserError
-from rope_mt.runs.folder import RunFolder
-from rope_mt.runs.seal import read_result
+from rope_mt.runs.folder import RunFolder, default_folder
+from rope_mt.runs.seal import REMEDY, of_tests, read_result
 from rope_mt.sealed import read_yaml
 
 
@@ -23,7 +26,7 @@ def published(cfg: TrainConfig, precision: str, fingerprints: dict[str, str], pr
     folder = Path(cfg.sweep.published)
     if not folder.is_dir():
         raise UserError(f"sweep.published: there is no folder {folder}")
-    for result in sorted(folder.glob("*/result.json")):
+    for result in sorted(folder.glob("[!.]*/result.json")):  # one that is being copied has a hidden name
         run = RunFolder(result.parent)
         try:
             of_record = read_result(run)
@@ -34,3 +37,34 @@ def published(cfg: TrainConfig, precision: str, fingerprints: dict[str, str], pr
         if computed_with == [precision, fingerprints, processes] and theirs == identity(cfg):
             return run
     return None
+
+
+def record_of(cfg: TrainConfig, key: str) -> RunFolder:
+    """Where below `sweep.published` the record of a run will lie, named after what it computes.
+
+    Raises:
+        UserError: something else lies there, or nothing can be written there.
+    """
+    assert cfg.sweep.published is not None
+    record = RunFolder(Path(cfg.sweep.published) / default_folder(cfg, key).name)
+    if record.result.is_file() and read_result(record).get("key") != key:
+        raise UserError(f"sweep.published: {record.path} is of another run: choose another folder")
+    if not os.access(record.path.parent, os.W_OK):
+        raise UserError(f"sweep.published: {record.path.parent} cannot be written: choose another folder")
+    return record
+
+
+def publish(run: RunFolder, record: RunFolder) -> None:
+    """Copy of a finished run what `compare` reads and what it translated; not its weights, and no text of a corpus.
+
+    Raises:
+        UserError: the run lacks a file, or the folder cannot be written.
+    """
+    if record.result.is_file():  # the run itself, which lies among the records, or made by another process meanwhile
+        return
+    names = (run.config.name, run.metrics.name, *of_tests(read_result(run)), run.result.name)
+    if lost := [name for name in names if not (run.path / name).is_file()]:
+        raise UserError(f"{run.path} cannot be published, it has no {', '.join(lost)} any more: {REMEDY}")
+    with whole_folder(record.path) as made:
+        for name in names:
+            shutil.copyfile(run.path / name, made / name)

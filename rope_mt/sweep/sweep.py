@@ -59,7 +59,7 @@ def conclude(sweep: Sweep, overview: Overview) -> bool:
     found = _compared(folders) if folders else None
     _write(sweep, entries, found)
     if found is not None:
-        # imported here since it takes torch
+        # imported here since the report takes torch
         from rope_mt.study import comparison_table
         from rope_mt.study.comparison_plot import plot
         from rope_mt.study.report import write_report

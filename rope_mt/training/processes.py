@@ -70,6 +70,21 @@ class Processes:
                     raise OtherFailedError(f"process {other} of {self.world} has failed")
                 time.sleep(POLL)
 
+    def first_says(self, said: str) -> str:
+        """What the first process says, in each of them; another may have looked at a disk at another moment.
+
+        Raises:
+            OtherFailedError: the first has failed.
+        """
+        if self.store is None:
+            return said
+        if self.first:
+            self.store.set("said", said)
+        self.wait()
+        said = self.store.get("said").decode()
+        self.wait()
+        return said
+
     @contextmanager
     def first_alone(self) -> Iterator[None]:
         """The body is done by the first process, however long it takes, and then by the others, who find it done.

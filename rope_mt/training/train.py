@@ -30,7 +30,7 @@ from rope_mt.memory import short_of_memory
 from rope_mt.progress import output
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import AGAIN, RunFolder, alone_in, begin, default_folder, open_run, provenance, run_hash
-from rope_mt.runs.published import published
+from rope_mt.runs.published import publish, published, record_of
 from rope_mt.runs.seal import REMEDY, read_result, write_result
 from rope_mt.runs.selection import latest, weights_of
 from rope_mt.runs.tracking import track
@@ -65,7 +65,13 @@ def train(
         with processes.first_alone():  # a generated corpus is written here
             text_of = corpus.locate(cfg.data)
         key = run_hash(cfg, precision, text_of.fingerprints, processes.world)
-        there = published(cfg, precision, text_of.fingerprints, processes.world) if cfg.sweep.published else None
+        there = record = None
+        if cfg.sweep.published:
+            known = published(cfg, precision, text_of.fingerprints, processes.world)
+            if path := processes.first_says(str(known.path) if known else ""):
+                there = RunFolder(Path(path))
+            else:
+                record = record_of(cfg, key)
         run = there or RunFolder(folder or default_folder(cfg, key))
         if processes.first:
             opened(run)
@@ -89,6 +95,9 @@ def train(
         bleu = float(result["valid"]["bleu"])
     except (LookupError, TypeError, ValueError, OverflowError) as error:
         raise UserError(f"{run.result} is not the result of a run: {REMEDY}") from error
+    if record and processes.first:
+        publish(run, record)
+        console.print(Text(f"published {record.path}"), soft_wrap=True)
     return bleu
 
 

@@ -1,4 +1,4 @@
-"""A run whose record is published is not computed again; any other is."""
+"""A run whose record is published is not computed again; any other is, and its record published."""
 
 import json
 import shutil
@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from rope_mt.config.commands import SweepConfig
 from rope_mt.errors import UserError
 from rope_mt.runs.folder import RunFolder
-from rope_mt.runs.seal import write_result
+from rope_mt.runs.seal import read_result, write_result
 from rope_mt.training.train import train
 
 
@@ -74,6 +74,66 @@ def test_a_record_from_before_a_setting_was_there_is_found(config, record, tmp_p
     OmegaConf.save(settings, older / "config.yaml")
     write_result(RunFolder(older), json.loads((older / "result.json").read_text()))
     assert opened_by(config(max_steps=2, val_every=2), older.parent, monkeypatch) == older
+
+
+def test_a_run_is_published_when_it_ends_or_is_found_finished(config, tmp_path, monkeypatch, capsys):
+    cfg = config(max_steps=2, val_every=2)
+    cfg.data.further_tests, cfg.data.joined_tests = [str(Path(cfg.data.train[0]).with_name("sixteen"))], [3]
+    (tmp_path / "kept").mkdir()
+    cfg.sweep.published = str(tmp_path / "kept")
+    monkeypatch.chdir(tmp_path)
+    score = train(cfg)
+    [run], [record] = (tmp_path / "outputs").iterdir(), (tmp_path / "kept").iterdir()
+    assert f"published {record}" in capsys.readouterr().out.replace("\n", "")
+    tests = {f"{name}.{kind}" for name in ("test", "sixteen", "test-joined-3") for kind in ("hyp", "counts")}
+    assert {file.name for file in record.iterdir()} == tests | {"config.yaml", "metrics.jsonl", "result.json"}
+    assert all(file.read_bytes() == (run / file.name).read_bytes() for file in record.iterdir())
+    assert [*read_result(RunFolder(record))["further_tests"]] == ["sixteen", "test-joined-3"]
+    shutil.rmtree(run)
+    shutil.copytree(record, record.with_name(f".{record.name}.77"))  # left by a copy that was killed
+    (record.with_name(f".{record.name}.77") / "result.json").write_text("{")
+    assert train(cfg) == score
+    assert not run.exists()
+
+    cfg.sweep.published = None
+    train(cfg)
+    shutil.rmtree(record)
+    cfg.sweep.published = str(tmp_path / "kept")
+    train(cfg)  # which finds it finished
+    assert (record / "result.json").read_bytes() == (run / "result.json").read_bytes()
+    shutil.rmtree(record)
+    run.rename(tmp_path / "elsewhere")
+    cfg.sweep.published = "outputs"  # a run among the records is one
+    train(cfg)
+    assert [*(tmp_path / "outputs").iterdir()] == [run]
+    assert not record.exists()
+
+
+def test_a_run_that_lacks_a_file_is_not_published(config, tmp_path, monkeypatch):
+    cfg = config(max_steps=2, val_every=2)
+    monkeypatch.chdir(tmp_path)
+    train(cfg)
+    [run] = (tmp_path / "outputs").iterdir()
+    (run / "metrics.jsonl").unlink()
+    (tmp_path / "kept").mkdir()
+    cfg.sweep.published = "kept"
+    with pytest.raises(UserError, match=f"^outputs/{run.name} cannot be published, it has no metrics.jsonl any more: "):
+        train(cfg)
+    assert not [*(tmp_path / "kept").iterdir()]
+
+
+def test_what_is_no_record_is_not_taken_for_one(config, tmp_path, monkeypatch, capsys):
+    cfg = config(max_steps=2, val_every=2)
+    monkeypatch.chdir(tmp_path)
+    train(cfg)
+    [run] = (tmp_path / "outputs").iterdir()
+    (tmp_path / "kept" / run.name).mkdir(parents=True)
+    (tmp_path / "kept" / run.name / "notes").write_text("of somebody")
+    cfg.sweep.published = "kept"
+    with pytest.raises(UserError, match=f"^cannot write [^\n]*kept/{run.name}[^\n]*$"):
+        train(cfg)
+    assert "published kept" not in capsys.readouterr().out
+    assert (tmp_path / "kept" / run.name / "notes").read_text() == "of somebody"
 
 
 def test_a_damaged_record_or_none_at_all_is_one_line(config, record, tmp_path, monkeypatch):
