@@ -23,7 +23,8 @@ def composed(*overrides: str) -> TrainConfig:
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 @every_scheme
-def test_every_experiment_is_there_for_every_scheme(experiment, scheme):
+def test_every_experiment_is_there_for_every_scheme(experiment, scheme, monkeypatch):
+    monkeypatch.setenv("ROPE_MT_CORPORA", "corpora")  # which data=mixed reads
     overrides = [f"experiment={experiment}", f"position={scheme.name}"]
     if experiment == "long-text":
         overrides.append("data.context_tokens=1024")
@@ -52,3 +53,12 @@ def test_roformer_is_the_recipe_of_section_4_1():
 def test_long_text_joins_and_keeps_examples_of_the_whole_context(tokens):
     cfg = composed("experiment=long-text", f"data.context_tokens={tokens}")
     assert (cfg.data.context_tokens, cfg.data.max_len) == (tokens, tokens)
+
+
+def test_the_comparison_on_multi30k_scores_both_test_sets_and_can_be_cut_to_short_text():
+    cfg = composed("experiment=multi30k")
+    assert (cfg.data.name, cfg.model.name, cfg.model.norm, cfg.optimizer.name) == ("multi30k", "small", "pre", "muon")
+    assert [*cfg.data.named_tests] == ["test_2017_flickr"]
+    short = composed("experiment=[multi30k,extrapolation]")
+    assert (short.data.max_len, short.data.context_tokens, short.data.joined_tests) == (14, 14, [2, 4, 8])
+    assert (short.optimizer, short.trainer, short.search) == (cfg.optimizer, cfg.trainer, cfg.search)
