@@ -4,15 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.callbacks import Callback
 
 from rope_mt.runs.checkpoint import PREFIX, write
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.selection import latest, numbered
-from rope_mt.training import optimizers
 from rope_mt.training.module import TranslationModule
+from rope_mt.training.optimizers import Muon
 from rope_mt.training.resuming import read_full
 
 # bytes in a checkpoint beside its numbers and the tokenizer: for each tensor, and for all else
@@ -92,10 +91,10 @@ def sizes(module: TranslationModule) -> tuple[int, int]:
     numbers = {each.data_ptr(): each.nbytes for each in module.model.state_dict().values()}  # some have two names
     weights = sum(numbers.values()) + len(numbers) * PER_TENSOR
     full = weights * (1 + bool(module.cfg.trainer.ema))
-    optimizer = optimizers.configured(module.model, module.cfg.optimizer, module.cfg.trainer.max_steps)["optimizer"]
+    optimizer = module.configure_optimizers()["optimizer"]
     for each in getattr(optimizer, "optimizers", [optimizer]):
         trained = [weight for group in each.param_groups for weight in group["params"]]
-        moments = 1 if isinstance(each, torch.optim.Muon) else 2
+        moments = 1 if isinstance(each, Muon) else 2
         full += sum(moments * (weight.nbytes + PER_TENSOR) for weight in trained)
         full += len(trained) * PER_TENSOR * (moments == 2)  # the count of steps, which is one of a weight's tensors
     return full + rest, weights + rest

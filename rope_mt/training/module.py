@@ -137,7 +137,7 @@ class TranslationModule(L.LightningModule):
         return self._take_valid_loss()
 
     def configure_optimizers(self) -> Any:
-        return optimizers.configured(self.model, self.cfg.optimizer, self.cfg.trainer.max_steps)
+        return optimizers.configured(self.model, self.cfg.optimizer, self.cfg.trainer.max_steps, self.precision)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["rope_mt"] = self.described()

@@ -13,7 +13,7 @@ from rope_mt.config.training import ModelConfig, OptimizerConfig
 from rope_mt.errors import UserError
 from rope_mt.model.transformer import Transformer
 from rope_mt.runs import checkpoint
-from rope_mt.training.optimizers import PartwiseMuon, configured, leave_out, share_of_peak
+from rope_mt.training.optimizers import Muon, configured, leave_out, orthogonal, share_of_peak
 from rope_mt.training.train import train
 
 MODEL = ModelConfig("test", d_model=16, d_ff=40, n_heads=2, n_layers=2, dropout=0.0)
@@ -35,7 +35,7 @@ def learn(model: Transformer, seed: int) -> None:
 
 
 def trained(model: Transformer, cfg: OptimizerConfig) -> Transformer:
-    made = configured(model, cfg, STEPS)
+    made = configured(model, cfg, STEPS, "fp32")
     for step in range(STEPS):
         learn(model, step)
         made["optimizer"].step()
@@ -65,7 +65,7 @@ def test_adam_is_that_of_torch_to_the_last_bit(cfg, kind):
 def test_muon_has_the_matrices_of_the_layers_and_adam_has_all_else():
     """Those of a position scheme, as transformer-xl's projection of distances, are no layer's own."""
     model = transformer(TransformerXLConfig())
-    adam, *muon = configured(model, MUON, STEPS)["optimizer"].param_groups
+    adam, *muon = configured(model, MUON, STEPS, "fp32")["optimizer"].param_groups
     names = {id(weight): name for name, weight in model.named_parameters()}
     matrices = [names.pop(id(weight)) for group in muon for weight in group["params"]]
     others = [names.pop(id(weight)) for weight in adam["params"]]
@@ -77,9 +77,10 @@ def test_muon_has_the_matrices_of_the_layers_and_adam_has_all_else():
     assert {name.split(".")[0] for name in others} == {"embedding", "encoder", "decoder"}
 
 
-def test_an_update_of_muon_is_orthogonal_in_each_fused_part_however_small_its_gradient():
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_an_update_of_muon_is_orthogonal_in_each_fused_part_however_small_its_gradient(precision):
     model = transformer()
-    optimizer = configured(model, replace(MUON, weight_decay=0.0, warmup_steps=1), STEPS)["optimizer"]
+    optimizer = configured(model, replace(MUON, weight_decay=0.0, warmup_steps=1), STEPS, precision)["optimizer"]
     layer = model.decoder.layers[1]
     parts = {layer.attention.qkv: 3, layer.cross_attention.kv: 2, layer.cross_attention.q: 1, layer.attention.out: 1}
     parts |= {layer.feed_forward.inner: 1, layer.feed_forward.outer: 1}
@@ -99,6 +100,16 @@ def test_an_update_of_muon_is_orthogonal_in_each_fused_part_however_small_its_gr
             assert values.max() < 1.5
 
 
+@pytest.mark.parametrize("shape", [(12, 12), (30, 12), (12, 30)])
+def test_in_fp32_muon_moves_singular_values_as_the_polynomial_says(shape):
+    u, s, v = torch.linalg.svd(torch.randn(shape, generator=torch.Generator().manual_seed(0)).double(), False)
+    moved = s / s.norm()
+    for _ in range(5):
+        moved = 3.4445 * moved - 4.7750 * moved**3 + 2.0315 * moved**5
+    found = orthogonal((u @ torch.diag(s) @ v).float(), torch.float32)
+    torch.testing.assert_close(found, (u @ torch.diag(moved) @ v).float(), rtol=0, atol=1e-5)
+
+
 def test_muon_trains_fused_parts_as_if_each_were_a_weight_of_its_own():
     """And Adam the others as if it were alone: to the last bit, over several steps with decay."""
     model = transformer()
@@ -112,7 +123,7 @@ def test_muon_trains_fused_parts_as_if_each_were_a_weight_of_its_own():
     muon = torch.optim.Muon([own for own, *_, m in alone if m], 2e-2, 0.1, 0.95, adjust_lr_fn="match_rms_adamw")
     others = [own for own, *_, m in alone if not m]
     adam = torch.optim.AdamW(others, 1e-2, (0.9, 0.98), 1e-9, weight_decay=0.1, fused=True)
-    made = configured(model, MUON, STEPS)
+    made = configured(model, MUON, STEPS, "bf16")  # as torch's always is
     for step in range(STEPS):
         learn(model, step)
         for own, weight, n, part, _ in alone:
@@ -195,8 +206,8 @@ def test_a_step_that_is_left_out_changes_nothing(cfg, asks, monkeypatch):
     """Not even the first; and the steps between are to the last bit those of a training without it."""
     expected, model = trained(transformer(), cfg), transformer()
     if not asks:  # as on a GPU
-        monkeypatch.setattr(PartwiseMuon, "step", lambda self: self.step_or_undo(self.found_inf.bool()))
-    made = configured(model, cfg, STEPS)
+        monkeypatch.setattr(Muon, "step", lambda self: self.step_or_undo(self.found_inf.bool()))
+    made = configured(model, cfg, STEPS, "fp32")
     optimizer = made["optimizer"]
     for step in range(STEPS):
         if step in (0, 3):
