@@ -2,7 +2,9 @@
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from rope_mt.config.commands import TrainConfig
 from rope_mt.config.plain import from_plain, identity
@@ -13,11 +15,12 @@ from rope_mt.runs.seal import REMEDY, of_tests, read_result
 from rope_mt.sealed import read_yaml
 
 
-def published(cfg: TrainConfig, precision: str, fingerprints: dict[str, str], processes: int) -> RunFolder | None:
+def published(cfg: TrainConfig, fingerprints: dict[str, str], processes: int) -> RunFolder | None:
     """The record below `sweep.published` of the run that this configuration describes; None where there is none.
 
     Settings are compared one by one, and not by the key that a run began with: a setting that came later changes every
-    key, and a record has the value that it was made with.
+    key, and a record has the value that it was made with. Where the precision is left to the machine, the record of
+    another machine, which took the other, is what was asked for too.
 
     Raises:
         UserError: the folder is not there, or a record in it is damaged.
@@ -30,13 +33,19 @@ def published(cfg: TrainConfig, precision: str, fingerprints: dict[str, str], pr
         run = RunFolder(result.parent)
         try:
             of_record = read_result(run)
-            computed_with = [of_record[name] for name in ("precision", "text", "processes")]
-            theirs = identity(from_plain(read_yaml(run.config)))
+            computed_with = [of_record[name] for name in ("text", "processes")]
+            theirs = _settings(from_plain(read_yaml(run.config)), of_record["precision"])
         except (ValueError, LookupError, UserError) as error:
             raise UserError(f"sweep.published: {run.path} is damaged: {error}") from error
-        if computed_with == [precision, fingerprints, processes] and theirs == identity(cfg):
+        wanted = of_record["precision"] if cfg.trainer.precision == "auto" else cfg.trainer.precision
+        if computed_with == [fingerprints, processes] and theirs == _settings(cfg, wanted):
             return run
     return None
+
+
+def _settings(cfg: TrainConfig, precision: str) -> dict[str, Any]:
+    """All that changes a result, with the precision that it came to."""
+    return identity(replace(cfg, trainer=replace(cfg.trainer, precision=precision)))
 
 
 def record_of(cfg: TrainConfig, key: str) -> RunFolder:

@@ -44,13 +44,21 @@ class Group:
 
 
 def labels(runs: list[FinishedRun]) -> list[str]:
-    """The scheme of each run, and as many settings as tell apart the runs of a scheme that differ in more than seed."""
+    """The scheme of each run, and as many settings as tell apart the runs of a scheme that differ in more than seed.
+
+    A precision that all runs of a seed have in common, as they were made on one machine, is as little told as the seed:
+    differences are taken within a seed.
+    """
     found = {}
+    of_seed: dict[int, set[str]] = {}
+    for run in runs:
+        of_seed.setdefault(run.seed, set()).add(run.result["precision"])
+    ignored = {"precision"} if all(len(precisions) == 1 for precisions in of_seed.values()) else set()
     for position in dict.fromkeys(run.position for run in runs):
         alike = [run for run in runs if run.position == position]
         settings = [{**flat({"position": run.config["position"]}), **run.conditions()} for run in alike]
         told = [position] * len(alike)
-        for name in dict.fromkeys(name for each in settings for name in each):
+        for name in dict.fromkeys(name for each in settings for name in each if name not in ignored):
             more = [f"{label} {_setting(name, each.get(name))}" for label, each in zip(told, settings, strict=True)]
             if len({*more}) > len({*told}):
                 told = more

@@ -67,7 +67,7 @@ def train(
         key = run_hash(cfg, precision, text_of.fingerprints, processes.world)
         there = record = None
         if cfg.sweep.published:
-            known = published(cfg, precision, text_of.fingerprints, processes.world)
+            known = published(cfg, text_of.fingerprints, processes.world)
             if path := processes.first_says(str(known.path) if known else ""):
                 there = RunFolder(Path(path))
             else:

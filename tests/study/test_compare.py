@@ -185,6 +185,28 @@ def test_runs_of_a_scheme_with_other_settings_are_a_row_of_their_own(make, compa
     assert found["groups"][1]["test"]["verdict"] == "within noise"
 
 
+@pytest.mark.parametrize(
+    ("precisions", "expected"),
+    [
+        ({("rope", 2): "bf16", ("learned", 2): "bf16"}, {"rope": [1, 2], "learned": [1, 2]}),
+        ({("rope", 2): "bf16"}, {"rope precision=fp32": [1], "rope precision=bf16": [2], "learned": [1, 2]}),
+    ],
+    ids=["in all runs of a seed", "in one of them"],
+)
+def test_another_precision_tells_runs_apart_unless_it_is_that_of_all_runs_of_a_seed(
+    make, compared, precisions, expected
+):
+    folders = []
+    for scheme, seed in (("rope", 1), ("rope", 2), ("learned", 1), ("learned", 2)):
+        run = RunFolder(Path(make(scheme, seed, 0.1)))
+        result = json.loads(run.result.read_text())
+        write_result(run, {**result, "precision": precisions.get((scheme, seed), "fp32")})
+        folders.append(str(run.path))
+    found = compared(*folders)
+    assert {group["label"]: group["seeds"] for group in found["groups"]} == expected
+    assert "warning: runs differ in precision: fp32 and bf16" in found["warnings"]
+
+
 @pytest.mark.parametrize(("tokens", "warned"), [(1_009_000, False), (1_011_000, True)])
 def test_it_warns_where_runs_saw_more_tokens_than_others(make, compared, tokens, warned):
     found = compared(make("rope", 1, 0.1), make("rope", 2, 0.1, tokens=tokens))

@@ -54,6 +54,16 @@ def test_what_is_published_is_found_and_nothing_is_written(config, record, monke
     assert f"BLEU {json.loads((record / 'result.json').read_text())['test']['bleu']:.2f}" in said
 
 
+@pytest.mark.parametrize("wanted", ["auto", "fp32", "bf16"])
+def test_a_record_of_another_machine_is_found_unless_a_precision_is_asked_for(
+    config, record, wanted, tmp_path, monkeypatch
+):
+    theirs = RunFolder(shutil.copytree(record, tmp_path / "published" / "theirs"))
+    write_result(theirs, {**json.loads(theirs.result.read_text()), "precision": "bf16"})
+    found = opened_by(config(max_steps=2, val_every=2, precision=wanted), theirs.path.parent, monkeypatch)
+    assert (found == theirs.path) == (wanted != "fp32")
+
+
 @pytest.mark.parametrize("change", ["seed", "steps", "scheme", "precision", "text"])
 def test_another_run_is_not(config, record, change, monkeypatch):
     cfg = config(max_steps=3 if change == "steps" else 2, val_every=2, scheme="none" if change == "scheme" else "rope")
