@@ -1,4 +1,7 @@
-"""Every command of the README runs as it stands there, but for a limit on its length."""
+"""Every command of the README runs as it stands there, but for a limit on its length.
+
+What a command on published runs prints is what stands below it.
+"""
 
 import itertools
 import lzma
@@ -20,6 +23,7 @@ LIMITS = "trainer.max_steps=20 trainer.val_every=20 trainer.val_sentences=20 "
 LIMITS += "search.beam=1 search.max_len_a=0 search.max_len_b=3"
 SMALLER = {  # for what is meant for more time or a GPU
     "model=small": "model=tiny",
+    "experiment=multi30k": "model=tiny",
     "wmt14": "model=tiny data.batch_tokens=1024",
     "roformer": "model=tiny data.batch_tokens=1024",
     "long-text": "model=tiny data.batch_tokens=1024 data.context_tokens=64",
@@ -35,9 +39,16 @@ def commands() -> list[str]:
     return [command for command in found if not command.startswith("pytest")]
 
 
+def shown() -> dict[str, list[str]]:
+    """The lines that stand in the README below a command on published runs."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = re.findall(r"```bash\n(rope-mt [^\n]*outputs/published/[^\n]*)\n```\n\n```\n(.*?)```", readme, re.DOTALL)
+    return {command: block.splitlines() for command, block in found}
+
+
 def limited(command: str) -> str:
     """The command with a limit appended where it trains or measures."""
-    if command.startswith("rope-mt analyze lengths"):
+    if command.startswith("rope-mt analyze lengths") and "published" not in command:
         return f"{command} --joined 1,8"
     if command.startswith("rope-mt bench schemes"):
         return f"{command} model=tiny bench.steps=2 bench.schemes=[rope,t5]"
@@ -61,11 +72,13 @@ def limited(command: str) -> str:
 def folder(tmp_path_factory) -> Path:
     """Where the reader sits: the corpora that the README says to put there are there, if they can be had."""
     folder = tmp_path_factory.mktemp("reader")
+    shutil.copytree(ROOT / "outputs" / "published", folder / "outputs" / "published")
     corpora = os.environ.get("ROPE_MT_CORPORA")
     if corpora:
         (folder / "data" / "multi30k").mkdir(parents=True)
         names = {"train": "train/multi30k-train", "val": "test/multi30k-val"}
-        for name, source in {**names, "test_2016_flickr": "test/multi30k-test_2016_flickr"}.items():
+        names |= {name: f"test/multi30k-{name}" for name in ("test_2016_flickr", "test_2017_flickr")}
+        for name, source in names.items():
             for lang in ("en", "de"):
                 target = folder / "data" / "multi30k" / f"{name}.{lang}.xz"
                 shutil.copy(Path(corpora) / f"{source}.en-de.{lang}.xz", target)
@@ -84,7 +97,7 @@ def folder(tmp_path_factory) -> Path:
 
 def run(command: str, folder: Path) -> str:
     path = f"{warm.command().parent}{os.pathsep}{os.environ['PATH']}"
-    env = {**os.environ, "PATH": path, "WANDB_MODE": "offline"}
+    env = {**os.environ, "PATH": path, "WANDB_MODE": "offline", "COLUMNS": "100"}
     done = subprocess.run(["bash", "-c", command], cwd=folder, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
@@ -92,11 +105,20 @@ def run(command: str, folder: Path) -> str:
 
 @pytest.mark.parametrize("command", commands())
 def test_every_command_of_the_readme_runs(command, folder, monkeypatch, capsys):
-    if any(name in command for name in REAL) and not (folder / "data" / "multi30k").is_dir():
+    real = any(name in command for name in REAL) and "outputs/published/" not in command
+    if real and not (folder / "data" / "multi30k").is_dir():
         pytest.skip("set ROPE_MT_CORPORA to a folder of real corpora to run this command")
     if command.startswith(("rope-mt train", "rope-mt prepare")):
         one_job = re.sub(r"=([^,\s\[]+),\S+", r"=\1", command.replace(" -m ", " "))
         monkeypatch.chdir(folder)
         assert main([*shlex.split(one_job)[1:], "--cfg", "job"]) == 0
         assert "name:" in capsys.readouterr().out
-    assert run(limited(command), folder)
+    said = run(limited(command), folder)
+    assert said
+    if command in shown():
+        assert [line.rstrip() for line in said.splitlines()] == shown()[command]
+
+
+def test_figures_of_published_runs_are_among_these():
+    assert "rope-mt compare outputs/published/multi30k/*" in shown()
+    assert any(command.startswith("rope-mt analyze convergence") for command in shown())
