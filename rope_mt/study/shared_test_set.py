@@ -24,10 +24,10 @@ def counts(run: FinishedRun, test: str = "test") -> Counts:
 
 
 def texts(runs: list[FinishedRun]) -> tuple[list[str], list[str]]:
-    """Sources and references, from the first run that has them.
+    """Sources and references, from the first run that has them, or from where a record's text was when it was made.
 
     Raises:
-        UserError: none has, or they are damaged.
+        UserError: they are nowhere, or damaged.
     """
     for run in runs:
         folder = RunFolder(run.folder)
@@ -37,7 +37,18 @@ def texts(runs: list[FinishedRun]) -> tuple[list[str], list[str]]:
                 raise UserError(f"{folder.test_ref} has {len(sides[1]):,} lines and {folder.test_hyp} {sentences:,}")
             return sides
     first = RunFolder(runs[0].folder)
-    raise UserError(f"the text of the test set is not there, {first.test_src} and {first.test_ref}")
+    lacking = {f"the text of the test set is not there, {first.test_src} and {first.test_ref}": None}
+    for run in runs:
+        data = run.config["data"]
+        try:
+            files = text.pairs_of_files(data["test"], data["src_lang"], data["tgt_lang"])
+        except UserError as error:
+            lacking[str(error)] = None
+            continue
+        if text.fingerprint(files) == run.result["text"].get("test"):
+            return text.read_test_set(files)
+        lacking[f"{', '.join(data['test'])} is another text now"] = None
+    raise UserError("; ".join(lacking))
 
 
 def hypotheses(run: FinishedRun) -> list[str]:

@@ -2,9 +2,14 @@
 
 import json
 import shutil
+from pathlib import Path
 from statistics import fmean, stdev
 
+import yaml
+
 from rope_mt.cli import main
+from rope_mt.runs.folder import RunFolder
+from rope_mt.runs.seal import write_result
 
 
 def test_the_tables_hold_the_figures_of_the_runs(page, written, finished):
@@ -83,6 +88,29 @@ def test_without_text_or_translations_a_line_stands_in_their_place(finished, par
         [line] = [line for line in page.text["li"] if line.startswith("No translations")]
         assert line.startswith(said)
         assert name in line
+
+
+def test_the_text_of_a_record_is_read_where_it_was_trained_from_while_it_is_the_same(finished, runs, parse, tmp_path):
+    left_out = shutil.ignore_patterns("checkpoints", "test.src", "test.ref", "run.json")
+    record = shutil.copytree(runs["rope"], tmp_path / "record", ignore=left_out)
+    config = yaml.safe_load((record / "config.yaml").read_text())
+    there = config["data"]["test"][0]
+    moved = [shutil.copy(f"{there}.{lang}", tmp_path / f"moved.{lang}") for lang in ("en", "de")]
+    config["data"]["test"] = [str(tmp_path / "moved")]
+    (record / "config.yaml").write_text(yaml.safe_dump(config))
+    write_result(RunFolder(record), json.loads((record / "result.json").read_text()))
+    for said in ("", "moved is another text now.", "no such text: "):
+        assert main(["compare", str(record), "--html", str(tmp_path / "d.html")]) == 0
+        page = parse((tmp_path / "d.html").read_text(encoding="utf-8"))
+        lines = [line for line in page.text["li"] if line.startswith("No translations")]
+        shown = [line for line in page.text["h3"] if line.startswith("sentence ")]
+        assert bool(shown) == (not said) == (not lines)
+        assert all(said in line for line in lines)
+        if said == "":
+            with open(moved[0], "a") as file:
+                file.write("one more\n")
+        else:
+            Path(moved[0]).unlink(missing_ok=True)
 
 
 def test_one_run_alone_and_runs_without_tests_have_reports_too(finished, parse, tmp_path, capsys):
