@@ -11,6 +11,7 @@ from omegaconf import MISSING
 from rope_mt.config.checks import at_least, choice, no_effect, require, share
 
 TEST_NAME = r"[\w.+-]+"  # of a further test set
+OF_FURTHER_TESTS = "further_tests."  # begins what the text of one is called beside those of train, valid and test
 JOINED = "test-joined-{}"  # the name of the test set with so many lines in a row joined to one
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from rope_mt.config.data import DataConfig
+from rope_mt.config.data import OF_FURTHER_TESTS, DataConfig
 from rope_mt.data import text
 from rope_mt.data.download import download
 from rope_mt.data.sources import from_archives
@@ -38,7 +38,7 @@ def locate(cfg: DataConfig) -> Corpus:
     further = {
         name: text.pairs_of_files([prefix], cfg.src_lang, cfg.tgt_lang) for name, prefix in cfg.named_tests.items()
     }
-    all_files = files | {f"further_tests.{name}": pairs for name, pairs in further.items()}
+    all_files = files | {f"{OF_FURTHER_TESTS}{name}": pairs for name, pairs in further.items()}
     fingerprints = {part: text.fingerprint(pairs) for part, pairs in all_files.items()}
     return Corpus(**files, further_tests=further, fingerprints=fingerprints)
 

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass, field
 
+from rope_mt.config.data import OF_FURTHER_TESTS
 from rope_mt.counts import Counts
 from rope_mt.errors import UserError
 from rope_mt.progress import progress
 from rope_mt.study.buckets import bucket_name, default_bounds, in_buckets
 from rope_mt.study.curve import Curve
-from rope_mt.study.finished_runs import OF_FURTHER_TESTS
 from rope_mt.study.groups import Group, Spread
 from rope_mt.study.shared_test_set import counts
 from rope_mt.study.significance import Difference, Pair, paired, pairs_by_seed, welch

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.text import Text
 
-from rope_mt.config.data import DataConfig
+from rope_mt.config.data import OF_FURTHER_TESTS, DataConfig
 from rope_mt.config.plain import from_plain, to_plain
 from rope_mt.config.training import TrainerConfig
 from rope_mt.errors import UserError
@@ -23,7 +23,6 @@ NO_EFFECT = {
 }
 NO_EFFECT["trainer"].append("precision")  # what it came to is in the result
 NO_EFFECT["data"].append("joined_tests")  # a comparison takes those that all runs were scored on, and so
-OF_FURTHER_TESTS = "further_tests."  # begins the name of their text in a result
 FIGURES = {  # what a run is compared by: name -> where it lies in result.json
     "parameters": ("parameters",),
     "tokens_seen": ("tokens_seen",),
