@@ -59,6 +59,7 @@ def test_the_comparison_on_multi30k_scores_both_test_sets_and_can_be_cut_to_shor
     cfg = composed("experiment=multi30k")
     assert (cfg.data.name, cfg.model.name, cfg.model.norm, cfg.optimizer.name) == ("multi30k", "small", "pre", "muon")
     assert [*cfg.data.named_tests] == ["test_2017_flickr"]
-    short = composed("experiment=[multi30k,extrapolation]")
+    short = composed("experiment=multi30k-short")
     assert (short.data.max_len, short.data.context_tokens, short.data.joined_tests) == (14, 14, [2, 4, 8])
-    assert (short.optimizer, short.trainer, short.search) == (cfg.optimizer, cfg.trainer, cfg.search)
+    assert (short.optimizer, short.model, short.search) == (cfg.optimizer, cfg.model, cfg.search)
+    assert short.data.further_tests == cfg.data.further_tests
