@@ -195,7 +195,7 @@ class Report(Callback):
             self.bar.stop()
 
     def _write(self, module: TranslationModule, step: int, values: dict[str, float]) -> None:
-        row = {"tokens": module.tokens_seen, "epoch": module.current_epoch, **values}
+        row = {"tokens": module.tokens_seen, "epoch": module.data.plan.epoch, **values}
         append(self.metrics, json.dumps({"step": step, **row}).encode() + b"\n")
         self.tracker.log(row, step)
 

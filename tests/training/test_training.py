@@ -11,8 +11,10 @@ import torch
 import torch.nn.functional as F
 
 from rope_mt.config.position import POSITION_CONFIGS
+from rope_mt.data import corpus
 from rope_mt.data.plan import Rows
-from rope_mt.data.stream import PairDataset, Sentences
+from rope_mt.data.prepare import prepare
+from rope_mt.data.stream import PairDataset, Sentences, TranslationData
 from rope_mt.device import computing_in
 from rope_mt.durable import write_json, write_whole
 from rope_mt.errors import UserError
@@ -113,6 +115,24 @@ def test_a_run_that_was_killed_ends_as_if_nothing_had_been(
     assert (killed / "test.hyp").read_bytes() == (straight / "test.hyp").read_bytes()
     epochs = {row["epoch"] for row in rows(straight)}
     assert (max(epochs) >= 1) == (last > 8)
+
+
+def test_the_rows_tell_the_epoch_that_they_are_of(config, tmp_path):
+    """Epochs are of different lengths, and Lightning counts what goes beyond the first one's as an epoch of its own."""
+    cfg = config(max_steps=70, val_every=70, log_every=1)
+    cfg.data.batch_tokens = 514
+    located = corpus.locate(cfg.data)
+    prepared = prepare(cfg.data, located)
+    lengths = [0]
+    while max(lengths[1:3], default=0) <= lengths[0]:
+        cfg.seed += 1
+        plan = TranslationData(cfg.data, prepared, located, cfg.seed).plan
+        lengths = []
+        for plan.epoch in range(8):
+            lengths.append(len(plan))
+    train(cfg, tmp_path)
+    expected = [epoch for epoch, length in enumerate(lengths) for _ in range(length)]
+    assert [row["epoch"] for row in rows(tmp_path) if "train/loss" in row] == expected[:70]
 
 
 def test_the_same_command_finds_a_finished_run_and_overwrite_starts_again(config, tmp_path, capsys):
