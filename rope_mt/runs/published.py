@@ -36,7 +36,7 @@ def published(cfg: TrainConfig, fingerprints: dict[str, str], processes: int) ->
             computed_with = [of_record[name] for name in ("text", "processes")]
             theirs = _settings(from_plain(read_yaml(run.config)), of_record["precision"])
         except (ValueError, LookupError, UserError) as error:
-            raise UserError(f"sweep.published: {run.path} is damaged: {error}") from error
+            raise UserError(f"sweep.published: {run.path} cannot be read: {error}") from error
         wanted = of_record["precision"] if cfg.trainer.precision == "auto" else cfg.trainer.precision
         if computed_with == [fingerprints, processes] and theirs == _settings(cfg, wanted):
             return run
@@ -58,6 +58,8 @@ def record_of(cfg: TrainConfig, key: str) -> RunFolder:
     record = RunFolder(Path(cfg.sweep.published) / default_folder(cfg, key).name)
     if record.result.is_file() and read_result(record).get("key") != key:
         raise UserError(f"sweep.published: {record.path} is of another run: choose another folder")
+    if record.path.exists() and not (record.result.is_file() or record.identity.is_file()):
+        raise UserError(f"sweep.published: {record.path} is neither a record nor a run: choose another folder")
     if not os.access(record.path.parent, os.W_OK):
         raise UserError(f"sweep.published: {record.path.parent} cannot be written: choose another folder")
     return record

@@ -70,6 +70,8 @@ def train(
             known = published(cfg, text_of.fingerprints, processes.world)
             if path := processes.first_says(str(known.path) if known else ""):
                 there = RunFolder(Path(path))
+                if cfg.overwrite:
+                    raise UserError(f"{path} is published: leave out overwrite=true, or sweep.published")
             else:
                 record = record_of(cfg, key)
         run = there or RunFolder(folder or default_folder(cfg, key))

@@ -54,6 +54,13 @@ def test_what_is_published_is_found_and_nothing_is_written(config, record, monke
     assert f"BLEU {json.loads((record / 'result.json').read_text())['test']['bleu']:.2f}" in said
 
 
+def test_what_is_published_is_not_overwritten(config, record, monkeypatch):
+    cfg = config(max_steps=2, val_every=2)
+    cfg.overwrite = True
+    with pytest.raises(UserError, match=f"{record} is published: leave out overwrite=true, or sweep.published"):
+        opened_by(cfg, record.parent, monkeypatch)
+
+
 @pytest.mark.parametrize("wanted", ["auto", "fp32", "bf16"])
 def test_a_record_of_another_machine_is_found_unless_a_precision_is_asked_for(
     config, record, wanted, tmp_path, monkeypatch
@@ -152,5 +159,5 @@ def test_a_damaged_record_or_none_at_all_is_one_line(config, record, tmp_path, m
         opened_by(cfg, tmp_path / "nowhere", monkeypatch)
     damaged = shutil.copytree(record, tmp_path / "published" / "damaged")
     (damaged / "result.json").write_text("[]")
-    with pytest.raises(UserError, match=r"^sweep.published: .*damaged is damaged: [^\n]+$"):
+    with pytest.raises(UserError, match=r"^sweep.published: .*damaged cannot be read: [^\n]+$"):
         opened_by(cfg, damaged.parent, monkeypatch)
