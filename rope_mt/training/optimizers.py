@@ -107,7 +107,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrix: Tensor, dtype: torch.dtype) -> Tensor:
-    """Roughly u @ v of a matrix u @ diag(s) @ v: all singular values come out between 0.5 and 1.5.
+    """Roughly u @ v of a matrix u @ diag(s) @ v: singular values come out between 0.5 and 1.5, but for the very small.
 
     Five steps of a Newton-Schulz iteration, whose polynomial is steepest at 0 (Jordan 2024).
     """
