@@ -59,6 +59,10 @@ class Counts:
         rows = self.rows if part is None else self.part(part)
         return float(CountedBLEU()._aggregate_and_compute(rows).score)
 
+    def length_ratio(self) -> float:
+        """Words of all hypotheses over words of all references."""
+        return sum(row[0] for row in self.rows) / sum(row[1] for row in self.rows)
+
     def write(self, path: Path) -> None:
         """Tab-separated: a line of names, and a line a sentence."""
         lines = ["\t".join(map(str, (n, *row))) for n, row in zip(self.lengths, self.rows, strict=True)]

@@ -1,6 +1,7 @@
 """What a comparison over seeds finds: each group of runs against a baseline, on test sets and by source length."""
 
 from dataclasses import dataclass, field
+from statistics import fmean
 
 from rope_mt.config.data import OF_FURTHER_TESTS
 from rope_mt.counts import Counts
@@ -50,6 +51,7 @@ class Comparison:
     groups: list[Group]
     baseline: Group | None  # None: there is one group alone, and nothing to test
     sentences: int
+    lengths: dict[str, float]  # by label: words of the translations over words of the references, mean over seeds
     differences: dict[str, Difference] = field(default_factory=dict)  # by label, without the baseline's
     test_signatures: list[str] = field(default_factory=list)  # sacreBLEU's, of bootstrap and randomisation
     buckets: list[BucketResult] = field(default_factory=list)
@@ -76,8 +78,10 @@ def compare(groups: list[Group], baseline: Group | None, bounds: list[int] | Non
     shared, others = _further_tests(groups)
     further = [_further(groups, baseline, name) for name in shared]
     cautions = [f"not all runs have a score on the same {name}, which is left out" for name in others]
+    ratios = {label: fmean(of.length_ratio() for of in by_seed.values()) for label, by_seed in counted.items()}
     if baseline is None:
-        return Comparison(groups, None, sentences, further=further, cautions=cautions)
+        return Comparison(groups, None, sentences, ratios, further=further, cautions=cautions)
+    cautions += [_other_seeds(group, baseline) for group in groups if {*group.seeds} != {*baseline.seeds}]
     lengths = counted[baseline.label][baseline.seeds[0]].lengths
     caps = [run.config["data"]["max_len"] for group in groups for run in group.runs]
     bounds = bounds or default_bounds(min(caps), max(lengths))
@@ -96,6 +100,7 @@ def compare(groups: list[Group], baseline: Group | None, bounds: list[int] | Non
         groups,
         baseline,
         sentences,
+        ratios,
         differences=whole.differences,
         test_signatures=whole.signatures,
         buckets=buckets,
@@ -103,6 +108,13 @@ def compare(groups: list[Group], baseline: Group | None, bounds: list[int] | Non
         reached=reached,
         cautions=cautions,
     )
+
+
+def _other_seeds(group: Group, baseline: Group) -> str:
+    ours, theirs = (", ".join(map(str, of.seeds)) for of in (group, baseline))
+    shared = {*group.seeds} & {*baseline.seeds}
+    taken = "differences are those of the seeds in both" if shared else "none is in both, so they are paired in order"
+    return f"warning: {group.label} has seeds {ours} and {baseline.label} {theirs}: {taken}"
 
 
 def _reached(groups: list[Group], baseline: Group) -> Reached:
@@ -185,9 +197,6 @@ def _tested(groups: list[Group], baseline: Group, counted: Counted, parts: list[
             bleu = {label: [of.bleu(part) for of in by_seed.values()] for label, by_seed in counted.items()}
             spreads = {label: Spread.of(values) for label, values in bleu.items()}
             theirs = bleu[baseline.label]
-            differences = {
-                label: Difference(spreads[label].mean - spreads[baseline.label].mean, of, welch(bleu[label], theirs))
-                for label, of in pairs.items()
-            }
+            differences = {label: Difference(of, welch(bleu[label], theirs)) for label, of in pairs.items()}
             found.append(_Tested(spreads, differences, signatures))
     return found

@@ -20,7 +20,10 @@ def as_json(comparison: Comparison) -> str:
         "signature": comparison.signature,
         "sentences": comparison.sentences,
         "tests": baseline and {"bootstrap": signatures[0], "randomisation": signatures[1], "alpha": ALPHA},
-        "groups": [_group(group, comparison.differences.get(group.label)) for group in comparison.groups],
+        "groups": [
+            {**_group(group, comparison.differences.get(group.label)), "length_ratio": comparison.lengths[group.label]}
+            for group in comparison.groups
+        ],
         "runs": [
             {
                 "label": group.label,

@@ -92,7 +92,9 @@ def _reached(tokens: list[float | None]) -> str:
 
 def testing(comparison: Comparison) -> Sheet:
     """A row a group: its test scores, and where there is a baseline what they are against it."""
-    scores, found = _sheet(comparison.groups, "BLEU", "chrF"), comparison.differences
+    lengths = [[group.label, f"{comparison.lengths[group.label]:.3f}"] for group in comparison.groups]
+    scores = _sheet(comparison.groups, "BLEU", "chrF").beside(Sheet(["scheme", "length"], lengths))
+    found = comparison.differences
     if comparison.baseline is None:
         return scores
     with_welch = any(difference.welch is not None for difference in found.values())
@@ -171,7 +173,10 @@ def notes(comparison: Comparison) -> list[str]:
     if any(difference.welch is not None for difference in found):
         said += "; p Welch: Welch's t-test over the seeds' BLEU"
     rule = f"every p < {ALPHA} and every pair of runs on that side, not corrected for the number of rows"
-    lines = [f"{said}. better, worse: {rule}."]
+    lines = [
+        f"{said}. better, worse: {rule}.",
+        "length: words of the translations over words of the references; BLEU punishes what is too short.",
+    ]
     if any(difference.welch is None for difference in found):
         lines.append(
             f"{SEEDS_UNKNOWN} one seed on a side: noise between seeds is not measured; that takes several, seed=1,2,3."

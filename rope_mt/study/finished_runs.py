@@ -161,10 +161,13 @@ def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def differences(runs: list[FinishedRun]) -> dict[str, list[Any]]:
     """What should be equal and is not: the distinct values of each such condition."""
-    conditions = [run.conditions() for run in runs]
+    return _unequal([run.conditions() for run in runs])
+
+
+def _unequal(of_runs: list[dict[str, Any]]) -> dict[str, list[Any]]:
     found = {}
-    for name in dict.fromkeys(name for each in conditions for name in each):
-        values = [each.get(name) for each in conditions]
+    for name in dict.fromkeys(name for each in of_runs for name in each):
+        values = [each.get(name) for each in of_runs]
         if any(value != values[0] for value in values):
             found[name] = [value for i, value in enumerate(values) if value not in values[:i]]
     return found
@@ -175,6 +178,11 @@ def cautions(runs: list[FinishedRun], unfinished: list[Path]) -> list[str]:
     said = [
         f"warning: runs differ in {name}: {' and '.join(str(value) for value in values)}"
         for name, values in differences(runs).items()
+    ]
+    made_with = [flat({name: run.result.get(name) for name in ("commit", "versions")}) for run in runs]
+    said += [
+        f"warning: runs were made with another {name}: {' and '.join(str(value) for value in values)}"
+        for name, values in _unequal(made_with).items()
     ]
     fewest, most = (f(run.result["tokens_seen"] for run in runs) for f in (min, max))
     if most > (1 + FEW) * fewest:

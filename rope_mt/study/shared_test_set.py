@@ -33,7 +33,7 @@ def texts(runs: list[FinishedRun]) -> tuple[list[str], list[str]]:
         folder = RunFolder(run.folder)
         if folder.test_src.is_file() and folder.test_ref.is_file():
             sides = text.read_test_set([(folder.test_src, folder.test_ref)])
-            if len(sides[0]) != (sentences := len(counts(run).rows)):
+            if len(sides[0]) != (sentences := _sentences(run)):
                 raise UserError(f"{folder.test_ref} has {len(sides[1]):,} lines and {folder.test_hyp} {sentences:,}")
             return sides
     first = RunFolder(runs[0].folder)
@@ -59,6 +59,10 @@ def hypotheses(run: FinishedRun) -> list[str]:
     """
     path = RunFolder(run.folder).test_hyp
     lines = text.read_test_set([(path, path)])[1]
-    if len(lines) != (sentences := len(counts(run).rows)):
+    if len(lines) != (sentences := _sentences(run)):
         raise UserError(f"{path} has {len(lines):,} lines and the test set {sentences:,}")
     return lines
+
+
+def _sentences(run: FinishedRun) -> int:
+    return len(Counts.read(RunFolder(run.folder).counts("test")).rows)

@@ -33,9 +33,13 @@ class Pair:
 class Difference:
     """Several runs against several of the baseline."""
 
-    delta: float  # of the means over seeds
     pairs: list[Pair]
     welch: float | None  # None: one side has a single seed, so the noise between seeds is not measured
+
+    @property
+    def delta(self) -> float:
+        """BLEU, mean over pairs; of the means where both sides have the same seeds."""
+        return fmean(pair.delta for pair in self.pairs)
 
     @property
     def bootstrap(self) -> float:

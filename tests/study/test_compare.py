@@ -12,6 +12,7 @@ from statistics import fmean, stdev
 import pytest
 import sacrebleu
 import yaml
+from sacrebleu.metrics.bleu import BLEU
 
 from rope_mt.cli import main
 from rope_mt.counts import Counts
@@ -92,10 +93,16 @@ def test_groups_are_means_and_sample_deviations_of_their_runs_in_every_form(make
             assert group[name]["sd"] == pytest.approx(stdev(values))
     test = groups["rope"]["test"]
     assert groups["sinusoidal-add"]["test"] is None
-    assert test["delta_bleu"] == pytest.approx(
-        groups["rope"]["bleu"]["mean"] - groups["sinusoidal-add"]["bleu"]["mean"]
-    )
-    assert len(test["pairs"]) == 2  # seed 5 has none
+    bleu = {(run["label"], run["seed"]): run["bleu"] for run in found["runs"]}
+    deltas = [bleu["rope", seed] - bleu["sinusoidal-add", seed] for seed in (1, 2)]  # seed 5 has no partner
+    assert [pair["delta_bleu"] for pair in test["pairs"]] == pytest.approx(deltas)
+    assert test["delta_bleu"] == pytest.approx(fmean(deltas))
+    said = "warning: rope has seeds 1, 2 and sinusoidal-add 1, 2, 5: differences are those of the seeds in both"
+    assert said in found["warnings"]
+    words = [len(BLEU().tokenizer(line).split()) for line in REF]
+    kept = [len(BLEU().tokenizer(line).split()) for line in without_words(0.05, 2)]
+    kept_too = [len(BLEU().tokenizer(line).split()) for line in without_words(0.07, 1)]
+    assert groups["rope"]["length_ratio"] == pytest.approx((sum(kept) + sum(kept_too)) / 2 / sum(words))
     for name in ("p_bootstrap", "p_randomisation"):
         assert test[name] == pytest.approx(min(1, 2 * fmean(pair[name] for pair in test["pairs"])))
     assert test["verdict"] == "better"
@@ -205,6 +212,20 @@ def test_another_precision_tells_runs_apart_unless_it_is_that_of_all_runs_of_a_s
     found = compared(*folders)
     assert {group["label"]: group["seeds"] for group in found["groups"]} == expected
     assert "warning: runs differ in precision: fp32 and bf16" in found["warnings"]
+
+
+def test_it_warns_where_runs_were_made_with_other_code(make, compared):
+    folders = [make("rope", 1, 0.1), make("sinusoidal-add", 1, 0.1)]
+    other = RunFolder(Path(folders[1]))
+    result = json.loads(other.result.read_text())
+    before = result["commit"], result["versions"]["torch"]
+    result["versions"]["torch"] = "2.0.1"
+    write_result(other, {**result, "commit": "0000000"})
+    found = compared(*folders)["warnings"]
+    assert found == [
+        f"warning: runs were made with another commit: {before[0]} and 0000000",
+        f"warning: runs were made with another versions.torch: {before[1]} and 2.0.1",
+    ]
 
 
 @pytest.mark.parametrize(("tokens", "warned"), [(1_009_000, False), (1_011_000, True)])

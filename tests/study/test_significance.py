@@ -59,7 +59,7 @@ def test_equal_outputs_are_within_noise_with_p_1():
     ours = counted(worse(references, 0.2, seed=1), references)
     [pair], _ = paired(ours, [ours])
     assert pair == Pair(0.0, 1.0, 1.0)
-    assert Difference(0.0, [pair], None).verdict == "within noise"
+    assert Difference([pair], None).verdict == "within noise"
 
 
 @pytest.mark.parametrize("unlike", [1, 3, 5])
@@ -71,7 +71,7 @@ def test_no_p_is_smaller_than_so_few_sentences_allow(unlike):
     [pair], _ = paired(counted(theirs, references), [counted(ours, references)])
     assert pair.delta > 0
     assert min(pair.bootstrap, pair.randomisation) >= 2.0 ** (1 - unlike)
-    assert Difference(pair.delta, [pair], None).verdict == "within noise"
+    assert Difference([pair], None).verdict == "within noise"
 
 
 def test_sentences_that_differ_in_words_alone_and_in_no_count_are_not_evidence():
@@ -112,17 +112,17 @@ def test_runs_are_paired_by_seed_or_else_in_order():
 
 
 @pytest.mark.parametrize(
-    ("delta", "pairs", "welch_p", "verdict"),
+    ("pairs", "welch_p", "verdict"),
     [
-        (1.0, [Pair(1.0, 0.01, 0.02)], None, "better"),
-        (-1.0, [Pair(-1.0, 0.01, 0.02)], None, "worse"),
-        (1.0, [Pair(1.0, 0.05, 0.02)], None, "within noise"),
-        (1.0, [Pair(1.0, 0.01, 0.06)], None, "within noise"),
-        (1.0, [Pair(1.0, 0.01, 0.01)], 0.05, "within noise"),
-        (1.0, [Pair(1.0, 0.01, 0.01)], 0.04, "better"),
-        (1.0, [Pair(1.0, 0.02, 0.02), Pair(1.0, 0.04, 0.04)], 0.01, "within noise"),  # together 0.06
-        (1.0, [Pair(3.0, 0.01, 0.01), Pair(-1.0, 0.01, 0.01)], 0.01, "within noise"),  # one the other way
+        ([Pair(1.0, 0.01, 0.02)], None, "better"),
+        ([Pair(-1.0, 0.01, 0.02)], None, "worse"),
+        ([Pair(1.0, 0.05, 0.02)], None, "within noise"),
+        ([Pair(1.0, 0.01, 0.06)], None, "within noise"),
+        ([Pair(1.0, 0.01, 0.01)], 0.05, "within noise"),
+        ([Pair(1.0, 0.01, 0.01)], 0.04, "better"),
+        ([Pair(1.0, 0.02, 0.02), Pair(1.0, 0.04, 0.04)], 0.01, "within noise"),  # together 0.06
+        ([Pair(3.0, 0.01, 0.01), Pair(-1.0, 0.01, 0.01)], 0.01, "within noise"),  # one the other way
     ],
 )
-def test_better_or_worse_takes_every_test(delta, pairs, welch_p, verdict):
-    assert Difference(delta, pairs, welch_p).verdict == verdict
+def test_better_or_worse_takes_every_test(pairs, welch_p, verdict):
+    assert Difference(pairs, welch_p).verdict == verdict
