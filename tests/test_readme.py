@@ -122,3 +122,10 @@ def test_every_command_of_the_readme_runs(command, folder, monkeypatch, capsys):
 def test_figures_of_published_runs_are_among_these():
     assert "rope-mt compare outputs/published/multi30k/*" in shown()
     assert any(command.startswith("rope-mt analyze convergence") for command in shown())
+
+
+@pytest.mark.parametrize("group", ["model", "data", "search", "tracking", "experiment"])
+def test_the_table_of_settings_names_all_choices(group):
+    [row] = re.findall(rf"^\| `{group}` \| (.*) \|$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    there = {file.stem for file in (ROOT / "conf" / group).glob("*.yaml")}
+    assert {*re.findall("`([^`]+)`", row)} == there
