@@ -73,7 +73,9 @@ def conclude(result: dict[str, Any], run: RunFolder, console: Console) -> None:
         console.print(Text(f"{'':<10}{said}", "yellow"), soft_wrap=True)
     for doubt in result["test"]["doubts"]:
         console.print(Text(f"{'':<10}{doubt}", "yellow"), soft_wrap=True)
-    _line(console, "files", f"{run.path}: test.hyp, result.json, checkpoints/average.ckpt")
+    files = [run.test_hyp, run.result, run.average]
+    there = ", ".join(str(file.relative_to(run.path)) for file in files if file.is_file())  # a record has no weights
+    _line(console, "files", f"{run.path}: {there}")
 
 
 def _line(console: Console, name: str, value: str) -> None:

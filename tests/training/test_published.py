@@ -51,6 +51,7 @@ def test_what_is_published_is_found_and_nothing_is_written(config, record, monke
     assert {file: file.stat().st_mtime_ns for file in record.iterdir()} == before
     said = capsys.readouterr().out
     assert f"{record} is published." in said.replace("\n", "")
+    assert said.endswith(f"{record}: test.hyp, result.json\n")
     assert f"BLEU {json.loads((record / 'result.json').read_text())['test']['bleu']:.2f}" in said
 
 
