@@ -3,6 +3,7 @@
 sacreBLEU's score of any part of a test set, and its paired tests of two systems, come out of it as they do of the text.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,8 +61,9 @@ class Counts:
         return float(CountedBLEU()._aggregate_and_compute(rows).score)
 
     def length_ratio(self) -> float:
-        """Words of all hypotheses over words of all references."""
-        return sum(row[0] for row in self.rows) / sum(row[1] for row in self.rows)
+        """Words of all hypotheses over words of all references; not a number where there are none of those."""
+        ours, theirs = (sum(row[side] for row in self.rows) for side in (0, 1))
+        return ours / theirs if theirs else math.nan
 
     def write(self, path: Path) -> None:
         """Tab-separated: a line of names, and a line a sentence."""

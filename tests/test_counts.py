@@ -1,5 +1,6 @@
 """What BLEU counts in each sentence: any part of a test set is scored from it as sacreBLEU scores its text."""
 
+import math
 import random
 
 import pytest
@@ -50,3 +51,8 @@ def test_a_file_that_counts_something_else_is_one_line(tmp_path):
             Counts.read(path)
     path.write_text(f"{HEAD}\n{row}\n", encoding="utf-8")
     assert Counts.read(path).rows == [[1] * 10]
+
+
+def test_the_ratio_of_lengths_is_that_of_words_and_none_where_references_have_none():
+    assert Counts.of([1, 1], ["a b.", "c"], ["a b c.", "d"]).length_ratio() == 4 / 5
+    assert math.isnan(Counts.of([1], ["a"], [""]).length_ratio())

@@ -21,7 +21,10 @@ def as_json(comparison: Comparison) -> str:
         "sentences": comparison.sentences,
         "tests": baseline and {"bootstrap": signatures[0], "randomisation": signatures[1], "alpha": ALPHA},
         "groups": [
-            {**_group(group, comparison.differences.get(group.label)), "length_ratio": comparison.lengths[group.label]}
+            {
+                **_group(group, comparison.differences.get(group.label)),
+                "length_ratio": _finite(comparison.lengths[group.label]),
+            }
             for group in comparison.groups
         ],
         "runs": [
