@@ -84,8 +84,19 @@ class Counts:
             table = [[int(cell) for cell in line.split("\t")] for line in lines]
             if any(len(row) != len(COLUMNS) or min(row) < 0 or max(row) > LARGEST for row in table):
                 raise ValueError
+            if not all(possible(row[1:]) for row in table):
+                raise ValueError
         except OSError as error:
             raise UserError(f"cannot read {path}: {error.strerror}") from error
         except ValueError as error:
             raise UserError(f"{path} is damaged, it does not count what BLEU is made of") from error
         return cls([first for first, *_ in table], [rest for _, *rest in table])
+
+
+def possible(row: list[int]) -> bool:
+    """Whether a hypothesis and a reference exist that have this row: 5 words hold 4 pairs of neighbours, and so on."""
+    hyp_len, ref_len, *counts = row
+    common, total = counts[: len(ORDERS)], counts[len(ORDERS) :]
+    return total == [max(hyp_len - n + 1, 0) for n in ORDERS] and all(
+        found <= min(ours, max(ref_len - n + 1, 0)) for n, found, ours in zip(ORDERS, common, total, strict=True)
+    )

@@ -36,7 +36,7 @@ def test_a_file_that_counts_something_else_is_one_line(tmp_path):
     path = tmp_path / "test.counts"
     with pytest.raises(UserError, match=r"^cannot read .*test.counts: No such file or directory$"):
         Counts.read(path)
-    row = "\t".join("1" * 11)
+    row = "\t".join("53421003210")
     for text in (
         "",
         HEAD,
@@ -44,13 +44,14 @@ def test_a_file_that_counts_something_else_is_one_line(tmp_path):
         f"{HEAD}\n{row}\t1\n",
         f"{HEAD}\n{row[:-1]}-1\n",
         f"{HEAD}\n{row}9999999\n",
+        *(HEAD + "\n" + "\t".join(impossible) + "\n" for impossible in ("53441003210", "53421003310", "53111003210")),
         "é\n",
     ):
         path.write_text(text, encoding="utf-8")
         with pytest.raises(UserError, match=r"^[^\n]*test.counts is damaged[^\n]*$"):
             Counts.read(path)
     path.write_text(f"{HEAD}\n{row}\n", encoding="utf-8")
-    assert Counts.read(path).rows == [[1] * 10]
+    assert Counts.read(path).rows == [[3, 4, 2, 1, 0, 0, 3, 2, 1, 0]]
 
 
 def test_the_ratio_of_lengths_is_that_of_words_and_none_where_references_have_none():
