@@ -57,8 +57,15 @@ class Counts:
 
     def bleu(self, part: Sequence[int] | None = None) -> float:
         """The corpus score of all sentences, or of a part."""
-        rows = self.rows if part is None else self.part(part)
-        return float(CountedBLEU()._aggregate_and_compute(rows).score)
+        return float(self._score(part).score)
+
+    def bleu_unpenalised(self, part: Sequence[int] | None = None) -> float:
+        """BLEU without its brevity penalty: what of the translations is right, wherever they break off."""
+        found = self._score(part)
+        return float(found.score / found.bp) if found.bp else 0.0  # no words at all
+
+    def _score(self, part: Sequence[int] | None) -> BLEUScore:
+        return CountedBLEU()._aggregate_and_compute(self.rows if part is None else self.part(part))
 
     def length_ratio(self) -> float:
         """Words of all hypotheses over words of all references; not a number where there are none of those."""

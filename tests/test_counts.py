@@ -54,6 +54,14 @@ def test_a_file_that_counts_something_else_is_one_line(tmp_path):
     assert Counts.read(path).rows == [[3, 4, 2, 1, 0, 0, 3, 2, 1, 0]]
 
 
+def test_what_breaks_off_is_as_good_without_the_penalty_as_what_there_is_of_it():
+    found = Counts.of([1, 1], ["a b c d", "e f g h"], ["a b c d", "e f g h i j k l"])
+    assert found.bleu() == pytest.approx(100 * math.exp(1 - 12 / 8))
+    assert found.bleu_unpenalised() == pytest.approx(100)
+    assert found.bleu_unpenalised([0]) == pytest.approx(found.bleu([0])) == pytest.approx(100)
+    assert Counts.of([1], [""], ["a"]).bleu_unpenalised() == 0
+
+
 def test_the_ratio_of_lengths_is_that_of_words_and_none_where_references_have_none():
     assert Counts.of([1, 1], ["a b.", "c"], ["a b c.", "d"]).length_ratio() == 4 / 5
     assert math.isnan(Counts.of([1], ["a"], [""]).length_ratio())

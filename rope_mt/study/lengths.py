@@ -33,6 +33,7 @@ from rope_mt.study.shared_test_set import counts
 from rope_mt.translation import Translator
 
 COLUMNS = ("run", "position", "seed", "kind", "name", "low", "high", "sentences", "mean source tokens", "bleu")
+COLUMNS += ("bleu without brevity penalty",)
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,12 @@ class Cell:
     high: int | None
     lengths: list[int]  # tokens of each source
     bleu: float | None  # None: there is no sentence, or the model cannot read one so long
+    unpenalised: float | None  # without the brevity penalty
 
-    def __str__(self) -> str:
-        if self.bleu is not None:
-            return f"{self.bleu:.2f}"
+    def said(self, score: float | None) -> str:
+        """How a table has one of the scores."""
+        if score is not None:
+            return f"{score:.2f}"
         return "too long" if self.lengths else "-"
 
 
@@ -115,8 +118,9 @@ def main(args: argparse.Namespace) -> int:
     console = Console(highlight=False)
     console.print(Text(runs[0].result["test"]["bleu_signature"], "dim"), soft_wrap=True)
     console.print(Text(f"trained on at most {_listed(caps, ' or ')} tokens a side"), soft_wrap=True)
-    console.print(Text("\nBLEU by source length in tokens", "bold"), table(rows, "bucket"), sep="\n")
-    console.print(Text("\nBLEU of so many test sentences joined", "bold"), table(rows, "joined"), sep="\n")
+    for penalised, lacks in ((True, ""), (False, ", without its brevity penalty")):
+        for kind, told in (("bucket", "by source length in tokens"), ("joined", "of so many test sentences joined")):
+            console.print(Text(f"\nBLEU {told}{lacks}", "bold"), table(rows, kind, penalised), sep="\n")
     for line in warnings(runs, unfinished):
         console.print(line, soft_wrap=True)
     numbers, drawn = Path(f"{args.out}.csv"), Path(f"{args.out}.png")
@@ -175,19 +179,23 @@ def bucket_cells(counted: Counts, bounds: Sequence[int]) -> list[Cell]:
     cells = []
     for low, high, part in zip([0, *bounds], [*bounds, None], in_buckets(counted.lengths, bounds), strict=True):
         inside = [counted.lengths[i] for i in part]
-        bleu = counted.bleu(part) if part else None
-        cells.append(Cell("bucket", bucket_name(low + 1, high), low + 1, high, inside, bleu))
+        scores = (counted.bleu(part), counted.bleu_unpenalised(part)) if part else (None, None)
+        cells.append(Cell("bucket", bucket_name(low + 1, high), low + 1, high, inside, *scores))
     return cells
 
 
 def joined_cell(run: FinishedRun, k: int, lengths: list[int]) -> Cell:
     """The score of k sentences joined; `lengths` are those of single ones."""
-    scores = run.test(JOINED.format(k) if k > 1 else "test")
+    name = JOINED.format(k) if k > 1 else "test"
     together = [sum(lengths[i : i + k]) for i in range(0, len(lengths) - k + 1, k)]
-    return Cell("joined", str(k), min(together), max(together), together, scores["bleu"] if scores else None)
+    scores = (None, None)
+    if run.test(name):
+        counted = counts(run, name)
+        scores = (counted.bleu(), counted.bleu_unpenalised())
+    return Cell("joined", str(k), min(together), max(together), together, *scores)
 
 
-def table(rows: list[Row], kind: str) -> Table:
+def table(rows: list[Row], kind: str, penalised: bool) -> Table:
     """BLEU, a row a run; under the name of a column how many sources it has, and their mean length in tokens."""
     out = Table(box=None, header_style="bold", pad_edge=False)
     out.add_column("position\n[dim]sources\ntokens, mean[/]", no_wrap=True)
@@ -196,7 +204,8 @@ def table(rows: list[Row], kind: str) -> Table:
         tokens = f"{fmean(cell.lengths):.1f}" if cell.lengths else "-"
         out.add_column(f"{cell.name}\n[dim]{len(cell.lengths):,}\n{tokens}[/]", justify="right", no_wrap=True)
     for row in rows:
-        out.add_row(row.scheme, str(row.seed), *map(str, row.of(kind)))
+        scores = [cell.said(cell.bleu if penalised else cell.unpenalised) for cell in row.of(kind)]
+        out.add_row(row.scheme, str(row.seed), *scores)
     return out
 
 
@@ -249,7 +258,7 @@ def _csv_rows(rows: list[Row]) -> Iterator[tuple[object, ...]]:
         for cell in row.cells:
             tokens = f"{fmean(cell.lengths):.2f}" if cell.lengths else None
             part = (cell.kind, cell.name, cell.low, cell.high, len(cell.lengths), tokens)
-            yield (row.run.folder, row.scheme, row.seed, *part, cell.bleu)
+            yield (row.run.folder, row.scheme, row.seed, *part, cell.bleu, cell.unpenalised)
 
 
 def _listed(values: Sequence[object], by: str = ",") -> str:

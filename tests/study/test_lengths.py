@@ -42,6 +42,7 @@ def test_the_command_scores_buckets_and_joined_sentences(copies, tmp_path, capsy
     said = capsys.readouterr().out
     assert "nrefs:1|case:mixed" in said
     assert "trained on at most 40 tokens a side" in said
+    assert said.count("BLEU of so many test sentences joined, without its brevity penalty\n") == 1
     found = numbers(tmp_path / "new" / "lengths.csv")
     assert len(found) == 3 * 6
     assert (tmp_path / "new" / "lengths.png").read_bytes().startswith(b"\x89PNG")
@@ -59,8 +60,9 @@ def test_the_command_scores_buckets_and_joined_sentences(copies, tmp_path, capsy
     for k in (2, 8):
         translated = (folder / f"test-joined-{k}.hyp").read_text().splitlines()
         assert len(translated) == len(src) // k
-        bleu = sacrebleu.corpus_bleu(translated, [joined(ref, k)]).score
-        assert float(ours["joined", str(k)]["bleu"]) == pytest.approx(bleu)
+        bleu = sacrebleu.corpus_bleu(translated, [joined(ref, k)])
+        assert float(ours["joined", str(k)]["bleu"]) == pytest.approx(bleu.score)
+        assert float(ours["joined", str(k)]["bleu without brevity penalty"]) == pytest.approx(bleu.score / bleu.bp)
     assert float(ours["joined", "1"]["bleu"]) == pytest.approx(sacrebleu.corpus_bleu(hyp, [ref]).score)
 
 
