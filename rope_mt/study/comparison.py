@@ -172,13 +172,14 @@ class _Tested:
 def _tested(groups: list[Group], baseline: Group, counted: Counted, parts: list[list[int]]) -> list[_Tested]:
     """Each group against the baseline on each part, from the BLEU of each seed and from sacreBLEU's paired tests.
 
-    All runs that a run of the baseline is paired with are tested at once, so its own samples are drawn once.
+    All of it is of the seeds that are paired; the mean and deviation of a group are of all its seeds.
     """
     others = [group for group in groups if group is not baseline]
+    seeds = {group.label: pairs_by_seed(baseline.seeds, group.seeds) for group in others}
     against: dict[int, list[tuple[str, int]]] = {}
-    for group in others:
-        for theirs, ours in pairs_by_seed(baseline.seeds, group.seeds):
-            against.setdefault(theirs, []).append((group.label, ours))
+    for label, both in seeds.items():
+        for theirs, ours in both:
+            against.setdefault(theirs, []).append((label, ours))
     found = []
     total = sum(map(bool, parts)) * sum(map(len, against.values()))
     with progress("paired tests", total, "comparisons") as advance:
@@ -194,9 +195,13 @@ def _tested(groups: list[Group], baseline: Group, counted: Counted, parts: list[
                 for (label, _), pair in zip(systems, of_systems, strict=True):
                     pairs[label].append(pair)
                 advance(len(systems))
-            bleu = {label: [of.bleu(part) for of in by_seed.values()] for label, by_seed in counted.items()}
-            spreads = {label: Spread.of(values) for label, values in bleu.items()}
-            theirs = bleu[baseline.label]
-            differences = {label: Difference(of, welch(bleu[label], theirs)) for label, of in pairs.items()}
+            bleu = {label: {seed: of.bleu(part) for seed, of in runs.items()} for label, runs in counted.items()}
+            spreads = {label: Spread.of([*of_seeds.values()]) for label, of_seeds in bleu.items()}
+            differences = {}
+            for label, both in seeds.items():
+                ours, theirs = (
+                    [bleu[of][pair[side]] for pair in both] for of, side in ((label, 1), (baseline.label, 0))
+                )
+                differences[label] = Difference(pairs[label], welch(ours, theirs))
             found.append(_Tested(spreads, differences, signatures))
     return found

@@ -50,6 +50,8 @@ def shown(spread: Spread, digits: int = 2) -> str:
     return f"{spread.mean:.{digits}f}" + ("" if spread.sd is None else f" ± {spread.sd:.{digits}f}")
 
 
+SEVERAL = "several"  # speeds that have no mean
+
 CELLS: dict[str, Callable[[Group], str]] = {
     "seeds": lambda group: str(len(group.runs)),
     "seed": lambda group: str(group.runs[0].seed),
@@ -59,8 +61,14 @@ CELLS: dict[str, Callable[[Group], str]] = {
     "valid BLEU": lambda group: shown(group.spread("valid_bleu")),
     "BLEU": lambda group: shown(group.spread("bleu")),
     "chrF": lambda group: shown(group.spread("chrf")),
-    "tokens/s": lambda group: f"{group.spread('tokens_per_second').mean:,.0f}",
+    "tokens/s": lambda group: _speed(group),
 }
+
+
+def _speed(group: Group) -> str:
+    """The mean over seeds, where they ran on one kind of machine."""
+    machines = {(run.result.get("device"), run.result["precision"]) for run in group.runs}
+    return f"{group.spread('tokens_per_second').mean:,.0f}" if len(machines) == 1 else SEVERAL
 
 
 def _sheet(groups: list[Group], *columns: str) -> Sheet:
@@ -179,7 +187,8 @@ def notes(comparison: Comparison) -> list[str]:
     ]
     if any(difference.welch is None for difference in found):
         lines.append(
-            f"{SEEDS_UNKNOWN} one seed on a side: noise between seeds is not measured; that takes several, seed=1,2,3."
+            f"{SEEDS_UNKNOWN} one seed on a side or in both: noise between seeds is not measured; that takes several, "
+            "seed=1,2,3."
         )
     parts = [*comparison.buckets, *comparison.further]
     if any(difference.significant for part in parts for difference in part.differences.values()):
@@ -189,6 +198,8 @@ def notes(comparison: Comparison) -> list[str]:
             f"to its loss: target tokens until the validation loss was down to the last one of {baseline.label}, "
             "run by run as above, mean over seeds."
         )
+    if any(_speed(group) == SEVERAL for group in comparison.groups):
+        lines.append(f"tokens/s: {SEVERAL}, where the runs of a row are of several machines or precisions.")
     return lines
 
 

@@ -73,7 +73,7 @@ class FinishedRun:
             LookupError, TypeError: it is so.
         """
         kinds = {"position": str, "seed": int, "key": str, "precision": str, "text": dict}
-        kinds |= {"tokens_seen": int, "skipped_updates": int}
+        kinds |= {"tokens_seen": int, "skipped_updates": int, "processes": int}
         for name, kind in kinds.items():
             if type(self.result[name]) is not kind:
                 raise TypeError(name)
@@ -113,7 +113,7 @@ class FinishedRun:
         for section, ignored in NO_EFFECT.items():
             settings[section] = {k: v for k, v in settings[section].items() if k not in ignored}
         text = {part: of for part, of in self.result["text"].items() if not part.startswith(OF_FURTHER_TESTS)}
-        of_result = {name: self.result[name] for name in ("precision", "steps")}
+        of_result = {name: self.result[name] for name in ("precision", "steps", "processes")}
         return flat({**settings, "text": text, **of_result, "signature": self.result["test"]["bleu_signature"]})
 
 
@@ -179,7 +179,7 @@ def cautions(runs: list[FinishedRun], unfinished: list[Path]) -> list[str]:
         f"warning: runs differ in {name}: {' and '.join(str(value) for value in values)}"
         for name, values in differences(runs).items()
     ]
-    made_with = [flat({name: run.result.get(name) for name in ("commit", "versions")}) for run in runs]
+    made_with = [flat({name: run.result.get(name) for name in ("commit", "versions", "device")}) for run in runs]
     said += [
         f"warning: runs were made with another {name}: {' and '.join(str(value) for value in values)}"
         for name, values in _unequal(made_with).items()

@@ -21,7 +21,7 @@ class Spread:
     @classmethod
     def of(cls, values: Sequence[float]) -> "Spread":
         if not all(map(math.isfinite, values)):  # a run diverged
-            return cls(math.nan, math.nan)
+            return cls(math.nan, math.nan if len(values) > 1 else None)
         return cls(fmean(values), stdev(values) if len(values) > 1 else None)
 
 

@@ -34,11 +34,11 @@ class Difference:
     """Several runs against several of the baseline."""
 
     pairs: list[Pair]
-    welch: float | None  # None: one side has a single seed, so the noise between seeds is not measured
+    welch: float | None  # of the runs in pairs; None: there is one pair, so the noise between seeds is not measured
 
     @property
     def delta(self) -> float:
-        """BLEU, mean over pairs; of the means where both sides have the same seeds."""
+        """BLEU, mean over pairs."""
         return fmean(pair.delta for pair in self.pairs)
 
     @property

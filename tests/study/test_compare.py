@@ -13,6 +13,7 @@ import pytest
 import sacrebleu
 import yaml
 from sacrebleu.metrics.bleu import BLEU
+from scipy.stats import ttest_ind
 
 from rope_mt.cli import main
 from rope_mt.counts import Counts
@@ -97,6 +98,8 @@ def test_groups_are_means_and_sample_deviations_of_their_runs_in_every_form(make
     deltas = [bleu["rope", seed] - bleu["sinusoidal-add", seed] for seed in (1, 2)]  # seed 5 has no partner
     assert [pair["delta_bleu"] for pair in test["pairs"]] == pytest.approx(deltas)
     assert test["delta_bleu"] == pytest.approx(fmean(deltas))
+    of_both = ([bleu[label, seed] for seed in (1, 2)] for label in ("rope", "sinusoidal-add"))
+    assert test["p_welch"] == pytest.approx(ttest_ind(*of_both, equal_var=False).pvalue)
     said = "warning: rope has seeds 1, 2 and sinusoidal-add 1, 2, 5: differences are those of the seeds in both"
     assert said in found["warnings"]
     words = [len(BLEU().tokenizer(line).split()) for line in REF]
@@ -201,7 +204,7 @@ def test_runs_of_a_scheme_with_other_settings_are_a_row_of_their_own(make, compa
     ids=["in all runs of a seed", "in one of them"],
 )
 def test_another_precision_tells_runs_apart_unless_it_is_that_of_all_runs_of_a_seed(
-    make, compared, precisions, expected
+    make, compared, precisions, expected, capsys
 ):
     folders = []
     for scheme, seed in (("rope", 1), ("rope", 2), ("learned", 1), ("learned", 2)):
@@ -212,6 +215,9 @@ def test_another_precision_tells_runs_apart_unless_it_is_that_of_all_runs_of_a_s
     found = compared(*folders)
     assert {group["label"]: group["seeds"] for group in found["groups"]} == expected
     assert "warning: runs differ in precision: fp32 and bf16" in found["warnings"]
+    assert main(["compare", *folders, "--markdown", "--buckets", "99"]) == 0
+    speeds = [line.split("|")[7].strip() for line in capsys.readouterr().out.splitlines()[2 : 2 + len(expected)]]
+    assert [speed == "several" for speed in speeds] == [len(seeds) > 1 for seeds in expected.values()]
 
 
 def test_it_warns_where_runs_were_made_with_other_code(make, compared):
@@ -220,11 +226,12 @@ def test_it_warns_where_runs_were_made_with_other_code(make, compared):
     result = json.loads(other.result.read_text())
     before = result["commit"], result["versions"]["torch"]
     result["versions"]["torch"] = "2.0.1"
-    write_result(other, {**result, "commit": "0000000"})
+    write_result(other, {**result, "commit": "0000000", "device": "an abacus"})
     found = compared(*folders)["warnings"]
     assert found == [
         f"warning: runs were made with another commit: {before[0]} and 0000000",
         f"warning: runs were made with another versions.torch: {before[1]} and 2.0.1",
+        f"warning: runs were made with another device: {result['device']} and an abacus",
     ]
 
 

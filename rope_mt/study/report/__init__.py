@@ -7,6 +7,7 @@ from pathlib import Path
 from rope_mt import __version__
 from rope_mt.durable import write_whole
 from rope_mt.errors import UserError
+from rope_mt.runs.folder import RunFolder
 from rope_mt.study import comparison_table
 from rope_mt.study.comparison import Comparison
 from rope_mt.study.comparison_table import shown
@@ -107,6 +108,8 @@ def _headline(comparison: Comparison) -> str:
             found = comparison.differences[group.label]
             scores = f"{shown(group.spread('bleu'))} against {shown(baseline.spread('bleu'))}"
             seeds = f"{_counted(len(group.runs), 'seed')} against {len(baseline.runs)}"
+            if group.seeds != baseline.seeds:
+                seeds += f", the difference that of {_counted(len(found.pairs), 'pair')}"
             lines.append(
                 f'<li class="{found.verdict.split()[0]}">{escape(group.label)} '
                 f"<strong>{verdicts.get(found.verdict, 'is within noise of')}</strong> {escape(baseline.label)}: "
@@ -151,14 +154,21 @@ def _further(comparison: Comparison) -> str:
 
 def _again(comparison: Comparison, path: Path) -> str:
     trained, without = again.train_commands(comparison.groups)
-    run = comparison.groups[0].runs[0]
+    runs = (run for group in comparison.groups for run in group.runs)
+    run = next((run for run in runs if RunFolder(run.folder).test_ref.is_file()), None)
     return "\n".join(
         [
             paragraph("These make the same runs, at the commit and with the versions above, and this report of them:"),
             commands([*trained, again.compare_command(comparison, path)]),
             items(without, "cautions"),
-            paragraph(f"This prints the BLEU of {run.folder}, {run.figure('bleu'):.2f}:"),
-            commands([again.sacrebleu_command(comparison.groups)]),
+            *(
+                [
+                    paragraph(f"This prints the BLEU of {run.folder}, {run.figure('bleu'):.2f}:"),
+                    commands([again.sacrebleu_command(run)]),
+                ]
+                if run is not None
+                else [paragraph("The references are not beside these runs, so sacreBLEU's own command is not told.")]
+            ),
         ]
     )
 

@@ -17,11 +17,11 @@ from rope_mt.config.plain import from_plain, identity
 from rope_mt.errors import UserError
 from rope_mt.runs.folder import RunFolder
 from rope_mt.study.comparison import Comparison
-from rope_mt.study.finished_runs import flat
+from rope_mt.study.finished_runs import FinishedRun, flat
 from rope_mt.study.groups import Group, choose_baseline
 
 PLAIN = re.compile(r"[\w/.:@%+-]+")  # text that Hydra and the shell read as it is
-FILES = ("train", "valid", "test")
+FILES = ("train", "valid", "test", "further_tests")
 
 
 def train_commands(groups: Sequence[Group]) -> tuple[list[str], list[str]]:
@@ -35,6 +35,7 @@ def train_commands(groups: Sequence[Group]) -> tuple[list[str], list[str]]:
     schemes: dict[tuple[tuple[str, ...], tuple[int, ...], int], list[str]] = {}
     without = []
     register()
+    mixed = len({run.result["precision"] for group in groups for run in group.runs}) > 1
     for group in groups:
         try:
             cfg = from_plain(group.runs[0].config)
@@ -44,7 +45,13 @@ def train_commands(groups: Sequence[Group]) -> tuple[list[str], list[str]]:
             without.append(said.splitlines()[0])
             continue
         processes = int(group.runs[0].result["processes"])
-        schemes.setdefault((tuple(words), tuple(group.seeds), processes), []).append(cfg.position.name)
+        parts: dict[str, list[int]] = {}  # seeds by precision, which auto makes another one on another machine
+        for run in group.runs:
+            parts.setdefault(str(run.result["precision"]), []).append(run.seed)
+        for precision, of_precision in parts.items():
+            asked = [f"trainer.precision={precision}"] if mixed and cfg.trainer.precision == "auto" else []
+            key = (tuple(words + asked), tuple(of_precision), processes)
+            schemes.setdefault(key, []).append(cfg.position.name)
     lines = []
     for (words, seeds, processes), positions in schemes.items():
         several = len(positions) > 1 or len(seeds) > 1
@@ -70,9 +77,9 @@ def compare_command(comparison: Comparison, path: Path) -> str:
     return " \\\n  ".join(lines)
 
 
-def sacrebleu_command(groups: Sequence[Group]) -> str:
-    """sacreBLEU's own command for the score of the first run."""
-    run = RunFolder(groups[0].runs[0].folder)
+def sacrebleu_command(of: FinishedRun) -> str:
+    """sacreBLEU's own command for the score of a run that has its references."""
+    run = RunFolder(of.folder)
     return shlex.join(["sacrebleu", str(run.test_ref), "-i", str(run.test_hyp), "-m", "bleu", "chrf"])
 
 

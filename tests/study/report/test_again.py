@@ -22,11 +22,17 @@ def composed(words: list[str]) -> dict:
 
 def test_the_command_that_is_given_makes_the_same_settings(monkeypatch):
     given = ["data=multi30k", "model=small", "data.dir=/a b", "search.beam=7", "data.context_tokens=9"]
-    given += ["model.norm=pre", "data.test=[x/y,'/a b/test']", "trainer.ema=0.9", "data.drop_identical=true"]
+    given += [
+        "model.norm=pre",
+        "data.further_tests=[x/z]",
+        "data.test=[x/y,'/a b/test']",
+        "trainer.ema=0.9",
+        "data.drop_identical=true",
+    ]
 
     def group(*words: str, given: list[str] = given) -> Group:
         config = composed([*given, *words])
-        result = {"position": config["position"]["name"], "seed": config["seed"], "processes": 1}
+        result = {"position": config["position"]["name"], "seed": config["seed"], "processes": 1, "precision": "fp32"}
         return Group(result["position"], [FinishedRun(Path("a"), result, config)])
 
     groups = [group("position=rope", "seed=3"), group("position=alibi", "seed=3")]
@@ -40,6 +46,11 @@ def test_the_command_that_is_given_makes_the_same_settings(monkeypatch):
         wanted, made = of.runs[0].config, composed(line)
         wanted["tracking"] = made["tracking"]
         assert made == wanted
+    groups[2].runs[0].result["precision"] = "bf16"  # which auto made of it on another machine
+    assert [line.split()[-1] for line in again.train_commands(groups)[0]] == [
+        "trainer.precision=fp32",
+        "trainer.precision=bf16",
+    ]
     groups[1].runs[0].result["processes"] = 2
     said = [line for line in again.train_commands(groups)[0] if "alibi" in line]
     assert [line[:64] for line in said] == ["torchrun --nproc-per-node 2 -m rope_mt train position=alibi seed"]
