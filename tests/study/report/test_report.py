@@ -106,6 +106,7 @@ def test_the_text_of_a_record_is_read_where_it_was_trained_from_while_it_is_the_
         shown = [line for line in page.text["h3"] if line.startswith("sentence ")]
         assert bool(shown) == (not said) == (not lines)
         assert all(said in line for line in lines)
+        assert "The references are not beside these runs, so sacreBLEU's own command is not told." in page.text["p"]
         if said == "":
             with open(moved[0], "a") as file:
                 file.write("one more\n")
