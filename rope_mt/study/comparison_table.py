@@ -14,6 +14,7 @@ from rope_mt.study.significance import ALPHA, Difference
 
 COLUMNS = 100  # of a terminal that the tables fit
 SEEDS_UNKNOWN, SIGNIFICANT = "†", "*"  # marks
+SEVERAL = "several"  # speeds that have no mean
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,11 @@ def shown(spread: Spread, digits: int = 2) -> str:
     return f"{spread.mean:.{digits}f}" + ("" if spread.sd is None else f" ± {spread.sd:.{digits}f}")
 
 
-SEVERAL = "several"  # speeds that have no mean
+def _speed(group: Group) -> str:
+    """The mean over seeds, where they ran on one kind of machine."""
+    machines = {(run.result.get("device"), run.result["precision"]) for run in group.runs}
+    return f"{group.spread('tokens_per_second').mean:,.0f}" if len(machines) == 1 else SEVERAL
+
 
 CELLS: dict[str, Callable[[Group], str]] = {
     "seeds": lambda group: str(len(group.runs)),
@@ -61,14 +66,8 @@ CELLS: dict[str, Callable[[Group], str]] = {
     "valid BLEU": lambda group: shown(group.spread("valid_bleu")),
     "BLEU": lambda group: shown(group.spread("bleu")),
     "chrF": lambda group: shown(group.spread("chrf")),
-    "tokens/s": lambda group: _speed(group),
+    "tokens/s": _speed,
 }
-
-
-def _speed(group: Group) -> str:
-    """The mean over seeds, where they ran on one kind of machine."""
-    machines = {(run.result.get("device"), run.result["precision"]) for run in group.runs}
-    return f"{group.spread('tokens_per_second').mean:,.0f}" if len(machines) == 1 else SEVERAL
 
 
 def _sheet(groups: list[Group], *columns: str) -> Sheet:

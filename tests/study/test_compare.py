@@ -221,6 +221,17 @@ def test_another_precision_tells_runs_apart_unless_it_is_that_of_all_runs_of_a_s
     assert {speed == "several" for speed in speeds} == {in_one_row}
 
 
+def test_two_processes_make_other_updates_than_one_and_are_a_row_of_their_own(make, compared):
+    folders = [make("rope", seed, 0.1) for seed in (1, 2)]
+    run = RunFolder(Path(folders[1]))
+    write_result(run, {**json.loads(run.result.read_text()), "processes": 2})
+    found = compared(*folders)
+    assert {group["label"]: group["seeds"] for group in found["groups"]} == {
+        "rope processes=1": [1],
+        "rope processes=2": [2],
+    }
+
+
 def test_it_warns_where_runs_were_made_with_other_code(make, compared):
     folders = [make("rope", 1, 0.1), make("sinusoidal-add", 1, 0.1)]
     other = RunFolder(Path(folders[1]))
