@@ -16,7 +16,7 @@ from rope_mt.runs.seal import read_result
 from rope_mt.sealed import read_sealed, write_sealed
 
 WAITING, RUNNING, DONE, FAILED, STOPPED, LEFT_OUT = "waiting", "running", "done", "failed", "stopped", "left out"
-TAIL = 4_096  # bytes at the end of a metrics file, in which its last rows are
+TAIL = 65_536  # bytes at the end of a metrics file, in which its last rows are
 
 
 @dataclass(frozen=True)

@@ -67,13 +67,13 @@ def test_progress_is_what_was_logged_last_also_from_a_file_that_is_being_written
     run = RunFolder(tmp_path)
     entry = Entry(0, "a", RUNNING, str(run.path))
     assert (entry.progress(), entry.result(), Entry(0, "b").progress()) == ({}, {}, {})
-    rows = [{"step": step, "train/loss": 9 - step / 100, "train/lr": 0.25} for step in range(500)]
-    rows[400] = {"step": 400, "valid/bleu": 3.5}
-    rows[480] = {"step": 480, "valid/bleu": 7.5}
+    rows = [{"step": step, "train/loss": 9 - step / 100, "train/lr": 0.25} for step in range(3_000)]
+    rows[2_000] = {"step": 2_000, "valid/bleu": 3.5}
+    rows[2_980] = {"step": 2_980, "valid/bleu": 7.5}
     text = "".join(json.dumps(row) + "\n" for row in rows)
     assert len(text) > 2 * TAIL
-    run.metrics.write_text(text + '{"step": 500, "tr')
-    assert entry.progress() == {"step": 499, "train/loss": 9 - 4.99, "valid/bleu": 7.5}
+    run.metrics.write_text(text + '{"step": 3000, "tr')
+    assert entry.progress() == {"step": 2_999, "train/loss": 9 - 29.99, "valid/bleu": 7.5}
     run.metrics.write_text(text[:70])
     assert entry.progress() == {"step": 0, "train/loss": 9.0}
 
