@@ -32,7 +32,7 @@ from rope_mt.study.plots import figure, write_csv
 from rope_mt.study.shared_test_set import counts
 from rope_mt.translation import Translator
 
-COLUMNS = ("run", "position", "seed", "kind", "name", "low", "high", "sentences", "mean source tokens", "bleu")
+COLUMNS = ("run", "scheme", "seed", "kind", "name", "low", "high", "sentences", "mean source tokens", "bleu")
 COLUMNS += ("bleu without brevity penalty",)
 
 
