@@ -9,12 +9,16 @@ from typing import Any
 from rope_mt.study.comparison import BucketResult, Comparison, FurtherTest
 from rope_mt.study.finished_runs import FIGURES, flat
 from rope_mt.study.groups import Group, Spread
-from rope_mt.study.significance import ALPHA, Difference
+from rope_mt.study.significance import ALPHA, Difference, pairs_by_seed
+
+Seeds = dict[str, list[tuple[int, int]]]  # by label, of each pair: the baseline's, and the run's own
 
 
 def as_json(comparison: Comparison) -> str:
     """Figures in full; null where there is none, or where a run diverged and it is no number."""
     baseline, signatures = comparison.baseline, comparison.test_signatures
+    against = baseline.seeds if baseline else []
+    seeds = {group.label: pairs_by_seed(against, group.seeds) for group in comparison.groups}
     record = {
         "baseline": baseline and baseline.label,
         "signature": comparison.signature,
@@ -22,7 +26,8 @@ def as_json(comparison: Comparison) -> str:
         "tests": baseline and {"bootstrap": signatures[0], "randomisation": signatures[1], "alpha": ALPHA},
         "groups": [
             {
-                **_group(group, comparison.differences.get(group.label)),
+                **_group(group),
+                "test": _tested(comparison.differences.get(group.label), seeds[group.label]),
                 "length_ratio": _finite(comparison.lengths[group.label]),
             }
             for group in comparison.groups
@@ -38,13 +43,17 @@ def as_json(comparison: Comparison) -> str:
             for group in comparison.groups
             for run in group.runs
         ],
-        "buckets": [_bucket(bucket) for bucket in comparison.buckets],
+        "buckets": [_bucket(bucket, seeds) for bucket in comparison.buckets],
         "further_tests": [
-            {"name": test.name, "sentences": test.sentences, "groups": _on_part(test)} for test in comparison.further
+            {"name": test.name, "sentences": test.sentences, "groups": _on_part(test, seeds)}
+            for test in comparison.further
         ],
         "tokens_to_baselines_last_loss": comparison.reached
         and {
-            label: [None if seen is None else _finite(seen) for seen in tokens]
+            label: [
+                {"seed": seed, "tokens": None if seen is None else _finite(seen)}
+                for (_, seed), seen in zip(seeds[label], tokens, strict=True)
+            ]
             for label, tokens in comparison.reached.items()
         },
         "warnings": comparison.cautions,
@@ -56,13 +65,11 @@ def as_csv(comparison: Comparison) -> str:
     """The groups and after them the runs, whose figures stand under the means; a line of column names first."""
     rows = []
     for group in comparison.groups:
-        row = _group(group, comparison.differences.get(group.label))
-        row["test"] = {name: value for name, value in (row["test"] or {}).items() if name != "pairs"}
-        rows.append({"row": "group", **row})
+        difference = comparison.differences.get(group.label)
+        rows.append({"row": "group", **_group(group), "test": _difference(difference) if difference else {}})
     for group in comparison.groups:
         for run in group.runs:
-            row = {"row": "run", **_group(Group(group.label, [run]), None), "folder": str(run.folder)}
-            rows.append({name: value for name, value in row.items() if name != "test"})
+            rows.append({"row": "run", **_group(Group(group.label, [run])), "folder": str(run.folder)})
     found = [flat({**row, "seeds": " ".join(map(str, row["seeds"]))}) for row in rows]
     columns = dict.fromkeys(name for row in found for name in row)
     out = io.StringIO()
@@ -72,13 +79,12 @@ def as_csv(comparison: Comparison) -> str:
     return out.getvalue()
 
 
-def _group(group: Group, difference: Difference | None) -> dict[str, Any]:
+def _group(group: Group) -> dict[str, Any]:
     return {
         "label": group.label,
         "position": group.runs[0].position,
         "seeds": group.seeds,
         **{name: _spread(group.spread(name)) for name in FIGURES},
-        "test": difference and _difference(difference),
     }
 
 
@@ -94,26 +100,41 @@ def _difference(difference: Difference) -> dict[str, Any]:
         "p_welch": difference.welch,
         "verdict": difference.verdict,
         "seed_noise_measured": difference.welch is not None,
-        "pairs": [
-            {"delta_bleu": pair.delta, "p_bootstrap": pair.bootstrap, "p_randomisation": pair.randomisation}
-            for pair in difference.pairs
-        ],
     }
 
 
-def _bucket(bucket: BucketResult) -> dict[str, Any]:
+def _tested(difference: Difference | None, seeds: list[tuple[int, int]]) -> dict[str, Any] | None:
+    """A difference and its pairs, whose seeds are these; None of the baseline, which has none."""
+    if difference is None:
+        return None
+    pairs = [
+        {
+            "seed": ours,
+            "baseline_seed": theirs,
+            "delta_bleu": pair.delta,
+            "p_bootstrap": pair.bootstrap,
+            "p_randomisation": pair.randomisation,
+        }
+        for (theirs, ours), pair in zip(seeds, difference.pairs, strict=True)
+    ]
+    return {**_difference(difference), "pairs": pairs}
+
+
+def _bucket(bucket: BucketResult, seeds: Seeds) -> dict[str, Any]:
     return {
         "name": bucket.name,
         "low": bucket.low,
         "high": bucket.high,
         "sentences": bucket.sentences,
-        "groups": _on_part(bucket),
+        "groups": _on_part(bucket, seeds),
     }
 
 
-def _on_part(part: BucketResult | FurtherTest) -> list[dict[str, Any]]:
-    tested = {label: _difference(difference) for label, difference in part.differences.items()}
-    return [{"label": label, "bleu": _spread(spread), "test": tested.get(label)} for label, spread in part.bleu.items()]
+def _on_part(part: BucketResult | FurtherTest, seeds: Seeds) -> list[dict[str, Any]]:
+    return [
+        {"label": label, "bleu": _spread(spread), "test": _tested(part.differences.get(label), seeds[label])}
+        for label, spread in part.bleu.items()
+    ]
 
 
 def _finite(value: float) -> float | None:

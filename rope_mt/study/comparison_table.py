@@ -80,6 +80,17 @@ def by_run(groups: list[Group]) -> Sheet:
     return _sheet(runs, "seed", "size", "tokens seen", "valid loss", "valid BLEU", "BLEU", "chrF", "tokens/s")
 
 
+def by_run_on_further_tests(comparison: Comparison) -> Sheet:
+    """A row a run: its BLEU on each further test set."""
+    names = [test.name for test in comparison.further]
+    rows = [
+        [group.label, str(run.seed), *(f"{of['bleu']:.2f}" for name in names if (of := run.test(name)))]
+        for group in comparison.groups
+        for run in group.runs
+    ]
+    return Sheet(["BLEU", "seed", *names], rows)
+
+
 def training(comparison: Comparison) -> Sheet:
     """A row a group: what was trained, and how far it came on the validation set."""
     found = _sheet(comparison.groups, "seeds", "size", "tokens seen", "valid loss", "valid BLEU", "tokens/s")
@@ -213,7 +224,8 @@ def show(comparison: Comparison, run_by_run: bool, console: Console) -> None:
     if comparison.buckets:
         parts += [Text("\nΔ BLEU by source length in tokens", "bold"), by_length(comparison).rich()]
     if comparison.further:
-        parts += [Text("\nfurther test sets", "bold"), on_further_tests(comparison).rich()]
+        sheet = by_run_on_further_tests(comparison) if run_by_run else on_further_tests(comparison)
+        parts += [Text("\nfurther test sets", "bold"), sheet.rich()]
     parts.append(Text(f"\n{comparison.signature}", "dim"))
     wide = Console(width=max(COLUMNS, console.width), highlight=False)  # also in a pipe, where rich takes 80
     for part in parts:

@@ -97,6 +97,7 @@ def test_groups_are_means_and_sample_deviations_of_their_runs_in_every_form(make
     bleu = {(run["label"], run["seed"]): run["bleu"] for run in found["runs"]}
     deltas = [bleu["rope", seed] - bleu["sinusoidal-add", seed] for seed in (1, 2)]  # seed 5 has no partner
     assert [pair["delta_bleu"] for pair in test["pairs"]] == pytest.approx(deltas)
+    assert [(pair["seed"], pair["baseline_seed"]) for pair in test["pairs"]] == [(1, 1), (2, 2)]
     assert test["delta_bleu"] == pytest.approx(fmean(deltas))
     of_both = ([bleu[label, seed] for seed in (1, 2)] for label in ("rope", "sinusoidal-add"))
     assert test["p_welch"] == pytest.approx(ttest_ind(*of_both, equal_var=False).pvalue)
@@ -293,6 +294,9 @@ def test_further_tests_that_all_runs_have_are_compared_as_the_test_set_is(make, 
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     spread = groups["rope"]["bleu"]
     assert ["rope", f"{spread['mean']:.2f}", "±", f"{spread['sd']:.2f}*"] in lines
+    assert main(["compare", "--runs", *folders]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.partition("further test sets")[2].splitlines()]
+    assert rows[2:8] == [[scheme, str(seed), f"{score:.2f}"] for (scheme, seed), score in bleu.items()]
 
     result = json.loads((Path(folders[0]) / "result.json").read_text())
     result["text"]["further_tests.other"] = "another text"
@@ -321,7 +325,8 @@ def test_tokens_to_the_last_loss_of_the_baseline_are_told_run_by_run(make, compa
         (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         write_result(RunFolder(folder), json.loads((folder / "result.json").read_text()))
     found = compared(*folders)["tokens_to_baselines_last_loss"]
-    assert found == {"sinusoidal-add": [2e6, 2e6], "rope": [1.5e6, None], "learned": [None]}
+    told = {label: [(each["seed"], each["tokens"]) for each in of] for label, of in found.items()}
+    assert told == {"sinusoidal-add": [(1, 2e6), (2, 2e6)], "rope": [(1, 1.5e6), (2, None)], "learned": [(1, None)]}
     assert main(["compare", *folders]) == 0
     rows = {line.split()[0]: line for line in reversed(capsys.readouterr().out.splitlines()) if line}
     assert rows["scheme"].endswith("to its loss")
