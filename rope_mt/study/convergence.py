@@ -18,7 +18,7 @@ MARKERS = (".", "^", "s")  # the colours come again with each
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", nargs="+", metavar="RUN", type=Path, help="a run folder, as in outputs/*")
     baseline = (
-        "the run whose final loss the others are to reach (default: the first with sinusoidal-add, or else of all)"
+        "the run whose last loss the others are to reach (default: the first with sinusoidal-add, or else of all)"
     )
     parser.add_argument("--baseline", metavar="RUN", type=Path, help=baseline)
     out = "what files' names begin with (default: %(default)s)"
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Write OUT.csv and OUT.png; print when each run reached the baseline's final loss.
+    """Write OUT.csv and OUT.png; print when each run reached the baseline's last loss.
 
     Raises:
         UserError: there is no finished run, or no such run, the baseline has not finished, or a file is damaged.
@@ -36,7 +36,7 @@ def main(args: argparse.Namespace) -> int:
     console = Console(highlight=False)
     goal = baseline.losses[-1]
     console.print(
-        f"baseline: {names[curves.index(baseline)]}, final validation loss {goal:.4f} nats a token", soft_wrap=True
+        f"baseline: {names[curves.index(baseline)]}, last validation loss {goal:.4f} nats a token", soft_wrap=True
     )
     console.print(table(curves, baseline))
     for line in warnings([curve.run for curve in curves], unfinished):
@@ -77,12 +77,12 @@ def _names(curves: list[Curve]) -> list[str]:
 
 
 def table(curves: list[Curve], baseline: Curve) -> Table:
-    """A row a run: its final loss, and after how many tokens it had reached the baseline's."""
+    """A row a run: its last loss, and after how many tokens it had reached the baseline's."""
     goal = baseline.losses[-1]
     needed = baseline.reached(goal)  # at its end or before; None where its loss is no number
     out = Table(box=None, header_style="bold", pad_edge=False)
     out.add_column("run", no_wrap=True)
-    for column in ("final valid loss", "tokens seen", f"tokens to {goal:.4f}", "fewer tokens"):
+    for column in ("last valid loss", "tokens seen", f"tokens to {goal:.4f}", "fewer tokens"):
         out.add_column(column, justify="right")
     for curve, name in zip(curves, _names(curves), strict=True):
         reached = curve.reached(goal)
@@ -98,7 +98,7 @@ def table(curves: list[Curve], baseline: Curve) -> Table:
 
 
 def _draw(curves: list[Curve], names: list[str], goal: float, png: Path) -> None:
-    """A colour a scheme, another dash for each further run of it, and a grey line at the baseline's final loss."""
+    """A colour a scheme, another dash for each further run of it, and a grey line at the baseline's last loss."""
     schemes = [*dict.fromkeys(curve.run.position for curve in curves)]
     drawn_of = dict.fromkeys(schemes, 0)
     inside = len(curves) <= 8  # curves fall, which leaves the upper right corner free

@@ -1,4 +1,4 @@
-"""How many tokens a run needs to reach a baseline's final loss, by hand-made curves and by real runs."""
+"""How many tokens a run needs to reach a baseline's last loss, by hand-made curves and by real runs."""
 
 import csv
 import json
@@ -34,14 +34,14 @@ def test_what_is_never_reached_is_none_and_what_is_reached_at_once_is_the_first_
 
 
 def test_the_table_says_how_many_fewer_tokens_than_the_baseline_needed():
-    """The baseline is at its final loss of 2 after 200 tokens already; rope after 150, another seed after 250."""
+    """The baseline is at its last loss of 2 after 200 tokens already; rope after 150, another seed after 250."""
     baseline = curve([100, 200, 300, 400], [3.0, 2.0, 1.5, 2.0], "sinusoidal-add")
     runs = [baseline, curve([100, 200], [3.0, 1.0]), curve([200, 300], [3.0, 1.0], seed=2), curve([100], [4.0], "none")]
     columns = {str(column.header): [*column.cells] for column in table(runs, baseline).columns}
     assert columns["run"] == ["sinusoidal-add, seed 1", "rope, seed 1", "rope, seed 2", "none, seed 1"]
     assert columns["fewer tokens"] == ["baseline", "25.0 %", "-25.0 %", ""]
     assert columns["tokens to 2.0000"][3] == "not reached"
-    assert columns["final valid loss"] == ["2.0000", "1.0000", "1.0000", "4.0000"]
+    assert columns["last valid loss"] == ["2.0000", "1.0000", "1.0000", "4.0000"]
 
 
 def test_a_baseline_whose_loss_is_no_number_is_never_reached():
