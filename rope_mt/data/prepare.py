@@ -24,7 +24,7 @@ from rope_mt.data.clean import MAX_BROKEN, Cleaning
 from rope_mt.data.corpus import Corpus, Files, locate
 from rope_mt.data.prepared import DTYPES, MAPS, SIDES, Prepared
 from rope_mt.data.tokenizer import Tokenizer, train_tokenizer
-from rope_mt.durable import append, finish_folder, only_one, write_whole
+from rope_mt.durable import OWNER, append, finish_folder, only_one, write_whole
 from rope_mt.errors import UserError
 from rope_mt.progress import progress
 from rope_mt.sealed import read_sealed, sha256, write_sealed
@@ -55,6 +55,8 @@ def prepare(cfg: DataConfig, corpus: Corpus | None = None) -> Prepared:
     }
     key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
     folder = Path(cfg.dir) / f"{cfg.name}-{key}"
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "meta.json").is_file():
+        raise UserError(f"{folder} is not all there: remove it, and it is made again")
     if not (folder / "meta.json").is_file():
         for part in (corpus.valid, corpus.test):
             text.read_test_set(part)  # refuse a broken test set now, not after training
@@ -70,7 +72,8 @@ def prepare(cfg: DataConfig, corpus: Corpus | None = None) -> Prepared:
                 if not (unfinished / "meta.json").is_file():
                     _build(cfg, corpus.train, read, settings, unfinished)
                 notes = (unfinished / name for name in (TOKENIZER_SUM, "progress.json"))
-                for rest in (*notes, *unfinished.glob(".*")):  # .*: of a write that was cut off
+                cut_off = (file for file in unfinished.glob(".*") if file.name != OWNER)  # which stays locked
+                for rest in (*notes, *cut_off):
                     rest.unlink(missing_ok=True)
                 finish_folder(unfinished, folder)
     return Prepared.read(folder, settings)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import lzma
+import shutil
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rope_mt import durable
 from rope_mt.config.data import DataConfig
 from rope_mt.data import prepare as preparing
 from rope_mt.data import text
@@ -47,6 +49,31 @@ def test_meta_counts_what_the_files_hold(cfg):
     assert meta["tokenizer_sha256"] == prepared.tokenizer().sha256
     assert len(prepared.tokenizer()) == cfg.vocab_size
     assert sorted(contents(prepared.folder)) == sorted([*MAPS, "meta.json", "sentencepiece.model"])
+
+
+def test_the_folder_stays_locked_until_it_has_its_name(cfg, monkeypatch):
+    """Else who comes meanwhile would hold a lock of its own, and finish the same folder."""
+    seen, honest = [], durable._flush_to_disk
+
+    def flush(path: Path) -> None:
+        if path.parent.name.endswith(".unfinished"):
+            seen.append((path.parent / durable.OWNER).exists())
+        honest(path)
+
+    monkeypatch.setattr(durable, "_flush_to_disk", flush)
+    prepare(cfg)
+    assert len(seen) > len(MAPS)
+    assert all(seen)
+
+
+def test_a_folder_that_was_removed_in_part_is_not_mistaken_for_none(cfg):
+    folder = prepare(cfg).folder
+    (folder / "meta.json").unlink()
+    with pytest.raises(UserError, match=rf"^{folder} is not all there: remove it"):
+        prepare(cfg)
+    shutil.rmtree(folder)
+    folder.mkdir()  # empty: nobody's
+    assert prepare(cfg).folder == folder
 
 
 @pytest.mark.parametrize("name", MAPS)
