@@ -51,10 +51,13 @@ def shown(line: str) -> str:
 
 
 def find(name: str, lang: str) -> list[Path]:
-    """The files of one language that a prefix or glob names, in order: plain, .gz or .xz."""
+    """The files of one language that a prefix or glob names, in order: plain, .gz or .xz, of one text the first."""
     if glob.has_magic(name):
-        found = {str(Path(f)) for suffix in SUFFIXES for f in glob.glob(f"{name}.{lang}{suffix}")}
-        return [Path(f) for f in sorted(found)]
+        found: dict[str, str] = {}
+        for suffix in SUFFIXES:
+            for file in map(Path, glob.glob(f"{name}.{lang}{suffix}")):
+                found.setdefault(str(file).removesuffix(suffix), str(file))
+        return [Path(file) for file in sorted(found.values())]
     return [path for suffix in SUFFIXES if (path := Path(f"{name}.{lang}{suffix}")).is_file()][:1]
 
 

@@ -38,6 +38,13 @@ def test_a_glob_means_all_its_prefixes_in_order(tmp_path):
     assert [tgt.name for _, tgt in files] == ["a.en-de.de.gz", "b.de.gz", "c.de.gz"]
 
 
+def test_a_glob_takes_a_text_once_that_is_there_plain_and_packed(tmp_path):
+    for name in ("a.en", "a.en.gz", "a.de", "a.de.xz", "b.en.xz", "b.en.gz", "b.de"):
+        write(tmp_path / name, b"x\n")
+    files = text.pairs_of_files([str(tmp_path / "*")], "en", "de")
+    assert [(src.name, tgt.name) for src, tgt in files] == [("a.en", "a.de"), ("b.en.gz", "b.de")]
+
+
 def test_a_missing_side_is_named(tmp_path):
     write(tmp_path / "a.en", b"x\n")
     with pytest.raises(UserError, match=r"no such text: .*a\.de"):
