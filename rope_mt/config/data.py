@@ -70,7 +70,7 @@ class DataConfig:
     origin: str = no_effect("")  # where missing files come from: "grammar", or the address of PREFIX.LANG.gz
     archives: list[ArchiveConfig] = field(default_factory=list, metadata={"identity": False})
     parquet: list[ParquetConfig] = field(default_factory=list, metadata={"identity": False})
-    mirror: str = no_effect("")  # a folder or address with the archives or Parquet files, instead of their own site
+    mirror: str = no_effect("")  # a folder or address with the files that would be fetched, instead of their own site
     disk: float = no_effect(0.0)  # GB that fetching and preparing takes, archives, text and token ids together
     clean: str = "standard"  # or fairseq: which pairs are too long or too unlike in length (rope_mt/data/clean.py)
     drop_identical: bool = False  # leave out pairs whose sides are the same

@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +10,9 @@ from pathlib import Path
 from rope_mt.config.data import OF_FURTHER_TESTS, DataConfig
 from rope_mt.data import text
 from rope_mt.data.download import download
-from rope_mt.data.sources import from_archives
-from rope_mt.durable import write_whole
+from rope_mt.data.sources import NOT_IN_MIRROR, from_archives
+from rope_mt.durable import whole_file, write_whole
+from rope_mt.errors import UserError
 
 Files = list[tuple[Path, Path]]
 
@@ -34,17 +36,16 @@ def locate(cfg: DataConfig) -> Corpus:
     """
     # all at once, so that it is announced together
     _provide(cfg, (*cfg.train, *cfg.valid, *cfg.test, *cfg.further_tests))
-    files = {part: find(cfg, part) for part in ("train", "valid", "test")}
-    further = {
-        name: text.pairs_of_files([prefix], cfg.src_lang, cfg.tgt_lang) for name, prefix in cfg.named_tests.items()
-    }
+    langs = (cfg.src_lang, cfg.tgt_lang)
+    files = {part: text.pairs_of_files(getattr(cfg, part), *langs) for part in ("train", "valid", "test")}
+    further = {name: text.pairs_of_files([prefix], *langs) for name, prefix in cfg.named_tests.items()}
     all_files = files | {f"{OF_FURTHER_TESTS}{name}": pairs for name, pairs in further.items()}
     fingerprints = {part: text.fingerprint(pairs) for part, pairs in all_files.items()}
     return Corpus(**files, further_tests=further, fingerprints=fingerprints)
 
 
 def find(cfg: DataConfig, part: str) -> Files:
-    """The same for one part: the 3,003 sentences of a test set do not take the archives of the training text.
+    """The files of one part alone: the 3,003 sentences of a test set do not take the archives of the training text.
 
     Raises:
         UserError: a file is missing and cannot be had.
@@ -59,6 +60,8 @@ def _provide(cfg: DataConfig, prefixes: Iterable[str]) -> None:
     if cfg.origin == "grammar":
         _write_toy(Path(cfg.dir) / "toy")
     elif missing := [prefix for prefix in dict.fromkeys(prefixes) if not text.is_there(prefix, *langs)]:
+        if cfg.mirror and not cfg.mirror.startswith(("http://", "https://")) and not Path(cfg.mirror).is_dir():
+            raise UserError(f"data.mirror must be an address or a folder, and there is no folder {cfg.mirror}")
         if packed := [prefix for prefix in missing if prefix in {archive.text for archive in cfg.archives}]:
             from_archives(cfg, packed)
         if cfg.origin:
@@ -83,9 +86,17 @@ def _write_toy(folder: Path) -> None:
 
 
 def _fetch(cfg: DataConfig, missing: list[str]) -> None:
-    """Fetch the sides of each text as ORIGIN/NAME.LANG.gz."""
+    """Fetch the sides of each text as ORIGIN/NAME.LANG.gz, or copy them from the mirror's folder."""
+    site = (cfg.mirror or cfg.origin).rstrip("/")
     for prefix in missing:
         for lang in (cfg.src_lang, cfg.tgt_lang):
-            if not text.find(prefix, lang):
-                target = Path(f"{prefix}.{lang}.gz")
-                download(f"{cfg.mirror or cfg.origin}/{target.name}", target)
+            if text.find(prefix, lang):
+                continue
+            target = Path(f"{prefix}.{lang}.gz")
+            if not Path(site).is_dir():
+                download(f"{site}/{target.name}", target)
+            elif (there := Path(site) / target.name).is_file():
+                with open(there, "rb") as source, whole_file(target) as copy:
+                    shutil.copyfileobj(source, copy)
+            else:
+                raise UserError(NOT_IN_MIRROR.format(site, target.name))

@@ -24,6 +24,7 @@ from rope_mt.durable import cannot_write, only_one
 from rope_mt.errors import UserError
 
 BLOCK = 1 << 20
+NOT_IN_MIRROR = "the mirror {} has no {}"
 MOST_TIMES, ANYWAY = 30, 1 << 26  # of its size an archive may unpack to, and bytes; WMT14's unpack to three times it
 
 
@@ -33,8 +34,6 @@ def from_archives(cfg: DataConfig, missing: list[str]) -> None:
     Raises:
         UserError: the disk is too full, or an archive cannot be had, or is not what was expected.
     """
-    if cfg.mirror and not cfg.mirror.startswith(("http://", "https://")) and not Path(cfg.mirror).is_dir():
-        raise UserError(f"data.mirror must be an address or a folder, and there is no folder {cfg.mirror}")
     for lang in (cfg.src_lang, cfg.tgt_lang):
         if any(lang not in archive.members for archive in cfg.archives):
             raise UserError(f"data={cfg.name} has {' and '.join(cfg.archives[0].members)}, not {lang}")
@@ -98,7 +97,7 @@ def _have(cfg: DataConfig, prefix: str, file: _File) -> Path:
         below = address if "://" not in address else _name(address)
         path = Path(cfg.mirror) / below
         if not path.is_file():
-            raise UserError(f"the mirror {cfg.mirror} has no {below}")
+            raise UserError(NOT_IN_MIRROR.format(cfg.mirror, below))
         verify(path, size, check, str(path))
         return path
     if cfg.mirror:

@@ -210,3 +210,18 @@ def test_a_mirror_takes_the_place_of_the_origin(gzipped, site):
     gzipped.mirror, gzipped.origin = gzipped.origin, "http://127.0.0.1:1/nobody"
     assert corpus.locate(gzipped).train
     assert [asked.path for asked in site.log] == ["raw/train.en.gz", "raw/train.de.gz"]
+
+
+def test_a_folder_is_a_mirror_too(gzipped, site, tmp_path):
+    gzipped.mirror = f"{site.root}/raw/"
+    made = corpus.locate(gzipped)
+    assert gzip.decompress(made.train[0][0].read_bytes()).startswith(b"en 0\nen 1\n")
+    assert site.log == []
+    for file in (tmp_path / "fetched").iterdir():
+        file.unlink()
+    (site.root / "raw" / "train.de.gz").unlink()
+    with pytest.raises(UserError, match=rf"^the mirror {site.root}/raw has no train\.de\.gz$"):
+        corpus.locate(gzipped)
+    gzipped.mirror = "nowhere"
+    with pytest.raises(UserError, match=r"^data\.mirror must be an address or a folder, .* nowhere$"):
+        corpus.locate(gzipped)
