@@ -58,9 +58,17 @@ class Skipping(Callback):
         told = not step % self.cfg.log_every or not step % self.cfg.val_every or step == self.cfg.max_steps
         if not told and len(self.recent) < MOST:
             return
-        if reached := int(self.reached):
-            self._stop(pl_module, reached)
+        self._ask(pl_module)
         self.recent.clear()
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """No run goes on from where it would have ended, as after a signal between two steps that are told."""
+        assert isinstance(pl_module, TranslationModule)
+        self._ask(pl_module)
+
+    def _ask(self, module: TranslationModule) -> None:
+        if reached := int(self.reached):
+            self._stop(module, reached)
 
     def _stop(self, module: TranslationModule, step: int) -> None:
         path = self.run.path / f"skipped-{step:07d}.json"

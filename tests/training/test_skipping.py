@@ -2,6 +2,7 @@
 
 import json
 import math
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,21 @@ def test_what_was_seen_of_them_outlives_an_interruption(config, tmp_path, spoil,
     spoil({5: math.nan})
     with pytest.raises(UserError, match="step 5: "):  # two of the three were before
         train(cfg, tmp_path)
+
+
+def test_a_run_that_has_diverged_is_not_saved_to_go_on_when_a_signal_comes(config, tmp_path, spoil, monkeypatch):
+    spoil(dict.fromkeys((2, 3, 4), math.nan))
+    honest = module.TranslationModule.training_step
+
+    def training_step(self, batch, batch_idx):
+        if self.global_step == 5:  # the sixth, with none left out since the fourth
+            signal.raise_signal(signal.SIGTERM)
+        return honest(self, batch, batch_idx)
+
+    monkeypatch.setattr(module.TranslationModule, "training_step", training_step)
+    with pytest.raises(UserError, match=r"^step 4: loss or gradient not finite in 3 steps in a row"):
+        train(config(max_steps=20, val_every=20, log_every=20, max_skipped=2), tmp_path)
+    assert not [*tmp_path.glob("checkpoints/*.ckpt")]
 
 
 def test_too_many_in_a_row_end_the_run_and_leave_the_batch(config, tmp_path, spoil):
