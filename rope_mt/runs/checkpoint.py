@@ -91,6 +91,8 @@ def load(path: Path) -> Checkpoint:
     if path.is_dir():
         folder, path = path, path / "checkpoints" / "average.ckpt"
         if not path.is_file():
+            if (folder / "result.json").is_file() and not any(path.parent.glob("*.ckpt")):
+                raise UserError(f"{folder} is a record, without weights: train the run to have them")
             if (folder / "result.json").is_file():
                 raise UserError(f"{path} is not there: name one of the other files beside it")
             raise UserError(f"{folder} holds no finished run: name one of the files in {path.parent}, or train on")

@@ -135,11 +135,13 @@ def open_run(run: RunFolder, cfg: TrainConfig, key: str) -> None:
     for rest in run.checkpoints.glob(".*.ckpt.*"):  # of a write that was cut off, as large as what it would have made
         with suppress(OSError):  # what is finished may lie where nobody can write
             rest.unlink()
-    if run.identity.is_file() and not cfg.overwrite:
-        there = read_sealed(run.identity, AGAIN)
+    known_by = next((file for file in (run.identity, run.result) if file.is_file()), None)  # a record has no run.json
+    if known_by and not cfg.overwrite:
+        there = read_sealed(known_by, AGAIN)
         if there.get("key") != key:
             other = f"{run.path} holds another run ({there.get('key')})"
             raise UserError(f"{other}: choose another folder, or overwrite=true")
+    if known_by == run.identity and not cfg.overwrite:
         if lost := [file for file in run.begun_with if not (run.result.is_file() or file.is_file())]:
             raise UserError(f"{lost[0]} is not there any more: {AGAIN}")
         refuse_changed(run.identity, there, AGAIN, *(file.name for file in run.begun_with))

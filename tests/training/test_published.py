@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 
 from rope_mt.config.commands import SweepConfig
 from rope_mt.errors import UserError
+from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.seal import read_result, write_result
 from rope_mt.training.train import train
@@ -162,3 +163,13 @@ def test_a_damaged_record_or_none_at_all_is_one_line(config, record, tmp_path, m
     (damaged / "result.json").write_text("[]")
     with pytest.raises(UserError, match=r"^sweep.published: .*damaged cannot be read: [^\n]+$"):
         opened_by(cfg, damaged.parent, monkeypatch)
+
+
+def test_a_record_is_not_taken_for_another_run(config, record):
+    with pytest.raises(UserError, match=rf"^{record} holds another run \(.*\): choose another folder"):
+        train(config(max_steps=2, val_every=1), record)
+
+
+def test_a_record_has_no_weights_to_read(record):
+    with pytest.raises(UserError, match=rf"^{record} is a record, without weights: train the run"):
+        checkpoint.load(record)
