@@ -211,6 +211,32 @@ def sign(handle: int) -> None:
         os.pwrite(handle, this_process().encode(), 0)
 
 
+@contextmanager
+def alone(file: Path, at_work: str) -> Iterator[None]:
+    """Keep others out for as long as the block lasts, by a lock on this file, which stays; its folder is made.
+
+    Args:
+        at_work: what a process that has it is doing, as in `training outputs/toy`.
+
+    Raises:
+        UserError: another process has it, or it cannot be written.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handle, owner = lock(file)
+    except OSError as error:
+        raise cannot_write(file, error) from error
+    try:
+        if owner is not None:
+            raise UserError(f"{another(owner)} is {at_work}: wait until it has ended, or end it")
+        try:
+            yield
+        finally:
+            os.ftruncate(handle, 0)
+    finally:
+        os.close(handle)
+
+
 def finish_folder(unfinished: Path, path: Path) -> None:
     """Give a filled folder its name, after all that is in it has reached the disk."""
     for file in unfinished.iterdir():

@@ -22,13 +22,14 @@ from typing import TYPE_CHECKING, Any
 
 from rope_mt.command_words import path_at, quoted, split_flags
 from rope_mt.config.files import conf_dir
-from rope_mt.durable import CLOSED, FULL, cannot_write
+from rope_mt.durable import CLOSED, FULL, alone, cannot_write
 from rope_mt.errors import UserError
 from rope_mt.imports import interruptible
 from rope_mt.jobs import GROUP, Jobs, first_process
 
 if TYPE_CHECKING:
     from rope_mt.sweep.plan import Plan
+    from rope_mt.sweep.sweep import Sweep
 
 
 # ---- what a job of each command does; `cfg` is the command's dataclass in rope_mt/config/commands.py ---
@@ -151,9 +152,7 @@ def _run(command: str, rest: list[str], jobs: Jobs) -> int:
 
 def _sweep(plan: Plan, flags: dict[str, Any], rest: list[str], jobs: Jobs) -> int:
     """Train every job, show how they stand, and compare them in the end; 1 when one of them is not done."""
-    from rope_mt.complaints import HYDRA_ERRORS
-    from rope_mt.sweep.overview import watched
-    from rope_mt.sweep.sweep import Sweep, begin, conclude
+    from rope_mt.sweep.sweep import Sweep
 
     name = plan.sweep_name
     folder = Path(plan.sweep_dir).absolute() / "sweeps" / name
@@ -164,6 +163,15 @@ def _sweep(plan: Plan, flags: dict[str, Any], rest: list[str], jobs: Jobs) -> in
         words = [*words, f"{GROUP}{quoted(name)}"]
     if not first_process():
         return call_hydra("train", flags, words, jobs)
+    with alone(folder / ".lock", f"at the sweep {folder}"):
+        return _watch(sweep, flags, words, jobs)
+
+
+def _watch(sweep: Sweep, flags: dict[str, Any], words: list[str], jobs: Jobs) -> int:
+    from rope_mt.complaints import HYDRA_ERRORS
+    from rope_mt.sweep.overview import watched
+    from rope_mt.sweep.sweep import begin, conclude
+
     begin(sweep)
     with watched(sweep.ledger, len(sweep.jobs) if sweep.jobs else None) as overview:
         jobs.tell = overview.tell

@@ -2,10 +2,8 @@
 
 import hashlib
 import json
-import os
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -17,9 +15,8 @@ from rope_mt import __version__
 from rope_mt.config.commands import TrainConfig
 from rope_mt.config.data import JOINED
 from rope_mt.config.plain import identity, to_plain
-from rope_mt.durable import cannot_write, lock, write_whole
+from rope_mt.durable import cannot_write, write_whole
 from rope_mt.errors import UserError
-from rope_mt.owner import another
 from rope_mt.sealed import FILES, digests, read_sealed, refuse_changed, write_sealed
 
 AGAIN = "start the run again with overwrite=true"
@@ -42,7 +39,7 @@ class RunFolder:
 
     @property
     def lock(self) -> Path:
-        """Who trains the run at this moment; empty when nobody does."""
+        """Who trains the run, or was killed at it: whether anybody does tells only the lock on this file."""
         return self.path / ".lock"
 
     @property
@@ -101,29 +98,6 @@ def default_folder(cfg: TrainConfig, key: str) -> Path:
     """`outputs/DATA-MODEL-POSITION-sSEED-KEY`, where a model with linear attention says so."""
     model = cfg.model.name if cfg.model.attention == "softmax" else f"{cfg.model.name}-{cfg.model.attention}"
     return Path("outputs") / f"{cfg.data.name}-{model}-{cfg.position.name}-s{cfg.seed}-{key}"
-
-
-@contextmanager
-def alone_in(run: RunFolder) -> Iterator[None]:
-    """Keep the folder of a run for this process as long as the block lasts, and make it if need be.
-
-    Raises:
-        UserError: another process has it, or it cannot be written.
-    """
-    try:
-        run.path.mkdir(parents=True, exist_ok=True)
-        handle, owner = lock(run.lock)
-    except OSError as error:
-        raise cannot_write(run.lock, error) from error
-    try:
-        if owner is not None:
-            raise UserError(f"{another(owner)} is training {run.path}: wait until it has ended, or end it")
-        try:
-            yield
-        finally:
-            os.ftruncate(handle, 0)
-    finally:
-        os.close(handle)
 
 
 def open_run(run: RunFolder, cfg: TrainConfig, key: str) -> None:

@@ -24,12 +24,13 @@ from rope_mt.data.prepare import prepare
 from rope_mt.data.reading import doubts_of, read
 from rope_mt.data.stream import TranslationData
 from rope_mt.device import choose_device, choose_precision, describe
+from rope_mt.durable import alone
 from rope_mt.errors import UserError
 from rope_mt.evaluation import refuse_unfit, score_translations, translate_and_keep, translate_joined
 from rope_mt.memory import short_of_memory
 from rope_mt.progress import output
 from rope_mt.runs import checkpoint
-from rope_mt.runs.folder import AGAIN, RunFolder, alone_in, begin, default_folder, open_run, provenance, run_hash
+from rope_mt.runs.folder import AGAIN, RunFolder, begin, default_folder, open_run, provenance, run_hash
 from rope_mt.runs.published import publish, published, record_of
 from rope_mt.runs.seal import REMEDY, read_result, write_result
 from rope_mt.runs.selection import latest, weights_of
@@ -79,15 +80,15 @@ def train(
             opened(run)
             if not there:
                 if cfg.overwrite or not run.result.is_file():  # what is finished may lie where nobody can write
-                    kept.enter_context(alone_in(run))
+                    kept.enter_context(alone(run.lock, f"training {run.path}"))
                 open_run(run, cfg, key)
         processes.wait()
         if not (there or run.checkpoints.is_dir()):
             raise UserError(f"{run.path} is not here, where the first process has made it: machines must share folders")
         processes.wait()
         if run.result.is_file() and (there or not cfg.overwrite):
-            known = "published" if there else "finished; overwrite=true would start again"
-            console.print(Text(f"{run.path} is {known}."), soft_wrap=True)
+            state = "published" if there else "finished; overwrite=true would start again"
+            console.print(Text(f"{run.path} is {state}."), soft_wrap=True)
         else:
             _compute(cfg, run, key, text_of, device.type, precision, processes, console)
         processes.wait()

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import sys
 import types
 import warnings
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from rope_mt import cli
+from rope_mt.durable import alone
 from rope_mt.errors import UserError
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.seal import write_result
@@ -184,6 +186,17 @@ def test_two_jobs_in_one_folder_are_refused_before_the_second_undoes_the_first(s
     assert states() == ["done", "failed"]
     assert "rope-mt: seed=2: seed=1 is in " in err
     assert "make the jobs' folders differ\n" in err
+
+
+def test_a_sweep_that_runs_is_not_disturbed_by_the_same_command(sweep):
+    line = "-m seed=1,2 sweep.name=twice"
+    sweep(line, nothing)
+    before = states()
+    with alone(Path("outputs/sweeps/twice/.lock"), "at the sweep"):
+        code, _, err = sweep(line, fails)
+    assert code == 2
+    assert re.fullmatch(r"rope-mt: another rope-mt \(.*\) is at the sweep .*/twice: wait until .*\n", err)
+    assert states() == before
 
 
 def test_what_an_earlier_attempt_found_does_not_stay_beside_a_new_record(sweep):

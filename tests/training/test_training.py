@@ -16,10 +16,10 @@ from rope_mt.data.plan import Rows
 from rope_mt.data.prepare import prepare
 from rope_mt.data.stream import PairDataset, Sentences, TranslationData
 from rope_mt.device import computing_in
-from rope_mt.durable import write_json, write_whole
+from rope_mt.durable import alone, write_json, write_whole
 from rope_mt.errors import UserError
 from rope_mt.runs import checkpoint
-from rope_mt.runs.folder import RunFolder, alone_in, begin, open_run
+from rope_mt.runs.folder import RunFolder, begin, open_run
 from rope_mt.training.module import TranslationModule
 from rope_mt.training.train import train
 from rope_mt.translation import Translator
@@ -95,10 +95,9 @@ def test_a_run_that_was_killed_ends_as_if_nothing_had_been(
     cfg.data.workers, cfg.data.sampling = workers, sampling
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     train(cfg, straight)
-    with monkeypatch.context():
-        with pytest.raises(kill_at(dies_at)):
-            train(cfg, killed)
-        monkeypatch.undo()
+    with pytest.raises(kill_at(dies_at)):
+        train(cfg, killed)
+    monkeypatch.undo()
     resumed_from = max(killed.glob("checkpoints/step-*.ckpt")).name
     assert resumed_from == f"step-{dies_at // 4 * 4:07d}.ckpt"
     train(cfg, killed)
@@ -240,7 +239,7 @@ def test_seconds_are_those_of_training_and_of_validation_over_all_sessions(confi
 
 def test_a_run_that_is_being_trained_is_refused_to_another(config, tmp_path):
     with (
-        alone_in(RunFolder(tmp_path / "run")),
+        alone(RunFolder(tmp_path / "run").lock, "training run"),
         pytest.raises(UserError, match=r"^another rope-mt \(.*\) is training .*run: "),
     ):
         train(config(), tmp_path / "run")
