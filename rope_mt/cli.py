@@ -57,8 +57,10 @@ def main(argv: list[str] | None = None) -> int:
         _say(" ".join(str(error).split()))
         return 2
     except (Interrupted, KeyboardInterrupt) as end:
-        saved = end.saved if isinstance(end, Interrupted) else None
-        after = "" if saved is None else f"; step {saved:,} is saved, and the same command goes on from there"
+        after = ""
+        if isinstance(end, Interrupted) and end.saved is not None:
+            command = "the same command without overwrite=true" if end.anew else "the same command"
+            after = f"; step {end.saved:,} is saved, and {command} goes on from there"
         _say(f"interrupted{after}")
         return 128 + (end.signum if isinstance(end, Interrupted) else signal.SIGINT)
     except BrokenPipeError:

@@ -222,8 +222,6 @@ def check(command: str, flags: dict[str, Any], words: list[str], schema: type) -
     from rope_mt.sweep.plan import Plan, PlannedJob
 
     keys = {word.lstrip("+~").partition("=")[0] for word in words}
-    if "--multirun" in flags and "hydra.sweep.dir" in keys and "hydra.sweep.subdir" not in keys:
-        raise UserError("hydra.sweep.dir needs hydra.sweep.subdir beside it, or all runs would share one folder")
     extra = []
     if folder := flags.get("--config-dir"):
         if not Path(folder).is_dir():
@@ -258,6 +256,10 @@ def check(command: str, flags: dict[str, Any], words: list[str], schema: type) -
         choices, known = choices_of(words)
         hydra = composed([options[0] for options in choices], with_hydra=True).hydra
         several = "--multirun" in flags or hydra.mode == RunMode.MULTIRUN
+        if several and "hydra.sweep.dir" in keys and "hydra.sweep.subdir" not in keys:
+            raise UserError("hydra.sweep.dir needs hydra.sweep.subdir beside it, or all runs would share one folder")
+        if several and "hydra.run.dir" in keys:
+            raise UserError("hydra.run.dir is for one run: for several take hydra.sweep.dir and hydra.sweep.subdir")
         if not several and (of_sweeps := keys & {"sweep.name", "sweep.fail_fast"}):
             raise UserError(f"{min(of_sweeps)} is for several runs: add -m")
         for plugin, own in (("launcher", "BasicLauncher"), ("sweeper", "BasicSweeper")):
@@ -277,6 +279,8 @@ def check(command: str, flags: dict[str, Any], words: list[str], schema: type) -
             if missing := sorted(OmegaConf.missing_keys(cfg), key=[*settings(schema)].index):
                 hint = "name a run or a checkpoint" if missing[0] == "checkpoint" else f"add {missing[0]}=VALUE"
                 raise UserError(f"{', '.join(missing)} must be given: {hint}")
+            if command == "train" and cfg.overwrite and "submitit" in hydra.launcher._target_:
+                raise UserError("overwrite=true would begin a job anew whenever it is requeued: remove the runs first")
             planned.append(PlannedJob(list(job), OmegaConf.to_object(cfg)))
             if command == "train" and cfg.sweep.published and not Path(cfg.sweep.published).is_dir():
                 raise UserError(f"sweep.published: there is no folder {cfg.sweep.published}")

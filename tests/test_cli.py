@@ -83,7 +83,7 @@ def shell(*words: str, **more: Any) -> subprocess.CompletedProcess[str]:
 def test_help_shows_each_command_with_an_example_and_each_scheme_with_a_line(rope_mt, words):
     said = rope_mt(*words)
     assert (said.code, said.err) == (0, "")
-    for command in ("train", "eval", "translate", "prepare", "compare"):
+    for command in cli.COMMANDS:
         assert re.search(rf"^  {command} +\w.*\n +rope-mt {command} ", said.out, re.MULTILINE), command
     for scheme in POSITION_CONFIGS:
         assert re.search(rf"^  {scheme.name} +\w", said.out, re.MULTILINE), f"comment in {scheme.name}.yaml"
@@ -208,6 +208,9 @@ def test_version(rope_mt):
         ("train --resolve", "--resolve needs --cfg or --help"),
         ("train --config-dir nowhere", "there is no folder nowhere"),
         ("train -m hydra.sweep.dir=x seed=1,2", "hydra.sweep.subdir"),
+        ("train experiment=schemes hydra.sweep.dir=x", "hydra.sweep.subdir"),
+        ("train -m hydra.run.dir=x seed=1,2", "hydra.run.dir is for one run: for several take hydra.sweep.dir"),
+        ("train -m hydra/launcher=local overwrite=true seed=1,2", "whenever it is requeued: remove the runs first"),
     ],
 )
 def test_bad_input_gets_one_line_and_leaves_nothing(rope_mt, line, answer):

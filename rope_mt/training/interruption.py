@@ -30,8 +30,9 @@ class Interruption(Callback):
     there for all others, so they would have to agree on one to save. Such a run goes on from its last validation.
     """
 
-    def __init__(self, checkpoints: Checkpoints, processes: Processes) -> None:
+    def __init__(self, checkpoints: Checkpoints, processes: Processes, overwrite: bool = False) -> None:
         self.checkpoints, self.alone = checkpoints, processes.world == 1
+        self.overwrite = overwrite  # what the command was told, so that by itself it would not go on
         self.saves = False  # after the step under way
         self.leaves: int | None = None  # the signal to leave for when that is saved
         self.before: dict[int, Any] = {}  # handlers of others
@@ -58,7 +59,8 @@ class Interruption(Callback):
             for signum, handler in self.before.items():
                 signal.signal(signum, handler)
         if self.leaves:  # it came in the last step
-            raise Interrupted(self.leaves, self.checkpoints.saved_at if self.checkpoints.saved_at >= 0 else None)
+            saved = self.checkpoints.saved_at if self.checkpoints.saved_at >= 0 else None
+            raise Interrupted(self.leaves, saved, self.overwrite)
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
         if not self.alone or (signum == signal.SIGINT and self.leaves):
@@ -89,7 +91,7 @@ class Interruption(Callback):
     def _saved(self, step: int) -> None:
         self.saves = False
         if self.leaves:
-            raise Interrupted(self.leaves, step)
+            raise Interrupted(self.leaves, step, self.overwrite)
 
 
 def hand_on(interrupted: Interrupted) -> None:

@@ -46,6 +46,8 @@ from rope_mt.training.screens import conclude, introduce
 from rope_mt.training.skipping import Skipping
 from rope_mt.translation import Translator
 
+ANOTHER_DISK = "choose another disk with hydra.run.dir=FOLDER, of several runs hydra.sweep.dir and hydra.sweep.subdir"
+
 
 def train(
     cfg: TrainConfig, folder: Path | None = None, opened: Callable[[RunFolder], None] = lambda run: None
@@ -137,7 +139,7 @@ def _compute(
     with processes.first_alone():
         if processes.first:
             needed = room(run, module)[1]
-            space.ensure("this run", run.checkpoints, needed, "choose another disk with hydra.run.dir=FOLDER")
+            space.ensure("this run", run.checkpoints, needed, ANOTHER_DISK)
             if cfg.overwrite or not run.identity.is_file():  # not before everything else that could refuse it
                 begin(run, cfg, key, test_set)
     resume = latest(run)
@@ -149,7 +151,7 @@ def _compute(
                 console.print(Text(f"{'':<10}{doubt}", "yellow"), soft_wrap=True)
     tags = [cfg.position.name, cfg.model.name, cfg.data.name]
     checkpoints = Checkpoints(run, cfg.trainer.average)
-    interruption = Interruption(checkpoints, processes)
+    interruption = Interruption(checkpoints, processes, cfg.overwrite)
     averages = [MovingAverage(module, cfg.trainer.ema)] if cfg.trainer.ema else []
     callbacks: list[L.Callback] = [Skipping(run, cfg.trainer), checkpoints, *averages, interruption]
     if not processes.first:

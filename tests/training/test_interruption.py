@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from rope_mt import cli
 from rope_mt.cli import main
 from rope_mt.config.commands import TrainConfig
 from rope_mt.config.training import SearchConfig
@@ -130,11 +131,10 @@ def test_a_run_that_a_signal_ends_saves_its_step_and_ends_as_if_nothing_had_been
     config, tmp_path, signal_in, monkeypatch, straight, signum, at, kept
 ):
     step = at if isinstance(at, int) else at(straight)
-    with monkeypatch.context():
-        signal_in(step, signum)
-        with pytest.raises(Interrupted) as left:
-            train(settings(config), tmp_path)
-        monkeypatch.undo()
+    signal_in(step, signum)
+    with pytest.raises(Interrupted) as left:
+        train(settings(config), tmp_path)
+    monkeypatch.undo()
     assert (left.value.signum, left.value.saved) == (signum, kept[-1])
     assert saved(tmp_path, "step") == kept
     assert saved(tmp_path, "weights") == [n for n in (4, 8, STEPS) if n <= step]
@@ -224,3 +224,17 @@ def test_a_signal_ends_a_whole_sweep_with_one_line_and_its_exit_code(
     assert "Traceback" not in said
     [folder] = (tmp_path / "outputs").glob("files-*")
     assert saved(folder, "step") == [2]
+
+
+def test_with_overwrite_the_same_command_is_not_said_to_go_on(config, tmp_path, signal_in, monkeypatch, capsys):
+    signal_in(2, signal.SIGTERM)
+
+    def command(words):
+        cfg = settings(config)
+        cfg.overwrite = True
+        train(cfg, tmp_path)
+
+    monkeypatch.setattr(cli, "_dispatch", command)
+    assert main(["train"]) == 128 + signal.SIGTERM
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.endswith("step 2 is saved, and the same command without overwrite=true goes on from there")
