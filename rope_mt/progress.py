@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -23,6 +24,11 @@ def living_on(console: Console) -> Iterator[None]:
         yield
     finally:
         _taken = None
+
+
+def clock(seconds: float) -> str:
+    """As in 1:02:03."""
+    return str(timedelta(seconds=round(seconds)))
 
 
 def output() -> Console:

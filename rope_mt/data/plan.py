@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Integer
 from torch.utils.data import Sampler
 
 from rope_mt.config.data import DataConfig
@@ -38,8 +39,8 @@ class EpochPlan(Sampler[Rows]):
 
     def __init__(
         self,
-        src: np.ndarray,
-        tgt: np.ndarray,
+        src: Integer[np.ndarray, " examples"],
+        tgt: Integer[np.ndarray, " examples"],
         cfg: DataConfig,
         seed: int,
         rank: int = 0,
@@ -109,7 +110,7 @@ class EpochPlan(Sampler[Rows]):
             yield Rows(rows, self.epoch, at * self.world + self.rank)
 
 
-def on_grid(lengths: np.ndarray | np.integer, most: int) -> np.ndarray:
+def on_grid(lengths: Integer[np.ndarray, "*any"] | np.integer, most: int) -> Integer[np.ndarray, "*any"]:
     """How many slots a batch has on a side whose longest example has so many tokens: a little more, at most `most`.
 
     Any number up to 16, every second one up to 32, every fourth up to 64, and so on: some 3 % more slots, but few
@@ -119,10 +120,17 @@ def on_grid(lengths: np.ndarray | np.integer, most: int) -> np.ndarray:
     return np.asarray(np.minimum(-(-lengths // step) * step, most), dtype=np.int32)
 
 
-def cut(src: np.ndarray, tgt: np.ndarray, order: np.ndarray, batch_tokens: int) -> list[np.ndarray]:
+def cut(
+    src: Integer[np.ndarray, " examples"],
+    tgt: Integer[np.ndarray, " examples"],
+    order: Integer[np.ndarray, " rows"],
+    batch_tokens: int,
+) -> list[np.ndarray]:
     """Cut rows in this order into batches of at most `batch_tokens` slots: (longest src + longest tgt) x pairs.
 
-    Lengths are those on the grid.
+    Args:
+        src, tgt: lengths on the grid.
+        order: of all examples, or of some.
 
     Batches of 64 pairs or more have a multiple of 8 of them, but the last: sizes that matrix products like, and few.
     A pair that is longer than the budget is a batch by itself.
@@ -141,7 +149,12 @@ def cut(src: np.ndarray, tgt: np.ndarray, order: np.ndarray, batch_tokens: int) 
     return batches
 
 
-def join(src_offsets: np.ndarray, tgt_offsets: np.ndarray, begins: np.ndarray, most: int) -> np.ndarray:
+def join(
+    src_offsets: Integer[np.ndarray, " bounds"],
+    tgt_offsets: Integer[np.ndarray, " bounds"],
+    begins: Bool[np.ndarray, " pairs"],
+    most: int,
+) -> Integer[np.ndarray, " firsts"]:
     """Join consecutive pairs of a document into examples of up to `most` tokens a side, eos not counted.
 
     Args:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import lightning as L
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Int, Integer
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -39,12 +39,12 @@ class Batch(NamedTuple):
 
 
 class Sentences:
-    """One side of a corpus: the ids of all sentences end to end, without eos, and where each begins.
+    """One side of a corpus: the ids of all sentences end to end, without eos; where each begins, and the last one ends.
 
     `lengths` counts the eos that `padded` adds.
     """
 
-    def __init__(self, ids: np.ndarray, offsets: np.ndarray) -> None:
+    def __init__(self, ids: Integer[np.ndarray, " tokens"], offsets: Integer[np.ndarray, " bounds"]) -> None:
         self.ids, self.offsets = ids, offsets
         self.lengths = (np.diff(offsets) + 1).astype(np.int32)
 

@@ -5,14 +5,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from datetime import timedelta
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from rope_mt.progress import living_on, output
+from rope_mt.progress import clock, living_on, output
 from rope_mt.sweep.ledger import DONE, FAILED, LEFT_OUT, RUNNING, STOPPED, WAITING, Entry, Ledger
 
 EVERY = 1.0  # seconds from one look at the files to the next
@@ -45,7 +44,7 @@ class Overview:
         said = f"job {entry.number + 1}" + (f" of {self.planned}" if self.planned else "")
         said = f"{said}, {entry.name}: {'found done' if entry.found and entry.state == DONE else entry.state}"
         if entry.state == DONE:
-            said += f", BLEU {entry.bleu:.2f}" + ("" if entry.found else f", in {_clock(entry.ended - entry.began)}")
+            said += f", BLEU {entry.bleu:.2f}" + ("" if entry.found else f", in {clock(entry.ended - entry.began)}")
         return said
 
     def table(self, rows: int | None = None) -> Group:
@@ -65,7 +64,7 @@ class Overview:
         said = [f"{count} {state}" for state, count in counts.items() if count]
         took = [entry.ended - entry.began for entry in entries if entry.state == DONE and not entry.found]
         if took and counts[WAITING]:
-            said.append(f"which take about {_clock(counts[WAITING] * sum(took) / len(took))}")
+            said.append(f"which take about {clock(counts[WAITING] * sum(took) / len(took))}")
         return ", ".join(said)
 
     def _left(self, entry: Entry) -> str:
@@ -76,7 +75,7 @@ class Overview:
         since, first = self.first_seen.setdefault(entry.number, (time.time(), step))
         if step == first:
             return ""
-        return _clock((entry.max_steps - step) * (time.time() - since) / (step - first))
+        return clock((entry.max_steps - step) * (time.time() - since) / (step - first))
 
 
 def _figures(entry: Entry) -> list[str]:
@@ -92,12 +91,8 @@ def _figures(entry: Entry) -> list[str]:
         "" if step is None else f"{step:,.0f}",
         "" if loss is None else f"{loss:.3f}",
         bleu,
-        "" if took is None else _clock(took),
+        "" if took is None else clock(took),
     ]
-
-
-def _clock(seconds: float) -> str:
-    return str(timedelta(seconds=round(seconds)))
 
 
 def _live(overview: Overview, console: Console) -> Live:

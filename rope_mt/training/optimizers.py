@@ -5,6 +5,7 @@ from itertools import islice
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from rope_mt.config.training import OptimizerConfig
@@ -106,7 +107,7 @@ class Muon(torch.optim.Optimizer):
                 now.copy_(torch.where(undo, was, now))
 
 
-def orthogonal(matrix: Tensor, dtype: torch.dtype) -> Tensor:
+def orthogonal(matrix: Float[Tensor, "rows columns"], dtype: torch.dtype) -> Float[Tensor, "rows columns"]:
     """Roughly u @ v of a matrix u @ diag(s) @ v: singular values come out between 0.5 and 1.5, but for the very small.
 
     Five steps of a Newton-Schulz iteration, whose polynomial is steepest at 0 (Jordan 2024).

@@ -2,7 +2,6 @@
 
 import json
 import time
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from rope_mt.data.tokenizer import PAD
 from rope_mt.device import peak_memory
 from rope_mt.durable import append, write_whole
 from rope_mt.errors import UserError
-from rope_mt.progress import may_draw
+from rope_mt.progress import clock, may_draw
 from rope_mt.runs.folder import AGAIN
 from rope_mt.runs.tracking import Tracker
 from rope_mt.training.module import TranslationModule
@@ -142,7 +141,7 @@ class Report(Callback):
         left_out = int(self._skipped)
         self.skipped += left_out
         steps_left = self.max_steps - step
-        left = timedelta(seconds=round(steps_left * self.training_seconds / max(step, 1)))
+        left = clock(steps_left * self.training_seconds / max(step, 1))
         values = {
             **({} if loss is None else {"train/loss": loss}),
             "train/lr": trainer.optimizers[0].param_groups[0]["lr"],

@@ -1,6 +1,5 @@
 """The first screen of a run and its last: what will be trained, and what came of it."""
 
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from rich.text import Text
 from rope_mt.config.commands import TrainConfig
 from rope_mt.data.prepare import Prepared, report
 from rope_mt.device import choose_device, describe
+from rope_mt.progress import clock
 from rope_mt.runs.folder import RunFolder
 from rope_mt.space import shown
 from rope_mt.training.checkpoints import room
@@ -57,7 +57,7 @@ def conclude(result: dict[str, Any], run: RunFolder, console: Console) -> None:
     search = f"beam {result['search']['beam']}, length penalty {result['search']['length_penalty']}"
     trained, validated, scored = (result[f"{what}_seconds"] for what in ("training", "validation", "scoring"))
     share = 100 * validated / (trained + validated)
-    took = f"trained {_clock(trained)}, validated {_clock(validated)} ({share:.0f} %), scored {_clock(scored)}"
+    took = f"trained {clock(trained)}, validated {clock(validated)} ({share:.0f} %), scored {clock(scored)}"
     _line(console, "time", took)
     if result["test_set"]:
         _line(console, "test set", result["test_set"])
@@ -80,7 +80,3 @@ def conclude(result: dict[str, Any], run: RunFolder, console: Console) -> None:
 
 def _line(console: Console, name: str, value: str) -> None:
     console.print(Text(f"{name:<10}", "bold"), Text(value), sep="", soft_wrap=True)
-
-
-def _clock(seconds: float) -> str:
-    return str(timedelta(seconds=round(seconds)))

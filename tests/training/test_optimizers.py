@@ -159,10 +159,9 @@ def test_a_killed_run_with_muon_ends_as_if_nothing_had_been(config, tmp_path, ki
     cfg = config(precision="fp32")
     cfg.optimizer = replace(MUON, lr=4e-3)
     train(cfg, tmp_path / "straight")
-    with monkeypatch.context():
-        with pytest.raises(kill_at(5)):
-            train(cfg, tmp_path / "killed")
-        monkeypatch.undo()
+    with pytest.raises(kill_at(5)):
+        train(cfg, tmp_path / "killed")
+    monkeypatch.undo()
     train(cfg, tmp_path / "killed")
     ours, theirs = (checkpoint.read(tmp_path / run / "checkpoints/step-0000008.ckpt") for run in ("killed", "straight"))
     for name, weights in theirs["state_dict"].items():
