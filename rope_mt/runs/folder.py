@@ -115,10 +115,10 @@ def open_run(run: RunFolder, cfg: TrainConfig, key: str) -> None:
         if there.get("key") != key:
             other = f"{run.path} holds another run ({there.get('key')})"
             raise UserError(f"{other}: choose another folder, or overwrite=true")
-    if known_by == run.identity and not cfg.overwrite:
-        if lost := [file for file in run.begun_with if not (run.result.is_file() or file.is_file())]:
-            raise UserError(f"{lost[0]} is not there any more: {AGAIN}")
-        refuse_changed(run.identity, there, AGAIN, *(file.name for file in run.begun_with))
+        if known_by == run.identity:
+            if lost := [file for file in run.begun_with if not (run.result.is_file() or file.is_file())]:
+                raise UserError(f"{lost[0]} is not there any more: {AGAIN}")
+            refuse_changed(run.identity, there, AGAIN, *(file.name for file in run.begun_with))
     try:
         run.checkpoints.mkdir(parents=True, exist_ok=True)
     except OSError as error:
