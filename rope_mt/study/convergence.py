@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from rope_mt.errors import UserError
 from rope_mt.study.curve import Curve
@@ -50,7 +51,7 @@ def main(args: argparse.Namespace) -> int:
     ]
     write_csv(csv, ("run", "position", "seed", "step", "tokens", "loss"), rows)
     _draw(curves, names, goal, png)
-    console.print(f"files: {csv} {png}", soft_wrap=True)
+    console.print(Text(f"files: {csv} {png}"), soft_wrap=True)
     return 0
 
 

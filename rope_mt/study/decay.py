@@ -1,6 +1,7 @@
 """`rope-mt analyze decay`: how much attention falls with distance, in RoFormer's bound and in a trained model."""
 
 import argparse
+from collections.abc import Sequence
 from copy import copy
 from pathlib import Path
 
@@ -9,11 +10,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from rope_mt.config.position import PositionConfig
-from rope_mt.data.reading import read
+from rope_mt.data.reading import LONGEST, read
 from rope_mt.data.tokenizer import BOS, EOS
 from rope_mt.device import choose_device
 from rope_mt.errors import UserError
@@ -118,7 +120,7 @@ def _report_bound(d: int, theta: float, longest: int, out: Path, console: Consol
         for axes in (left, right):
             axes.set(xlabel="distance m − n (tokens)", xlim=(0, longest))
         drawn.suptitle(f"RoPE, d = {d}, θ = {theta:g}")
-    console.print(f"files: {csv} {png}", soft_wrap=True)
+    console.print(Text(f"files: {csv} {png}"), soft_wrap=True)
 
 
 # ---- the weights ----------------------------------------------------------------------------------------------------
@@ -147,7 +149,7 @@ class AttentionByDistance:
     def _showing(self, scheme: PositionScheme, layer: int) -> PositionScheme:
         def value_term(_: PositionScheme, weights: Tensor, q_pos: Tensor, k_pos: Tensor) -> Tensor | None:
             self._add(layer, weights, q_pos, k_pos)
-            return scheme.value_term(weights, q_pos, k_pos)
+            return scheme.value_term(weights, q_pos, k_pos) if scheme.has_value_term else None
 
         showing = copy(scheme)
         showing.__class__ = type("Showing", (type(scheme),), {"value_term": value_term, "has_value_term": True})
@@ -207,18 +209,19 @@ def attention_by_distance(
     return {"encoder": encoder, "decoder": decoder}
 
 
-def _test_set(ckpt: Checkpoint, path: Path, sentences: int) -> tuple[list[list[int]], list[list[int]]]:
-    """The ids of the first sentences that the run was tested on, and of their references."""
-    src, ref = own_test_set(path, ckpt)
-    return read(ckpt.tokenizer, src[:sentences]).ids, read(ckpt.tokenizer, ref[:sentences]).ids
+def attention_in_text(ckpt: Checkpoint, src: Sequence[str], ref: Sequence[str]) -> dict[str, AttentionByDistance]:
+    """The same of the model in a checkpoint, which reads each line as far as its positions reach."""
+    model = Translator.of(ckpt, ckpt.config.search, choose_device("auto"), "fp32").model
+    most = min(model.max_len or LONGEST, LONGEST)
+    src_ids, ref_ids = (read(ckpt.tokenizer, lines, most).ids for lines in (src, ref))
+    return attention_by_distance(model, src_ids, ref_ids, ckpt.config.model.n_heads)
 
 
 def _report_attention(ckpt: Checkpoint, path: Path, sentences: int, out: Path, console: Console) -> None:
-    src, tgt = _test_set(ckpt, path, sentences)
-    model = Translator.of(ckpt, ckpt.config.search, choose_device("auto"), "fp32").model
-    stacks = attention_by_distance(model, src, tgt, ckpt.config.model.n_heads)
+    src, ref = (lines[:sentences] for lines in own_test_set(path, ckpt))
+    stacks = attention_in_text(ckpt, src, ref)
 
-    console.print(f"\nMean distance of attention (tokens), {len(src)} sentences, {path}", soft_wrap=True)
+    console.print(Text(f"\nMean distance of attention (tokens), {len(src)} sentences, {path}"), soft_wrap=True)
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("layer")
     for layer in range(ckpt.config.model.n_layers):
@@ -235,7 +238,7 @@ def _report_attention(ckpt: Checkpoint, path: Path, sentences: int, out: Path, c
                 rows.append((name, layer + 1, head + 1, int(stack.distance[i]), int(stack.pairs[i]), weight))
     write_csv(csv, ("stack", "layer", "head", "distance", "pairs", "weight"), rows)
     _draw(stacks, png, f"{ckpt.config.position.name}, {len(src)} sentences")
-    console.print(f"files: {csv} {png}", soft_wrap=True)
+    console.print(Text(f"files: {csv} {png}"), soft_wrap=True)
 
 
 def _draw(stacks: dict[str, AttentionByDistance], png: Path, title: str) -> None:

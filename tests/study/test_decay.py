@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from rope_mt.cli import main
-from rope_mt.config.position import POSITION_CONFIGS, NoPositionConfig, RopeConfig
+from rope_mt.config.position import POSITION_CONFIGS, NoPositionConfig, RelativeConfig, RopeConfig
 from rope_mt.config.training import ModelConfig
 from rope_mt.data.tokenizer import BOS, EOS, PAD
 from rope_mt.model.transformer import Transformer
@@ -107,7 +107,9 @@ def test_batches_do_not_matter(monkeypatch):
         torch.testing.assert_close(alone.sums, together[name].sums, atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("position", [scheme() for scheme in POSITION_CONFIGS], ids=lambda cfg: cfg.name)
+@pytest.mark.parametrize(
+    "position", [*(scheme() for scheme in POSITION_CONFIGS), RelativeConfig(values=False)], ids=str
+)
 def test_watching_changes_nothing(position):
     net, src, tgt = model(position), torch.tensor([[*SRC[0], EOS]]), torch.tensor([[BOS, *TGT[0]]])
     before = net(src, tgt)

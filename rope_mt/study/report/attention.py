@@ -6,18 +6,15 @@ from itertools import pairwise
 import numpy as np
 
 from rope_mt.config.plain import from_plain
-from rope_mt.data.reading import read
-from rope_mt.device import choose_device
 from rope_mt.errors import UserError
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
 from rope_mt.study.comparison_table import Sheet
-from rope_mt.study.decay import DRAWN, AttentionByDistance, attention_by_distance, decay, turned_features
+from rope_mt.study.decay import DRAWN, AttentionByDistance, attention_in_text, decay, turned_features
 from rope_mt.study.groups import Group
 from rope_mt.study.report import chart
 from rope_mt.study.report.chart import Series
 from rope_mt.study.report.page import items, paragraph, side_by_side, table
-from rope_mt.translation import Translator
 
 SENTENCES = 64  # that models read: some seconds for ten of them
 LONGEST = 256  # tokens, of the bound
@@ -77,7 +74,7 @@ def _measured(group: Group, src: list[str], ref: list[str]) -> Stacks:
     """The attention of the first run of a group that still has its checkpoint.
 
     Raises:
-        UserError: none has, it is damaged, it makes no weights, or a sentence is too long for it.
+        UserError: none has, it is damaged, or it makes no weights.
     """
     if group.runs[0].config["model"]["attention"] == "linear":
         raise UserError("as linear attention makes no weights")
@@ -85,9 +82,7 @@ def _measured(group: Group, src: list[str], ref: list[str]) -> Stacks:
     if there is None:
         raise UserError(f"as {RunFolder(group.runs[0].folder).average} is gone")
     ckpt = checkpoint.load(there)
-    src_ids, ref_ids = (read(ckpt.tokenizer, lines).ids for lines in (src, ref))
-    model = Translator.of(ckpt, ckpt.config.search, choose_device("auto"), "fp32").model
-    return attention_by_distance(model, src_ids, ref_ids, ckpt.config.model.n_heads)
+    return attention_in_text(ckpt, src, ref)
 
 
 def _weights(groups: Sequence[Group], measured: dict[str, Stacks], stack: str) -> str:
