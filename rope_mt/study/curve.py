@@ -47,12 +47,13 @@ class Curve:
     def reached(self, loss: float) -> float | None:
         """After how many tokens the loss first was down to this one, between two validations by a straight line.
 
-        At the first validation nothing is known of the time before, so that is the least it says. None: never.
+        Nothing is known of the time before the first validation, or after one that diverged: there it says the next.
+        None: never.
         """
         for i, there in enumerate(self.losses):
             if there <= loss:
                 before = self.losses[i - 1] if i else math.nan
-                if not before > loss:
+                if not loss < before < math.inf:
                     return float(self.tokens[i])
                 part = (before - loss) / (before - there)
                 return self.tokens[i - 1] + part * (self.tokens[i] - self.tokens[i - 1])
