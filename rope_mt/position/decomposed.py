@@ -49,7 +49,10 @@ def _projection(d_model: int) -> nn.Linear:
 
 
 class TransformerXLPosition(_ByDistance):
-    """q·k + q·r_{m-n} + u·k + v·r_{m-n}, where r = W_R sinusoid(m - n): eq. 7, Dai et al. 2019 (arXiv 1901.02860)."""
+    """q·k + q·r_{m-n} + u·k + v·r_{m-n}, where r = W_R sinusoid(m - n): eq. 7, Dai et al. 2019 (arXiv 1901.02860).
+
+    Each layer has its own u and v, as it has all other weights of its attention; those of Dai et al. share one pair.
+    """
 
     def __init__(self, cfg: PositionConfig, shape: AttentionShape) -> None:
         super().__init__(cfg, shape)

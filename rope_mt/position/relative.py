@@ -12,7 +12,8 @@ from rope_mt.position.scheme import AttentionShape, PositionScheme
 class RelativePosition(PositionScheme):
     """Shaw et al. 2018 (arXiv 1803.02155): q·(k + a^K_{n-m}) and weights·(v + a^V_{n-m}), distances clipped.
 
-    As there, the 2 * clip + 1 embeddings are shared by the heads and each layer has its own.
+    Each layer has its own embeddings, 2 * clip + 1 or in a decoder clip + 1, which its heads share, as in their big
+    model. Their base model, from which clip is, has others for each head.
     """
 
     shared = False

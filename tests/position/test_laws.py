@@ -197,11 +197,18 @@ def test_the_decoder_sees_no_future(name):
 @every_model
 def test_gradients_reach_every_parameter(name):
     model = transformer(name).train()
-    # longer than the clip, so that every embedding of a clipped distance is used
     model(sentences(2, 40), sentences(2, 40, seed=1)).square().mean().backward()
     idle = [p for p, w in model.named_parameters() if w.grad is None or not w.grad.abs().sum() > 0]
-    # a bias on keys adds the same to all scores of a query, which softmax ignores: its gradient is zero up to rounding
     assert not idle
+
+
+def test_every_embedding_of_a_clipped_distance_is_used():
+    model = transformer("relative").train()
+    model(sentences(2, 40), sentences(2, 40, seed=1)).square().mean().backward()  # longer than the clip
+    for stack in (model.encoder, model.decoder):
+        for scheme in stack.positions:
+            for table in (scheme.keys, scheme.values):
+                assert (table.grad.abs().sum(1) > 0).all()
 
 
 @every_model
