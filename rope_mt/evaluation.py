@@ -115,7 +115,11 @@ def _add_to_run(cfg: EvalConfig, path: Path, scores: Scores, rows: list[tuple[st
 
 
 def own_test_set(path: Path, ckpt: Checkpoint) -> tuple[list[str], list[str]]:
-    """Sources and references that a run keeps beside its checkpoint, else those that its configuration names."""
+    """Sources and references that a run keeps beside its checkpoint, else those that its configuration names.
+
+    Raises:
+        UserError: a file was changed since the run, or is not there.
+    """
     return text.read_test_set(_own_files(path, ckpt))
 
 
@@ -130,10 +134,7 @@ def _own_files(path: Path, ckpt: Checkpoint) -> corpus.Files:
     if run.test_src.is_file() and run.test_ref.is_file():
         return [(run.test_src, run.test_ref)]
     data = ckpt.config.data
-    try:
-        return text.pairs_of_files(data.test, data.src_lang, data.tgt_lang)
-    except UserError as error:
-        raise UserError(f"{error}; name another test set with data.test=PREFIX") from error
+    return text.pairs_of_files(data.test, data.src_lang, data.tgt_lang)
 
 
 def _run_of(path: Path) -> RunFolder:
@@ -149,7 +150,10 @@ def _test_set(cfg: EvalConfig, path: Path, ckpt: Checkpoint) -> tuple[list[str],
     """
     langs = ckpt.config.data.src_lang, ckpt.config.data.tgt_lang
     if cfg.data.test is None:
-        names, files = [str(path)], _own_files(path, ckpt)
+        try:
+            names, files = [str(path)], _own_files(path, ckpt)
+        except UserError as error:
+            raise UserError(f"{error}; or name another test set with data.test=PREFIX") from error
     else:
         names = [cfg.data.test] if isinstance(cfg.data.test, str) else list(cfg.data.test)
         files = text.pairs_of_files(names, *langs)

@@ -148,11 +148,11 @@ def refuse_tokenised(references: Sequence[str], what: str) -> None:
     """Refuse references that were tokenised before; `what` names them in the message.
 
     Raises:
-        UserError: most sentences end in a full stop that stands alone.
+        UserError: most full stops at their ends stand alone.
     """
     if _tokenised(references):
         raise UserError(
-            f'{what} are tokenised, most sentences end in " .": give raw text, or no published score compares'
+            f"{what} are tokenised, most full stops stand alone: give raw text, or no published score compares"
         )
 
 
@@ -163,9 +163,11 @@ def doubts(hypotheses: Sequence[str], references: Sequence[str]) -> list[str]:
     if found:
         said.append(f'the output has subword marks, as "{found[1]}" in line {found[0]}: words are not put together')
     if _tokenised(references):
-        said.append('the references are tokenised (" ." ends most): compare these scores with each other alone')
+        said.append(
+            "the references are tokenised (most full stops stand alone): compare these scores with each other alone"
+        )
     elif _tokenised(hypotheses):
-        said.append('the output is tokenised (" ." ends most sentences) and the references are not')
+        said.append("the output is tokenised (most full stops stand alone) and the references are not")
     if empty := [n for n, line in enumerate(references, start=1) if not line.strip()]:
         said.append(f"{named(empty)}: the reference is empty, and whatever is written there is wrong")
     if endless := [n for n, line in enumerate(references, start=1) if len(line) > ENDLESS]:
