@@ -225,7 +225,8 @@ class Transformer(nn.Module):
     """Source, target and output share one embedding matrix, scaled by sqrt(d_model) at both inputs.
 
     A batch is padded, a sentence a row, or packed: `segments` (batch, len) then numbers the sentences of each row from
-    1, those of source and target alike, with 0 where there is padding. Packed sentences do not see each other.
+    1, those of source and target alike, with 0 where there is padding. Packed sentences do not see each other. Training
+    makes padded batches alone: whether packed ones are faster is to be measured on a GPU.
     """
 
     def __init__(self, cfg: ModelConfig, position: PositionConfig, vocab_size: int, pad: int) -> None:

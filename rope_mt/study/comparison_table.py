@@ -149,7 +149,7 @@ def on_further_tests(comparison: Comparison) -> Sheet:
     """A row a group: its BLEU on each further test set."""
     further = comparison.further
     rows = [
-        ["sentences", *(f"{test.sentences:,} " for test in further)],
+        ["sentences", *(f"{test.sentences:,}" for test in further)],
         *([group.label, *(_on_test(test, group.label) for test in further)] for group in comparison.groups),
     ]
     return Sheet(["BLEU", *(test.name for test in further)], rows)
@@ -157,14 +157,14 @@ def on_further_tests(comparison: Comparison) -> Sheet:
 
 def _on_test(test: FurtherTest, label: str) -> str:
     different = label in test.differences and test.differences[label].significant
-    return shown(test.bleu[label]) + (SIGNIFICANT if different else " ")
+    return shown(test.bleu[label]) + (SIGNIFICANT if different else "")
 
 
 def _in_bucket(bucket: BucketResult, label: str) -> str:
     if label not in bucket.differences:
         return "-"
     difference = bucket.differences[label]
-    return _signed(difference) + (SIGNIFICANT if difference.significant else " ")
+    return _signed(difference) + (SIGNIFICANT if difference.significant else "")
 
 
 def _signed(difference: Difference) -> str:

@@ -22,7 +22,7 @@ NO_EFFECT = {
     for section, config in {"data": DataConfig, "trainer": TrainerConfig}.items()
 }
 NO_EFFECT["trainer"].append("precision")  # what it came to is in the result
-NO_EFFECT["data"].append("joined_tests")  # a comparison takes those that all runs were scored on, and so
+NO_EFFECT["data"].append("joined_tests")  # nor has it any on the rest: what not all runs were scored on is left out
 FIGURES = {  # what a run is compared by: name -> where it lies in result.json
     "parameters": ("parameters",),
     "tokens_seen": ("tokens_seen",),
@@ -174,7 +174,10 @@ def _unequal(of_runs: list[dict[str, Any]]) -> dict[str, list[Any]]:
 
 
 def cautions(runs: list[FinishedRun], unfinished: list[Path]) -> list[str]:
-    """A line for each condition that differs between runs, and one for runs that were left out."""
+    """What makes runs less comparable: other conditions, code, machines or tokens seen, updates that were left out.
+
+    And a line for those that have not finished.
+    """
     said = [
         f"warning: runs differ in {name}: {' and '.join(str(value) for value in values)}"
         for name, values in differences(runs).items()

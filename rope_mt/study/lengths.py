@@ -65,7 +65,7 @@ class Row:
 
     @property
     def seed(self) -> int:
-        return self.run.result["seed"]
+        return self.run.seed
 
     def of(self, kind: str) -> list[Cell]:
         return [cell for cell in self.cells if cell.kind == kind]
