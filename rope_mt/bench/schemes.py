@@ -13,9 +13,10 @@ import torch
 from rope_mt.bench.steps import SEED, WARM_UP, Training, as_trained, by_twos, first_batches, in_turns, spread
 from rope_mt.config.commands import BenchSchemesConfig
 from rope_mt.config.position import POSITION_CONFIGS
+from rope_mt.data.batches import Batch
 from rope_mt.data.corpus import locate
 from rope_mt.data.prepare import prepare
-from rope_mt.data.stream import Batch, TranslationData
+from rope_mt.data.stream import TranslationData
 from rope_mt.device import choose_device, choose_precision, describe
 from rope_mt.errors import UserError
 from rope_mt.position import SCHEMES

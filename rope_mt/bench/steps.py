@@ -19,7 +19,8 @@ from rope_mt.bench.yardstick import Yardstick
 from rope_mt.config.commands import BenchDecodeConfig, BenchSchemesConfig, BenchTrainConfig, TrainConfig
 from rope_mt.config.position import PositionConfig
 from rope_mt.config.training import OptimizerConfig, SearchConfig, TrackingConfig, TrainerConfig
-from rope_mt.data.stream import Batch, TranslationData
+from rope_mt.data.batches import Batch
+from rope_mt.data.stream import TranslationData
 from rope_mt.device import computing_in
 from rope_mt.training.module import TranslationModule
 

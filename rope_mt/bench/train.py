@@ -19,9 +19,10 @@ from rope_mt.bench import flops
 from rope_mt.bench.steps import SEED, WARM_UP, Training, as_trained, by_twos, endless, finish, in_turns, seconds, spread
 from rope_mt.bench.yardstick import Yardstick
 from rope_mt.config.commands import BenchTrainConfig
+from rope_mt.data.batches import Batch
 from rope_mt.data.corpus import locate
 from rope_mt.data.prepare import prepare
-from rope_mt.data.stream import Batch, TranslationData
+from rope_mt.data.stream import TranslationData
 from rope_mt.data.tokenizer import PAD
 from rope_mt.device import choose_device, choose_precision, describe, peak_memory
 

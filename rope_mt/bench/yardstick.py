@@ -9,7 +9,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from rope_mt.config.commands import TrainConfig
-from rope_mt.data.stream import Batch
+from rope_mt.data.batches import Batch
 from rope_mt.data.tokenizer import PAD
 from rope_mt.position.absolute import sinusoid
 

@@ -1,198 +1,18 @@
-"""Batches of training pairs from the memory maps that `prepare` wrote. A run resumes at the very next batch."""
-
-import os
-import threading
-from collections.abc import Iterator
-from multiprocessing import get_context, parent_process
-from multiprocessing.connection import wait
-from typing import Any, NamedTuple
+"""The text of a run as Lightning takes it: training batches as they come, and those of the validation set."""
 
 import lightning as L
 import numpy as np
-import torch
-from jaxtyping import Int, Integer
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from rope_mt.config.data import DataConfig
 from rope_mt.data import text
+from rope_mt.data.batches import Batch, PairDataset, Sentences, training_pairs
 from rope_mt.data.corpus import Corpus
-from rope_mt.data.plan import EpochPlan, Rows, cut, join, on_grid
+from rope_mt.data.loader import ResumableLoader
+from rope_mt.data.plan import EpochPlan, Rows, cut, on_grid
 from rope_mt.data.prepare import Prepared
 from rope_mt.data.reading import read
-from rope_mt.data.sampling import SubwordSampler
-from rope_mt.data.tokenizer import BOS, EOS, PAD, Tokenizer
-
-
-class Batch(NamedTuple):
-    """Padded pairs, and where the target's real tokens are, so that nothing is computed for padding."""
-
-    src: Int[Tensor, "batch src"]
-    tgt_in: Int[Tensor, "batch tgt"]  # bos and the tokens but the last
-    tgt_out: Int[Tensor, " tokens"]  # the real tokens, eos among them, row after row
-    where: Int[Tensor, " tokens"]  # their places in (batch * tgt)
-
-    @property
-    def n_tokens(self) -> int:
-        """Real target tokens: known from the shape, without asking the device."""
-        return len(self.tgt_out)
-
-
-class Sentences:
-    """One side of a corpus: the ids of all sentences end to end, without eos; where each begins, and the last one ends.
-
-    `lengths` counts the eos that `padded` adds.
-    """
-
-    def __init__(self, ids: Integer[np.ndarray, " tokens"], offsets: Integer[np.ndarray, " bounds"]) -> None:
-        self.ids, self.offsets = ids, offsets
-        self.lengths = (np.diff(offsets) + 1).astype(np.int32)
-
-    @classmethod
-    def of(cls, encoded: list[list[int]]) -> "Sentences":
-        ids = np.array([token for sentence in encoded for token in sentence], dtype=np.uint16)
-        return cls(ids, np.cumsum([0, *map(len, encoded)]))
-
-    def __getstate__(self) -> dict[str, Any]:
-        """For another process: ids on disk by the name of their file."""
-        ids = self.ids
-        return {**vars(self), "ids": (str(ids.filename), ids.dtype) if isinstance(ids, np.memmap) else ids}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        if isinstance(self.ids, tuple):
-            self.ids = np.memmap(self.ids[0], dtype=self.ids[1], mode="r")
-
-    def some(self, rows: np.ndarray) -> list[list[int]]:
-        """The ids of these rows."""
-        return [self.ids[self.offsets[row] : self.offsets[row + 1]].tolist() for row in rows]
-
-    def padded(self, rows: np.ndarray, most: int) -> Int[np.ndarray, "batch slots"]:
-        """The sentences of these rows, one below the other, eos behind each, and PAD as far as `on_grid` says."""
-        lengths = self.lengths[rows]
-        longest = int(on_grid(lengths.max(), most))
-        out = np.full((len(rows), longest), PAD, dtype=np.int64)
-        last = lengths - 1
-        # gathered in one go: the sentences' places in the corpus, row after row
-        places = np.arange(int(last.sum())) + np.repeat(self.offsets[rows] - (np.cumsum(last) - last), last)
-        out[np.arange(longest) < last[:, None]] = self.ids[places]
-        out[np.arange(len(rows)), last] = EOS
-        return out
-
-
-class PairDataset(Dataset[Batch]):
-    """Batches by their rows: `dataset[Rows([3, 1, 4], ...)]` is one batch of three pairs.
-
-    Args:
-        most: slots that a side has at most, which its longest example needs.
-    """
-
-    def __init__(self, src: Sentences, tgt: Sentences, most: int) -> None:
-        self.src, self.tgt, self.most = src, tgt, most
-
-    def __getitem__(self, batch: Rows) -> Batch:
-        return collate(*(side.padded(batch.rows, self.most) for side in (self.src, self.tgt)))
-
-    def lengths(self) -> tuple[np.ndarray, np.ndarray]:
-        """How many tokens both sides of each pair have: what batches are cut by."""
-        return self.src.lengths, self.tgt.lengths
-
-
-class SampledPairs(PairDataset):
-    """Batches whose text is cut into pieces anew, by random numbers from (seed, epoch, batch) alone.
-
-    A sentence that comes out longer than `max_len` keeps the ids it has.
-    """
-
-    def __init__(self, src: Sentences, tgt: Sentences, tokenizer: Tokenizer, cfg: DataConfig, seed: int) -> None:
-        super().__init__(src, tgt, cfg.max_len + 1)
-        self.sampler = SubwordSampler(tokenizer, cfg.tokenizer, cfg.sampling)
-        self.max_len, self.seed = cfg.max_len, seed
-
-    def __getitem__(self, batch: Rows) -> Batch:
-        seeds = np.random.SeedSequence((self.seed, batch.epoch, batch.number)).generate_state(2)
-        sides = [self._sampled(s, batch.rows, int(seed)) for s, seed in zip((self.src, self.tgt), seeds, strict=True)]
-        return collate(*(side.padded(np.arange(len(batch.rows)), self.most) for side in sides))
-
-    def _sampled(self, side: Sentences, rows: np.ndarray, seed: int) -> Sentences:
-        kept = side.some(rows)
-        drawn = self.sampler.sample(kept, seed)
-        return Sentences.of([new if len(new) <= self.max_len else old for old, new in zip(kept, drawn, strict=True)])
-
-    def lengths(self) -> tuple[np.ndarray, np.ndarray]:
-        """How many tokens both sides of each pair have on average, as far as a thousand of them tell."""
-        some = np.linspace(0, len(self.src.lengths) - 1, min(1000, len(self.src.lengths))).astype(np.int64)
-        grown = []
-        for side in (self.src, self.tgt):
-            growth = self._sampled(side, some, seed=0).lengths.sum() / side.lengths[some].sum()
-            grown.append(np.ceil(side.lengths * growth).astype(np.int32))
-        return grown[0], grown[1]
-
-
-def collate(src: Int[np.ndarray, "batch src"], tgt: Int[np.ndarray, "batch tgt"]) -> Batch:
-    """A batch of padded sources and targets."""
-    real = tgt != PAD
-    tgt_in = np.empty_like(tgt)
-    tgt_in[:, 0], tgt_in[:, 1:] = BOS, tgt[:, :-1]
-    return Batch(*(torch.from_numpy(array) for array in (src, tgt_in, tgt[real], np.flatnonzero(real))))
-
-
-def _end_with_parent(worker: int) -> None:
-    """End this worker when the training process is gone, however it went; torch looks at the server alone."""
-    os.setpgrp()  # Ctrl-C is for the training process, which finishes its step
-    parent = parent_process()
-    assert parent is not None
-
-    def end() -> None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=end, daemon=True).start()
-
-
-class ResumableLoader(DataLoader[Batch]):
-    """A loader whose state is (epoch, batches drawn): after `load_state_dict` it goes on with the very next batch.
-
-    Lightning saves and restores this state with a checkpoint; it is the same on every rank. It needs the length of the
-    epoch, or it would draw one batch ahead of what has been trained on.
-    """
-
-    def __init__(self, dataset: PairDataset, plan: EpochPlan, workers: int) -> None:
-        context = None
-        if workers:
-            # forked from a server without threads, since a process with threads that forks can leave a worker locked
-            # for ever: seen in one of a dozen runs of two processes
-            context = get_context("forkserver")
-            context.set_forkserver_preload(["rope_mt.data.stream"])
-        super().__init__(
-            dataset,
-            sampler=plan,
-            batch_size=None,
-            num_workers=workers,
-            multiprocessing_context=context,
-            worker_init_fn=_end_with_parent if workers else None,
-            pin_memory=torch.cuda.is_available(),
-        )
-        self.plan, self.drawn = plan, 0
-
-    def __len__(self) -> int:
-        return len(self.plan)
-
-    def __iter__(self) -> Iterator[Batch]:  # pyright: ignore[reportIncompatibleMethodOverride]: torch's is private
-        # rolled over here and not after the last batch, since Lightning never asks for a batch beyond the length
-        if self.drawn >= len(self.plan):
-            self.plan.epoch += 1
-            self.drawn = 0
-        self.plan.start = self.drawn
-        for batch in super().__iter__():
-            self.drawn += 1
-            yield batch
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"epoch": self.plan.epoch, "drawn": self.drawn}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.plan.epoch, self.drawn = state["epoch"], state["drawn"]
+from rope_mt.data.tokenizer import Tokenizer
 
 
 class TranslationData(L.LightningDataModule):
@@ -235,15 +55,3 @@ class TranslationData(L.LightningDataModule):
         budget = 4 * self.cfg.batch_tokens
         batches = cut(on_grid(src.lengths, most), on_grid(tgt.lengths, most), by_length, budget)
         return DataLoader(pairs, sampler=[Rows(rows, 0, i) for i, rows in enumerate(batches)], batch_size=None)
-
-
-def training_pairs(cfg: DataConfig, prepared: Prepared, seed: int) -> PairDataset:
-    """The examples to train on: pairs, or with `context_tokens` consecutive pairs joined."""
-    offsets = [np.concatenate(([0], prepared.map(f"{s}.lengths").cumsum(dtype=np.int64))) for s in ("src", "tgt")]
-    if cfg.context_tokens:
-        firsts = join(offsets[0], offsets[1], prepared.map("begins"), cfg.context_tokens)
-        offsets = [side[firsts] for side in offsets]
-    src, tgt = Sentences(prepared.map("src.ids"), offsets[0]), Sentences(prepared.map("tgt.ids"), offsets[1])
-    if cfg.sampling:
-        return SampledPairs(src, tgt, prepared.tokenizer(), cfg, seed)
-    return PairDataset(src, tgt, cfg.max_len + 1)

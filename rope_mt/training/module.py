@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from rope_mt.config.commands import TrainConfig
-from rope_mt.data.stream import Batch, TranslationData
+from rope_mt.data.batches import Batch
+from rope_mt.data.stream import TranslationData
 from rope_mt.data.tokenizer import PAD
 from rope_mt.device import computing_in
 from rope_mt.evaluation import score_translations

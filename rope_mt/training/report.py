@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 from torch import Tensor
 
-from rope_mt.data.stream import Batch
+from rope_mt.data.batches import Batch
 from rope_mt.data.text import shown
 from rope_mt.data.tokenizer import PAD
 from rope_mt.device import peak_memory

@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from rope_mt.config.training import TrainerConfig
-from rope_mt.data.stream import Batch
+from rope_mt.data.batches import Batch
 from rope_mt.data.tokenizer import PAD
 from rope_mt.durable import write_json
 from rope_mt.errors import UserError

@@ -14,9 +14,10 @@ from rope_mt.bench.steps import WARM_UP, Training, as_trained, first_batches
 from rope_mt.config.commands import BenchSchemesConfig, BenchSchemesSettings
 from rope_mt.config.position import RopeConfig
 from rope_mt.config.training import ModelConfig
+from rope_mt.data.batches import Batch
 from rope_mt.data.corpus import locate
 from rope_mt.data.prepare import prepare
-from rope_mt.data.stream import Batch, TranslationData
+from rope_mt.data.stream import TranslationData
 from rope_mt.position import SCHEMES
 from rope_mt.training.module import TranslationModule
 from rope_mt.training.processes import ALONE

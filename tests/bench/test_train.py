@@ -23,9 +23,10 @@ from rope_mt.cli import main
 from rope_mt.config.commands import BenchTrainConfig, BenchTrainSettings
 from rope_mt.config.position import NoPositionConfig, RopeConfig
 from rope_mt.config.training import ModelConfig
+from rope_mt.data.batches import Batch
 from rope_mt.data.corpus import locate
 from rope_mt.data.prepare import prepare
-from rope_mt.data.stream import Batch, TranslationData
+from rope_mt.data.stream import TranslationData
 from rope_mt.data.tokenizer import EOS, PAD
 
 CPU = torch.device("cpu")

@@ -8,8 +8,8 @@ import pytest
 
 from rope_mt.config.data import DataConfig
 from rope_mt.data import toy
+from rope_mt.data.batches import PairDataset, training_pairs
 from rope_mt.data.prepare import prepare
-from rope_mt.data.stream import PairDataset, training_pairs
 from rope_mt.errors import UserError
 
 LENGTHS = [3, 1, 17, 40, 2, 60, 7]  # sentences of each document

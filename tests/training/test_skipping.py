@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from rope_mt.data.stream import collate
+from rope_mt.data.batches import collate
 from rope_mt.errors import UserError
 from rope_mt.runs import checkpoint
 from rope_mt.training import module

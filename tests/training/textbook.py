@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rope_mt.data.stream import Batch
+from rope_mt.data.batches import Batch
 from rope_mt.data.tokenizer import PAD
 from rope_mt.training.module import TranslationModule
 

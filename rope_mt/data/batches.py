@@ -1,0 +1,140 @@
+"""Batches of training pairs, by their rows, from the memory maps that `prepare` wrote."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Int, Integer
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from rope_mt.config.data import DataConfig
+from rope_mt.data.plan import Rows, join, on_grid
+from rope_mt.data.prepared import Prepared
+from rope_mt.data.sampling import SubwordSampler
+from rope_mt.data.tokenizer import BOS, EOS, PAD, Tokenizer
+
+
+class Batch(NamedTuple):
+    """Padded pairs, and where the target's real tokens are, so that nothing is computed for padding."""
+
+    src: Int[Tensor, "batch src"]
+    tgt_in: Int[Tensor, "batch tgt"]  # bos and the tokens but the last
+    tgt_out: Int[Tensor, " tokens"]  # the real tokens, eos among them, row after row
+    where: Int[Tensor, " tokens"]  # their places in (batch * tgt)
+
+    @property
+    def n_tokens(self) -> int:
+        """Real target tokens: known from the shape, without asking the device."""
+        return len(self.tgt_out)
+
+
+class Sentences:
+    """One side of a corpus: the ids of all sentences end to end, without eos; where each begins, and the last one ends.
+
+    `lengths` counts the eos that `padded` adds.
+    """
+
+    def __init__(self, ids: Integer[np.ndarray, " tokens"], offsets: Integer[np.ndarray, " bounds"]) -> None:
+        self.ids, self.offsets = ids, offsets
+        self.lengths = (np.diff(offsets) + 1).astype(np.int32)
+
+    @classmethod
+    def of(cls, encoded: list[list[int]]) -> "Sentences":
+        ids = np.array([token for sentence in encoded for token in sentence], dtype=np.uint16)
+        return cls(ids, np.cumsum([0, *map(len, encoded)]))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process: ids on disk by the name of their file."""
+        ids = self.ids
+        return {**vars(self), "ids": (str(ids.filename), ids.dtype) if isinstance(ids, np.memmap) else ids}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        if isinstance(self.ids, tuple):
+            self.ids = np.memmap(self.ids[0], dtype=self.ids[1], mode="r")
+
+    def some(self, rows: np.ndarray) -> list[list[int]]:
+        """The ids of these rows."""
+        return [self.ids[self.offsets[row] : self.offsets[row + 1]].tolist() for row in rows]
+
+    def padded(self, rows: np.ndarray, most: int) -> Int[np.ndarray, "batch slots"]:
+        """The sentences of these rows, one below the other, eos behind each, and PAD as far as `on_grid` says."""
+        lengths = self.lengths[rows]
+        longest = int(on_grid(lengths.max(), most))
+        out = np.full((len(rows), longest), PAD, dtype=np.int64)
+        last = lengths - 1
+        # gathered in one go: the sentences' places in the corpus, row after row
+        places = np.arange(int(last.sum())) + np.repeat(self.offsets[rows] - (np.cumsum(last) - last), last)
+        out[np.arange(longest) < last[:, None]] = self.ids[places]
+        out[np.arange(len(rows)), last] = EOS
+        return out
+
+
+class PairDataset(Dataset[Batch]):
+    """Batches by their rows: `dataset[Rows([3, 1, 4], ...)]` is one batch of three pairs.
+
+    Args:
+        most: slots that a side has at most, which its longest example needs.
+    """
+
+    def __init__(self, src: Sentences, tgt: Sentences, most: int) -> None:
+        self.src, self.tgt, self.most = src, tgt, most
+
+    def __getitem__(self, batch: Rows) -> Batch:
+        return collate(*(side.padded(batch.rows, self.most) for side in (self.src, self.tgt)))
+
+    def lengths(self) -> tuple[np.ndarray, np.ndarray]:
+        """How many tokens both sides of each pair have: what batches are cut by."""
+        return self.src.lengths, self.tgt.lengths
+
+
+class SampledPairs(PairDataset):
+    """Batches whose text is cut into pieces anew, by random numbers from (seed, epoch, batch) alone.
+
+    A sentence that comes out longer than `max_len` keeps the ids it has.
+    """
+
+    def __init__(self, src: Sentences, tgt: Sentences, tokenizer: Tokenizer, cfg: DataConfig, seed: int) -> None:
+        super().__init__(src, tgt, cfg.max_len + 1)
+        self.sampler = SubwordSampler(tokenizer, cfg.tokenizer, cfg.sampling)
+        self.max_len, self.seed = cfg.max_len, seed
+
+    def __getitem__(self, batch: Rows) -> Batch:
+        seeds = np.random.SeedSequence((self.seed, batch.epoch, batch.number)).generate_state(2)
+        sides = [self._sampled(s, batch.rows, int(seed)) for s, seed in zip((self.src, self.tgt), seeds, strict=True)]
+        return collate(*(side.padded(np.arange(len(batch.rows)), self.most) for side in sides))
+
+    def _sampled(self, side: Sentences, rows: np.ndarray, seed: int) -> Sentences:
+        kept = side.some(rows)
+        drawn = self.sampler.sample(kept, seed)
+        return Sentences.of([new if len(new) <= self.max_len else old for old, new in zip(kept, drawn, strict=True)])
+
+    def lengths(self) -> tuple[np.ndarray, np.ndarray]:
+        """How many tokens both sides of each pair have on average, as far as a thousand of them tell."""
+        some = np.linspace(0, len(self.src.lengths) - 1, min(1000, len(self.src.lengths))).astype(np.int64)
+        grown = []
+        for side in (self.src, self.tgt):
+            growth = self._sampled(side, some, seed=0).lengths.sum() / side.lengths[some].sum()
+            grown.append(np.ceil(side.lengths * growth).astype(np.int32))
+        return grown[0], grown[1]
+
+
+def collate(src: Int[np.ndarray, "batch src"], tgt: Int[np.ndarray, "batch tgt"]) -> Batch:
+    """A batch of padded sources and targets."""
+    real = tgt != PAD
+    tgt_in = np.empty_like(tgt)
+    tgt_in[:, 0], tgt_in[:, 1:] = BOS, tgt[:, :-1]
+    return Batch(*(torch.from_numpy(array) for array in (src, tgt_in, tgt[real], np.flatnonzero(real))))
+
+
+def training_pairs(cfg: DataConfig, prepared: Prepared, seed: int) -> PairDataset:
+    """The examples to train on: pairs, or with `context_tokens` consecutive pairs joined."""
+    offsets = [np.concatenate(([0], prepared.map(f"{s}.lengths").cumsum(dtype=np.int64))) for s in ("src", "tgt")]
+    if cfg.context_tokens:
+        firsts = join(offsets[0], offsets[1], prepared.map("begins"), cfg.context_tokens)
+        offsets = [side[firsts] for side in offsets]
+    src, tgt = Sentences(prepared.map("src.ids"), offsets[0]), Sentences(prepared.map("tgt.ids"), offsets[1])
+    if cfg.sampling:
+        return SampledPairs(src, tgt, prepared.tokenizer(), cfg, seed)
+    return PairDataset(src, tgt, cfg.max_len + 1)
