@@ -16,7 +16,7 @@ def bench(cfg: BenchDataConfig | BenchSchemesConfig | BenchDecodeConfig | BenchT
     """
     table: list[str] = []
     if isinstance(cfg, BenchSchemesConfig):
-        from rope_mt.bench import schemes  # torch, which would count as memory of preparing data
+        from rope_mt.bench import schemes
 
         found = {"machine": machine(), **schemes.measure(cfg)}
         table = ["", *schemes.table(found["schemes"])]

@@ -76,7 +76,7 @@ def _corpus(cfg: BenchDataConfig) -> Iterator[tuple[DataConfig, str]]:
             raise cannot_write(Path(data.dir) / "bench", error) from error
         test = [f"{folder}/test"]
         bare = replace(data, train=[f"{folder}/train"], valid=test, test=test, origin="", archives=[], dir=folder)
-        yield bare, f"{pairs:,} pairs of {what}" + (f", {there:,} of them repeated" if pairs > there else "")
+        yield bare, f"{pairs:,} pairs of {what}" + (f", which are {there:,} repeated" if pairs > there else "")
 
 
 def _in_a_process(measure: Callable[..., dict[str, Any]], *args: Any) -> dict[str, Any]:
@@ -175,8 +175,8 @@ def _peak_of(read: Callable[[], int | None]) -> Iterator[list[int]]:
 
 def measure_batches(cfg: DataConfig, budgets: list[int]) -> dict[str, Any]:
     """How full batches are, and how many of those that share one share one again in the next epoch."""
+    from rope_mt.data.batches import training_pairs
     from rope_mt.data.plan import EpochPlan
-    from rope_mt.data.stream import training_pairs
 
     src, tgt = training_pairs(cfg, prepare(cfg), seed=1).lengths()
     found = {}

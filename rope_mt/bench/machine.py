@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from rope_mt.data.prepare import cores
-from rope_mt.device import processor
 
 
 def machine() -> dict[str, Any]:
     """The processor, how many cores of it may be used, and the versions of what computes."""
+    from rope_mt.device import processor  # torch, which would count as memory of preparing data
+
     packages = ("sentencepiece", "numpy", "torch")
     return {
         "processor": processor(),

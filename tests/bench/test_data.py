@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ def folder(tmp_path_factory) -> Path:
 def test_the_data_path_is_measured_on_repeated_text(folder):
     settings = ("data=toy", "bench.pairs=25000", "bench.batch_tokens=[2048,4096]", "bench.json=true")
     found = json.loads(bench(folder, *settings))
-    assert found["corpus"] == "25,000 pairs of toy, 20,000 of them repeated"
+    assert found["corpus"] == "25,000 pairs of toy, which are 20,000 repeated"
     prepared, stream = found["prepare"], found["stream"]
     assert prepared["pairs"] == 25_000
     assert prepared["encoding and writing"]["tokens/s"] == pytest.approx(
@@ -70,3 +71,10 @@ def test_without_text_it_says_what_to_do(folder, monkeypatch):
     assert done.returncode == 2
     assert done.stderr.startswith("rope-mt: data=wmt14 is not there, nor is text to stand in for it")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_preparing_is_measured_without_torch():
+    """In a process of its own, whose memory torch would be most of."""
+    found = "import sys, rope_mt.bench.data, rope_mt.bench.machine; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", found], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("False\n", "")
