@@ -5,6 +5,7 @@ Nothing heavy is imported before a command needs it: `rope-mt --help` answers at
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -68,6 +69,9 @@ def main(argv: list[str] | None = None) -> int:
             raise
         return 141
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # of a word that stands where a path belongs
+            _say(f"{str(error.filename)[:60]}…: {error.strerror}")
+            return 2
         if error.errno not in FULL:
             raise
         _say(str(full_disk(error)))

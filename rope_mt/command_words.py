@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
-from pathlib import Path
 from typing import Any, NoReturn
 
 from rope_mt.errors import UserError
@@ -68,10 +68,12 @@ def path_at(words: list[str], schema: type) -> int | None:
     keys = [word.lstrip("+~").partition("=")[0] if "=" in word else "" for word in words]
     if "checkpoint" not in known or "checkpoint" in keys:
         return None
-    for at, (key, word) in enumerate(zip(keys, words, strict=True)):
-        if Path(word).exists() or not (key in known or key.startswith(("hydra.", "hydra/"))):
-            return at
-    return None
+    there = [os.path.exists(word) for word in words]  # and no Path, which raises where a name is too long
+    able = [
+        at for at, key in enumerate(keys) if there[at] or not (key in known or key.startswith(("hydra.", "hydra/")))
+    ]
+    # sooner than a word with =, which may be a setting that is spelt wrong
+    return min(able, key=lambda at: "=" in words[at] and not there[at], default=None)
 
 
 def quoted(text: str) -> str:

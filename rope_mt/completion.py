@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 
 from rope_mt.command_words import flag_names, path_at, split_flags
-from rope_mt.hydra_commands import TASKS, call_hydra, command_schema, foreign_groups
+from rope_mt.hydra_commands import TASKS, call_hydra, command_schema, foreign_groups, subjects
 from rope_mt.study.analyze import SUBJECTS
 
 
@@ -24,11 +24,16 @@ def complete(rest: list[str], commands: Iterable[str]) -> int:
     elif words[0] == "analyze":
         if len(words) == 2:
             print(" ".join(SUBJECTS))
+    elif words[0] not in TASKS:
+        pass  # the shell completes the names of runs
     elif words[-1].startswith("-"):
         print(" ".join(flag_names()))
-    elif words[0] in TASKS:
+    else:
+        named = subjects() if words[0] == "bench" and len(words) == 2 else ()
+        first = [name for name in named if name.startswith(words[1])]
         with contextlib.suppress(Exception):  # what is typed so far may be wrong: no suggestion then, and no word
-            print(" ".join(_settings(words[0], words[1:-1], words[-1], rest)))
+            first += _settings(words[0], words[1:-1], words[-1], rest)
+        print(" ".join(first))
     return 0
 
 

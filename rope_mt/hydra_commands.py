@@ -118,8 +118,11 @@ def _run(command: str, rest: list[str], jobs: Jobs) -> int:
             config = f"bench/{_subject(named)}"
     schema = command_schema(config)
     if (at := path_at(words, schema)) is not None:
-        if more := [word for word in words[at + 1 :] if "=" not in word and Path(word).exists()]:
-            raise UserError(f"{command} takes one run, not {1 + len(more)}: name {words[at]} or another alone")
+        more = [word for word in words[at + 1 :] if "=" not in word and word[:1] not in ("~", "+")]
+        if runs := [word for word in more if os.path.exists(word)]:
+            raise UserError(f"{command} takes one run, not {1 + len(runs)}: name {words[at]} or another alone")
+        if more and command == "translate":
+            raise UserError("text comes from standard input, as in: echo TEXT | rope-mt translate RUN")
         words[at] = f"checkpoint={quoted(words[at])}"
     words = [OURS.get(word, word) for word in words]
     own = groups(config)  # +experiment=x is a habit from elsewhere: here the group is always there, at first empty
@@ -319,7 +322,7 @@ def foreign_groups(command: str) -> set[str]:
     return {"schema", *(folder.name for folder in conf_dir().iterdir() if folder.is_dir())} - groups(command)
 
 
-def _subjects() -> dict[str, str]:
+def subjects() -> dict[str, str]:
     """What `bench` can measure: each file of conf/bench/, and the comment in its second line."""
     files = sorted((conf_dir() / "bench").glob("*.yaml"))
     return {file.stem: file.read_text(encoding="utf-8").splitlines()[1].lstrip("# ") for file in files}
@@ -333,7 +336,7 @@ def _subject(named: list[str]) -> str:
     """
     from rope_mt.complaints import did_you_mean
 
-    there = _subjects()
+    there = subjects()
     example = f"as in rope-mt bench {next(iter(there))}"
     if len(named) != 1:
         raise UserError(f"one thing to measure must be given: {' or '.join(there)}, {example}")
@@ -345,5 +348,5 @@ def _subject(named: list[str]) -> str:
 
 def _bench_help() -> str:
     lines = ["rope-mt bench SUBJECT measures speed, memory and waste:", ""]
-    lines += [f"  {name:<10}{does}" for name, does in _subjects().items()]
+    lines += [f"  {name:<10}{does}" for name, does in subjects().items()]
     return "\n".join([*lines, "", "Every setting: rope-mt bench SUBJECT --help"])
