@@ -7,7 +7,6 @@ rates are compared within a turn, since the speed of a machine that others use a
 
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -17,7 +16,6 @@ import torch
 from rope_mt.bench.decoders import SYSTEMS, Decoder, Work, missing, precisions
 from rope_mt.bench.steps import SEED, as_trained, finish
 from rope_mt.config.commands import BenchDecodeConfig
-from rope_mt.config.training import SearchConfig
 from rope_mt.data import corpus, text
 from rope_mt.data.prepare import prepare
 from rope_mt.data.reading import read
@@ -70,7 +68,7 @@ def measure(cfg: BenchDecodeConfig) -> dict[str, Any]:
 def untrained(cfg: BenchDecodeConfig) -> Checkpoint:
     """A model with the weights that training begins with."""
     tokenizer = prepare(cfg.data, corpus.locate(cfg.data)).tokenizer()
-    train = replace(as_trained(cfg, cfg.position), search=SearchConfig(beam=cfg.bench.beam, length_penalty=0.0))
+    train = as_trained(cfg, cfg.position)
     torch.manual_seed(SEED)
     model = Transformer(cfg.model, cfg.position, len(tokenizer), PAD)
     return Checkpoint(train, tokenizer, model.state_dict(), step=0, path=Path("untrained"))

@@ -103,6 +103,10 @@ class RopeConfig(PositionConfig):
         choice("position.layout", self.layout, "interleaved", "half")
         require(0 < self.fraction <= 1, "position.fraction", "above 0 and at most 1", self.fraction)
 
+    def turned(self, d_head: int) -> int:
+        """How many features of a head are turned: an even number, and two at least."""
+        return 2 * max(1, round(self.fraction * d_head / 2))
+
 
 POSITION_CONFIGS: tuple[type[PositionConfig], ...] = (
     NoPositionConfig,

@@ -76,7 +76,7 @@ def _kind(noun: NounPhrase | None) -> str:
 
 
 class Painter:
-    """Draws one sentence; no noun, name, pronoun or adjective comes twice in it."""
+    """Draws one sentence, in which a noun, name, pronoun or adjective hardly ever comes twice."""
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng

@@ -38,7 +38,7 @@ class RotaryPosition(PositionScheme):
         Returns:
             The turned x in x's dtype. Norms are kept; q·k depends on positions only through m - n (eq. 16).
         """
-        pairs = max(1, round(self.cfg.fraction * x.shape[-1] / 2))
+        pairs = self.cfg.turned(x.shape[-1]) // 2
         exponents = torch.arange(pairs, device=x.device, dtype=torch.float32) / pairs
         angles = (pos.unsqueeze(-1) * self.cfg.theta**-exponents).unsqueeze(-3)  # ([batch,] 1, len, pairs)
         turns = torch.polar(torch.ones_like(angles), angles)

@@ -14,7 +14,7 @@ from rich.text import Text
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from rope_mt.config.position import PositionConfig
+from rope_mt.config.position import PositionConfig, RopeConfig
 from rope_mt.data.reading import LONGEST, read
 from rope_mt.data.tokenizer import BOS, EOS
 from rope_mt.device import choose_device
@@ -77,7 +77,7 @@ def main(args: argparse.Namespace) -> int:
 
 def turned_features(position: PositionConfig, d_head: int) -> int:
     """How many features of a head rope turns, or would turn in the place of another scheme."""
-    return 2 * max(1, round(getattr(position, "fraction", 1.0) * d_head / 2))
+    return (position if isinstance(position, RopeConfig) else RopeConfig()).turned(d_head)
 
 
 # ---- the bound ------------------------------------------------------------------------------------------------------

@@ -6,11 +6,12 @@ from itertools import pairwise
 import numpy as np
 
 from rope_mt.config.plain import from_plain
+from rope_mt.config.position import RopeConfig
 from rope_mt.errors import UserError
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
 from rope_mt.study.comparison_table import Sheet
-from rope_mt.study.decay import DRAWN, AttentionByDistance, attention_in_text, decay, turned_features
+from rope_mt.study.decay import DRAWN, AttentionByDistance, attention_in_text, decay
 from rope_mt.study.groups import Group
 from rope_mt.study.report import chart
 from rope_mt.study.report.chart import Series
@@ -57,10 +58,10 @@ def _bound(groups: Sequence[Group]) -> str:
     """The bound for each group with rope; nothing where there is none."""
     distance, series = np.arange(LONGEST + 1), []
     for look, group in enumerate(groups):
-        if group.runs[0].position == "rope":
-            cfg = from_plain(group.runs[0].config)
-            d = turned_features(cfg.position, cfg.model.d_model // cfg.model.n_heads)
-            bound, _ = decay(d, float(getattr(cfg.position, "theta", 10_000.0)), distance)
+        cfg = from_plain(group.runs[0].config)
+        if isinstance(cfg.position, RopeConfig):
+            d = cfg.position.turned(cfg.model.d_model // cfg.model.n_heads)
+            bound, _ = decay(d, cfg.position.theta, distance)
             points = [(float(at), float(value)) for at, value in zip(distance, bound, strict=True)]
             series.append(Series(f"{group.label}, d = {d}", look, points, marked=False))
     if not series:

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from html import escape
 
-from sacrebleu.metrics.chrf import CHRF
-
+from rope_mt.scoring import sentence_chrf
 from rope_mt.study.groups import Group
 from rope_mt.study.report.page import paragraph
 from rope_mt.study.shared_test_set import hypotheses
@@ -36,7 +35,7 @@ def translations(groups: Sequence[Group], baseline: Group | None, src: list[str]
     found = {group.label: hypotheses(group.runs[0]) for group in groups}
     gains = {}
     if baseline is not None:
-        scores = {label: _sentence_scores(lines, ref) for label, lines in found.items()}
+        scores = {label: sentence_chrf(lines, ref) for label, lines in found.items()}
         theirs = scores.pop(baseline.label)
         gains = {label: [a - b for a, b in zip(ours, theirs, strict=True)] for label, ours in scores.items()}
     samples = chosen(len(ref), gains)
@@ -110,8 +109,3 @@ def _card(sample: Sample, src: str, ref: str, found: dict[str, list[str]], langs
         f'<dt>{escape(name)}</dt><dd lang="{escape(lang)}" dir="auto">{line}</dd>' for name, line, lang in rows
     )
     return f"<article><h3>sentence {sample.number + 1:,}, {escape(sample.why)}</h3><dl>{html}</dl></article>"
-
-
-def _sentence_scores(lines: list[str], ref: list[str]) -> list[float]:
-    chrf = CHRF()
-    return [chrf.sentence_score(line, [reference]).score for line, reference in zip(lines, ref, strict=True)]
