@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,16 @@ from .small_disk import MountedDisk, PlayedDisk, mounted
 
 # Models are tiny here and gain nothing from a second thread, which spins beside other processes and slows them down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection(session: pytest.Session) -> None:
+    """Import what is large before anything of rope_mt does, in whose modules the hook that checks types is at work.
+
+    Whatever is first imported from there is compiled from its source.
+    """
+    if not session.config.pluginmanager.has_plugin("dsession"):  # which hands tests out and runs none
+        for name in ("lightning", "matplotlib.pyplot", "scipy.stats"):
+            import_module(name)
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from rope_mt.cli import main
+from rope_mt.data import toy
 
 from . import warm
 
@@ -22,8 +23,8 @@ ROOT = Path(__file__).parents[1]
 LIMITS = "trainer.max_steps=20 trainer.val_every=20 trainer.val_sentences=20 "
 LIMITS += "search.beam=1 search.max_len_a=0 search.max_len_b=3"
 SMALLER = {  # for what is meant for more time or a GPU
-    "model=small": "model=tiny",
-    "experiment=multi30k": "model=tiny",
+    "model=small": "model=tiny data.batch_tokens=1024",
+    "experiment=multi30k": "model=tiny data.batch_tokens=1024",
     "wmt14": "model=tiny data.batch_tokens=1024",
     "roformer": "model=tiny data.batch_tokens=1024",
     "long-text": "model=tiny data.batch_tokens=1024 data.context_tokens=64",
@@ -55,9 +56,9 @@ def limited(command: str) -> str:
     if command.startswith("rope-mt bench decode"):
         return f"{command} model=tiny bench.sentences=4 bench.rounds=1"
     if command.startswith("rope-mt bench train"):
-        return f"{command} model=tiny bench.steps=2"
+        return f"{command} model=tiny bench.steps=2 data.batch_tokens=1024"
     if command.startswith("rope-mt bench"):
-        return f"{command} bench.pairs=40000"
+        return f"{command} bench.pairs=4000 data.vocab_size=4000"
     if not command.startswith("rope-mt train"):
         return command
     if command == "rope-mt train experiment=schemes":
@@ -65,6 +66,8 @@ def limited(command: str) -> str:
     if command == "rope-mt train experiment=linear":
         command = f"{command} position=rope,none"
     command = re.sub(r"=([^,\s\[']+,[^,\s\[']+),\S+", r"=\1", command)  # two choices tell as much as five
+    if not any(name in command for name in (*REAL, "data.test")):
+        command += " data.valid=short data.test=short"
     return " ".join([command, LIMITS, *(smaller for name, smaller in SMALLER.items() if name in command)])
 
 
@@ -76,22 +79,23 @@ def folder(tmp_path_factory) -> Path:
     corpora = os.environ.get("ROPE_MT_CORPORA")
     if corpora:
         (folder / "data" / "multi30k").mkdir(parents=True)
-        names = {"train": "train/multi30k-train", "val": "test/multi30k-val"}
-        names |= {name: f"test/multi30k-{name}" for name in ("test_2016_flickr", "test_2017_flickr")}
-        for name, source in names.items():
-            for lang in ("en", "de"):
-                target = folder / "data" / "multi30k" / f"{name}.{lang}.xz"
-                shutil.copy(Path(corpora) / f"{source}.en-de.{lang}.xz", target)
         (folder / "data" / "wmt14").mkdir()
         for name, source, lines in (
-            ("train", "train/europarl-v7-head20k", 20_000),
-            ("newstest2013", "test/newstest2013", 20),
-            ("newstest2014", "test/newstest2014", 20),
+            ("multi30k/train", "train/multi30k-train", 29_000),
+            ("multi30k/val", "test/multi30k-val", 40),
+            ("multi30k/test_2016_flickr", "test/multi30k-test_2016_flickr", 40),
+            ("multi30k/test_2017_flickr", "test/multi30k-test_2017_flickr", 40),
+            ("wmt14/train", "train/europarl-v7-head20k", 20_000),
+            ("wmt14/newstest2013", "test/newstest2013", 20),
+            ("wmt14/newstest2014", "test/newstest2014", 20),
         ):
             for lang in ("en", "de"):
                 with lzma.open(Path(corpora) / f"{source}.en-de.{lang}.xz") as file:
                     text = b"".join(itertools.islice(file, lines))
-                (folder / "data" / "wmt14" / f"{name}.{lang}").write_bytes(text)
+                (folder / "data" / f"{name}.{lang}").write_bytes(text)
+    for side, lang in enumerate(("en", "de")):
+        short = "".join(pair[side] + "\n" for pair in toy.generate(n_train=1, n_valid=1, n_test=40).test)
+        (folder / f"short.{lang}").write_text(short, encoding="utf-8")
     return folder
 
 
@@ -120,8 +124,9 @@ def test_every_command_of_the_readme_runs(command, folder, monkeypatch, capsys):
 
 
 def test_figures_of_published_runs_are_among_these():
-    assert "rope-mt compare outputs/published/multi30k/*" in shown()
-    assert any(command.startswith("rope-mt analyze convergence") for command in shown())
+    printed = {command for command in commands() if "outputs/published/" in command and "--plot" not in command}
+    assert {*shown()} == {command for command in printed if command.startswith(("rope-mt compare", "rope-mt analyze"))}
+    assert len(shown()) >= 4
 
 
 @pytest.mark.parametrize("group", ["model", "data", "search", "tracking", "experiment"])

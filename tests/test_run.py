@@ -39,6 +39,9 @@ def trained(tmp_path_factory) -> tuple[Path, Path, str]:
     """The folder a run was typed in, the run's own folder, and what the command said."""
     cwd = tmp_path_factory.mktemp("trained")
     said = rope_mt("train", *SHORT, cwd=cwd).stdout.decode()
+    for lang in ("en", "de"):  # for what does not take the whole test set
+        lines = (cwd / f"data/toy/valid.{lang}").read_text(encoding="utf-8").splitlines(keepends=True)
+        (cwd / f"short.{lang}").write_text("".join(lines[:100]), encoding="utf-8")
     [folder] = [path for path in (cwd / "outputs").iterdir() if (path / "result.json").is_file()]
     return cwd, folder, said
 
@@ -108,7 +111,8 @@ def test_eval_gives_the_score_of_training_to_the_last_digit(trained):
 
 def test_a_sweep_of_eval_scores_one_choice_of_checkpoints_after_the_other(trained):
     cwd, folder, _ = trained
-    said = rope_mt("eval", "-m", str(folder), "checkpoints=last2,average,60", "search=greedy", cwd=cwd).stdout.decode()
+    words = [str(folder), "checkpoints=last2,average,60", "search=greedy", "data.test=short"]
+    said = rope_mt("eval", "-m", *words, cwd=cwd).stdout.decode()
     scores = [line for line in said.splitlines() if line.startswith("BLEU|")]
     assert len(scores) == 3
     assert scores[0] == scores[1] != scores[2]  # the run's own is the mean of the same two
@@ -117,7 +121,7 @@ def test_a_sweep_of_eval_scores_one_choice_of_checkpoints_after_the_other(traine
 
 def test_eval_takes_another_search_and_another_test_set(trained):
     cwd, folder, _ = trained
-    greedy = rope_mt("eval", str(folder), "search=greedy", "data.test=data/toy/valid", cwd=cwd).stdout.decode()
+    greedy = rope_mt("eval", str(folder), "search=greedy", "data.test=short", cwd=cwd).stdout.decode()
     assert greedy.splitlines()[2].startswith("BLEU|")
     assert greedy.splitlines()[2] != result(folder)["test"]["bleu_detail"]
 
@@ -144,7 +148,8 @@ def test_the_same_command_again_prints_the_result_at_once(trained):
 def test_a_sweep_ends_with_the_table_and_each_job_is_a_run_of_its_own(trained):
     cwd, _, _ = trained
     words = ["train", "-m", "position=sinusoidal-add,rope", "trainer.max_steps=10", "trainer.val_sentences=5"]
-    said = rope_mt(*words, *QUICK, "data=toy", cwd=cwd).stdout.decode()
+    words += ["data=toy", "data.valid=short", "data.test=short"]
+    said = rope_mt(*words, *QUICK, cwd=cwd).stdout.decode()
     folders = [path for path in (cwd / "outputs").glob("toy-*") if result(path)["steps"] == 10]
     assert sorted(result(path)["position"] for path in folders) == ["rope", "sinusoidal-add"]
     table = said[said.index("tokens seen") :]

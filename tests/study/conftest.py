@@ -35,7 +35,7 @@ def settings(folder: Path, scheme: str, seed: int = 1, attention: str = "softmax
         data=DataConfig("files", *parts, **small),
         optimizer=OptimizerConfig(lr=4e-3, warmup_steps=5),
         trainer=TrainerConfig(max_steps=9, val_every=3, val_sentences=4, device="cpu", precision="fp32"),
-        search=SearchConfig(beam=1, length_penalty=0.6, max_len_a=0.5, max_len_b=5),
+        search=SearchConfig(beam=1, length_penalty=0.6, max_len_a=0.2, max_len_b=5),
         tracking=TrackingConfig("none"),
     )
 

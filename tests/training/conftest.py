@@ -51,7 +51,7 @@ def config(text) -> Callable[..., TrainConfig]:
             trainer=TrainerConfig(
                 **{"max_steps": 8, "val_every": 4, "val_sentences": 500, "log_every": 2, "device": "cpu", **trainer}
             ),
-            search=SearchConfig(beam=2, length_penalty=0.6),
+            search=SearchConfig(beam=2, length_penalty=0.6, max_len_a=0.2, max_len_b=3),  # so untrained, none ends
             tracking=TrackingConfig("none"),
         )
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from rope_mt.config.commands import EvalConfig, SearchChange
+from rope_mt.config.training import SearchConfig
 from rope_mt.errors import UserError
 from rope_mt.evaluation import evaluate
 from rope_mt.runs import checkpoint
@@ -25,6 +26,7 @@ def runs(config, tmp_path_factory) -> dict[str, RunFolder]:
         settings = {"max_steps": STEPS, "val_every": 3, "average": STEPS, "precision": "fp32", "log_every": 1}
         cfg = config("sixteen", "sixteen", ema=ema, **settings)
         cfg.optimizer.lr = 1e-2
+        cfg.search = SearchConfig(beam=1, length_penalty=0.6, max_len_a=1.2, max_len_b=4)
         train(cfg, outputs / name)
     return {name: RunFolder(outputs / name) for name in made}
 

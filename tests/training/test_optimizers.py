@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from rope_mt.config.position import RopeConfig, TransformerXLConfig
-from rope_mt.config.training import ModelConfig, OptimizerConfig
+from rope_mt.config.training import ModelConfig, OptimizerConfig, SearchConfig
 from rope_mt.errors import UserError
 from rope_mt.model.transformer import Transformer
 from rope_mt.runs import checkpoint
@@ -177,6 +177,7 @@ def test_a_killed_run_with_muon_ends_as_if_nothing_had_been(config, tmp_path, ki
 def test_a_tiny_model_overfits_16_pairs_with_muon(config, tmp_path):
     cfg = config("sixteen", "sixteen", max_steps=60, val_every=60, average=1, precision="fp32")
     cfg.model = replace(cfg.model, dropout=0.0, n_layers=2, norm="pre")
+    cfg.search = SearchConfig(beam=2, length_penalty=0.6)
     cfg.optimizer = OptimizerConfig(1e-2, 10, "muon", schedule="linear", label_smoothing=0.0)
     train(cfg, tmp_path)
     result = json.loads((tmp_path / "result.json").read_text())

@@ -51,7 +51,7 @@ def config(tmp_path_factory) -> dict:
             trainer=TrainerConfig(
                 max_steps=STEPS, val_every=2, val_sentences=4, average=2, ema=0.8, device="cpu", precision="fp32"
             ),
-            search=SearchConfig(beam=1, length_penalty=0.6),
+            search=SearchConfig(beam=1, length_penalty=0.6, max_len_a=0.2, max_len_b=3),  # so untrained, none ends
             tracking=TrackingConfig("none"),
         )
     )

@@ -11,10 +11,12 @@ import torch
 import torch.nn.functional as F
 
 from rope_mt.config.position import POSITION_CONFIGS
+from rope_mt.config.training import SearchConfig
 from rope_mt.data import corpus
+from rope_mt.data.batches import PairDataset, Sentences
 from rope_mt.data.plan import Rows
 from rope_mt.data.prepare import prepare
-from rope_mt.data.stream import PairDataset, Sentences, TranslationData
+from rope_mt.data.stream import TranslationData
 from rope_mt.device import computing_in
 from rope_mt.durable import alone, write_json, write_whole
 from rope_mt.errors import UserError
@@ -31,7 +33,8 @@ SCHEMES = {scheme.name: scheme for scheme in POSITION_CONFIGS}
     ("scheme", "attention"), [*((name, "softmax") for name in sorted(SCHEMES)), ("rope", "linear")]
 )
 def test_a_tiny_model_overfits_16_pairs(config, tmp_path, scheme, attention):
-    cfg = config("sixteen", "sixteen", scheme, max_steps=200, val_every=200, average=1, precision="fp32")
+    cfg = config("sixteen", "sixteen", scheme, max_steps=100, val_every=100, average=1, precision="fp32")
+    cfg.search = SearchConfig(beam=2, length_penalty=0.6)
     cfg.model.attention = attention
     cfg.model.dropout, cfg.optimizer.label_smoothing = 0.0, 0.0
     cfg.model.n_layers = 2  # without positions, one causal layer cannot tell where it is
