@@ -29,13 +29,12 @@ class CountedBLEU(BLEU):
         self.num_refs = 1
 
     def _extract_corpus_statistics(self, hypotheses: Any, references: Any) -> Any:
-        return hypotheses
+        """As floats, which hold these numbers exactly: numpy multiplies matrices of them many times faster."""
+        return np.array(hypotheses, dtype=np.float64)
 
     def _compute_score_from_stats(self, stats: Any) -> BLEUScore:
-        """Numpy's integers as Python's: the same scores in half the time; a paired test takes 20,000 of them."""
-        if getattr(stats, "dtype", None) == np.int64:
-            stats = stats.tolist()
-        return super()._compute_score_from_stats(stats)
+        """Numpy's numbers as Python's: the same scores in half the time; a paired test takes 20,000 of them."""
+        return super()._compute_score_from_stats(stats.tolist() if isinstance(stats, np.ndarray) else stats)
 
 
 @dataclass(frozen=True)

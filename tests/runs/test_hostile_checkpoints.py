@@ -233,7 +233,7 @@ def test_a_strangers_checkpoint_fetches_no_text_and_writes_none(made, values, tm
         theirs = replace(cfg, data=replace(cfg.data, origin=origin, dir=str(tmp_path / "theirs")))
         values["rope_mt"]["config"] = to_plain(theirs)
         checkpoint.write(tmp_path / "lone" / "a.ckpt", values)
-        with pytest.raises(UserError, match=r"no such text: test\.en.*data\.test=PREFIX"):
+        with pytest.raises(UserError, match=r"^no such text: test\.en"):
             own_test_set(tmp_path / "lone" / "a.ckpt", checkpoint.load(tmp_path / "lone" / "a.ckpt"))
         assert not (tmp_path / "theirs").exists()
 

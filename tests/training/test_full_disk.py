@@ -120,7 +120,7 @@ def test_a_run_for_which_there_is_no_room_is_refused_before_its_first_step(small
     run = RunFolder(disk.path / "run")
     cfg = small()
     disk.leave(3_000_000)
-    said = r"^this run takes up to 6\.\d MB of disk in .*: make room for \S+ MB more, or .* hydra\.run\.dir=FOLDER$"
+    said = r"^this run takes up to 6\.\d MB of disk in .*: make room for \S+ MB more, or .* hydra\.run\.dir=FOLDER, "
     with pytest.raises(UserError, match=said):
         train(cfg, run.path)
     assert not run.metrics.exists()
