@@ -3,12 +3,13 @@
 import math
 import random
 
+import numpy as np
 import pytest
 import sacrebleu
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rope_mt.counts import HEAD, Counts
+from rope_mt.counts import HEAD, Counts, bleu_of_sums
 from rope_mt.errors import UserError
 
 WORDS = ["der", "Hund", "sieht", "eine", "kleine", "Katze", "im", "alten", "Garten", "und", "schläft"]
@@ -30,6 +31,15 @@ def test_any_part_has_the_score_that_its_text_has(rows, seed, tmp_path_factory):
     part = random.Random(seed).sample(range(len(rows)), (len(rows) + 1) // 2)
     theirs = sacrebleu.corpus_bleu([hyps[i] for i in part], [[refs[i] for i in part]]).score
     assert found.bleu(part) == pytest.approx(theirs)
+
+
+@settings(deadline=None, max_examples=60)
+@given(rows=sentences)
+def test_sums_of_many_samples_have_the_scores_that_sacrebleu_gives_each(rows):
+    _, hyps, refs = map(list, zip(*rows, strict=True))
+    counted = np.array(Counts.of([0] * len(hyps), hyps, refs).rows, dtype=np.float64)
+    firsts = [sacrebleu.corpus_bleu(hyps[:n], [refs[:n]]).score for n in range(1, len(hyps) + 1)]
+    assert bleu_of_sums(counted.cumsum(axis=0)) == pytest.approx(firsts)
 
 
 def test_a_file_that_counts_something_else_is_one_line(tmp_path):

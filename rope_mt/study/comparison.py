@@ -10,6 +10,7 @@ from rope_mt.progress import progress
 from rope_mt.study.buckets import bucket_name, default_bounds, in_buckets
 from rope_mt.study.curve import Curve
 from rope_mt.study.groups import Group, Spread
+from rope_mt.study.paired_tests import signatures
 from rope_mt.study.shared_test_set import counts
 from rope_mt.study.significance import Difference, Pair, paired, pairs_by_seed, welch
 
@@ -102,7 +103,7 @@ def compare(groups: list[Group], baseline: Group | None, bounds: list[int] | Non
         sentences,
         ratios,
         differences=whole.differences,
-        test_signatures=whole.signatures,
+        test_signatures=signatures(),
         buckets=buckets,
         further=further,
         reached=reached,
@@ -166,7 +167,6 @@ class _Tested:
 
     bleu: dict[str, Spread]  # by label
     differences: dict[str, Difference]  # by label, without the baseline's
-    signatures: list[str]  # sacreBLEU's, of its two tests
 
 
 def _tested(groups: list[Group], baseline: Group, counted: Counted, parts: list[list[int]]) -> list[_Tested]:
@@ -185,14 +185,12 @@ def _tested(groups: list[Group], baseline: Group, counted: Counted, parts: list[
     with progress("paired tests", total, "comparisons") as advance:
         for part in parts:
             if not part:
-                found.append(_Tested({}, {}, []))
+                found.append(_Tested({}, {}))
                 continue
             pairs: dict[str, list[Pair]] = {group.label: [] for group in others}
-            signatures: list[str] = []
             for seed, systems in against.items():
                 first, *rest = (counted[label][of].part(part) for label, of in [(baseline.label, seed), *systems])
-                of_systems, signatures = paired(first, rest)
-                for (label, _), pair in zip(systems, of_systems, strict=True):
+                for (label, _), pair in zip(systems, paired(first, rest), strict=True):
                     pairs[label].append(pair)
                 advance(len(systems))
             bleu = {label: {seed: of.bleu(part) for seed, of in runs.items()} for label, runs in counted.items()}
@@ -203,5 +201,5 @@ def _tested(groups: list[Group], baseline: Group, counted: Counted, parts: list[
                     [bleu[of][pair[side]] for pair in both] for of, side in ((label, 1), (baseline.label, 0))
                 )
                 differences[label] = Difference(pairs[label], welch(ours, theirs))
-            found.append(_Tested(spreads, differences, signatures))
+            found.append(_Tested(spreads, differences))
     return found

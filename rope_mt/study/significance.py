@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from sacrebleu.significance import PairedTest, Result
+import numpy as np
 
-from rope_mt.counts import CountedBLEU
+from rope_mt.study.paired_tests import bootstrap, delta, randomisation
 
 ALPHA = 0.05
-KINDS = ("bs", "ar")  # sacreBLEU's names of bootstrap and randomisation
 
 Rows = list[list[int]]
 
@@ -62,8 +61,8 @@ class Difference:
         return "better" if self.delta > 0 else "worse"
 
 
-def paired(baseline: Rows, systems: Sequence[Rows]) -> tuple[list[Pair], list[str]]:
-    """Each system against the baseline, by both tests with sacreBLEU's numbers of samples and its seed.
+def paired(baseline: Rows, systems: Sequence[Rows]) -> list[Pair]:
+    """Each system against the baseline, by both of sacreBLEU's tests with its numbers of samples and its seed.
 
     Each is given by what BLEU counts in every sentence, the rows of `Counts`.
 
@@ -71,24 +70,14 @@ def paired(baseline: Rows, systems: Sequence[Rows]) -> tuple[list[Pair], list[st
     much: so two equal outputs have its smallest p-value, and one sentence alone has it too. Here equal scores have p 1,
     and no p is below 2^(1-n), where n sentences differ in their n-gram counts: of the 2^n ways to swap them, the one
     observed and its mirror image both differ that much. From n = 15 on this changes nothing.
-
-    Returns:
-        The pairs, and the signature of each test in the order of KINDS.
     """
-    named: Any = [(str(i), rows) for i, rows in enumerate([baseline, *systems])]
-    ps, signatures, deltas = [], [], []
-    for kind in KINDS:
-        signature, results = PairedTest(named, {"BLEU": CountedBLEU()}, None, test_type=kind)()
-        first, *others = (result for result in results["BLEU"] if isinstance(result, Result))
-        deltas = [other.score - first.score for other in others]
-        ps.append([other.p_value for other in others])
-        signatures.append(str(signature["BLEU"]))
+    theirs, *ours = (np.array(rows, dtype=np.float64) for rows in [baseline, *systems])
     pairs = []
-    for system, delta, *of_tests in zip(systems, deltas, *ps, strict=True):
-        unlike = sum(ours != theirs for ours, theirs in zip(system, baseline, strict=True))
-        least = 1.0 if delta == 0 else 2.0 ** (1 - unlike)
-        pairs.append(Pair(float(delta), *(max(float(p), least) for p in of_tests)))
-    return pairs, signatures
+    for system, *ps in zip(ours, bootstrap(theirs, ours), randomisation(theirs, ours), strict=True):
+        difference, unlike = delta(theirs, system), int(np.any(system != theirs, axis=1).sum())
+        least = 1.0 if difference == 0 else 2.0 ** (1 - unlike)
+        pairs.append(Pair(difference, *(max(p, least) for p in ps)))
+    return pairs
 
 
 def combined(ps: Sequence[float]) -> float:

@@ -6,11 +6,15 @@ import random
 import subprocess
 import sys
 from statistics import fmean, variance
+from typing import Any
 
 import pytest
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.significance import PairedTest
 from scipy.stats import t
 
 from rope_mt.counts import Counts
+from rope_mt.study.paired_tests import signatures
 from rope_mt.study.significance import Difference, Pair, combined, paired, pairs_by_seed, welch
 
 WORDS = ["am", "Abend", "sieht", "der", "Hund", "die", "kleine", "Katze", "im", "Garten", "und", "lacht", "laut"]
@@ -42,22 +46,27 @@ def sacrebleu(tmp_path, references: list[str], systems: list[list[str]], flag: s
     return [system["BLEU"]["p_value"] for system in json.loads(done.stdout)[1:]]
 
 
-def test_p_values_are_those_of_the_sacrebleu_command(tmp_path):
-    references = sentences(60)
+@pytest.mark.parametrize("n", [20, 60])
+def test_p_values_are_those_of_the_sacrebleu_command(n, tmp_path):
+    references = sentences(n)
     systems = [worse(references, rate, seed) for seed, rate in enumerate((0.10, 0.12, 0.09, 0.16))]
     first, *others = (counted(system, references) for system in systems)
-    pairs, signatures = paired(first, others)
+    pairs = paired(first, others)
     assert [pair.bootstrap for pair in pairs] == sacrebleu(tmp_path, references, systems, "--paired-bs")
     assert [pair.randomisation for pair in pairs] == sacrebleu(tmp_path, references, systems, "--paired-ar")
     assert len({pair.bootstrap for pair in pairs}) == 3  # not all at an end of the scale
-    assert "bs:1000|seed:12345" in signatures[0]
-    assert "ar:10000|seed:12345" in signatures[1]
+
+
+def test_the_signatures_are_those_of_sacrebleu():
+    systems: Any = [("ours", ["a b c d e"]), ("theirs", ["a b c d f"])]
+    tests = [PairedTest(systems, {"BLEU": BLEU()}, [["a b c d e"]], test_type=kind) for kind in ("bs", "ar")]
+    assert signatures() == [str(test()[0]["BLEU"]) for test in tests]
 
 
 def test_equal_outputs_are_within_noise_with_p_1():
     references = sentences(20)
     ours = counted(worse(references, 0.2, seed=1), references)
-    [pair], _ = paired(ours, [ours])
+    [pair] = paired(ours, [ours])
     assert pair == Pair(0.0, 1.0, 1.0)
     assert Difference([pair], None).verdict == "within noise"
 
@@ -68,7 +77,7 @@ def test_no_p_is_smaller_than_so_few_sentences_allow(unlike):
     references = sentences(20)
     theirs = worse(references, 0.3, seed=1)
     ours = [*references[:unlike], *theirs[unlike:]]
-    [pair], _ = paired(counted(theirs, references), [counted(ours, references)])
+    [pair] = paired(counted(theirs, references), [counted(ours, references)])
     assert pair.delta > 0
     assert min(pair.bootstrap, pair.randomisation) >= 2.0 ** (1 - unlike)
     assert Difference([pair], None).verdict == "within noise"
@@ -79,7 +88,7 @@ def test_sentences_that_differ_in_words_alone_and_in_no_count_are_not_evidence()
     theirs = worse(references, 0.3, seed=1)
     theirs[1:] = ["falsch"] * 19
     ours = [references[0], *["verkehrt"] * 19]
-    [pair], _ = paired(counted(theirs, references), [counted(ours, references)])
+    [pair] = paired(counted(theirs, references), [counted(ours, references)])
     assert (pair.bootstrap, pair.randomisation) == (1.0, 1.0)
 
 
