@@ -32,15 +32,14 @@ def measure(cfg: BenchDecodeConfig) -> dict[str, Any]:
     """Decode the test set of `data` with every system; a line on standard error tells of each.
 
     Raises:
-        UserError: there is no such device, the text is not there, or CTranslate2 cannot run the position scheme.
+        UserError: there is no such device, the text is not there, or a system that is asked for cannot run.
     """
     device = choose_device(cfg.device)
+    names = able(cfg, device)
     ckpt = untrained(cfg)
     work = sentences(cfg, ckpt.tokenizer)
     systems: dict[str, Decoder] = {}
-    for name in cfg.bench.systems or [name for name in SYSTEMS if not missing(name, device)]:
-        if why := missing(name, device):
-            raise UserError(why)
+    for name in names:
         for precision in precisions(name, device):
             systems[f"{name} {precision}"] = SYSTEMS[name](ckpt, cfg.bench.beam, device, precision)
     threads = torch.get_num_threads()
@@ -63,6 +62,24 @@ def measure(cfg: BenchDecodeConfig) -> dict[str, Any]:
         "rounds": cfg.bench.rounds,
         "systems": summary(rounds, tokens, chosen),
     }
+
+
+def able(cfg: BenchDecodeConfig, device: torch.device) -> list[str]:
+    """The systems that are asked for, or else all that can run; of those that cannot, a line says why.
+
+    Raises:
+        UserError: one that is asked for cannot.
+    """
+    found = []
+    for name in cfg.bench.systems or SYSTEMS:
+        why = missing(name, device, as_trained(cfg, cfg.position))
+        if why is None:
+            found.append(name)
+        elif cfg.bench.systems:
+            raise UserError(why)
+        else:
+            print(f"without {name}: {why}", file=sys.stderr, flush=True)
+    return found
 
 
 def untrained(cfg: BenchDecodeConfig) -> Checkpoint:

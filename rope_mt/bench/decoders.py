@@ -14,9 +14,11 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
+from rope_mt.config.commands import TrainConfig
 from rope_mt.data.prepare import cores
 from rope_mt.data.tokenizer import BOS, EOS, PAD
 from rope_mt.device import choose_precision
+from rope_mt.errors import UserError
 from rope_mt.runs.checkpoint import Checkpoint
 from rope_mt.translation import Translator
 
@@ -220,10 +222,18 @@ def precisions(system: str, device: torch.device) -> list[str]:
     return ["fp32", *low]
 
 
-def missing(system: str, device: torch.device) -> str | None:
-    """Why a system cannot run here; None where it can."""
+def missing(system: str, device: torch.device, train: TrainConfig) -> str | None:
+    """Why a system cannot run the model here; None where it can."""
     if system != "rope-mt" and find_spec(system) is None:
         return f"{system} is not installed: pip install {system}"
-    if system == "ctranslate2" and device.type == "mps":
+    if system != "ctranslate2":
+        return None
+    if device.type == "mps":
         return "ctranslate2 has no mps device: take device=cpu"
+    from rope_mt.export import ct2
+
+    try:
+        ct2.check(train)
+    except UserError as error:
+        return str(error)
     return None

@@ -128,9 +128,13 @@ def test_every_system_is_printed_and_json_says_the_same(cfg, capsys, monkeypatch
     )
 
 
-def test_what_ctranslate2_cannot_run_is_refused_before_anything_is_measured(cfg):
+def test_what_ctranslate2_cannot_run_is_left_out_with_a_line_and_refused_where_it_is_asked_for(cfg, capsys):
+    t5 = replace(cfg, position=T5Config())
+    assert decode.able(cfg, CPU) == [*SYSTEMS]
+    assert decode.able(t5, CPU) == ["rope-mt", "transformers"]
+    assert capsys.readouterr().err.startswith("without ctranslate2: position=t5 is not exported to CTranslate2")
     with pytest.raises(UserError, match="position=t5 is not exported to CTranslate2"):
-        decode.measure(replace(cfg, position=T5Config()))
+        decode.measure(replace(t5, bench=replace(cfg.bench, systems=["rope-mt", "ctranslate2"])))
 
 
 @pytest.mark.parametrize(
