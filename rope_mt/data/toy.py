@@ -7,7 +7,6 @@ model that ignores order cannot tell the two apart, and that is what this corpus
 
 import random
 import re
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from itertools import combinations
@@ -15,7 +14,7 @@ from itertools import combinations
 from rope_mt.data import toy_lexicon as lx
 from rope_mt.data.toy_grammar import Clause, Common, Head, Name, Sentence, Tree, english, german
 from rope_mt.data.toy_lexicon import Conjunction
-from rope_mt.data.toy_sentences import NOUNS, Painter
+from rope_mt.data.toy_sentences import Painter
 
 MIN_WORDS, MAX_WORDS = 3, 40  # of a sentence, on either side, split at spaces
 
@@ -143,18 +142,3 @@ def generate(seed: int = 0, n_train: int = 20_000, n_valid: int = 1_000, n_test:
 
     test, valid, train = split(n_test), split(n_valid), split(n_train)
     return ToyCorpus(train, valid, test)
-
-
-def glossary() -> dict[str, str]:
-    """The word-by-word dictionary: each English word form with the most common of the German forms it can stand for."""
-    corpus = generate(n_train=2_000, n_valid=0, n_test=0)
-    counts = Counter(word for _, de in corpus.train for word in re.findall(r"\w+", de))
-    forms: dict[str, list[str]] = {}
-    for entry in [*lx.LEXICON, *lx.IRREGULAR_FORMS]:
-        for en, de in entry.glosses().items():
-            forms.setdefault(en, []).extend(de)
-    words = {en: max(de, key=lambda form: counts[form]) for en, de in forms.items()}
-    possessives = {f"{noun.en}'s": noun.german(False, "gen") for noun in NOUNS["P"]}
-    names = {name: name for name in lx.NAMES} | {f"{name}'s": f"{name}s" for name in lx.NAMES}
-    numbers = {lx.english_number(n): lx.german_number(n) for n in range(2, 100)}
-    return words | possessives | names | numbers

@@ -33,15 +33,10 @@ MIXED = _endings("m er en en en\nf e e en en\nn es es en en\npl en en en en")  #
 
 @dataclass(frozen=True)
 class Word:
-    """A word whose German is given by a list of forms, the first being the lemma."""
+    """What is not inflected, or only here and there."""
 
     en: str
     de: str
-    others: tuple[str, ...] = ()
-
-    def glosses(self) -> dict[str, tuple[str, ...]]:
-        """English form -> the German forms that can stand for it."""
-        return {self.en.split()[0]: (self.de, *self.others)}
 
 
 @dataclass(frozen=True)
@@ -65,12 +60,6 @@ class Noun:
             return self.de + ("es" if one_syllable else "s")
         return self.oblique
 
-    def glosses(self) -> dict[str, tuple[str, ...]]:
-        return {
-            self.en: tuple(dict.fromkeys(self.german(False, case) for case in CASES)),
-            self.en_plural: tuple(dict.fromkeys(self.german(True, case) for case in CASES)),
-        }
-
 
 @dataclass(frozen=True)
 class Adjective:
@@ -83,10 +72,6 @@ class Adjective:
     def german(self, ending: str) -> str:
         """The attributive form: müde + e is müde, teuer + e is teure, dunkel + e is dunkle."""
         return re.sub("(?<=u)er$", "r", re.sub("el$", "l", self.de.removesuffix("e"))) + ending
-
-    def glosses(self) -> dict[str, tuple[str, ...]]:
-        plain = (self.de, *(self.german(ending) for ending in ("e", "en", "er", "es", "em")))
-        return {self.en: plain} | ({self.en_more.split()[-1]: (self.de_more,)} if self.en_more else {})
 
 
 @dataclass(frozen=True)
@@ -113,18 +98,6 @@ class Verb:
         if self.de == "sein":
             return IS_ARE[plural]
         return self.de if plural else self.de_present
-
-    def glosses(self) -> dict[str, tuple[str, ...]]:
-        def forms(*german: str) -> tuple[str, ...]:
-            return tuple(dict.fromkeys(form for word in german for form in (word, self.prefix + word)))
-
-        glosses = {
-            self.en: forms(self.german(False, plural=True)),
-            self.en_present: forms(self.de_present),
-            self.en_past: forms(self.german(True, plural=False), self.german(True, plural=True)),
-        }
-        participle = glosses.get(self.en_participle, ())
-        return glosses | {self.en_participle: (*participle, self.prefix + self.de_participle)}
 
 
 def _stem(infinitive: str) -> str:
@@ -162,7 +135,7 @@ def _lines(table: str) -> Iterator[tuple[list[str], list[str], list[str]]]:
 
 
 def _words(table: str) -> list[Word]:
-    return [Word(" ".join(en), de[0], tuple(de[1:])) for en, de, _ in _lines(table)]
+    return [Word(" ".join(en), de) for en, (de,), _ in _lines(table)]
 
 
 def _nouns(kind: str, table: str) -> list[Noun]:
@@ -590,10 +563,6 @@ class Determiner:
     def german(self, gender: str, case: Case) -> str:
         return self.de + self.endings[gender, case]
 
-    def glosses(self) -> dict[str, tuple[str, ...]]:
-        forms = tuple(dict.fromkeys(self.german(*key) for key in self.endings))
-        return {word.split()[0]: forms for word in (self.en, self.en_plural) if word}
-
 
 THE = Determiner("the", "", DEFINITE, WEAK, "sp")
 A = Determiner("a", "ein", EIN, MIXED, "s")
@@ -623,9 +592,6 @@ class Pronoun:
     def german(self, case: Case) -> str:
         return {"nom": self.de, "acc": self.accusative, "dat": self.dative}[case]
 
-    def glosses(self) -> dict[str, tuple[str, ...]]:
-        return {self.en: (self.de,), self.en_object: (self.accusative, self.dative)}
-
 
 PRONOUNS = [
     Pronoun("he", "him", "er", "ihn", "ihm", plural=False),
@@ -643,9 +609,6 @@ class Preposition:
     case: Case
     city: str = ""  # its German before the name of a city, where that differs
 
-    def glosses(self) -> dict[str, tuple[str, ...]]:
-        return Word(self.en, self.de, (self.city,) if self.city else ()).glosses()
-
 
 RELATIONS = [
     Preposition("behind", "hinter", "dat"),
@@ -657,7 +620,7 @@ TO_PLACE, INTO = Preposition("to", "zu", "dat", city="nach"), Preposition("into"
 FROM, OUT_OF = Preposition("from", "von", "dat"), Preposition("from", "aus", "dat")  # the market; the garden, Vienna
 THROUGH = Preposition("through", "durch", "acc")
 WITH, WITHOUT = Preposition("with", "mit", "dat"), Preposition("without", "ohne", "acc")
-IN, FOR, AFTER = Preposition("in", "in", "dat"), Preposition("for", "für", "acc"), Preposition("after", "nach", "dat")
+IN, FOR = Preposition("in", "in", "dat"), Preposition("for", "für", "acc")
 
 ADVERBS = _words("often = oft, always = immer, sometimes = manchmal, rarely = selten")
 MANNERS = _words("""
@@ -696,9 +659,6 @@ class Conjunction:
     de_past: str = ""  # where it differs: "when" is wenn, but als of a time gone by
     simple: bool = False  # only the simple tenses sound well after it
 
-    def glosses(self) -> dict[str, tuple[str, ...]]:
-        return Word(self.en, self.de, (self.de_past,) if self.de_past else ()).glosses()
-
 
 SUBORDINATORS = [
     Conjunction("because", "weil"),
@@ -725,25 +685,6 @@ TENS = _words("""
 """)
 HUNDRED = Word("hundred", "hundert")
 O_CLOCK = Word("o'clock", "Uhr")
-
-LEXICON: list[Word | Noun | Adjective | Verb | Determiner | Pronoun | Preposition | Conjunction] = [
-    *(*NOUNS, *EVENTS, *PERIODS, *ADJECTIVES, BE),
-    *(*TRANSITIVE, *DOUBLE_OBJECT, *OBJECT_TO, *INTRANSITIVE, *MOTION, *THAT, *TELL, *WHETHER, *TO, *LET_TO),
-    *(*ADVERBS, *MANNERS, *OPENINGS, *WEEKDAYS, *MONTHS, *DAYTIMES, *DEICTIC, *CITIES, *UNITS, *TENS, HUNDRED, O_CLOCK),
-    *(THE, A, NO, *QUANTIFIERS, *POSSESSIVES, *PRONOUNS, WHO),
-    *(*RELATIONS, TO_PLACE, INTO, FROM, OUT_OF, THROUGH, IN, WITH, WITHOUT, FOR, AFTER),
-    *(*SUBORDINATORS, THAT_CLAUSE, WHETHER_CLAUSE, IN_ORDER_TO, AND, BUT, OR, *QUESTION_WORDS),
-]
-# What the entries above do not inflect, for the word-by-word dictionary.
-IRREGULAR_FORMS = _words("""
-    an = ein eine einen einem einer, which = der die das den dem denen, are = sind, were = war waren
-    have = haben habe sind, has = hat ist, had = musste mussten, do = haben, does = hat, did = hat
-    will = wird werden, can = kann können, must = muss müssen, should = sollte sollten
-    want = wollen will, wants = will, wanted = wollte wollten, could = konnte konnten, not = nicht, than = als
-    as = wie so, last = letzte letzten letztes, next = nächste nächsten nächstes neben, on = am auf
-    at = um an am auf, of = von, course = natürlich, front = vor, more = mehr, away = weg, up = auf, along = mit
-    asleep = ein, order = um
-""")
 
 
 def english_number(n: int) -> str:

@@ -13,7 +13,7 @@ import pytest
 import sacrebleu
 
 from rope_mt.data import toy_lexicon as lx
-from rope_mt.data.toy import ToyCorpus, bag_of_words, generate, glossary
+from rope_mt.data.toy import ToyCorpus, bag_of_words, generate
 from rope_mt.data.toy_grammar import (
     Clause,
     Common,
@@ -28,6 +28,8 @@ from rope_mt.data.toy_grammar import (
     english,
     german,
 )
+
+from .toy_glossary import LEXICON, glossary, glosses
 
 
 def in_a_fresh_python(expression: str, hash_seed: int):
@@ -77,10 +79,10 @@ def test_lengths_cover_3_to_40_words_and_stay_short_on_average(corpus):
 
 
 def test_300_lemmas_a_side_each_often_enough_to_be_learnt(corpus):
-    assert len({entry.en for entry in lx.LEXICON}) >= 300
-    assert len({entry.de for entry in lx.LEXICON}) >= 300
+    assert len({entry.en for entry in LEXICON}) >= 300
+    assert len({entry.de for entry in LEXICON}) >= 300
     counts = Counter(re.findall(r"[\w']+", " ".join(en for en, _ in corpus.train).lower()))
-    seen = {entry.en: sum(counts[form.lower()] for form in entry.glosses()) for entry in lx.LEXICON}
+    seen = {entry.en: sum(counts[form.lower()] for form in glosses(entry)) for entry in LEXICON}
     assert {lemma: count for lemma, count in seen.items() if count < 40} == {}
 
 
@@ -295,7 +297,7 @@ def test_numbers_are_spelt_by_rule(n, en, de):
     ],
 )
 def test_german_verbs_inflect(infinitive, forms):
-    entry = next(entry for entry in lx.LEXICON if isinstance(entry, lx.Verb) and entry.de == infinitive)
+    entry = next(entry for entry in LEXICON if isinstance(entry, lx.Verb) and entry.de == infinitive)
     finite = [entry.german(past, plural) for past in (False, True) for plural in (False, True)]
     assert " ".join([*finite, entry.de_participle]) == forms
 
