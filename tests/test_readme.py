@@ -134,3 +134,14 @@ def test_the_table_of_settings_names_all_choices(group):
     [row] = re.findall(rf"^\| `{group}` \| (.*) \|$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
     there = {file.stem for file in (ROOT / "conf" / group).glob("*.yaml")}
     assert {*re.findall("`([^`]+)`", row)} == there
+
+
+def test_links_within_the_readme_lead_to_headings_and_to_every_section():
+    text = re.sub(r"```.*?```", "", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    anchors = {
+        re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-"): level
+        for level, heading in re.findall(r"^(##+) (.*)$", text, re.MULTILINE)
+    }
+    links = {*re.findall(r"\]\(#([^)]*)\)", text)}
+    assert links <= {*anchors}
+    assert {anchor for anchor, level in anchors.items() if level == "##"} <= links
