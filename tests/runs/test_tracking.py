@@ -222,7 +222,7 @@ def test_a_server_that_dies_neither_stops_the_job_nor_holds_it_up(tables_before,
         tracker.log_translations("samples", [row], step=5)
         tracker.summarize({"test/bleu": 27.5})
         tracker.keep(begun("a") / "run.json", "model")
-    assert time.monotonic() - start < 8
+    assert time.monotonic() - start < 30  # seconds; wandb itself goes on asking for minutes
     (kept,) = Path("outputs", "wandb").glob("run-*-a-*")
     (seen,) = inspect(kept, "--summary")
     assert (seen["summary"]["valid/loss"], seen["summary"]["test/bleu"]) == ({"min": 2.5}, 27.5)
