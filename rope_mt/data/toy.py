@@ -1,8 +1,8 @@
 """The embedded corpus: sentences of a small English-German grammar, so that the first command needs no network.
 
 A sentence is drawn as a tree and said twice, and its English determines its German, so a perfect learner reaches 100
-BLEU. Many sentences come with a partner that has the same English words in another order and means something else; a
-model that ignores order cannot tell the two apart, and that is what this corpus measures.
+BLEU. Many sentences come with a partner that has the same English words in another order and nearly always another
+meaning; a model that ignores order cannot tell the two apart, and that is what this corpus measures.
 """
 
 import random
@@ -28,7 +28,7 @@ class ToyCorpus:
     test: list[tuple[str, str]]
 
 
-# --- Partners: the same English words, another meaning ---------------------------------------------------------------
+# --- Partners: the same English words in another order ---------------------------------------------------------------
 
 
 def bag_of_words(text: str) -> tuple[str, ...]:
@@ -54,7 +54,10 @@ def _exchanged(node: Tree, new: dict[int, Tree]) -> Tree:
 
 
 def _exchanges(sentence: Sentence) -> Iterator[dict[int, Tree]]:
-    """Ways to say something else with the same words; some of them fail, as agreement changes a word."""
+    """Ways to say something else with the same words.
+
+    Some of them fail, as agreement changes a word, and some say the same ("Anna and Paul", "as old as").
+    """
     nodes = list(_nodes(sentence))
     owners = {id(node.owner.head) for node in nodes if isinstance(node, Common) and isinstance(node.owner, Common)}
     heads = [node for node in nodes if isinstance(node, Head) and node.determiner is not lx.NO]
@@ -83,15 +86,17 @@ def _may_follow(conjunction: Conjunction | None, clause: Clause) -> bool:
 
 
 def _partners(sentence: Sentence, en: str, rng: random.Random, n: int) -> list[tuple[str, str]]:
-    """Up to n pairs of the same English words and another meaning."""
+    """Up to n pairs of the same English words in another order."""
     exchanges = list(_exchanges(sentence))
     rng.shuffle(exchanges)
     bag, found = bag_of_words(en), {en: ""}
     for exchange in exchanges:
+        if len(found) > n:
+            break
         partner = _exchanged(sentence, exchange)
         assert isinstance(partner, Sentence)
         other = english(partner)
-        if len(found) <= n and other not in found and bag_of_words(other) == bag:
+        if other not in found and bag_of_words(other) == bag:
             found[other] = german(partner)
     return list(found.items())[1:]
 
@@ -100,7 +105,7 @@ def _partners(sentence: Sentence, en: str, rng: random.Random, n: int) -> list[t
 
 
 def families(rng: random.Random) -> Iterator[list[tuple[str, str]]]:
-    """Endless pairs, each followed by its partners, if it has any; sentences may come again."""
+    """Endless pairs, some followed by a partner or two; sentences may come again."""
     while True:
         sentence = Painter(rng).sentence()
         pair = english(sentence), german(sentence)
@@ -114,7 +119,7 @@ def _within_limits(pair: tuple[str, str]) -> bool:
 
 
 def generate(seed: int = 0, n_train: int = 20_000, n_valid: int = 1_000, n_test: int = 1_000) -> ToyCorpus:
-    """Write the corpus.
+    """Draw the corpus.
 
     The same arguments give the same corpus on every machine. Sentences with the same English words in any order are all
     in one split, so the test set asks for no sentence that training has shown shuffled; and the test set, drawn first,

@@ -149,18 +149,15 @@ def english(sentence: Sentence) -> str:
     words: list[str] = []
     if sentence.lead:
         words += [*_english_tail(sentence.lead), ","]
-    if sentence.asks:
-        words += [sentence.about.en] if sentence.about else []
-        words += _english_clause(sentence.main, question=sentence.main.subject is not lx.WHO)
-    else:
-        words += _english_clause(sentence.main)
+    words += [sentence.about.en] if sentence.about else []
+    words += _english_clause(sentence.main, question=sentence.asks and sentence.main.subject is not lx.WHO)
     if sentence.joint and sentence.second:
         words += [",", sentence.joint.en, *_english_clause(sentence.second)]
     return _written(words, "?" if sentence.asks else ".")
 
 
 def _english_clause(clause: Clause, antecedent: Common | None = None, question: bool = False) -> list[str]:
-    subject = antecedent if clause.gap == "subject" and antecedent else clause.subject
+    subject = clause.subject or (antecedent if clause.gap == "subject" else None)
     words: list[str] = []
     if clause.opening:
         words.append(clause.opening.en)
@@ -172,7 +169,7 @@ def _english_clause(clause: Clause, antecedent: Common | None = None, question: 
         person = antecedent.head.noun.kind == "P"
         pronoun = "which" if not person else "who" if clause.gap == "subject" else "whom"
         words += ["to", pronoun] if clause.gap == "indirect" else [pronoun]
-    said = [] if clause.gap == "subject" or clause.subject is None else _english_noun(clause.subject)
+    said = _english_noun(clause.subject) if clause.subject else []
     if subject is None:
         words += ["to", clause.verb.en]
     else:
@@ -280,8 +277,8 @@ def german(sentence: Sentence) -> str:
 def _german_clause(clause: Clause, order: Order, antecedent: Common | None = None) -> list[str]:
     """Prefield, finite verb, midfield, the rest of the verb, and what is heavy enough to follow it."""
     verb = clause.verb
-    subject = antecedent if clause.gap == "subject" and antecedent else clause.subject
-    said = [] if clause.gap == "subject" or clause.subject is None else _german_noun(clause.subject, "nom")
+    subject = clause.subject or (antecedent if clause.gap == "subject" else None)
+    said = _german_noun(clause.subject, "nom") if clause.subject else []
     time = [clause.time.de] if clause.time else []
     place = _german_phrase(clause.place) if clause.place else []
     prefield: list[str] = []
@@ -321,7 +318,7 @@ def _german_clause(clause: Clause, order: Order, antecedent: Common | None = Non
 def _german_verb(verb: Verb, tense: Tense, plural: bool) -> tuple[str, list[str]]:
     """The finite form, and what closes the clause: prefix, participle or infinitive."""
     if tense is lx.PERFECT:
-        return (lx.IS_ARE if verb.moves else lx.HAVE)[plural], [verb.prefix + verb.de_participle]
+        return (lx.IS_ARE if verb.takes_sein else lx.HAVE)[plural], [verb.prefix + verb.de_participle]
     if tense.german:
         return tense.german[plural], [verb.prefix + verb.de]
     return verb.german(tense is lx.PAST, plural), [verb.prefix] if verb.prefix else []

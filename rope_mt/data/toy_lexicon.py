@@ -25,7 +25,8 @@ def _endings(table: str) -> dict[tuple[str, Case], str]:
 
 
 DEFINITE = _endings("m der den dem des\nf die die der der\nn das das dem des\npl die die den der")
-STRONG = _endings("m er en em es\nf e e er er\nn es es em es\npl e e en er")  # dieser, alle; adjectives without article
+# dieser, alle; adjectives without article, but in the genitive, where there are none here
+STRONG = _endings("m er en em es\nf e e er er\nn es es em es\npl e e en er")
 EIN = _endings("m - en em es\nf e e er er\nn - - em es\npl e e en er")  # ein, mein, kein
 WEAK = _endings("m e en en en\nf e e en en\nn e e en en\npl en en en en")  # adjectives after der, dieser, alle
 MIXED = _endings("m er en en en\nf e e en en\nn es es en en\npl en en en en")  # adjectives after ein, mein, kein
@@ -86,7 +87,7 @@ class Verb:
     de_past: str
     de_participle: str
     prefix: str  # "auf" of "aufmachen"
-    moves: bool  # the perfect takes sein
+    takes_sein: bool  # in the perfect
     case: Case  # of the object
     subjects: str  # kinds
     objects: str
@@ -169,7 +170,7 @@ def _verbs(table: str) -> list[Verb]:
                 de_past=german[1],
                 de_participle=german[2],
                 prefix=prefix,
-                moves="+" in de[0],
+                takes_sein="+" in de[0],
                 case="dat" if "@" in de[0] else "acc",
                 subjects=extra[0],
                 objects=extra[1] if extra[1:] else "",
@@ -688,19 +689,18 @@ O_CLOCK = Word("o'clock", "Uhr")
 
 
 def english_number(n: int) -> str:
-    """2 to 999 in words: "three hundred and twenty-one"."""
+    """2 to 99, or a whole hundred below 1,000, in words: "twenty-one"."""
     if n >= 100:
-        rest = f" and {english_number(n % 100)}" if n % 100 else ""
-        return f"{UNITS[n // 100 - 1].en} {HUNDRED.en}{rest}"
+        return f"{UNITS[n // 100 - 1].en} {HUNDRED.en}"
     if n < 20:
         return UNITS[n - 1].en
     return TENS[n // 10 - 2].en + (f"-{UNITS[n % 10 - 1].en}" if n % 10 else "")
 
 
 def german_number(n: int) -> str:
-    """2 to 999 in words, the unit before the ten: "dreihunderteinundzwanzig"."""
+    """The same, the unit before the ten: "einundzwanzig"."""
     if n >= 100:
-        return UNITS[n // 100 - 1].de + HUNDRED.de + (german_number(n % 100) if n % 100 else "")
+        return UNITS[n // 100 - 1].de + HUNDRED.de
     if n < 20:
         return UNITS[n - 1].de
     return (f"{UNITS[n % 10 - 1].de}und" if n % 10 else "") + TENS[n // 10 - 2].de

@@ -64,7 +64,7 @@ VERBS = {
     "motion": lx.MOTION,
     "be": [lx.BE],
 }
-CLAUSES = {1: 77, 2: 15.5, 3: 3.6, 4: 2, 5: 1.2, 6: 0.7}  # how many clauses a sentence has, and how often in a hundred
+CLAUSES = {1: 77, 2: 15.5, 3: 3.6, 4: 2, 5: 1.2, 6: 0.7}  # clauses a sentence, or so, and how often in a hundred
 Tenses = Literal["any", "unfinished", "simple"]  # without the perfect; only present and past
 Role = Literal["subject", "object", "other"]
 
@@ -117,7 +117,7 @@ class Painter:
 
     def common(self, kind: str, role: Role = "other", plain: bool = False) -> Common:
         """A noun phrase with a noun; a plain one is a singular with nothing after it."""
-        head = self.head(kind, role, one=plain or kind == "L")
+        head = self.head(kind, role, singular=plain or kind == "L")
         related = kind != "P" or head.noun.en in lx.RELATED
         if related and not plain and not head.number and self.chance(0.1 if kind != "P" else 0.2):
             head = replace(head, determiner=None)
@@ -140,17 +140,17 @@ class Painter:
         determiner = self.rng.choice(lx.POSSESSIVES) if noun.en in lx.RELATED and self.chance(0.5) else lx.THE
         return Head(determiner, 0, self.adjectives("P", 0.3), noun, plural=False)
 
-    def head(self, kind: str, role: Role, one: bool) -> Head:
+    def head(self, kind: str, role: Role, singular: bool) -> Head:
         noun = self.fresh(NOUNS[kind], lambda noun: noun.en)
-        plural = not one and self.chance(0.32)
+        plural = not singular and self.chance(0.32)
         number = 0
         if (kind != "P" or noun.en in lx.RELATED) and self.chance(0.2):
             determiner = self.rng.choice(lx.POSSESSIVES)
-        elif not one and self.chance(0.18):
+        elif not singular and self.chance(0.18):
             plural, number = True, self.number()
             determiner = lx.THE if self.chance(0.15) else None
-        elif not one and role != "other" and self.chance(0.25):
-            fits = [one for one in lx.QUANTIFIERS if ("p" if plural else "s") in one.numbers]
+        elif not singular and role != "other" and self.chance(0.25):
+            fits = [each for each in lx.QUANTIFIERS if ("p" if plural else "s") in each.numbers]
             determiner = self.rng.choice([*fits, lx.NO] if role == "object" else fits)
         else:
             determiner = lx.THE if self.chance(0.7) or plural else lx.A
@@ -217,7 +217,7 @@ class Painter:
         """A clause on which no other depends.
 
         Args:
-            tenses: which may be chosen.
+            tenses: which may be chosen; "to be" may always have the future.
             gap: what a relative clause takes from the noun before it.
             kind: the kind of that noun, or of whoever is meant as the subject of an infinitive.
             infinitive: has no subject.
@@ -294,7 +294,7 @@ class Painter:
         return clause
 
     def clause(self, n: int, tenses: Tenses = "any") -> Clause:
-        """A clause that makes n together with those that depend on it."""
+        """A clause that makes about n together with those that depend on it."""
         related = n > 1 and self.chance(0.3)
         n -= related
         if n == 1:
