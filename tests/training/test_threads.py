@@ -2,7 +2,9 @@
 
 import os
 import subprocess
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,6 +20,8 @@ def threads(monkeypatch) -> Iterator[Callable[..., int]]:
 
     def found(processes: int, cores: int, **variables: str) -> int:
         torchrun.append(subprocess.Popen(["sleep", "60"], env={"PATH": os.environ["PATH"], **variables}))
+        while not Path(f"/proc/{torchrun[-1].pid}/environ").read_bytes():  # for a moment after exec it is empty
+            time.sleep(0.001)
         monkeypatch.setattr(os, "getppid", lambda: torchrun[-1].pid)
         monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)))
         torch.set_num_threads(1)  # as torchrun has it
