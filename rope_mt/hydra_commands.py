@@ -215,11 +215,13 @@ def call_hydra(command: str, flags: dict[str, Any], words: list[str], task: Call
 
 def check(command: str, flags: dict[str, Any], words: list[str], schema: type) -> Plan:
     """Compose every job there will be, so that a mistake in one of them ends the command before the first starts."""
+    from copy import deepcopy
+
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.types import RunMode
-    from omegaconf import OmegaConf
+    from omegaconf import OmegaConf, open_dict
 
     from rope_mt.complaints import complaint, settings, strangers, unknown
     from rope_mt.sweep.plan import Plan, PlannedJob
@@ -232,9 +234,9 @@ def check(command: str, flags: dict[str, Any], words: list[str], schema: type) -
         extra = [f"hydra.searchpath=[{quoted(f'file://{Path(folder).absolute()}')}]"]
     only_shown = bool({"--cfg", "--help", "--info"} & {*flags})
 
-    def composed(job: Sequence[str], with_hydra: bool = False) -> Any:
+    def composed(job: Sequence[str]) -> Any:
         try:
-            return compose(command, [*job, *extra], return_hydra_config=with_hydra)
+            return compose(command, [*job, *extra], return_hydra_config=True)
         except ValueError as error:
             raise UserError(complaint(error, list(job), schema)) from error
         except RecursionError as error:
@@ -257,7 +259,9 @@ def check(command: str, flags: dict[str, Any], words: list[str], schema: type) -
 
     with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
         choices, known = choices_of(words)
-        hydra = composed([options[0] for options in choices], with_hydra=True).hydra
+        first = tuple(options[0] for options in choices)
+        first_composed = composed(first)  # which takes longer than all else here
+        hydra = first_composed.hydra
         several = "--multirun" in flags or hydra.mode == RunMode.MULTIRUN
         if several and "hydra.sweep.dir" in keys and "hydra.sweep.subdir" not in keys:
             raise UserError("hydra.sweep.dir needs hydra.sweep.subdir beside it, or all runs would share one folder")
@@ -274,7 +278,9 @@ def check(command: str, flags: dict[str, Any], words: list[str], schema: type) -
             choices, known = choices_of(words)
         planned = []
         for job in itertools.product(*choices):
-            cfg = composed(job)
+            cfg = deepcopy(first_composed) if job == first else composed(job)
+            with open_dict(cfg):
+                del cfg["hydra"]
             for setting, owner in strangers(cfg):
                 raise UserError(unknown(setting, owner, schema))
             if only_shown:
