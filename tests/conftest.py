@@ -23,6 +23,16 @@ def pytest_collection(session: pytest.Session) -> None:
             import_module(name)
 
 
+SLOWEST_FIRST = ("test_readme", "test_training", "test_cli", "test_run", "test_damaged_files", "test_processes")
+SLOWEST_FIRST += ("test_killed", "test_long_run", "test_launchers", "test_toy", "test_laws", "test_archives")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that no process is left with one when the other has ended."""
+    rank = {name: place for place, name in enumerate(SLOWEST_FIRST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
+
+
 @pytest.fixture(scope="session")
 def corpora() -> Path:
     """Real English-German text, where there is some."""
