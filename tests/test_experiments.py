@@ -1,4 +1,4 @@
-"""Every experiment composes for every scheme, and says what its file promises."""
+"""Every experiment composes with the schemes, and says what its file promises."""
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -10,7 +10,6 @@ from rope_mt.config.position import POSITION_CONFIGS
 from rope_mt.errors import UserError
 
 EXPERIMENTS = sorted(file.stem for file in (conf_dir() / "experiment").glob("*.yaml"))
-every_scheme = pytest.mark.parametrize("scheme", POSITION_CONFIGS, ids=lambda scheme: scheme.name)
 
 
 def composed(*overrides: str) -> TrainConfig:
@@ -21,9 +20,16 @@ def composed(*overrides: str) -> TrainConfig:
     return cfg
 
 
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
-@every_scheme
-def test_every_experiment_is_there_for_every_scheme(experiment, scheme, monkeypatch):
+@pytest.mark.parametrize(
+    ("experiment", "scheme"),
+    [  # those with a table of positions, which a long text could outgrow, and one without; all where scores are missing
+        pytest.param(experiment, scheme, id=f"{experiment}, {scheme.name}")
+        for experiment in EXPERIMENTS
+        for scheme in POSITION_CONFIGS
+        if experiment == "linear" or scheme.name in ("learned", "tupe", "rope")
+    ],
+)
+def test_an_experiment_takes_a_scheme(experiment, scheme, monkeypatch):
     monkeypatch.setenv("ROPE_MT_CORPORA", "corpora")  # which data=mixed reads
     overrides = [f"experiment={experiment}", f"position={scheme.name}"]
     if experiment == "long-text":

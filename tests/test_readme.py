@@ -20,14 +20,14 @@ from rope_mt.data import toy
 from . import warm
 
 ROOT = Path(__file__).parents[1]
-LIMITS = "trainer.max_steps=20 trainer.val_every=20 trainer.val_sentences=20 "
+LIMITS = "trainer.max_steps=20 trainer.val_every=20 trainer.val_sentences=20 data.batch_tokens=600 "
 LIMITS += "search.beam=1 search.max_len_a=0 search.max_len_b=3"
 SMALLER = {  # for what is meant for more time or a GPU
-    "model=small": "model=tiny data.batch_tokens=1024",
-    "experiment=multi30k": "model=tiny data.batch_tokens=1024",
-    "wmt14": "model=tiny data.batch_tokens=1024",
-    "roformer": "model=tiny data.batch_tokens=1024",
-    "long-text": "model=tiny data.batch_tokens=1024 data.context_tokens=64",
+    "model=small": "model=tiny",
+    "experiment=multi30k": "model=tiny",
+    "wmt14": "model=tiny data.vocab_size=4000",
+    "roformer": "model=tiny data.vocab_size=4000",
+    "long-text": "model=tiny data.vocab_size=4000 data.context_tokens=64",
 }
 REAL = ("multi30k", "mixed", "bench data", *SMALLER)  # commands on text that cannot be fetched here
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from rope_mt.data import toy
 from rope_mt.device import processor
 
 from . import warm
@@ -17,6 +18,7 @@ from . import warm
 ENV = {"WANDB_MODE": "offline", "COLUMNS": "120"}
 SHORT = ["trainer.max_steps=120", "trainer.val_every=60", "trainer.val_sentences=40", "optimizer.warmup_steps=60"]
 SHORT += ["search.beam=2", "search.max_len_a=0.7"]  # so little trained, a model ends few sentences by itself
+SHORT += ["data=toy", "data.valid=short", "data.test=short"]
 QUICK = ["search.beam=1", "search.max_len_a=0", "search.max_len_b=3"]  # for tests that do not look at the translations
 
 
@@ -38,10 +40,11 @@ def rope_mt(*words: str, cwd: Path, stdin: bytes = b"", code: int = 0) -> subpro
 def trained(tmp_path_factory) -> tuple[Path, Path, str]:
     """The folder a run was typed in, the run's own folder, and what the command said."""
     cwd = tmp_path_factory.mktemp("trained")
+    text = toy.generate(n_train=1, n_valid=50, n_test=100)
+    for name, pairs in (("short", text.test), ("other", text.valid)):
+        for side, lang in enumerate(("en", "de")):
+            (cwd / f"{name}.{lang}").write_text("".join(pair[side] + "\n" for pair in pairs), encoding="utf-8")
     said = rope_mt("train", *SHORT, cwd=cwd).stdout.decode()
-    for lang in ("en", "de"):  # for what does not take the whole test set
-        lines = (cwd / f"data/toy/valid.{lang}").read_text(encoding="utf-8").splitlines(keepends=True)
-        (cwd / f"short.{lang}").write_text("".join(lines[:100]), encoding="utf-8")
     [folder] = [path for path in (cwd / "outputs").iterdir() if (path / "result.json").is_file()]
     return cwd, folder, said
 
@@ -103,7 +106,7 @@ def test_eval_gives_the_score_of_training_to_the_last_digit(trained):
     for target in (folder, folder / "checkpoints" / "average.ckpt"):
         said = rope_mt("eval", str(target.relative_to(cwd)), cwd=cwd).stdout.decode()
         assert said.splitlines()[:2] == [
-            "test set  1,000 sentences",
+            "test set  100 sentences",
             f"weights   {(folder / 'checkpoints' / 'average.ckpt').relative_to(cwd)}, step 120",
         ]
         assert said.splitlines()[2] == result(folder)["test"]["bleu_detail"]
@@ -111,7 +114,7 @@ def test_eval_gives_the_score_of_training_to_the_last_digit(trained):
 
 def test_a_sweep_of_eval_scores_one_choice_of_checkpoints_after_the_other(trained):
     cwd, folder, _ = trained
-    words = [str(folder), "checkpoints=last2,average,60", "search=greedy", "data.test=short"]
+    words = [str(folder), "checkpoints=last2,average,60", "search=greedy"]
     said = rope_mt("eval", "-m", *words, cwd=cwd).stdout.decode()
     scores = [line for line in said.splitlines() if line.startswith("BLEU|")]
     assert len(scores) == 3
@@ -121,7 +124,8 @@ def test_a_sweep_of_eval_scores_one_choice_of_checkpoints_after_the_other(traine
 
 def test_eval_takes_another_search_and_another_test_set(trained):
     cwd, folder, _ = trained
-    greedy = rope_mt("eval", str(folder), "search=greedy", "data.test=short", cwd=cwd).stdout.decode()
+    greedy = rope_mt("eval", str(folder), "search=greedy", "data.test=other", cwd=cwd).stdout.decode()
+    assert greedy.splitlines()[0] == "test set  50 sentences"
     assert greedy.splitlines()[2].startswith("BLEU|")
     assert greedy.splitlines()[2] != result(folder)["test"]["bleu_detail"]
 

@@ -4,11 +4,15 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from rope_mt.bench import command, data
 from rope_mt.bench.data import efficiency, shared_again
+from rope_mt.config.commands import BenchDataConfig
+from rope_mt.config.data import DataConfig
 
 from .. import warm
 
@@ -26,9 +30,13 @@ def folder(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("bench")
 
 
-def test_the_data_path_is_measured_on_repeated_text(folder):
+@pytest.fixture(scope="module")
+def found(folder) -> dict[str, Any]:
     settings = ("data=toy", "bench.pairs=25000", "bench.batch_tokens=[2048,4096]", "bench.json=true")
-    found = json.loads(bench(folder, *settings))
+    return json.loads(bench(folder, *settings))
+
+
+def test_the_data_path_is_measured_on_repeated_text(folder, found):
     assert found["corpus"] == "25,000 pairs of toy, which are 20,000 repeated"
     prepared, stream = found["prepare"], found["stream"]
     assert prepared["pairs"] == 25_000
@@ -45,8 +53,10 @@ def test_the_data_path_is_measured_on_repeated_text(folder):
     assert [path.name for path in (folder / "data").iterdir()] == ["toy"]
 
 
-def test_it_prints_a_table_for_people(folder):
-    said = bench(folder, "data=toy", "bench.pairs=500").splitlines()
+def test_it_prints_a_table_for_people(found, monkeypatch, capsys):
+    monkeypatch.setattr(data, "measure", lambda cfg: {name: found[name] for name in found if name != "machine"})
+    command.bench(BenchDataConfig(data=DataConfig("files", "a", "a", "a")))
+    said = capsys.readouterr().out.splitlines()
     assert said[0] == "machine"
     assert any(line.startswith("    padding efficiency") for line in said)
     assert max(map(len, said)) < 120

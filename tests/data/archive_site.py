@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import pytest
 from omegaconf import OmegaConf
 
 from rope_mt.config.commands import PrepareConfig
 from rope_mt.config.data import DataConfig
 from rope_mt.config.files import conf_dir
-from rope_mt.data import toy
+from rope_mt.data import corpus, toy
+from rope_mt.errors import UserError
 
 # ---- the server ------------------------------------------------------------------------------------------------------
 
@@ -268,3 +270,11 @@ def config(cfg: Any, folder: Path) -> DataConfig:
     made = OmegaConf.to_object(root.data)
     assert isinstance(made, DataConfig)
     return made
+
+
+def refused_in_code(cfg: Any, folder: Path, *words: str) -> None:
+    """What `prepare` would end with, without the command around it."""
+    with pytest.raises(UserError) as error:
+        corpus.locate(config(cfg, folder))
+    for word in words:
+        assert word in str(error.value)

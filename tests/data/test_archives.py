@@ -22,6 +22,7 @@ from .archive_site import (
     Mood,
     config,
     packed,
+    refused_in_code,
     sgml,
     special,
     wmt14,
@@ -101,10 +102,10 @@ BAD_ARCHIVES = {
 
 
 @pytest.mark.parametrize("case", BAD_ARCHIVES)
-def test_an_archive_with_the_right_check_sum_and_wrong_insides_is_refused(site, prepare, folder, case):
+def test_an_archive_with_the_right_check_sum_and_wrong_insides_is_refused(site, folder, case):
     content, *words = BAD_ARCHIVES[case]
     site.put(EUROPARL, content)
-    refused(prepare(wmt14(site)), "data/wmt14/archives/training-parallel-europarl-v7.tgz", *words)
+    refused_in_code(wmt14(site), folder, "data/wmt14/archives/training-parallel-europarl-v7.tgz", *words)
     assert no_text(folder)
     assert set(left(folder)) == {
         f"wmt14/archives/{PurePosixPath(path).name}" for path in (EUROPARL, COMMON_CRAWL, NEWS_COMMENTARY)

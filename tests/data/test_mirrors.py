@@ -16,6 +16,7 @@ from .archive_site import (
     COUNTS,
     TRAIN,
     Mood,
+    refused_in_code,
     serve,
     wmt14,
 )
@@ -186,11 +187,12 @@ BAD_PARQUET: dict[str, tuple[Callable[[bytes], bytes], str]] = {
 
 
 @pytest.mark.parametrize("case", BAD_PARQUET)
-def test_parquet_files_that_are_not_what_was_meant_are_refused(site, prepare, folder, tmp_path, hugging_face, case):
+def test_parquet_files_that_are_not_what_was_meant_are_refused(site, folder, tmp_path, hugging_face, case):
     change, word = BAD_PARQUET[case]
     hugging_face[FIRST] = change(hugging_face[FIRST])
-    mirror = data_set(hugging_face, tmp_path / "mirror")
-    refused(prepare(wmt14(site), f"data.mirror={mirror}"), word, "de-en")
+    cfg = wmt14(site)
+    cfg.mirror = str(data_set(hugging_face, tmp_path / "mirror"))
+    refused_in_code(cfg, folder, word, "de-en")
     assert left(folder) == []
 
 

@@ -51,7 +51,7 @@ def config(text) -> Callable[..., TrainConfig]:
             trainer=TrainerConfig(
                 **{"max_steps": 8, "val_every": 4, "val_sentences": 500, "log_every": 2, "device": "cpu", **trainer}
             ),
-            search=SearchConfig(beam=2, length_penalty=0.6, max_len_a=0.2, max_len_b=3),  # so untrained, none ends
+            search=SearchConfig(beam=2, length_penalty=0.6, max_len_a=0.0, max_len_b=3),  # so untrained, none ends
             tracking=TrackingConfig("none"),
         )
 
@@ -65,7 +65,7 @@ def small_run(text) -> list[str]:
     words = ["data=files", *(f"data.{part}={text / name}" for part, name in parts), f"data.dir={text / 'data'}"]
     words += ["data.vocab_size=450", "data.batch_tokens=1000", "tracking=none", "trainer.device=cpu"]
     words += ["model.d_model=32", "model.d_ff=64", "model.n_heads=2", "model.n_layers=1"]
-    words += ["search=greedy", "search.max_len_a=0.2", "search.max_len_b=2"]  # an untrained model finds no end
+    words += ["search=greedy", "search.max_len_a=0", "search.max_len_b=2"]  # an untrained model finds no end
     return [*words, "trainer.max_steps=30", "trainer.val_every=20", "trainer.val_sentences=2", "trainer.log_every=1"]
 
 
