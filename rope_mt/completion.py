@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterable
 
 from rope_mt.command_words import flag_names, path_at, split_flags
-from rope_mt.hydra_commands import TASKS, call_hydra, command_schema, foreign_groups, subjects
+from rope_mt.config.choices import command_schema, foreign_groups, subjects
+from rope_mt.hydra_commands import TASKS, call_hydra
 from rope_mt.study.analyze import SUBJECTS
 
 

@@ -9,18 +9,18 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
-import itertools
 import logging
 import os
 import re
 import shlex
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rope_mt.command_words import path_at, quoted, split_flags
+from rope_mt.config.choices import command_schema, foreign_groups, groups, subjects
 from rope_mt.config.files import conf_dir
 from rope_mt.durable import CLOSED, FULL, alone, cannot_write
 from rope_mt.errors import UserError
@@ -129,11 +129,12 @@ def _run(command: str, rest: list[str], jobs: Jobs) -> int:
     words = [word[1:] if word[:1] == "+" and word[1:].partition("=")[0] in own else word for word in words]
 
     from rope_mt.complaints import HYDRA_ERRORS, complaint
+    from rope_mt.sweep.plan import planned
 
     plan = None
     try:
         if not {"--hydra-help", "--shell-completion", "--config-path", "--config-name"} & {*flags}:
-            plan = check(command, flags, words, schema)
+            plan = planned(command, flags, words, schema)
         if command == "train" and plan is not None and plan.runs_several:
             return _sweep(plan, flags, rest, jobs)
         said = io.StringIO()
@@ -211,127 +212,6 @@ def call_hydra(command: str, flags: dict[str, Any], words: list[str], task: Call
         else:
             os.environ["HYDRA_FULL_ERROR"] = wish
     return 0
-
-
-def check(command: str, flags: dict[str, Any], words: list[str], schema: type) -> Plan:
-    """Compose every job there will be, so that a mistake in one of them ends the command before the first starts."""
-    from copy import deepcopy
-
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.types import RunMode
-    from omegaconf import OmegaConf, open_dict
-
-    from rope_mt.complaints import complaint, settings, strangers, unknown
-    from rope_mt.sweep.plan import Plan, PlannedJob
-
-    keys = {word.lstrip("+~").partition("=")[0] for word in words}
-    extra = []
-    if folder := flags.get("--config-dir"):
-        if not Path(folder).is_dir():
-            raise UserError(f"--config-dir: there is no folder {folder}")
-        extra = [f"hydra.searchpath=[{quoted(f'file://{Path(folder).absolute()}')}]"]
-    only_shown = bool({"--cfg", "--help", "--info"} & {*flags})
-
-    def composed(job: Sequence[str]) -> Any:
-        try:
-            return compose(command, [*job, *extra], return_hydra_config=True)
-        except ValueError as error:
-            raise UserError(complaint(error, list(job), schema)) from error
-        except RecursionError as error:
-            raise UserError("a file of the configuration is nested too deeply") from error
-
-    def choices_of(words: list[str]) -> tuple[list[list[str]], bool]:
-        """What each word can become, and whether that is all: an interval is for a sweeper to draw from."""
-        overrides = OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(words)
-        found = []
-        for override in overrides:
-            if getattr(override.value(), "shuffle", False):  # Hydra would draw an order of its own
-                raise UserError(f"{override.input_line}: jobs are not shuffled here, write the choices alone")
-            if not override.is_sweep_override():
-                found.append([override.input_line])
-            elif override.is_discrete_sweep():
-                found.append([f"{override.get_key_element()}={v}" for v in override.sweep_string_iterator()])
-                if not found[-1]:
-                    raise UserError(f"{override.input_line} selects nothing")
-        return found, len(found) == len(overrides)
-
-    with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
-        choices, known = choices_of(words)
-        first = tuple(options[0] for options in choices)
-        first_composed = composed(first)  # which takes longer than all else here
-        hydra = first_composed.hydra
-        several = "--multirun" in flags or hydra.mode == RunMode.MULTIRUN
-        if several and "hydra.sweep.dir" in keys and "hydra.sweep.subdir" not in keys:
-            raise UserError("hydra.sweep.dir needs hydra.sweep.subdir beside it, or all runs would share one folder")
-        if several and "hydra.run.dir" in keys:
-            raise UserError("hydra.run.dir is for one run: for several take hydra.sweep.dir and hydra.sweep.subdir")
-        if not several and (of_sweeps := keys & {"sweep.name", "sweep.fail_fast"}):
-            raise UserError(f"{min(of_sweeps)} is for several runs: add -m")
-        for plugin, own in (("launcher", "BasicLauncher"), ("sweeper", "BasicSweeper")):
-            if not (several or only_shown or hydra[plugin]._target_.endswith(f".{own}")):
-                raise UserError(f"hydra/{plugin} is for several runs: add -m")
-        if several and (params := hydra.sweeper.get("params")):  # Hydra would go through both lists of choices
-            kept = [f"{key}={value}" for key, value in params.items() if key not in keys]
-            words = [*kept, *words, "hydra.sweeper.params=null"]
-            choices, known = choices_of(words)
-        planned = []
-        for job in itertools.product(*choices):
-            cfg = deepcopy(first_composed) if job == first else composed(job)
-            with open_dict(cfg):
-                del cfg["hydra"]
-            for setting, owner in strangers(cfg):
-                raise UserError(unknown(setting, owner, schema))
-            if only_shown:
-                continue
-            if missing := sorted(OmegaConf.missing_keys(cfg), key=[*settings(schema)].index):
-                hint = "name a run or a checkpoint" if missing[0] == "checkpoint" else f"add {missing[0]}=VALUE"
-                raise UserError(f"{', '.join(missing)} must be given: {hint}")
-            if command == "train" and cfg.overwrite and "submitit" in hydra.launcher._target_:
-                raise UserError("overwrite=true would begin a job anew whenever it is requeued: remove the runs first")
-            planned.append(PlannedJob(list(job), OmegaConf.to_object(cfg)))
-            if command == "train" and cfg.sweep.published and not Path(cfg.sweep.published).is_dir():
-                raise UserError(f"sweep.published: there is no folder {cfg.sweep.published}")
-        known = known and hydra.sweeper._target_.endswith(".BasicSweeper")
-        return Plan(words, several and not only_shown, hydra.sweep.dir, planned, known)
-
-
-def command_schema(command: str) -> type:
-    """The dataclass that a command's settings are checked against; tells Hydra all of them on the way.
-
-    Here and below `bench/SUBJECT` is a command too, and `bench` alone has what all subjects have.
-    """
-    from hydra.core.config_store import ConfigStore
-    from omegaconf import OmegaConf
-
-    from rope_mt.config.commands import register
-
-    register()
-    schema = OmegaConf.get_type(ConfigStore.instance().load(f"schema/{command}.yaml").node)
-    assert schema is not None
-    return schema
-
-
-def groups(command: str) -> set[str]:
-    """The groups that a command chooses from: those of its defaults list, and of its subject's or every subject's."""
-    from omegaconf import OmegaConf
-
-    root, _, subject = command.partition("/")
-    files = [conf_dir() / f"{root}.yaml", *(conf_dir() / root).glob(f"{subject or '*'}.yaml")]
-    defaults = [entry for file in files for entry in OmegaConf.load(file).defaults]
-    return {group.lstrip("/") for entry in defaults if OmegaConf.is_dict(entry) for group in entry}
-
-
-def foreign_groups(command: str) -> set[str]:
-    """The groups of conf/ that only other commands choose from."""
-    return {"schema", *(folder.name for folder in conf_dir().iterdir() if folder.is_dir())} - groups(command)
-
-
-def subjects() -> dict[str, str]:
-    """What `bench` can measure: each file of conf/bench/, and the comment in its second line."""
-    files = sorted((conf_dir() / "bench").glob("*.yaml"))
-    return {file.stem: file.read_text(encoding="utf-8").splitlines()[1].lstrip("# ") for file in files}
 
 
 def _subject(named: list[str]) -> str:

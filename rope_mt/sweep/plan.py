@@ -1,11 +1,25 @@
 """What a command line asks for: its jobs before any of them begins, and the name of the sweep that they make."""
 
 import hashlib
+import itertools
 import json
+from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
+from omegaconf import OmegaConf, open_dict
+
+from rope_mt.command_words import quoted
+from rope_mt.complaints import complaint, settings, strangers, unknown
+from rope_mt.config.files import conf_dir
 from rope_mt.config.plain import identity
+from rope_mt.errors import UserError
 
 GROUPS = ("data", "model", "position")  # say what a sweep is about, where all its jobs share the option
 
@@ -50,3 +64,76 @@ class Plan:
         what = [json.dumps(identity(job.cfg), sort_keys=True) for job in self.jobs] if self.known else self.words
         digest = hashlib.sha256("\n".join(sorted(what)).encode()).hexdigest()[:8]
         return "-".join([*shared, *varied, digest])
+
+
+def planned(command: str, flags: dict[str, Any], words: list[str], schema: type) -> Plan:
+    """Compose every job there will be, so that a mistake in one of them ends the command before the first starts."""
+    keys = {word.lstrip("+~").partition("=")[0] for word in words}
+    extra = []
+    if folder := flags.get("--config-dir"):
+        if not Path(folder).is_dir():
+            raise UserError(f"--config-dir: there is no folder {folder}")
+        extra = [f"hydra.searchpath=[{quoted(f'file://{Path(folder).absolute()}')}]"]
+    only_shown = bool({"--cfg", "--help", "--info"} & {*flags})
+
+    def composed(job: Sequence[str]) -> Any:
+        try:
+            return compose(command, [*job, *extra], return_hydra_config=True)
+        except ValueError as error:
+            raise UserError(complaint(error, list(job), schema)) from error
+        except RecursionError as error:
+            raise UserError("a file of the configuration is nested too deeply") from error
+
+    def choices_of(words: list[str]) -> tuple[list[list[str]], bool]:
+        """What each word can become, and whether that is all: an interval is for a sweeper to draw from."""
+        overrides = OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(words)
+        found = []
+        for override in overrides:
+            if getattr(override.value(), "shuffle", False):  # Hydra would draw an order of its own
+                raise UserError(f"{override.input_line}: jobs are not shuffled here, write the choices alone")
+            if not override.is_sweep_override():
+                found.append([override.input_line])
+            elif override.is_discrete_sweep():
+                found.append([f"{override.get_key_element()}={v}" for v in override.sweep_string_iterator()])
+                if not found[-1]:
+                    raise UserError(f"{override.input_line} selects nothing")
+        return found, len(found) == len(overrides)
+
+    with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
+        choices, known = choices_of(words)
+        first = tuple(options[0] for options in choices)
+        first_composed = composed(first)  # which takes longer than all else here
+        hydra = first_composed.hydra
+        several = "--multirun" in flags or hydra.mode == RunMode.MULTIRUN
+        if several and "hydra.sweep.dir" in keys and "hydra.sweep.subdir" not in keys:
+            raise UserError("hydra.sweep.dir needs hydra.sweep.subdir beside it, or all runs would share one folder")
+        if several and "hydra.run.dir" in keys:
+            raise UserError("hydra.run.dir is for one run: for several take hydra.sweep.dir and hydra.sweep.subdir")
+        if not several and (of_sweeps := keys & {"sweep.name", "sweep.fail_fast"}):
+            raise UserError(f"{min(of_sweeps)} is for several runs: add -m")
+        for plugin, own in (("launcher", "BasicLauncher"), ("sweeper", "BasicSweeper")):
+            if not (several or only_shown or hydra[plugin]._target_.endswith(f".{own}")):
+                raise UserError(f"hydra/{plugin} is for several runs: add -m")
+        if several and (params := hydra.sweeper.get("params")):  # Hydra would go through both lists of choices
+            kept = [f"{key}={value}" for key, value in params.items() if key not in keys]
+            words = [*kept, *words, "hydra.sweeper.params=null"]
+            choices, known = choices_of(words)
+        jobs = []
+        for job in itertools.product(*choices):
+            cfg = deepcopy(first_composed) if job == first else composed(job)
+            with open_dict(cfg):
+                del cfg["hydra"]
+            for setting, owner in strangers(cfg):
+                raise UserError(unknown(setting, owner, schema))
+            if only_shown:
+                continue
+            if missing := sorted(OmegaConf.missing_keys(cfg), key=[*settings(schema)].index):
+                hint = "name a run or a checkpoint" if missing[0] == "checkpoint" else f"add {missing[0]}=VALUE"
+                raise UserError(f"{', '.join(missing)} must be given: {hint}")
+            if command == "train" and cfg.overwrite and "submitit" in hydra.launcher._target_:
+                raise UserError("overwrite=true would begin a job anew whenever it is requeued: remove the runs first")
+            jobs.append(PlannedJob(list(job), OmegaConf.to_object(cfg)))
+            if command == "train" and cfg.sweep.published and not Path(cfg.sweep.published).is_dir():
+                raise UserError(f"sweep.published: there is no folder {cfg.sweep.published}")
+        known = known and hydra.sweeper._target_.endswith(".BasicSweeper")
+        return Plan(words, several and not only_shown, hydra.sweep.dir, jobs, known)

@@ -4,15 +4,15 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 from rope_mt.command_words import split_flags
+from rope_mt.config.choices import command_schema
 from rope_mt.errors import UserError
-from rope_mt.hydra_commands import check, command_schema
-from rope_mt.sweep.plan import Plan
+from rope_mt.sweep.plan import Plan, planned
 
 
 def plan(line: str) -> Plan:
     flags, words = split_flags(line.split())
     try:
-        return check("train", flags, words, command_schema("train"))
+        return planned("train", flags, words, command_schema("train"))
     finally:
         GlobalHydra.instance().clear()
 

@@ -17,9 +17,10 @@ import torch
 from omegaconf import OmegaConf
 
 from rope_mt.cli import main
+from rope_mt.config.choices import command_schema
 from rope_mt.device import processor
 from rope_mt.errors import UserError
-from rope_mt.hydra_commands import TASKS, call_hydra, command_schema
+from rope_mt.hydra_commands import TASKS, call_hydra
 from rope_mt.jobs import Jobs
 from rope_mt.runs import checkpoint
 
