@@ -2,6 +2,7 @@
 
 import argparse
 from itertools import pairwise
+from pathlib import Path
 from typing import NoReturn
 
 from rope_mt.errors import UserError
@@ -24,3 +25,14 @@ def rising(given: str) -> list[int]:
     if numbers[0] < 1 or any(a >= b for a, b in pairwise(numbers)):
         raise argparse.ArgumentTypeError(f"{given!r} is not a list of rising numbers, as in 10,20,30")
     return numbers
+
+
+def add_out(parser: argparse.ArgumentParser, default: str) -> None:
+    """--out, for a command that writes OUT.csv and OUT.png; who names one of them means both."""
+    said = "what files' names begin with (default: %(default)s)"
+    parser.add_argument("--out", type=_without_ending, default=Path(default), help=said)
+
+
+def _without_ending(given: str) -> Path:
+    path = Path(given)
+    return path.with_suffix("") if path.suffix in (".csv", ".png") else path

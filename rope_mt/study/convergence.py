@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rope_mt.errors import UserError
+from rope_mt.parser import add_out
 from rope_mt.study.curve import Curve
 from rope_mt.study.finished_runs import read_runs, warnings
 from rope_mt.study.plots import COLOURS, DASHES, figure, write_csv
@@ -22,8 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the run whose last loss the others are to reach (default: the first with sinusoidal-add, or else of all)"
     )
     parser.add_argument("--baseline", metavar="RUN", type=Path, help=baseline)
-    out = "what files' names begin with (default: %(default)s)"
-    parser.add_argument("--out", type=Path, default=Path("outputs/convergence"), help=out)
+    add_out(parser, "outputs/convergence")
 
 
 def main(args: argparse.Namespace) -> int:

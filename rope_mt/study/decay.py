@@ -21,6 +21,7 @@ from rope_mt.device import choose_device
 from rope_mt.errors import UserError
 from rope_mt.evaluation import own_test_set
 from rope_mt.model.transformer import Decoder, Encoder, Transformer
+from rope_mt.parser import add_out
 from rope_mt.position import PositionScheme
 from rope_mt.runs import checkpoint
 from rope_mt.runs.checkpoint import Checkpoint
@@ -39,9 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--theta", type=float, help="base of the angles, eq. 15 (default: the run's, or 10000)")
     parser.add_argument("--longest", type=int, default=256, help="distance in tokens (default: %(default)s)")
     parser.add_argument("--sentences", type=int, default=200, help="of the run's test set (default: %(default)s)")
-    parser.add_argument(
-        "--out", type=Path, default=Path("outputs/decay"), help="what files' names begin with (default: %(default)s)"
-    )
+    add_out(parser, "outputs/decay")
 
 
 def main(args: argparse.Namespace) -> int:

@@ -20,7 +20,7 @@ from rope_mt.device import choose_device, choose_precision
 from rope_mt.durable import only_one
 from rope_mt.errors import UserError
 from rope_mt.evaluation import own_test_set, translate_joined
-from rope_mt.parser import rising
+from rope_mt.parser import add_out, rising
 from rope_mt.progress import progress
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
@@ -88,9 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how many consecutive test sentences to join, what is left over at the end left out (default: 1,2,4,8); "
         "translations stay in the run folder as test-joined-N.hyp",
     )
-    parser.add_argument(
-        "--out", type=Path, default=Path("outputs/lengths"), help="what files' names begin with (default: %(default)s)"
-    )
+    add_out(parser, "outputs/lengths")
 
 
 def main(args: argparse.Namespace) -> int:

@@ -87,3 +87,11 @@ def test_what_cannot_be_written_is_named(tmp_path):
         write_csv(tmp_path / "file" / "a.csv", ("x",), [[1]])
     with pytest.raises(UserError, match=r"cannot write .*a\.png"), figure(tmp_path / "file" / "a.png"):
         pass
+
+
+@pytest.mark.parametrize(("out", "stem"), [("fall.png", "fall"), ("fall.csv", "fall"), ("new/v1.2", "new/v1.2")])
+def test_whoever_names_one_of_the_files_means_both(out, stem, tmp_path):
+    assert main(["analyze", "decay", "--longest", "20", "--out", str(tmp_path / out)]) == 0
+    assert {file for file in tmp_path.rglob("*") if file.is_file()} == {
+        tmp_path / f"{stem}{ending}" for ending in (".csv", ".png")
+    }
