@@ -125,6 +125,11 @@ def open_run(run: RunFolder, cfg: TrainConfig, key: str) -> None:
         raise cannot_write(run.checkpoints, error) from error
 
 
+def write_config(run: RunFolder, settings: dict[str, Any]) -> None:
+    """Write config.yaml: a configuration as plain values."""
+    write_whole(run.config, OmegaConf.to_yaml(OmegaConf.create(settings)))
+
+
 def begin(run: RunFolder, cfg: TrainConfig, key: str, test_set: tuple[list[str], list[str]]) -> None:
     """Write down what the run computes, before it does; where another run is to be overwritten, remove that first.
 
@@ -133,7 +138,7 @@ def begin(run: RunFolder, cfg: TrainConfig, key: str, test_set: tuple[list[str],
     """
     if cfg.overwrite:
         _clear(run, cfg)
-    write_whole(run.config, OmegaConf.to_yaml(OmegaConf.create(to_plain(cfg))))
+    write_config(run, to_plain(cfg))
     write_whole(run.test_src, "".join(line + "\n" for line in test_set[0]))
     write_whole(run.test_ref, "".join(line + "\n" for line in test_set[1]))
     write_sealed(run.identity, {"key": key, **provenance(), FILES: digests(run.begun_with)})

@@ -10,8 +10,8 @@ from rope_mt.config.commands import TrainConfig
 from rope_mt.config.plain import from_plain, identity
 from rope_mt.durable import whole_folder
 from rope_mt.errors import UserError
-from rope_mt.runs.folder import RunFolder, default_folder
-from rope_mt.runs.seal import REMEDY, of_tests, read_result
+from rope_mt.runs.folder import RunFolder, default_folder, write_config
+from rope_mt.runs.seal import REMEDY, of_tests, read_result, write_result
 from rope_mt.sealed import read_yaml
 
 
@@ -73,9 +73,15 @@ def publish(run: RunFolder, record: RunFolder) -> None:
     """
     if record.result.is_file():  # the run itself, which lies among the records, or made by another process meanwhile
         return
-    names = (run.config.name, run.metrics.name, *of_tests(read_result(run)), run.result.name)
+    result = read_result(run)
+    names = (run.config.name, run.metrics.name, *of_tests(result))
     if lost := [name for name in names if not (run.path / name).is_file()]:
         raise UserError(f"{run.path} cannot be published, it has no {', '.join(lost)} any more: {REMEDY}")
     with whole_folder(record.path) as made:
         for name in names:
             shutil.copyfile(run.path / name, made / name)
+        config = read_yaml(run.config)
+        config["sweep"]["published"] = None  # where it was put is no part of a record, and a path of somebody's machine
+        copy = RunFolder(made)
+        write_config(copy, config)
+        write_result(copy, result)

@@ -13,6 +13,7 @@ from rope_mt.errors import UserError
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.seal import read_result, write_result
+from rope_mt.sealed import FILES, SEAL, read_yaml
 from rope_mt.training.train import train
 
 
@@ -95,6 +96,11 @@ def test_a_record_from_before_a_setting_was_there_is_found(config, record, tmp_p
     assert opened_by(config(max_steps=2, val_every=2), older.parent, monkeypatch) == older
 
 
+def found(folder: Path) -> dict:
+    """What a run has come to, less the digests of its files."""
+    return {name: value for name, value in read_result(RunFolder(folder)).items() if name not in (FILES, SEAL)}
+
+
 def test_a_run_is_published_when_it_ends_or_is_found_finished(config, tmp_path, monkeypatch, capsys):
     cfg = config(max_steps=2, val_every=2)
     cfg.data.further_tests, cfg.data.joined_tests = [str(Path(cfg.data.train[0]).with_name("sixteen"))], [3]
@@ -106,7 +112,12 @@ def test_a_run_is_published_when_it_ends_or_is_found_finished(config, tmp_path, 
     assert f"published {record}" in capsys.readouterr().out.replace("\n", "")
     tests = {f"{name}.{kind}" for name in ("test", "sixteen", "test-joined-3") for kind in ("hyp", "counts")}
     assert {file.name for file in record.iterdir()} == tests | {"config.yaml", "metrics.jsonl", "result.json"}
-    assert all(file.read_bytes() == (run / file.name).read_bytes() for file in record.iterdir())
+    same = [file for file in record.iterdir() if file.name not in ("config.yaml", "result.json")]
+    assert all(file.read_bytes() == (run / file.name).read_bytes() for file in same)
+    settings = read_yaml(run / "config.yaml")
+    settings["sweep"]["published"] = None  # a path of this machine
+    assert read_yaml(record / "config.yaml") == settings
+    assert found(record) == found(run)
     assert [*read_result(RunFolder(record))["further_tests"]] == ["sixteen", "test-joined-3"]
     shutil.rmtree(run)
     shutil.copytree(record, record.with_name(f".{record.name}.77"))  # left by a copy that was killed
@@ -119,7 +130,7 @@ def test_a_run_is_published_when_it_ends_or_is_found_finished(config, tmp_path, 
     shutil.rmtree(record)
     cfg.sweep.published = str(tmp_path / "kept")
     train(cfg)  # which finds it finished
-    assert (record / "result.json").read_bytes() == (run / "result.json").read_bytes()
+    assert found(record) == found(run)
     shutil.rmtree(record)
     run.rename(tmp_path / "elsewhere")
     cfg.sweep.published = "outputs"  # a run among the records is one
