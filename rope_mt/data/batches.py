@@ -116,7 +116,8 @@ class SampledPairs(PairDataset):
         grown = []
         for side in (self.src, self.tgt):
             growth = self._sampled(side, some, seed=0).lengths.sum() / side.lengths[some].sum()
-            grown.append(np.ceil(side.lengths * growth).astype(np.int32))
+            most = np.maximum(side.lengths, self.most)  # what fits is not left out because most samples would not
+            grown.append(np.minimum(np.ceil(side.lengths * growth), most).astype(np.int32))
         return grown[0], grown[1]
 
 

@@ -122,6 +122,16 @@ def test_a_sample_that_is_too_long_keeps_the_ids_it_has(sampled):
     assert max(widths(longest)) <= longest + 1 < max(widths(max_len=300))
 
 
+def test_sampling_leaves_out_the_same_pairs_as_no_sampling(sampled):
+    """Those whose own ids are too long, and not those whose samples often are."""
+    within = config(sampling={"bpe": 0.3, "unigram": 0.01}[sampled.kind], max_len=25, tokenizer=sampled.kind)
+    grown = SampledPairs(sampled.src, sampled.tgt, sampled.made_with, within, seed=7)
+    plain = PairDataset(sampled.src, sampled.tgt, most=26)
+    kept, expected = (EpochPlan(*pairs.lengths(), within, seed=1).rows for pairs in (grown, plain))
+    assert np.array_equal(kept, expected)
+    assert 0.2 < len(kept) / len(sampled.src.lengths) < 0.9
+
+
 @pytest.mark.parametrize("sampled", ["bpe"], indirect=True)  # how text is cut is not the loader's business
 @pytest.mark.parametrize(
     ("stop", "workers", "sampling"),
