@@ -10,7 +10,6 @@ from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
 from typing import Any
 
-import torch
 from torch.utils.data import DataLoader
 
 from rope_mt.data.batches import Batch, PairDataset
@@ -35,9 +34,12 @@ class ResumableLoader(DataLoader[Batch]):
 
     Lightning saves and restores this state with a checkpoint; it is the same on every rank. It needs the length of the
     epoch, or it would draw one batch ahead of what has been trained on.
+
+    Args:
+        pin: put batches where a GPU can fetch them without waiting.
     """
 
-    def __init__(self, dataset: PairDataset, plan: EpochPlan, workers: int) -> None:
+    def __init__(self, dataset: PairDataset, plan: EpochPlan, workers: int, pin: bool = False) -> None:
         context = None
         if workers:
             # forked from a server without threads, since a process with threads that forks can leave a worker locked
@@ -51,7 +53,7 @@ class ResumableLoader(DataLoader[Batch]):
             num_workers=workers,
             multiprocessing_context=context,
             worker_init_fn=_end_with_parent if workers else None,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=pin,
         )
         self.plan, self.drawn = plan, 0
 

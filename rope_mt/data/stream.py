@@ -44,7 +44,9 @@ class TranslationData(L.LightningDataModule):
         self.valid_src, self.valid_ref = text.read_test_set(corpus.valid)
 
     def train_dataloader(self) -> ResumableLoader:
-        return ResumableLoader(self.pairs, self.plan, self.cfg.workers)
+        # not wherever there is a GPU: to pin makes it busy with a run on the CPU
+        on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        return ResumableLoader(self.pairs, self.plan, self.cfg.workers, pin=on_gpu)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         src, tgt = (Sentences.of(read(self.tokenizer, lines).ids) for lines in (self.valid_src, self.valid_ref))
