@@ -116,6 +116,12 @@ def test_long_pairs_are_left_out(lengths):
         plan(tuple(side + 20 for side in lengths), max_len=20)
 
 
+def test_very_long_pairs_are_not_batched_with_short_ones():
+    lengths = np.repeat(np.array([9, 8_200, 65_535], dtype=np.int32), 300)
+    for batch in plan((lengths, lengths), max_len=65_535, batch_tokens=400_000).batches():
+        assert len({*lengths[batch]}) == 1
+
+
 @pytest.mark.parametrize(("world", "accumulate"), [(2, 1), (3, 1), (5, 1), (1, 5), (3, 4)])
 def test_ranks_share_an_epoch_in_equal_numbers_without_overlap(lengths, world, accumulate):
     whole = [b.tolist() for b in plan(lengths, epoch=2).batches()]
