@@ -28,6 +28,7 @@ class Jobs:
         self.task, self.sweep = task, sweep
         self.here = here  # in the process that reads the command line
         self.began = self.several = self.failed = False
+        self.kept_count = False  # the first process of a sweep has written that the job is under way
         self.failures: list[BaseException] = []  # those to tell of; of several processes the first may do it for all
         self.tell: Callable[[], None] = lambda: None  # how the jobs of the sweep stand
 
@@ -39,7 +40,7 @@ class Jobs:
         from hydra.types import RunMode
         from omegaconf import OmegaConf
 
-        self.began = True
+        self.began, self.kept_count = True, False
         self.several = HydraConfig.get().mode == RunMode.MULTIRUN
         try:
             return self._of_sweep(self.sweep, cfg) if self.sweep else self.task(OmegaConf.to_object(cfg))
@@ -51,6 +52,11 @@ class Jobs:
         except (Exception, SystemExit) as error:
             if not self.here and (self.sweep is None or isinstance(error, SystemExit)):
                 raise  # the launcher carries the error home, or ends the process to requeue the job
+            if self.sweep and first_process() and several_processes() and not self.kept_count:
+                from rope_mt.training.processes import OutOfStepError
+
+                # the others are in this job already, and would take the next one of this process for it
+                raise OutOfStepError(f"job {HydraConfig.get().job.num + 1} could not begin: {error}") from error
             self.failed = True
             if isinstance(error, OSError) and error.errno in FULL:
                 error = full_disk(error)
@@ -87,6 +93,7 @@ class Jobs:
         try:
             with ledger.job(number, name, requeued=not self.here) as job:
                 self.tell()
+                self.kept_count = True
 
                 def opened(run: Any) -> None:
                     for entry in others if cfg.overwrite else ():
@@ -103,3 +110,8 @@ class Jobs:
 def first_process() -> bool:
     """Whether this process prints: the only one, or the first of those that torchrun started."""
     return "LOCAL_RANK" not in os.environ or os.environ.get("RANK", "0") == "0"
+
+
+def several_processes() -> bool:
+    """Whether torchrun started others beside this one."""
+    return "LOCAL_RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1"

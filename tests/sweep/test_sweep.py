@@ -17,6 +17,8 @@ from rope_mt.durable import alone
 from rope_mt.errors import UserError
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.seal import write_result
+from rope_mt.sweep.ledger import Entry, Ledger
+from rope_mt.training.processes import OutOfStepError
 
 Train = Callable[..., float]
 
@@ -101,6 +103,23 @@ def test_a_failing_job_is_told_of_at_once_and_again_at_the_end_and_leaves_the_ot
     assert "no comparison: they differ in test set\n" in err
     assert "Error executing job" not in err + out
     assert "job 1 of 5, seed=1: done, BLEU 21.00, in " in out
+
+
+def test_a_first_process_that_cannot_begin_a_job_ends_as_the_others_are_in_it(sweep, monkeypatch):
+    """If it went on, its next job would train with what the others make of this one."""
+    for name, value in {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    began, honest = [], Ledger.write
+
+    def write(self: Ledger, entry: Entry) -> None:
+        if (entry.number, entry.state) == (0, "running"):
+            raise UserError("no space left")
+        honest(self, entry)
+
+    monkeypatch.setattr(Ledger, "write", write)
+    with pytest.raises(OutOfStepError, match=r"^job 1 could not begin: no space left"):
+        sweep("-m seed=1,2", began.append)
+    assert not began
 
 
 def test_with_fail_fast_no_job_begins_after_one_that_failed(sweep, compared):
