@@ -61,8 +61,14 @@ def processor() -> str:
     return next(iter(names), platform.processor() or platform.machine())
 
 
+def forget_peak_memory(device: torch.device) -> None:
+    """On a GPU, count the most bytes in use from now on: a process may have trained other models before."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 def peak_memory(device: torch.device) -> int | None:
-    """The most bytes that were ever in use: tensors on a GPU, all of the process on a CPU; None where it is unknown."""
+    """The most bytes in use: tensors on a GPU, all of the process on a CPU since it began; None where it is unknown."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     if device.type != "cpu":

@@ -12,11 +12,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 from torch import Tensor
+from torch.optim import Optimizer
 
 from rope_mt.data.batches import Batch
 from rope_mt.data.text import shown
 from rope_mt.data.tokenizer import PAD
-from rope_mt.device import peak_memory
+from rope_mt.device import forget_peak_memory, peak_memory
 from rope_mt.durable import append, write_whole
 from rope_mt.errors import UserError
 from rope_mt.progress import clock, may_draw
@@ -69,6 +70,7 @@ class Report(Callback):
     What is reported of training is of the steps since the last report:
 
     - `train/loss`: nats a token, label smoothing included, so that its exponential is no perplexity;
+    - `train/lr`: the learning rate of the last update;
     - `train/gradient_norm` and `train/gradient_norm_max`: mean and maximum of the norm before it is clipped;
     - `train/tokens_per_second`: real target tokens, of all processes together;
     - `train/skipped`: updates left out as their loss or gradient was not finite, which count in none of the above but
@@ -86,6 +88,7 @@ class Report(Callback):
         self.validation_seconds = 0.0  # in loss, translations, their scores and the report of them
         self.skipped = 0  # updates of the whole run
         self.bar: Progress | None = None
+        self._lr = 0.0
         self._restart_interval()
 
     def state_dict(self) -> dict[str, Any]:
@@ -111,7 +114,11 @@ class Report(Callback):
             bar.add_task("", total=self.max_steps, completed=trainer.global_step)
             bar.start()
             self.bar = bar
+        forget_peak_memory(pl_module.device)
         self._since = time.perf_counter()
+
+    def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
+        self._lr = optimizer.param_groups[0]["lr"]  # when the batch ends, it is that of the next update
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
@@ -144,7 +151,7 @@ class Report(Callback):
         left = clock(steps_left * self.training_seconds / max(step, 1))
         values = {
             **({} if loss is None else {"train/loss": loss}),
-            "train/lr": trainer.optimizers[0].param_groups[0]["lr"],
+            "train/lr": self._lr,
             "train/gradient_norm": float(self._norms) / max(1, self._steps - left_out),
             "train/gradient_norm_max": float(self._largest_norm),
             "train/tokens_per_second": speed,
