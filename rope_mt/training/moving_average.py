@@ -1,13 +1,13 @@
 """The exponential moving average of the weights that `trainer.ema` asks for."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from rope_mt.model.transformer import Transformer
 from rope_mt.runs.checkpoint import PREFIX
 from rope_mt.training.module import TranslationModule
 
@@ -17,30 +17,34 @@ class MovingAverage(Callback):
 
     The average of the first step is its weights; then it is decay * average + (1 - decay) * weights, in float32.
 
-    Lightning's own callback copies the whole module with its data, gives the weights back before BLEU is computed, and
+    torch's own `AveragedModel` asks for its number of steps in each, and sends it to the device, which waits for it.
+    Lightning's callback copies the whole module with its data, gives the weights back before BLEU is computed, and
     keeps the average in the place of the weights in full checkpoints but not in the others.
     """
 
     def __init__(self, module: TranslationModule, decay: float) -> None:
-        self.averaged = AveragedModel(module.model, multi_avg_fn=get_ema_multi_avg_fn(decay))
-        self.averaged.eval()  # and its weights still want gradients: autocast keeps casts of no others
-
-    @property
-    def model(self) -> Transformer:
-        assert isinstance(self.averaged.module, Transformer)
-        return self.averaged.module
+        self.model = deepcopy(module.model)
+        self.model.eval()  # and its weights still want gradients: autocast keeps casts of no others
+        self.average = get_ema_multi_avg_fn(decay)
+        self.begun = False
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, TranslationModule)
-        self.model.to(pl_module.device)  # the count of steps stays: to read it there would wait for the device
+        self.model.to(pl_module.device)
         pl_module.translator.model = self.model
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         assert isinstance(pl_module, TranslationModule)
-        if pl_module.ends_update(batch_idx):
-            self.averaged.update_parameters(pl_module.model)
+        if not pl_module.ends_update(batch_idx):
+            return
+        if self.begun:
+            averages, weights = ([p.detach() for p in of.parameters()] for of in (self.model, pl_module.model))
+            self.average(averages, weights, 0)  # of so many steps, which this kind of average does not ask
+        else:
+            self.model.load_state_dict(pl_module.model.state_dict())
+            self.begun = True
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Called for full checkpoints alone."""
@@ -51,4 +55,4 @@ class MovingAverage(Callback):
     ) -> None:
         weights = {name.removeprefix(PREFIX): tensor for name, tensor in checkpoint["ema"].items()}
         self.model.load_state_dict(weights)
-        self.averaged.n_averaged.fill_(checkpoint["global_step"])
+        self.begun = checkpoint["global_step"] > 0

@@ -118,9 +118,9 @@ def test_one_process_makes_the_same_updates_of_twice_as_many_batches(config, str
         found = json.loads((run.parent / f"log-{rank}.json").read_text())
         assert found["losses"] == pytest.approx(seen.losses(), rel=1e-5)
         waits.append(found["waits"])
-    # where nothing is validated; twice a step the moving average asks for its number of steps, which is not on a device
-    assert {found[str(step)] for found in waits for step in range(1, STEPS, 2)} == {2}
-    assert all(found[str(STEPS - 2)] > 2 for found in waits[:2])  # the first reports, and both validate
+    # where nothing is validated
+    assert not {step for found in waits for step in range(1, STEPS, 2) if found.get(str(step))}
+    assert all(found[str(STEPS - 2)] for found in waits[:2])  # the first reports, and both validate
     ours, theirs = (
         [json.loads(row) for row in (r / "metrics.jsonl").read_text().splitlines()] for r in (tmp_path, run)
     )
