@@ -132,7 +132,8 @@ def _compute(
         cfg.data, prepared, text_of, cfg.seed, processes.rank, processes.world, cfg.trainer.accumulate
     )
     data.plan.batches()  # refused now, where they are too few
-    module = TranslationModule(cfg, data, precision, processes)
+    with short_of_memory(lambda: "making the model: choose a smaller one"):
+        module = TranslationModule(cfg, data, precision, processes)
     if module.model.max_len is not None:  # too long a sentence is refused now, rather than after the last step
         for side in (data.valid_src, data.valid_ref, test_set[0], *(src for src, _ in further.values())):
             module.model.check_length(max(map(len, read(data.tokenizer, side).ids)))

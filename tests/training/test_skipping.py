@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from rope_mt.config.position import RelativeConfig
 from rope_mt.data.batches import collate
 from rope_mt.errors import UserError
 from rope_mt.runs import checkpoint
@@ -111,6 +112,13 @@ def test_too_many_in_a_row_end_the_run_and_leave_the_batch(config, tmp_path, spo
 def test_a_batch_is_given_back_as_its_sentences():
     src, tgt = np.array([[5, 6, 3], [7, 3, 0]]), np.array([[8, 3, 0, 0], [9, 10, 11, 3]])
     assert sentences(collate(src, tgt)) == ([[5, 6, 3], [7, 3]], [[8, 3], [9, 10, 11, 3]])
+
+
+def test_a_model_that_memory_does_not_hold_is_told(config, tmp_path):
+    cfg = config()
+    cfg.position = RelativeConfig(clip=1 << 50)  # a table that no machine has room for
+    with pytest.raises(UserError, match=r"^out of memory making the model: choose a smaller one$"):
+        train(cfg, tmp_path)
 
 
 @pytest.mark.parametrize(
