@@ -55,7 +55,9 @@ class RelativePosition(PositionScheme):
         """The weights summed by distance, then one product with a^V."""
         assert self.values is not None
         rows = self._rows(q_pos, k_pos).expand_as(weights)
-        by_row = weights.new_zeros(*weights.shape[:3], len(self.values)).scatter_add(-1, rows, weights)
+        # in float32: many small weights lie beyond the clip, and added up one by one in bf16 most of them are lost
+        wide = weights.to(torch.promote_types(weights.dtype, torch.float32))
+        by_row = wide.new_zeros(*weights.shape[:3], len(self.values)).scatter_add(-1, rows, wide).to(weights.dtype)
         return by_row @ self.values.to(weights.dtype)
 
     def _rows(self, q_pos: Tensor, k_pos: Tensor) -> Int[Tensor, "*#batch 1 tgt src"]:
