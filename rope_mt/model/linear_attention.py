@@ -38,7 +38,9 @@ class FavorFeatures(nn.Module):
     With x divided by d_head^(1/4) beforehand, phi(q)·phi(k) is exp(q·k / sqrt(d_head)) on average over w. The rows of
     w are orthogonal in blocks of d_head and as long as normal vectors are; they are drawn once and kept in
     checkpoints. Each query's largest exponent is taken off before exp, since eq. 18 divides any factor of a query out.
-    Keys keep theirs: a maximum over all keys of a sentence would let a token depend on those after it.
+    Keys keep theirs: a maximum over all keys of a sentence would let a token depend on those after it. So keys that are
+    very long (at d_head 64 from some 7 standard deviations a feature on) have no feature that float32 can hold, and a
+    query that sees no others gets 0.
     """
 
     def __init__(self, d_head: int, n_features: int) -> None:
@@ -142,5 +144,5 @@ def attend_to_past(
 
 
 def _divided(numerator: Tensor, denominator: Tensor) -> Tensor:
-    """The quotient, and 0 where nothing could be seen: there both are 0."""
+    """The quotient, and 0 where nothing could be seen, or nothing but keys whose features vanish: there both are 0."""
     return numerator / torch.where(denominator > 0, denominator, 1)

@@ -133,7 +133,7 @@ def test_favor_directions_are_orthogonal_seeded_and_as_long_as_normal_vectors():
     assert FavorFeatures(64, 4096).directions.square().sum(dim=1).mean().item() == pytest.approx(64, rel=0.02)
 
 
-def test_favor_survives_large_queries_and_keys():
+def test_favor_survives_large_queries():
     """Queries whose features would all vanish in float32 still divide to a weighted mean of the values."""
     torch.manual_seed(0)
     features = FavorFeatures(8, 64)
