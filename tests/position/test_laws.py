@@ -53,8 +53,13 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def transformer(name: str) -> Transformer:
+    """A model whose positions count: some of their parameters begin at 0, and here all are drawn."""
     torch.manual_seed(0)
-    return Transformer(*{**SOFTMAX, **SUMS, **PRE_NORM}[name], vocab_size=31, pad=PAD).eval()
+    model = Transformer(*{**SOFTMAX, **SUMS, **PRE_NORM}[name], vocab_size=31, pad=PAD).eval()
+    for stack in (model.encoder, model.decoder):
+        for weight in stack.positions.parameters():
+            torch.nn.init.normal_(weight)
+    return model
 
 
 def sentences(batch: int, length: int, seed: int = 0) -> torch.Tensor:
