@@ -1,4 +1,4 @@
-"""`rope-mt analyze decay`: how much attention falls with distance, in RoFormer's bound and in a trained model."""
+"""`rope-mt analyze decay`: how attention falls with distance, in RoFormer's relative bound and in a trained model."""
 
 import argparse
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ from rope_mt.translation import Translator
 
 BATCH = 16  # sentences
 DRAWN = 20  # pairs of tokens: the mean over fewer is noise, and is left out of the figure
-FAINTEST = 1e-5  # weights below it are cut off in the figure
+FAINTEST = 1e-3  # of even attention: what is below is cut off in the figure
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,8 +88,10 @@ def decay(
     """What RoPE does to an inner product at a distance m - n: RoFormer section 3.4.3.
 
     Returns:
-        The bound of eq. 37 as its figure 2 draws it, the mean of |S_1|, ..., |S_{d/2}|, where S_j is the sum of
-        e^{i (m-n) theta_i} over the first j pairs of features; and q·k itself after the rotation, for q and k all ones.
+        The relative bound that its figure 2 draws, the mean of |S_1|, ..., |S_{d/2}|, where S_j is the sum of
+        e^{i (m-n) theta_i} over the first j pairs of features; by eq. 37, |q·k| is at most d/2 times it, times the
+        largest step between neighbouring products of features, max |h_{i+1} - h_i|. And q·k itself after the rotation,
+        for q and k all ones.
     """
     angles = np.multiply.outer(distance, theta ** (-np.arange(0, d, 2) / d))
     bound = np.abs(np.exp(1j * angles).cumsum(axis=1)).mean(axis=1)
@@ -100,7 +102,7 @@ def _report_bound(d: int, theta: float, longest: int, out: Path, console: Consol
     distance = np.arange(longest + 1)
     bound, product = decay(d, theta, distance)
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("distance", "bound", "q·k of ones"):
+    for column in ("distance", "relative bound", "q·k of ones"):
         table.add_column(column, justify="right")
     for r in [0, *(2**i for i in range(longest.bit_length()))]:
         table.add_row(str(r), f"{bound[r]:.1f}", f"{product[r]:.1f}")
@@ -109,11 +111,11 @@ def _report_bound(d: int, theta: float, longest: int, out: Path, console: Consol
 
     csv, png = Path(f"{out}.csv"), Path(f"{out}.png")
     rows = zip(distance.tolist(), bound.tolist(), product.tolist(), strict=True)
-    write_csv(csv, ("distance", "bound", "inner product"), rows)
+    write_csv(csv, ("distance", "relative bound", "inner product"), rows)
     with figure(png, 7.0, 2.9) as drawn:
         left, right = drawn.subplots(1, 2)
         left.plot(distance, bound)
-        left.set(ylabel="mean of $|S_1|, …, |S_{d/2}|$", title="bound on q·k, eq. 37", ylim=(0, None))
+        left.set(ylabel="mean of $|S_1|, …, |S_{d/2}|$", title="relative bound on q·k, eq. 37", ylim=(0, None))
         right.plot(distance, product)
         right.set(ylabel="q·k", title="q·k itself, q and k all ones")
         for axes in (left, right):
@@ -135,6 +137,8 @@ class AttentionByDistance:
         distance: -longest, ..., longest, or from 0 where the stack is causal.
         pairs: how many pairs of real tokens lay so far apart.
         sums: float64, the weights of those pairs, summed.
+        even: float64, the same of attention that is even: what a query sees, all alike. It falls with distance as well,
+            as what is far away is seen by those that see much.
     """
 
     def __init__(self, stack: Encoder | Decoder, n_heads: int, longest: int) -> None:
@@ -142,6 +146,7 @@ class AttentionByDistance:
         self.distance = np.arange(-self.farthest_future, longest + 1)
         self.pairs = torch.zeros(len(self.distance), dtype=torch.int64)
         self.sums = torch.zeros(len(stack.layers), n_heads, len(self.distance), dtype=torch.float64)
+        self.even = torch.zeros(len(self.distance), dtype=torch.float64)
         self.real: Bool[Tensor, "batch len"] | None = None
         stack.positions = nn.ModuleList(self._showing(stack.scheme(i), i) for i in range(len(stack.layers)))
 
@@ -169,16 +174,27 @@ class AttentionByDistance:
         self.sums[layer].index_add_(1, index, weights.transpose(0, 1)[:, counts].cpu().double())
         if layer == 0:
             self.pairs += torch.bincount(index, minlength=len(self.pairs))
+            seen = counts.sum(dim=-1, keepdim=True).expand(counts.shape)[counts]
+            self.even.index_add_(0, index, 1 / seen.cpu().double())
 
     def mean_weights(self) -> Float[np.ndarray, "layers heads distances"]:
         """The mean weight at each distance, NaN where there was no pair."""
         with np.errstate(invalid="ignore"):
             return self.sums.numpy() / self.pairs.numpy()
 
+    def over_even(self) -> Float[np.ndarray, "layers heads distances"]:
+        """How much more weight than even attention would give; 1 at all distances if they did not matter."""
+        with np.errstate(invalid="ignore"):
+            return self.sums.numpy() / self.even.numpy()
+
     def mean_distances(self) -> Float[np.ndarray, " layers"]:
         """How many tokens away a layer looks on average, in either direction: |m - n| weighted by attention."""
         sums = self.sums.sum(dim=1).numpy()
         return sums @ np.abs(self.distance) / sums.sum(axis=1)
+
+    def even_distance(self) -> float:
+        """The same of even attention."""
+        return float(self.even.numpy() @ np.abs(self.distance) / self.even.sum())
 
 
 @torch.inference_mode()
@@ -225,17 +241,19 @@ def _report_attention(ckpt: Checkpoint, path: Path, sentences: int, out: Path, c
     table.add_column("layer")
     for layer in range(ckpt.config.model.n_layers):
         table.add_column(str(layer + 1), justify="right")
+    table.add_column("if even", justify="right")
     for name, stack in stacks.items():
-        table.add_row(name, *(f"{mean:.2f}" for mean in stack.mean_distances()))
+        table.add_row(name, *(f"{mean:.2f}" for mean in [*stack.mean_distances(), stack.even_distance()]))
     console.print(table)
 
     csv, png = Path(f"{out}-attention.csv"), Path(f"{out}-attention.png")
     rows = []
     for name, stack in stacks.items():
         for (layer, head, i), weight in np.ndenumerate(stack.mean_weights()):
-            if stack.pairs[i]:
-                rows.append((name, layer + 1, head + 1, int(stack.distance[i]), int(stack.pairs[i]), weight))
-    write_csv(csv, ("stack", "layer", "head", "distance", "pairs", "weight"), rows)
+            if pairs := int(stack.pairs[i]):
+                even = stack.even[i].item() / pairs
+                rows.append((name, layer + 1, head + 1, int(stack.distance[i]), pairs, weight, even))
+    write_csv(csv, ("stack", "layer", "head", "distance", "pairs", "weight", "even weight"), rows)
     _draw(stacks, png, f"{ckpt.config.position.name}, {len(src)} sentences")
     console.print(Text(f"files: {csv} {png}"), soft_wrap=True)
 
@@ -247,13 +265,14 @@ def _draw(stacks: dict[str, AttentionByDistance], png: Path, title: str) -> None
         grid = drawn.subplots(len(stacks), layers, sharex="row", sharey=True, squeeze=False)
         for row, (name, stack) in zip(grid, stacks.items(), strict=True):
             often = stack.pairs.numpy() >= DRAWN
-            for layer, (axes, heads) in enumerate(zip(row, stack.mean_weights(), strict=True)):
+            for layer, (axes, heads) in enumerate(zip(row, stack.over_even(), strict=True)):
                 axes.set(yscale="log", title=f"{name}, layer {layer + 1}")
+                axes.axhline(1, color="grey", linewidth=0.8)
                 for head, weights in enumerate(heads):
                     axes.plot(stack.distance[often], weights[often], label=f"{head + 1}", linewidth=1.0)
         lowest = grid[0, 0].get_ylim()[0]
         grid[0, 0].set_ylim(bottom=max(lowest, FAINTEST))
         drawn.supxlabel("distance m − n from query m to key n (tokens; keys ahead are negative)", fontsize=9)
-        drawn.supylabel("mean attention weight", fontsize=9)
+        drawn.supylabel("attention weight over that of even attention", fontsize=9)
         drawn.suptitle(title)
         drawn.legend(*grid[0, 0].get_legend_handles_labels(), title="head", loc="outside right center")

@@ -97,6 +97,16 @@ def test_without_queries_and_keys_attention_is_even():
     assert stacks["decoder"].mean_weights() == pytest.approx(np.broadcast_to(even, (2, 2, 5)))
     away = [abs(m - n) / (len(ids) + 1) for ids in SRC for m in range(len(ids) + 1) for n in range(len(ids) + 1)]
     assert stacks["encoder"].mean_distances() == pytest.approx(2 * [sum(away) / sum(len(ids) + 1 for ids in SRC)])
+    for stack in stacks.values():
+        assert stack.over_even() == pytest.approx(np.ones_like(stack.over_even()))
+        assert stack.mean_distances() == pytest.approx([stack.even_distance()] * 2)
+
+
+def test_what_even_attention_would_give_is_the_same_for_every_model():
+    one, other = (attention_by_distance(model(of), SRC, TGT, n_heads=2) for of in (RopeConfig(), NoPositionConfig()))
+    for name in one:
+        assert torch.equal(one[name].even, other[name].even)
+        assert not np.allclose(one[name].over_even(), 1)
 
 
 def test_batches_do_not_matter(monkeypatch):
@@ -131,7 +141,7 @@ def test_the_command_writes_the_figure_and_its_numbers(tmp_path, capsys):
     assert (tmp_path / "new" / "fall.png").read_bytes().startswith(b"\x89PNG")
     numbers = rows(tmp_path / "new" / "fall.csv")
     assert len(numbers) == 101
-    assert float(numbers[64]["bound"]) == pytest.approx(10.1, abs=0.05)
+    assert float(numbers[64]["relative bound"]) == pytest.approx(10.1, abs=0.05)
     assert float(numbers[0]["inner product"]) == 128
 
 

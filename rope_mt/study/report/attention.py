@@ -1,4 +1,4 @@
-"""What distance does to attention: RoFormer's bound, and what trained models of the comparison look at."""
+"""What distance does to attention: RoFormer's relative bound, and what trained models of the comparison look at."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -19,7 +19,7 @@ from rope_mt.study.report.page import items, paragraph, side_by_side, table
 
 SENTENCES = 64  # that models read: some seconds for ten of them
 LONGEST = 256  # tokens, of the bound
-FAINTEST = 1e-4  # weights below it are left out of the chart
+FAINTEST = 1e-3  # of even attention: what is below is left out of the chart
 DISTANCE = "distance m − n in tokens"
 
 Stacks = dict[str, AttentionByDistance]
@@ -31,8 +31,8 @@ def by_distance(groups: Sequence[Group], src: list[str], ref: list[str]) -> str:
     if bound := _bound(groups):
         drawn.append(bound)
         said.append(
-            "RoFormer's bound (section 3.4.3, eq. 37) says how large the product of query and key can be with RoPE, "
-            "by their distance: it falls, though not at every step, and says nothing of what is learned."
+            "RoFormer's relative bound (section 3.4.3, figure 2) is the factor by which distance limits the product of "
+            "query and key with RoPE (eq. 37): it falls, though not at every step, and says nothing of what is learned."
         )
     measured: dict[str, Stacks] = {}
     for group in groups:
@@ -44,8 +44,9 @@ def by_distance(groups: Sequence[Group], src: list[str], ref: list[str]) -> str:
     if measured:
         said.append(
             f"Attention is measured on the first {min(SENTENCES, len(src))} test sentences, in one run of each group: "
-            "the mean over layers and heads of the weight that a query m gives to a key n so many tokens away. A line "
-            f"ends where fewer than {DRAWN} pairs of tokens lie so far apart."
+            "the mean over layers and heads of the weight that a query m gives to a key n so many tokens away, over "
+            "what it would be if every query gave all it sees the same, which is 1 in the charts. A line ends where "
+            f"fewer than {DRAWN} pairs of tokens lie so far apart."
         )
         drawn += [_weights(groups, measured, stack) for stack in ("encoder", "decoder")]
         sheet = table(_mean_distances(measured), "Mean distance of attention by layer, in tokens")
@@ -59,7 +60,7 @@ def _bound(groups: Sequence[Group]) -> str:
     distance, series = np.arange(LONGEST + 1), []
     for look, group in enumerate(groups):
         cfg = from_plain(group.runs[0].config)
-        if isinstance(cfg.position, RopeConfig):
+        if isinstance(cfg.position, RopeConfig) and cfg.model.attention != "linear":  # which has no q·k to bound
             d = cfg.position.turned(cfg.model.d_model // cfg.model.n_heads)
             bound, _ = decay(d, cfg.position.theta, distance)
             points = [(float(at), float(value)) for at, value in zip(distance, bound, strict=True)]
@@ -68,7 +69,7 @@ def _bound(groups: Sequence[Group]) -> str:
         return ""
     y = chart.linear("", [0.0, *(value for each in series for _, value in each.points)])
     x = chart.linear(DISTANCE, [0.0, float(LONGEST)], exact=True)
-    return chart.lines("RoPE's bound on q·k", series, x, y)
+    return chart.lines("RoPE's relative bound on q·k", series, x, y)
 
 
 def _measured(group: Group, src: list[str], ref: list[str]) -> Stacks:
@@ -92,7 +93,7 @@ def _weights(groups: Sequence[Group], measured: dict[str, Stacks], stack: str) -
         if group.label in measured:
             found = measured[group.label][stack]
             often = found.pairs.numpy() >= DRAWN
-            means = found.mean_weights().mean(axis=(0, 1))[often]
+            means = found.over_even().mean(axis=(0, 1))[often]
             points = [(float(at), float(weight)) for at, weight in zip(found.distance[often], means, strict=True)]
             series.append(Series(group.label, look, _with_gaps(points), marked=False))
     if not any(each.points for each in series):
@@ -100,7 +101,7 @@ def _weights(groups: Sequence[Group], measured: dict[str, Stacks], stack: str) -
     label = DISTANCE + (", negative to keys ahead" if stack == "encoder" else "")
     x = chart.linear(label, [at for each in series for at, _ in each.points], exact=True)
     y = chart.logarithmic("", [weight for each in series for _, weight in each.points], FAINTEST)
-    return chart.lines(f"{stack.capitalize()}: mean attention weight", series, x, y)
+    return chart.lines(f"{stack.capitalize()}: attention over even attention", series, x, y)
 
 
 def _with_gaps(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -111,9 +112,13 @@ def _with_gaps(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
 
 def _mean_distances(measured: dict[str, Stacks]) -> Sheet:
     layers = max(len(found["encoder"].sums) for found in measured.values())
-    columns = [f"{stack} {layer + 1}" for stack in ("encoder", "decoder") for layer in range(layers)]
+    names = [*map(str, range(1, layers + 1)), "if even"]
+    columns = [f"{stack} {name}" for stack in ("encoder", "decoder") for name in names]
     rows = []
     for label, found in measured.items():
-        cells = [[f"{mean:.1f}" for mean in found[stack].mean_distances()] for stack in ("encoder", "decoder")]
-        rows.append([label, *(cell for of in cells for cell in [*of, *[""] * (layers - len(of))])])
+        row = [label]
+        for stack in (found["encoder"], found["decoder"]):
+            means = [f"{mean:.1f}" for mean in stack.mean_distances()]
+            row += [*means, *[""] * (layers - len(means)), f"{stack.even_distance():.1f}"]
+        rows.append(row)
     return Sheet(["scheme", *columns], rows)

@@ -75,7 +75,8 @@ def test_what_a_run_has_lost_is_left_out_with_a_line(page, finished, evil):
     descriptions = page.text["desc"]
     assert sum("sinusoidal-add, seed 2 ends at" in line and evil not in line for line in descriptions) == 3
     head, *rows = page.tables["Mean distance of attention by layer, in tokens"]
-    assert head == ["scheme", "encoder 1", "encoder 2", "decoder 1", "decoder 2"]
+    stacks = [f"{stack} {layer}" for stack in ("encoder", "decoder") for layer in ("1", "2", "if even")]
+    assert head == ["scheme", *stacks]
     assert [row[0] for row in rows] == ["sinusoidal-add", "rope"]
 
 
