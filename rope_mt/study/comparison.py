@@ -10,9 +10,9 @@ from rope_mt.progress import progress
 from rope_mt.study.buckets import bucket_name, default_bounds, in_buckets
 from rope_mt.study.curve import Curve
 from rope_mt.study.groups import Group, Spread
-from rope_mt.study.paired_tests import signatures
+from rope_mt.study.paired_tests import over_sentences, samples, signatures
 from rope_mt.study.shared_test_set import counts
-from rope_mt.study.significance import Difference, Pair, paired, pairs_by_seed, welch
+from rope_mt.study.significance import Difference, pairs_by_seed, welch
 
 Counted = dict[str, dict[int, Counts]]  # of each run, by its group's label and its seed
 # By label, for each run that has a partner in the baseline: after how many target tokens its validation loss was down
@@ -92,10 +92,10 @@ def compare(groups: list[Group], baseline: Group | None, bounds: list[int] | Non
         reached = _reached(groups, baseline)
     except UserError as error:
         cautions.append(f"no tokens to a loss: {error}")
-    whole, *of_parts = _tested(groups, baseline, counted, parts)
+    whole, *of_parts = _on_parts(groups, baseline, counted, parts)
     buckets = [
-        BucketResult(low + 1, high, len(part), tested.bleu, tested.differences)
-        for low, high, part, tested in zip([0, *bounds], [*bounds, None], parts[1:], of_parts, strict=True)
+        BucketResult(low + 1, high, len(part), of_part.bleu, of_part.differences)
+        for low, high, part, of_part in zip([0, *bounds], [*bounds, None], parts[1:], of_parts, strict=True)
     ]
     return Comparison(
         groups,
@@ -157,49 +157,45 @@ def _further(groups: list[Group], baseline: Group | None, name: str) -> FurtherT
     if baseline is None:
         bleu = {label: Spread.of([found.bleu() for found in of.values()]) for label, of in counted.items()}
         return FurtherTest(name, sentences, bleu, {})
-    [tested] = _tested(groups, baseline, counted, [list(range(sentences))])
-    return FurtherTest(name, sentences, tested.bleu, tested.differences)
+    [whole] = _on_parts(groups, baseline, counted, [list(range(sentences))])
+    return FurtherTest(name, sentences, whole.bleu, whole.differences)
 
 
 @dataclass(frozen=True)
-class _Tested:
+class _OnPart:
     """What was found on one part of a test set; nothing where it has no sentence."""
 
     bleu: dict[str, Spread]  # by label
     differences: dict[str, Difference]  # by label, without the baseline's
 
 
-def _tested(groups: list[Group], baseline: Group, counted: Counted, parts: list[list[int]]) -> list[_Tested]:
-    """Each group against the baseline on each part, from the BLEU of each seed and from sacreBLEU's paired tests.
+def _on_parts(groups: list[Group], baseline: Group, counted: Counted, parts: list[list[int]]) -> list[_OnPart]:
+    """Each group against the baseline on each part, from the BLEU of each seed and from paired tests.
 
     All of it is of the seeds that are paired; the mean and deviation of a group are of all its seeds.
     """
-    others = [group for group in groups if group is not baseline]
-    seeds = {group.label: pairs_by_seed(baseline.seeds, group.seeds) for group in others}
-    against: dict[int, list[tuple[str, int]]] = {}
-    for label, both in seeds.items():
-        for theirs, ours in both:
-            against.setdefault(theirs, []).append((label, ours))
+    pairs = {}
+    for group in groups:
+        if group is not baseline:
+            seeds = pairs_by_seed(baseline.seeds, group.seeds)
+            pairs[group.label] = [((baseline.label, theirs), (group.label, ours)) for theirs, ours in seeds]
+    counts_of = {(label, seed): of for label, by_seed in counted.items() for seed, of in by_seed.items()}
     found = []
-    total = sum(map(bool, parts)) * sum(map(len, against.values()))
-    with progress("paired tests", total, "comparisons") as advance:
+    with progress("paired tests", sum(map(bool, parts)) * len(pairs), "comparisons") as advance:
         for part in parts:
             if not part:
-                found.append(_Tested({}, {}))
+                found.append(_OnPart({}, {}))
                 continue
-            pairs: dict[str, list[Pair]] = {group.label: [] for group in others}
-            for seed, systems in against.items():
-                first, *rest = (counted[label][of].part(part) for label, of in [(baseline.label, seed), *systems])
-                for (label, _), pair in zip(systems, paired(first, rest), strict=True):
-                    pairs[label].append(pair)
-                advance(len(systems))
-            bleu = {label: {seed: of.bleu(part) for seed, of in runs.items()} for label, runs in counted.items()}
-            spreads = {label: Spread.of([*of_seeds.values()]) for label, of_seeds in bleu.items()}
+            bleu = {run: of.bleu(part) for run, of in counts_of.items()}
+            sampled = dict(zip(counts_of, samples([of.part(part) for of in counts_of.values()]), strict=True))
             differences = {}
-            for label, both in seeds.items():
-                ours, theirs = (
-                    [bleu[of][pair[side]] for pair in both] for of, side in ((label, 1), (baseline.label, 0))
-                )
-                differences[label] = Difference(pairs[label], welch(ours, theirs))
-            found.append(_Tested(spreads, differences))
+            for label, of_label in pairs.items():
+                theirs, ours = zip(*of_label, strict=True)
+                alone = [over_sentences([sampled[one]], [sampled[other]]) for one, other in of_label]
+                together = over_sentences([sampled[run] for run in theirs], [sampled[run] for run in ours])
+                over_seeds = welch([bleu[run] for run in ours], [bleu[run] for run in theirs])
+                differences[label] = Difference(together, alone, over_seeds)
+                advance(1)
+            spreads = {label: Spread.of([bleu[label, seed] for seed in by_seed]) for label, by_seed in counted.items()}
+            found.append(_OnPart(spreads, differences))
     return found

@@ -9,6 +9,7 @@ from typing import Any
 from rope_mt.study.comparison import BucketResult, Comparison, FurtherTest
 from rope_mt.study.finished_runs import FIGURES, flat
 from rope_mt.study.groups import Group, Spread
+from rope_mt.study.paired_tests import OverSentences
 from rope_mt.study.significance import ALPHA, Difference, pairs_by_seed
 
 Seeds = dict[str, list[tuple[int, int]]]  # by label, of each pair: the baseline's, and the run's own
@@ -94,13 +95,15 @@ def _spread(spread: Spread) -> dict[str, float | None]:
 
 def _difference(difference: Difference) -> dict[str, Any]:
     return {
-        "delta_bleu": difference.delta,
-        "p_bootstrap": difference.bootstrap,
-        "p_randomisation": difference.randomisation,
+        **_over_sentences(difference.together),
         "p_welch": difference.welch,
         "verdict": difference.verdict,
         "seed_noise_measured": difference.welch is not None,
     }
+
+
+def _over_sentences(found: OverSentences) -> dict[str, float]:
+    return {"delta_bleu": found.delta, "p_bootstrap": found.bootstrap, "p_randomisation": found.randomisation}
 
 
 def _tested(difference: Difference | None, seeds: list[tuple[int, int]]) -> dict[str, Any] | None:
@@ -108,13 +111,7 @@ def _tested(difference: Difference | None, seeds: list[tuple[int, int]]) -> dict
     if difference is None:
         return None
     pairs = [
-        {
-            "seed": ours,
-            "baseline_seed": theirs,
-            "delta_bleu": pair.delta,
-            "p_bootstrap": pair.bootstrap,
-            "p_randomisation": pair.randomisation,
-        }
+        {"seed": ours, "baseline_seed": theirs, **_over_sentences(pair)}
         for (theirs, ours), pair in zip(seeds, difference.pairs, strict=True)
     ]
     return {**_difference(difference), "pairs": pairs}

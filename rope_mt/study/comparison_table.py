@@ -123,7 +123,11 @@ def testing(comparison: Comparison) -> Sheet:
         if difference is None:
             rows.append([group.label, *[""] * (len(columns) - 2), "baseline"])
             continue
-        ps = [difference.bootstrap, difference.randomisation, *([difference.welch] if with_welch else [])]
+        ps = [
+            difference.together.bootstrap,
+            difference.together.randomisation,
+            *([difference.welch] if with_welch else []),
+        ]
         verdict = difference.verdict + (SEEDS_UNKNOWN if difference.welch is None else "")
         rows.append([group.label, _signed(difference), *("" if p is None else f"{p:.4f}" for p in ps), verdict])
     return scores.beside(Sheet(columns, rows))
@@ -168,7 +172,7 @@ def _in_bucket(bucket: BucketResult, label: str) -> str:
 
 
 def _signed(difference: Difference) -> str:
-    return f"{difference.delta:+.2f}"
+    return f"{difference.together.delta:+.2f}"
 
 
 def notes(comparison: Comparison) -> list[str]:
@@ -187,7 +191,7 @@ def notes(comparison: Comparison) -> list[str]:
         f"run by run {'of the same seed' if alike else 'in order of seed, or of the same seed where some are common'}"
     )
     if any(len(difference.pairs) > 1 for difference in found):
-        said += ", p-values of several pairs combined as min(1, 2 x mean)"
+        said += " (several pairs: of their mean difference, with one sample of sentences for all)"
     if any(difference.welch is not None for difference in found):
         said += "; p Welch: Welch's t-test over the seeds' BLEU"
     rule = f"every p < {ALPHA} and every pair of runs on that side, not corrected for the number of rows"

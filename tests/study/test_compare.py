@@ -22,6 +22,7 @@ from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.seal import add_further_test, write_result
 from rope_mt.sealed import write_sealed
+from rope_mt.study.paired_tests import over_sentences, samples
 
 Make = Callable[..., str]
 TEXT = toy.generate(n_train=1, n_valid=1, n_test=40).test
@@ -107,8 +108,10 @@ def test_groups_are_means_and_sample_deviations_of_their_runs_in_every_form(make
     kept = [len(BLEU().tokenizer(line).split()) for line in without_words(0.05, 2)]
     kept_too = [len(BLEU().tokenizer(line).split()) for line in without_words(0.07, 1)]
     assert groups["rope"]["length_ratio"] == pytest.approx((sum(kept) + sum(kept_too)) / 2 / sum(words))
-    for name in ("p_bootstrap", "p_randomisation"):
-        assert test[name] == pytest.approx(min(1, 2 * fmean(pair[name] for pair in test["pairs"])))
+    paired = [without_words(*of) for of in ((0.4, 1), (0.41, 2), (0.07, 1), (0.05, 2))]
+    sampled = samples([Counts.of([0] * len(REF), lines, REF).rows for lines in paired])
+    together = over_sentences(sampled[:2], sampled[2:])
+    assert (test["p_bootstrap"], test["p_randomisation"]) == (together.bootstrap, together.randomisation)
     assert test["verdict"] == "better"
     assert "seed:12345" in found["tests"]["bootstrap"]
 

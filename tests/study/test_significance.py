@@ -1,21 +1,23 @@
-"""When a difference counts: small samples, equal outputs, several tests of one question, and noise between seeds."""
+"""When a difference counts: small samples, equal outputs, several pairs of runs, and noise between seeds."""
 
 import json
 import math
 import random
 import subprocess
 import sys
+from itertools import product
 from statistics import fmean, variance
 from typing import Any
 
+import numpy as np
 import pytest
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.significance import PairedTest
 from scipy.stats import t
 
 from rope_mt.counts import Counts
-from rope_mt.study.paired_tests import signatures
-from rope_mt.study.significance import Difference, Pair, combined, paired, pairs_by_seed, welch
+from rope_mt.study.paired_tests import RESAMPLES, SEED, OverSentences, over_sentences, samples, signatures
+from rope_mt.study.significance import Difference, pairs_by_seed, welch
 
 WORDS = ["am", "Abend", "sieht", "der", "Hund", "die", "kleine", "Katze", "im", "Garten", "und", "lacht", "laut"]
 
@@ -35,6 +37,16 @@ def counted(lines: list[str], references: list[str]) -> list[list[int]]:
     return Counts.of([0] * len(lines), lines, references).rows
 
 
+def against(baseline: list[str], system: list[str], references: list[str]) -> OverSentences:
+    """One output against another."""
+    theirs, ours = samples([counted(baseline, references), counted(system, references)])
+    return over_sentences([theirs], [ours])
+
+
+def bleu(rows: list[list[int]]) -> float:
+    return BLEU()._aggregate_and_compute(rows).score
+
+
 def sacrebleu(tmp_path, references: list[str], systems: list[list[str]], flag: str) -> list[float]:
     """p-values of the sacrebleu command's paired test, the first system being its baseline."""
     files = []
@@ -50,8 +62,8 @@ def sacrebleu(tmp_path, references: list[str], systems: list[list[str]], flag: s
 def test_p_values_are_those_of_the_sacrebleu_command(n, tmp_path):
     references = sentences(n)
     systems = [worse(references, rate, seed) for seed, rate in enumerate((0.10, 0.12, 0.09, 0.16))]
-    first, *others = (counted(system, references) for system in systems)
-    pairs = paired(first, others)
+    first, *others = samples([counted(system, references) for system in systems])
+    pairs = [over_sentences([first], [other]) for other in others]
     assert [pair.bootstrap for pair in pairs] == sacrebleu(tmp_path, references, systems, "--paired-bs")
     assert [pair.randomisation for pair in pairs] == sacrebleu(tmp_path, references, systems, "--paired-ar")
     assert len({pair.bootstrap for pair in pairs}) == 3  # not all at an end of the scale
@@ -65,10 +77,10 @@ def test_the_signatures_are_those_of_sacrebleu():
 
 def test_equal_outputs_are_within_noise_with_p_1():
     references = sentences(20)
-    ours = counted(worse(references, 0.2, seed=1), references)
-    [pair] = paired(ours, [ours])
-    assert pair == Pair(0.0, 1.0, 1.0)
-    assert Difference([pair], None).verdict == "within noise"
+    ours = worse(references, 0.2, seed=1)
+    found = against(ours, ours, references)
+    assert found == OverSentences(0.0, 1.0, 1.0)
+    assert Difference(found, [found], None).verdict == "within noise"
 
 
 @pytest.mark.parametrize("unlike", [1, 3, 5])
@@ -77,10 +89,10 @@ def test_no_p_is_smaller_than_so_few_sentences_allow(unlike):
     references = sentences(20)
     theirs = worse(references, 0.3, seed=1)
     ours = [*references[:unlike], *theirs[unlike:]]
-    [pair] = paired(counted(theirs, references), [counted(ours, references)])
-    assert pair.delta > 0
-    assert min(pair.bootstrap, pair.randomisation) >= 2.0 ** (1 - unlike)
-    assert Difference([pair], None).verdict == "within noise"
+    found = against(theirs, ours, references)
+    assert found.delta > 0
+    assert min(found.bootstrap, found.randomisation) >= 2.0 ** (1 - unlike)
+    assert Difference(found, [found], None).verdict == "within noise"
 
 
 def test_sentences_that_differ_in_words_alone_and_in_no_count_are_not_evidence():
@@ -88,14 +100,69 @@ def test_sentences_that_differ_in_words_alone_and_in_no_count_are_not_evidence()
     theirs = worse(references, 0.3, seed=1)
     theirs[1:] = ["falsch"] * 19
     ours = [references[0], *["verkehrt"] * 19]
-    [pair] = paired(counted(theirs, references), [counted(ours, references)])
-    assert (pair.bootstrap, pair.randomisation) == (1.0, 1.0)
+    found = against(theirs, ours, references)
+    assert (found.bootstrap, found.randomisation) == (1.0, 1.0)
 
 
-def test_p_values_of_several_pairs_are_twice_their_mean_and_never_above_1():
-    assert combined([0.03]) == 0.03
-    assert combined([0.01, 0.05, 0.03]) == pytest.approx(0.06)
-    assert combined([0.9, 0.8]) == 1.0
+@pytest.fixture(scope="module")
+def seeds() -> tuple[list[list[list[int]]], list[list[list[int]]]]:
+    """Counts of three outputs of a baseline, and of three of a system that leaves out fewer words, on 10 sentences."""
+    references = sentences(10)
+    theirs, ours = (
+        [counted(worse(references, rate, seed + first), references) for seed in range(3)]
+        for rate, first in ((0.25, 0), (0.20, 50))
+    )
+    return theirs, ours
+
+
+def test_several_pairs_are_tested_by_swapping_a_sentence_in_all_of_them(seeds):
+    """The share of all 2^10 ways to swap in which their mean difference is larger, counted one by one."""
+    theirs, ours = seeds
+    sampled = samples([*theirs, *ours])
+    found = over_sentences(sampled[:3], sampled[3:])
+
+    def difference(swap: tuple[int, ...]) -> float:
+        both = [
+            ([(b, a)[s][i] for i, s in enumerate(swap)], [(a, b)[s][i] for i, s in enumerate(swap)])
+            for a, b in zip(theirs, ours, strict=True)
+        ]
+        return fmean(bleu(one) - bleu(other) for one, other in both)
+
+    observed = difference((0,) * 10)
+    larger = sum(abs(difference(swap)) > abs(observed) + 1e-9 for swap in product((0, 1), repeat=10))
+    assert found.delta == pytest.approx(observed)
+    assert 0.02 < larger / 2**10 < 0.98
+    assert found.randomisation == pytest.approx(larger / 2**10, abs=0.015)  # three deviations of 10,000 trials
+
+
+def test_several_pairs_are_resampled_with_the_same_sentences_in_all_of_them(seeds):
+    theirs, ours = seeds
+    sampled = samples([*theirs, *ours])
+    differences = []
+    for drawn in np.random.default_rng(SEED).choice(10, size=(RESAMPLES, 10)):
+        both = ([[rows[i] for i in drawn] for rows in side] for side in (ours, theirs))
+        differences.append(abs(fmean(map(bleu, next(both))) - fmean(map(bleu, next(both)))))
+    delta = fmean(map(bleu, ours)) - fmean(map(bleu, theirs))
+    larger = sum(difference - fmean(differences) > abs(delta) + 1e-9 for difference in differences)
+    assert 10 < larger < RESAMPLES / 2
+    assert over_sentences(sampled[:3], sampled[3:]).bootstrap == (larger + 1) / (RESAMPLES + 1)
+
+
+def test_seeds_that_say_the_same_are_no_more_evidence_than_one(seeds):
+    theirs, ours = samples([seeds[0][0], seeds[1][0]])
+    once, thrice = over_sentences([theirs], [ours]), over_sentences([theirs] * 3, [ours] * 3)
+    assert thrice.delta == pytest.approx(once.delta)
+    assert (thrice.bootstrap, thrice.randomisation) == (once.bootstrap, once.randomisation)
+
+
+def test_seeds_that_agree_on_other_sentences_are_more_evidence_than_each():
+    references = sentences(60)
+    theirs, ours = (
+        samples([counted(worse(references, rate, seed), references) for seed in seeds])
+        for rate, seeds in ((0.14, range(4)), (0.11, range(10, 14)))
+    )
+    alone = [over_sentences([one], [other]).randomisation for one, other in zip(theirs, ours, strict=True)]
+    assert over_sentences(theirs, ours).randomisation < min(alone)
 
 
 def test_welch_is_the_formula_of_the_textbook():
@@ -121,17 +188,17 @@ def test_runs_are_paired_by_seed_or_else_in_order():
 
 
 @pytest.mark.parametrize(
-    ("pairs", "welch_p", "verdict"),
+    ("together", "deltas", "welch_p", "verdict"),
     [
-        ([Pair(1.0, 0.01, 0.02)], None, "better"),
-        ([Pair(-1.0, 0.01, 0.02)], None, "worse"),
-        ([Pair(1.0, 0.05, 0.02)], None, "within noise"),
-        ([Pair(1.0, 0.01, 0.06)], None, "within noise"),
-        ([Pair(1.0, 0.01, 0.01)], 0.05, "within noise"),
-        ([Pair(1.0, 0.01, 0.01)], 0.04, "better"),
-        ([Pair(1.0, 0.02, 0.02), Pair(1.0, 0.04, 0.04)], 0.01, "within noise"),  # together 0.06
-        ([Pair(3.0, 0.01, 0.01), Pair(-1.0, 0.01, 0.01)], 0.01, "within noise"),  # one the other way
+        (OverSentences(1.0, 0.01, 0.02), [1.0], None, "better"),
+        (OverSentences(-1.0, 0.01, 0.02), [-1.0], None, "worse"),
+        (OverSentences(1.0, 0.05, 0.02), [1.0], None, "within noise"),
+        (OverSentences(1.0, 0.01, 0.06), [1.0], None, "within noise"),
+        (OverSentences(1.0, 0.01, 0.01), [1.0], 0.05, "within noise"),
+        (OverSentences(1.0, 0.01, 0.01), [1.0], 0.04, "better"),
+        (OverSentences(1.0, 0.01, 0.01), [0.5, 1.5], 0.01, "better"),  # whatever each of them is alone
+        (OverSentences(1.0, 0.01, 0.01), [3.0, -1.0], 0.01, "within noise"),  # one the other way
     ],
 )
-def test_better_or_worse_takes_every_test(pairs, welch_p, verdict):
-    assert Difference(pairs, welch_p).verdict == verdict
+def test_better_or_worse_takes_every_test(together, deltas, welch_p, verdict):
+    assert Difference(together, [OverSentences(delta, 0.2, 0.3) for delta in deltas], welch_p).verdict == verdict

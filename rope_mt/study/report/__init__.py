@@ -113,7 +113,7 @@ def _headline(comparison: Comparison) -> str:
             lines.append(
                 f'<li class="{found.verdict.split()[0]}">{escape(group.label)} '
                 f"<strong>{verdicts.get(found.verdict, 'is within noise of')}</strong> {escape(baseline.label)}: "
-                f"{found.delta:+.2f} test BLEU ({scores.replace(' ± ', NO_BREAK)}; {seeds}).</li>"
+                f"{found.together.delta:+.2f} test BLEU ({scores.replace(' ± ', NO_BREAK)}; {seeds}).</li>"
             )
     if any(found.welch is None for found in comparison.differences.values()):
         below.append(paragraph("With one seed on a side, whether other seeds agree is not measured.", "dim"))
