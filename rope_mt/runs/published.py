@@ -74,11 +74,11 @@ def publish(run: RunFolder, record: RunFolder) -> None:
     if record.result.is_file():  # the run itself, which lies among the records, or made by another process meanwhile
         return
     result = read_result(run)
-    names = (run.config.name, run.metrics.name, *of_tests(result))
-    if lost := [name for name in names if not (run.path / name).is_file()]:
+    as_they_are = (run.metrics.name, *of_tests(result))
+    if lost := [name for name in (run.config.name, *as_they_are) if not (run.path / name).is_file()]:
         raise UserError(f"{run.path} cannot be published, it has no {', '.join(lost)} any more: {REMEDY}")
     with whole_folder(record.path) as made:
-        for name in names:
+        for name in as_they_are:
             shutil.copyfile(run.path / name, made / name)
         config = read_yaml(run.config)
         config["sweep"]["published"] = None  # where it was put is no part of a record, and a path of somebody's machine

@@ -108,10 +108,6 @@ def test_groups_are_means_and_sample_deviations_of_their_runs_in_every_form(make
     kept = [len(BLEU().tokenizer(line).split()) for line in without_words(0.05, 2)]
     kept_too = [len(BLEU().tokenizer(line).split()) for line in without_words(0.07, 1)]
     assert groups["rope"]["length_ratio"] == pytest.approx((sum(kept) + sum(kept_too)) / 2 / sum(words))
-    paired = [without_words(*of) for of in ((0.4, 1), (0.41, 2), (0.07, 1), (0.05, 2))]
-    sampled = samples([Counts.of([0] * len(REF), lines, REF).rows for lines in paired])
-    together = over_sentences(sampled[:2], sampled[2:])
-    assert (test["p_bootstrap"], test["p_randomisation"]) == (together.bootstrap, together.randomisation)
     assert test["verdict"] == "better"
     assert "seed:12345" in found["tests"]["bootstrap"]
 
@@ -136,6 +132,18 @@ def test_groups_are_means_and_sample_deviations_of_their_runs_in_every_form(make
         assert cells["verdict"] == ("better" if group["test"] else "baseline")
     assert f"| sentences | {' | '.join(str(bucket['sentences']) for bucket in found['buckets'])} |" in buckets
     assert any(found["signature"] in part for part in markdown)
+
+
+def test_the_mean_difference_of_the_pairs_is_tested_on_all_of_them(make, compared):
+    rates = {("sinusoidal-add", 1): 0.12, ("sinusoidal-add", 2): 0.13, ("rope", 1): 0.10, ("rope", 2): 0.12}
+    found = by_label(compared(*(make(scheme, seed, rate) for (scheme, seed), rate in rates.items()))["groups"])
+    test = found["rope"]["test"]
+    outputs = [without_words(rate, 1 + seed % 2) for seed, rate in enumerate(rates.values())]
+    sampled = samples([Counts.of([0] * len(REF), lines, REF).rows for lines in outputs])
+    together = over_sentences(sampled[:2], sampled[2:])
+    assert (test["p_bootstrap"], test["p_randomisation"]) == (together.bootstrap, together.randomisation)
+    assert 0.001 < test["p_randomisation"] < 0.9
+    assert test["p_randomisation"] not in [pair["p_randomisation"] for pair in test["pairs"]]
 
 
 def test_buckets_share_out_the_sentences_and_are_scored_as_sacrebleu_does(make, compared, runs):

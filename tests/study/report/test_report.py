@@ -80,6 +80,13 @@ def test_what_a_run_has_lost_is_left_out_with_a_line(page, finished, evil):
     assert [row[0] for row in rows] == ["sinusoidal-add", "rope"]
 
 
+def test_the_bound_is_drawn_where_there_is_a_product_of_queries_and_keys_to_bound(runs, tmp_path):
+    for name, drawn in (("rope", True), ("linear", False)):
+        assert main(["compare", str(runs[name]), "--html", str(tmp_path / "c.html")]) == 0
+        page = (tmp_path / "c.html").read_text(encoding="utf-8")
+        assert ("s relative bound on q·k</" in page) == drawn, name
+
+
 def test_without_text_or_translations_a_line_stands_in_their_place(finished, parse, tmp_path):
     for name, said in (("test.hyp", "No translations: "), ("test.ref", "No translations and no attention: the text")):
         run = shutil.copytree(finished[0], tmp_path / name, symlinks=True)
