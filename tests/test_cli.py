@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from rope_mt import cli
+from rope_mt.cli.main import COMMANDS, main, schemes
 from rope_mt.config.position import POSITION_CONFIGS
 from rope_mt.errors import UserError
 from rope_mt.runs.folder import RunFolder
-from rope_mt.runs.seal import write_result
+from rope_mt.runs.result import write_result
 
 ROOT = Path(__file__).parents[1]
 
@@ -45,7 +45,7 @@ def rope_mt(
 
     def run(*words: str) -> Said:
         capsys.readouterr()
-        code = cli.main([*words])
+        code = main([*words])
         captured = capsys.readouterr()
         return Said(code, captured.out, captured.err)
 
@@ -82,11 +82,11 @@ def shell(*words: str, **more: Any) -> subprocess.CompletedProcess[str]:
 def test_help_shows_each_command_with_an_example_and_each_scheme_with_a_line(rope_mt, words):
     said = rope_mt(*words)
     assert (said.code, said.err) == (0, "")
-    for command in cli.COMMANDS:
+    for command in COMMANDS:
         assert re.search(rf"^  {command} +\w.*\n +rope-mt {command} ", said.out, re.MULTILINE), command
     for scheme in POSITION_CONFIGS:
         assert re.search(rf"^  {scheme.name} +\w", said.out, re.MULTILINE), f"comment in {scheme.name}.yaml"
-    assert [name for name, _ in cli.schemes()] == sorted(scheme.name for scheme in POSITION_CONFIGS)
+    assert [name for name, _ in schemes()] == sorted(scheme.name for scheme in POSITION_CONFIGS)
 
 
 def test_help_imports_a_few_modules_of_python_alone():
@@ -98,7 +98,7 @@ def test_help_imports_a_few_modules_of_python_alone():
         return {line.rpartition("|")[2].strip() for line in listed.stderr.splitlines()}
 
     modules = imported("-m", "rope_mt", "--help") - imported("-c", "pass")  # an environment may add to Python's start
-    assert "rope_mt.cli" in modules
+    assert "rope_mt.cli.main" in modules
     assert {name.partition(".")[0] for name in modules} <= {"rope_mt", *sys.stdlib_module_names}
     assert len(modules) < 130  # about 100; torch alone is more than a thousand
 
@@ -347,7 +347,7 @@ PATHS = [
 @pytest.mark.parametrize("path", PATHS)
 def test_a_checkpoint_needs_no_quotes(rope_mt, stand_in, path):
     seen = []
-    stand_in("rope_mt.evaluation", evaluate=lambda cfg: seen.append(cfg) or 1.0)
+    stand_in("rope_mt.translation.evaluate", evaluate=lambda cfg: seen.append(cfg) or 1.0)
     words = [path, "search.beam=3"]
     assert rope_mt("eval", *(words if path != PATHS[0] else reversed(words))).code == 0
     assert [(cfg.checkpoint, cfg.search.beam) for cfg in seen] == [(path, 3)]
@@ -362,14 +362,14 @@ def test_a_pattern_that_means_several_runs_is_refused(rope_mt):
 
 def test_a_checkpoint_stays_one_in_a_sweep(rope_mt, stand_in):
     seen = []
-    stand_in("rope_mt.evaluation", evaluate=lambda cfg: seen.append((cfg.checkpoint, cfg.search.beam)) or 1.0)
+    stand_in("rope_mt.translation.evaluate", evaluate=lambda cfg: seen.append((cfg.checkpoint, cfg.search.beam)) or 1.0)
     assert rope_mt("eval", "it's,one=1", "-m", "search.beam=1,4").code == 0
     assert seen == [("it's,one=1", 1), ("it's,one=1", 4)]
 
 
 def test_a_checkpoint_may_be_given_as_a_setting(rope_mt, stand_in):
     seen = []
-    stand_in("rope_mt.translate_command", translate=lambda cfg: seen.append(cfg.checkpoint))
+    stand_in("rope_mt.translation.translate", translate=lambda cfg: seen.append(cfg.checkpoint))
     assert rope_mt("translate", "device=cpu", "checkpoint=some/run").code == 0
     assert rope_mt("translate", "-m", "checkpoint=a,b").code == 0
     assert seen == ["some/run", "a", "b"]
@@ -377,7 +377,7 @@ def test_a_checkpoint_may_be_given_as_a_setting(rope_mt, stand_in):
 
 def test_a_path_that_looks_like_a_setting_is_a_path_where_it_exists(rope_mt, stand_in):
     seen = []
-    stand_in("rope_mt.evaluation", evaluate=lambda cfg: seen.append(cfg.checkpoint) or 1.0)
+    stand_in("rope_mt.translation.evaluate", evaluate=lambda cfg: seen.append(cfg.checkpoint) or 1.0)
     Path("device=cpu").mkdir()
     assert rope_mt("eval", "device=cpu").code == 0
     assert seen == ["device=cpu"]
@@ -456,7 +456,7 @@ def test_an_interrupted_run_says_so(rope_mt, stand_in):
 
 def test_compare_gets_its_words_as_they_are(rope_mt, stand_in):
     seen = []
-    stand_in("rope_mt.study.compare", main=lambda rest: seen.append(rest) or 7)
+    stand_in("rope_mt.study.compare.compare", main=lambda rest: seen.append(rest) or 7)
     assert rope_mt("compare", "outputs/a=1", "--flag", "-m").code == 7
     assert seen == [["outputs/a=1", "--flag", "-m"]]
 
@@ -511,7 +511,7 @@ def test_tab_completes_commands_settings_and_leaves_paths_to_the_shell(rope_mt, 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 def test_bash_completes(tmp_path):
     program = tmp_path / "rope-mt"
-    program.write_text(f"#!{sys.executable}\nimport sys\nfrom rope_mt.cli import main\nsys.exit(main())\n")
+    program.write_text(f"#!{sys.executable}\nimport sys\nfrom rope_mt.cli.main import main\nsys.exit(main())\n")
     program.chmod(0o755)
     script = """
         eval "$(rope-mt -sc install=bash)"

@@ -9,8 +9,8 @@ import sacrebleu
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rope_mt.counts import HEAD, Counts, bleu_of_sums
 from rope_mt.errors import UserError
+from rope_mt.translation.bleu_statistics import HEAD, Counts, bleu_of_sums
 
 WORDS = ["der", "Hund", "sieht", "eine", "kleine", "Katze", "im", "alten", "Garten", "und", "schläft"]
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 
-from rope_mt.imports import interruptible
+from rope_mt.cli.imports import interruptible
 
 
 @pytest.fixture(autouse=True)

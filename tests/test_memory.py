@@ -8,7 +8,7 @@ import pytest
 
 CLAIMS = """
 import resource, torch
-from rope_mt.cli import main
+from rope_mt.cli.main import main
 if {kept}:
     main(["--version"])
 torch.set_num_threads(1)

@@ -16,24 +16,24 @@ from pathlib import Path
 import pytest
 import torch
 
-from rope_mt.cli import main
+from rope_mt.cli.main import main
 from rope_mt.config.commands import TrainConfig
 from rope_mt.config.data import DataConfig
 from rope_mt.config.position import RopeConfig
 from rope_mt.config.training import ModelConfig, OptimizerConfig, SearchConfig, TrackingConfig, TrainerConfig
 from rope_mt.data import corpus, direction, text
 from rope_mt.data import prepare as preparing
+from rope_mt.data.datamodule import TranslationData
 from rope_mt.data.prepare import prepare, report
 from rope_mt.data.reading import LONGEST, doubts_of
-from rope_mt.data.stream import TranslationData
 from rope_mt.data.tokenizer import PAD, Tokenizer
-from rope_mt.durable import write_whole
 from rope_mt.errors import UserError
-from rope_mt.evaluation import score_translations
 from rope_mt.model.transformer import Transformer
 from rope_mt.runs import checkpoint
 from rope_mt.runs.checkpoint import PREFIX
-from rope_mt.translation import Translator
+from rope_mt.system.files import write_whole
+from rope_mt.translation.evaluate import score_translations
+from rope_mt.translation.translator import Translator
 
 from .data.small_text import ENGLISH, GERMAN, MODEL, pairs
 

@@ -57,7 +57,7 @@ def site(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_finds_its_configuration(site, tmp_path):
     assert "name: rope\n" in python("-m", "rope_mt", "train", "--cfg", "job", cwd=tmp_path, path=site)
     assert "position schemes" in python("-m", "rope_mt", cwd=tmp_path, path=site).lower()
-    where = python("-c", "from rope_mt.cli import conf_dir; print(conf_dir())", cwd=tmp_path, path=site)
+    where = python("-c", "from rope_mt.config.files import conf_dir; print(conf_dir())", cwd=tmp_path, path=site)
     assert Path(where.strip()) == (site / "rope_mt/conf").resolve()
     assert not [*tmp_path.iterdir()]
 
@@ -69,7 +69,7 @@ def test_the_wheel_holds_every_module_and_configuration_and_nothing_else(site):
     assert files(site / "rope_mt", "py") == files(ROOT / "rope_mt", "py")
     assert files(site / "rope_mt/conf", "yaml") == files(ROOT / "conf", "yaml")
     (info,) = (entry for entry in site.iterdir() if entry.name != "rope_mt")
-    assert "rope-mt = rope_mt.cli:main" in (info / "entry_points.txt").read_text()
+    assert "rope-mt = rope_mt.cli.main:main" in (info / "entry_points.txt").read_text()
 
 
 def test_an_editable_installation_reads_the_checkout(tree, tmp_path):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from rope_mt.cli import main
+from rope_mt.cli.main import main
 from rope_mt.data import toy
 
 from . import warm

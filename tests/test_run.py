@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rope_mt.data import toy
-from rope_mt.device import processor
+from rope_mt.system.device import processor
 
 from . import warm
 

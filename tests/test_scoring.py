@@ -7,7 +7,7 @@ import pytest
 
 from rope_mt.data.known_test_sets import KNOWN, name_of_test_set
 from rope_mt.errors import UserError
-from rope_mt.scoring import (
+from rope_mt.translation.scoring import (
     _bleu,
     _moses,
     _split_compounds,

@@ -4,7 +4,7 @@ import pytest
 
 from rope_mt.config.plain import from_plain
 from rope_mt.errors import UserError
-from rope_mt.sealed import read_sealed, read_yaml, write_sealed
+from rope_mt.system.sealed import read_sealed, read_yaml, write_sealed
 
 NINE = zip("abcdefgh", "bcdefghi", strict=True)
 BOMB = "a: &a [x, x]\n" + "\n".join(f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]" for before, name in NINE)

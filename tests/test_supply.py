@@ -77,7 +77,7 @@ def watch(event, about):
     if event in ("socket.connect", "socket.getaddrinfo", "socket.sendto", "urllib.Request"):
         asked.append((event, about))
 sys.addaudithook(watch)
-from rope_mt.cli import main
+from rope_mt.cli.main import main
 for words in open("commands").read().splitlines():
     if "translate" in words:
         sys.stdin = io.TextIOWrapper(io.BytesIO(b"The dog sleeps.\\n"))

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from rope_mt.cli import main
+from rope_mt.cli.main import main
 from rope_mt.config.commands import TrainConfig
 from rope_mt.config.data import DataConfig
 from rope_mt.config.position import LearnedConfig, PositionConfig, RopeConfig
@@ -26,11 +26,11 @@ from rope_mt.data import toy
 from rope_mt.data.reading import LONGEST, read
 from rope_mt.data.tokenizer import BOS, EOS, PAD, Tokenizer, train_tokenizer
 from rope_mt.model.transformer import Transformer
-from rope_mt.prompt import history_file
 from rope_mt.runs import checkpoint
 from rope_mt.runs.checkpoint import PREFIX
-from rope_mt.translate_command import MANY
-from rope_mt.translation import Translator
+from rope_mt.translation.prompt import history_file
+from rope_mt.translation.translate import MANY
+from rope_mt.translation.translator import Translator
 
 SRC = [f"{src}\n".encode() for src, _ in toy.generate(n_train=6, n_valid=2, n_test=2).train]
 TABLE = 120  # tokens that the learned positions reach
@@ -151,7 +151,7 @@ def test_an_output_that_fails_is_as_it_was(translate, monkeypatch):
     def fails(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("rope_mt.translate_command.written", fails)
+    monkeypatch.setattr("rope_mt.translation.translate.written", fails)
     translate("translate.output=out.de", stdin=SRC[0], code=130)
     assert Path("out.de").read_text() == "before"
     assert [path.name for path in Path().iterdir()] == ["out.de"]

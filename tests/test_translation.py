@@ -21,7 +21,7 @@ from rope_mt.data.tokenizer import EOS, PAD, Tokenizer, train_tokenizer
 from rope_mt.errors import UserError
 from rope_mt.model.search import Hypothesis
 from rope_mt.model.transformer import Transformer
-from rope_mt.translation import Translator, in_threads
+from rope_mt.translation.translator import Translator, in_threads
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from rope_mt.memory import keep_few_kernels
+from rope_mt.system.memory import keep_few_kernels
 
 CLIENT = """#!{python} -S
 import json, os, socket, sys
@@ -39,9 +39,9 @@ with socket.socket(socket.AF_UNIX) as server:
 code = int.from_bytes(code, "big", signed=True)
 sys.exit(code if code >= 0 else 128 - code)
 """
-IMPORTED = ("complaints", "evaluation", "jobs", "translate_command", "training.train", "training.interruption")
-IMPORTED += ("sweep.overview", "sweep.plan", "sweep.sweep", "study.compare", "study.comparison_plot", "study.report")
-IMPORTED += ("study.lengths", "study.analyze", "bench.train")
+IMPORTED = ("cli.messages", "translation.evaluate", "cli.jobs", "translation.translate", "training.train")
+IMPORTED += ("training.callbacks.interruption", "sweep.overview", "cli.plan", "sweep.sweep", "study.compare.compare")
+IMPORTED += ("study.compare.plot", "study.report", "study.analyze.lengths", "study.analyze.analyze", "bench.train")
 
 
 def type_command(words: list[str], cwd: Path, log: Path, **env: str) -> subprocess.Popen[bytes]:
@@ -189,7 +189,7 @@ def take(connection: socket.socket) -> dict[str, Any]:
 
 
 def do(words: list[str], cwd: str, env: dict[str, str], file: str = "", slow_disk: float = 0.0) -> int:
-    from rope_mt.cli import main
+    from rope_mt.cli.main import main
 
     atexit.unregister(shutil.rmtree)
     os.chdir(cwd)

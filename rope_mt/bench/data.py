@@ -24,8 +24,8 @@ from rope_mt.config.data import DataConfig
 from rope_mt.data import text
 from rope_mt.data.corpus import locate
 from rope_mt.data.prepare import prepare
-from rope_mt.durable import cannot_write
 from rope_mt.errors import UserError
+from rope_mt.system.files import cannot_write
 
 WMT14_PAIRS = 4_500_000
 STREAM_SECONDS = 20.0  # for how long batches are drawn, or to the end of an epoch
@@ -116,7 +116,7 @@ def measure_stream(cfg: DataConfig) -> dict[str, Any]:
     torch.set_num_threads(1)
     with _peak_of(_anonymous_memory) as peak:
         base = _anonymous_memory()
-        from rope_mt.data.stream import TranslationData
+        from rope_mt.data.datamodule import TranslationData
 
         corpus = locate(cfg)
         prepared = prepare(cfg, corpus)
@@ -176,7 +176,7 @@ def _peak_of(read: Callable[[], int | None]) -> Iterator[list[int]]:
 def measure_batches(cfg: DataConfig, budgets: list[int]) -> dict[str, Any]:
     """How full batches are, and how many of those that share one share one again in the next epoch."""
     from rope_mt.data.batches import training_pairs
-    from rope_mt.data.plan import EpochPlan
+    from rope_mt.data.epoch import EpochPlan
 
     src, tgt = training_pairs(cfg, prepare(cfg), seed=1).lengths()
     found = {}
@@ -194,7 +194,7 @@ def measure_batches(cfg: DataConfig, budgets: list[int]) -> dict[str, Any]:
 
 def efficiency(batches: list[np.ndarray], src: np.ndarray, tgt: np.ndarray, most: int) -> float:
     """Real tokens of both sides over slots, (slots of the longest source + of the longest target) x pairs."""
-    from rope_mt.data.plan import on_grid
+    from rope_mt.data.epoch import on_grid
 
     real = sum(int(src[rows].sum() + tgt[rows].sum()) for rows in batches)
     src, tgt = on_grid(src, most), on_grid(tgt, most)

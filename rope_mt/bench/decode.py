@@ -20,10 +20,10 @@ from rope_mt.data import corpus, text
 from rope_mt.data.prepare import prepare
 from rope_mt.data.reading import read
 from rope_mt.data.tokenizer import PAD, Tokenizer
-from rope_mt.device import choose_device, describe
 from rope_mt.errors import UserError
 from rope_mt.model.transformer import Transformer
 from rope_mt.runs.checkpoint import Checkpoint
+from rope_mt.system.device import choose_device, describe
 
 OURS = "rope-mt"
 

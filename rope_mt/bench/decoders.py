@@ -17,10 +17,10 @@ import torch
 from rope_mt.config.commands import TrainConfig
 from rope_mt.data.prepare import cores
 from rope_mt.data.tokenizer import BOS, EOS, PAD
-from rope_mt.device import choose_precision
 from rope_mt.errors import UserError
 from rope_mt.runs.checkpoint import Checkpoint
-from rope_mt.translation import Translator
+from rope_mt.system.device import choose_precision
+from rope_mt.translation.translator import Translator
 
 ALPHA = 0.6  # length penalty; of hypotheses that are equally long it changes nothing
 
@@ -155,10 +155,10 @@ class CTranslate2:
     """CTranslate2 running our own export; sentences of equal length go in one call, calls side by side."""
 
     def __init__(self, ckpt: Checkpoint, beam: int, device: torch.device, precision: str) -> None:
-        from rope_mt.export import ct2
+        from rope_mt.export import ctranslate2
 
         with TemporaryDirectory() as folder:
-            ct2.specification(ckpt).save(folder)
+            ctranslate2.specification(ckpt).save(folder)
             self.files = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
         self.pieces, _, _ = ckpt.tokenizer.pieces()
         self.beam, self.device = beam, device
@@ -230,10 +230,10 @@ def missing(system: str, device: torch.device, train: TrainConfig) -> str | None
         return None
     if device.type == "mps":
         return "ctranslate2 has no mps device: take device=cpu"
-    from rope_mt.export import ct2
+    from rope_mt.export import ctranslate2
 
     try:
-        ct2.check(train)
+        ctranslate2.check(train)
     except UserError as error:
         return str(error)
     return None

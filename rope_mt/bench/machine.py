@@ -10,7 +10,7 @@ from rope_mt.data.prepare import cores
 
 def machine() -> dict[str, Any]:
     """The processor, how many cores of it may be used, and the versions of what computes."""
-    from rope_mt.device import processor  # torch, which would count as memory of preparing data
+    from rope_mt.system.device import processor  # torch, which would count as memory of preparing data
 
     packages = ("sentencepiece", "numpy", "torch")
     return {

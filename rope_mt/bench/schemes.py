@@ -15,11 +15,11 @@ from rope_mt.config.commands import BenchSchemesConfig
 from rope_mt.config.position import POSITION_CONFIGS
 from rope_mt.data.batches import Batch
 from rope_mt.data.corpus import locate
+from rope_mt.data.datamodule import TranslationData
 from rope_mt.data.prepare import prepare
-from rope_mt.data.stream import TranslationData
-from rope_mt.device import choose_device, choose_precision, describe
 from rope_mt.errors import UserError
 from rope_mt.position import SCHEMES
+from rope_mt.system.device import choose_device, choose_precision, describe
 
 BASELINE = "sinusoidal-add"  # the Transformer's own, and among the cheapest
 

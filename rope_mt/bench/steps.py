@@ -20,8 +20,8 @@ from rope_mt.config.commands import BenchDecodeConfig, BenchSchemesConfig, Bench
 from rope_mt.config.position import PositionConfig
 from rope_mt.config.training import OptimizerConfig, SearchConfig, TrackingConfig, TrainerConfig
 from rope_mt.data.batches import Batch
-from rope_mt.data.stream import TranslationData
-from rope_mt.device import computing_in
+from rope_mt.data.datamodule import TranslationData
+from rope_mt.system.device import computing_in
 from rope_mt.training.module import TranslationModule
 
 SEED = 1

@@ -21,10 +21,10 @@ from rope_mt.bench.yardstick import Yardstick
 from rope_mt.config.commands import BenchTrainConfig
 from rope_mt.data.batches import Batch
 from rope_mt.data.corpus import locate
+from rope_mt.data.datamodule import TranslationData
 from rope_mt.data.prepare import prepare
-from rope_mt.data.stream import TranslationData
 from rope_mt.data.tokenizer import PAD
-from rope_mt.device import choose_device, choose_precision, describe, peak_memory
+from rope_mt.system.device import choose_device, choose_precision, describe, peak_memory
 
 OURS, THEIRS = "rope-mt", "torch.nn.Transformer"
 PARTS = ("data", "forward", "backward", "optimizer")

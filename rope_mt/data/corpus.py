@@ -1,7 +1,6 @@
 """The text that a configuration names: where it lies, and what to do when it is not there yet."""
 
 import hashlib
-import inspect
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,10 +8,10 @@ from pathlib import Path
 
 from rope_mt.config.data import OF_FURTHER_TESTS, DataConfig
 from rope_mt.data import text
+from rope_mt.data.archives import NOT_IN_MIRROR, from_archives
 from rope_mt.data.download import download
-from rope_mt.data.sources import NOT_IN_MIRROR, from_archives
-from rope_mt.durable import whole_file, write_whole
 from rope_mt.errors import UserError
+from rope_mt.system.files import whole_file, write_whole
 
 Files = list[tuple[Path, Path]]
 
@@ -70,10 +69,10 @@ def _provide(cfg: DataConfig, prefixes: Iterable[str]) -> None:
 
 def _write_toy(folder: Path) -> None:
     """Write the grammar's corpus as text, unless it is there as this version of the grammar makes it."""
-    from rope_mt.data import toy, toy_grammar, toy_lexicon, toy_sentences  # builds its lexicon when it is imported
+    from rope_mt.data import toy  # builds its lexicon when it is imported
 
-    sources = "".join(map(inspect.getsource, (toy, toy_sentences, toy_grammar, toy_lexicon)))
-    made_by = hashlib.sha256(sources.encode()).hexdigest()
+    sources = (file.read_bytes() for file in sorted(Path(toy.__file__).parent.glob("*.py")))
+    made_by = hashlib.sha256(b"".join(sources)).hexdigest()
     stamp = folder / "made-by"
     if stamp.is_file() and stamp.read_text() == made_by:
         return

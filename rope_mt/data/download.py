@@ -12,10 +12,11 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from rope_mt import __version__, space
-from rope_mt.durable import append, only_one
+from rope_mt import __version__
 from rope_mt.errors import UserError
-from rope_mt.progress import progress
+from rope_mt.system import disk
+from rope_mt.system.files import append, only_one
+from rope_mt.system.progress import progress
 
 TRIES = 3  # in a row that bring nothing new
 PAUSE = 2.0  # seconds before the next try
@@ -106,8 +107,8 @@ def _receive(address: str, part: Path, size: int | None) -> None:
             part.unlink(missing_ok=True)
             raise UserError(f"{address} has {total:,} bytes, not {size:,}: it is not the file that was meant")
         name, needs = part.name.removesuffix(".part"), (total or start) - start
-        if needs > space.free(part.parent):
-            amounts = f"{space.shown(needs)} of disk, and {space.left(part.parent)} in {part.parent}"
+        if needs > disk.free(part.parent):
+            amounts = f"{disk.shown(needs)} of disk, and {disk.left(part.parent)} in {part.parent}"
             raise UserError(f"{name} takes {amounts}: make room, or choose another disk with data.dir=FOLDER")
         if not start:
             part.unlink(missing_ok=True)

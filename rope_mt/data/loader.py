@@ -13,7 +13,7 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from rope_mt.data.batches import Batch, PairDataset
-from rope_mt.data.plan import EpochPlan
+from rope_mt.data.epoch import EpochPlan
 
 
 def _end_with_parent(worker: int) -> None:

@@ -17,17 +17,17 @@ from typing import Any
 
 import numpy as np
 
-from rope_mt import space
 from rope_mt.config.data import DataConfig
 from rope_mt.data import direction, text
 from rope_mt.data.clean import MAX_BROKEN, Cleaning
 from rope_mt.data.corpus import Corpus, Files, locate
 from rope_mt.data.prepared import DTYPES, MAPS, SIDES, Prepared
 from rope_mt.data.tokenizer import Tokenizer, train_tokenizer
-from rope_mt.durable import OWNER, append, finish_folder, only_one, write_whole
 from rope_mt.errors import UserError
-from rope_mt.progress import progress
-from rope_mt.sealed import read_sealed, sha256, write_sealed
+from rope_mt.system import disk
+from rope_mt.system.files import OWNER, append, finish_folder, only_one, write_whole
+from rope_mt.system.progress import progress
+from rope_mt.system.sealed import read_sealed, sha256, write_sealed
 
 FORMAT = 3  # of a prepared folder; a change makes new folders beside the old ones
 CHUNK = 50_000  # pairs encoded at a time, and lost when the process is killed
@@ -64,7 +64,7 @@ def prepare(cfg: DataConfig, corpus: Corpus | None = None) -> Prepared:
         read = sum(text.count(source) for source, _ in corpus.train)
         size = sum(text.size(path) for pair in corpus.train for path in pair)
         needed = estimated(size, read, cfg.vocab_size)
-        space.ensure(f"preparing data={cfg.name}", unfinished, needed, "choose another disk with data.dir=FOLDER")
+        disk.ensure(f"preparing data={cfg.name}", unfinished, needed, "choose another disk with data.dir=FOLDER")
         with only_one(unfinished):
             if (folder / "meta.json").is_file():  # by the one that was waited for
                 shutil.rmtree(unfinished, ignore_errors=True)

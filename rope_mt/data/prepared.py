@@ -10,7 +10,7 @@ import numpy as np
 
 from rope_mt.data.tokenizer import EOS, Tokenizer
 from rope_mt.errors import UserError
-from rope_mt.sealed import read_sealed, sha256
+from rope_mt.system.sealed import read_sealed, sha256
 
 SIDES = ("src", "tgt")
 MAPS = {"src.ids": np.uint16, "tgt.ids": np.uint16, "src.lengths": np.uint16, "tgt.lengths": np.uint16, "begins": bool}

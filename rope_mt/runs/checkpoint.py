@@ -13,10 +13,10 @@ from torch import Tensor
 from rope_mt.config.commands import TrainConfig
 from rope_mt.config.plain import from_plain, identity, to_plain
 from rope_mt.data.tokenizer import Tokenizer
-from rope_mt.durable import whole_file
 from rope_mt.errors import UserError
 from rope_mt.runs import archive
 from rope_mt.runs.fitting import refuse_unfit
+from rope_mt.system.files import whole_file
 
 FORMAT = 2
 OTHER = "use another one"  # what to do about one that is damaged, where nobody says better

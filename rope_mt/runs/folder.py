@@ -15,9 +15,9 @@ from rope_mt import __version__
 from rope_mt.config.commands import TrainConfig
 from rope_mt.config.data import JOINED
 from rope_mt.config.plain import identity, to_plain
-from rope_mt.durable import cannot_write, write_whole
 from rope_mt.errors import UserError
-from rope_mt.sealed import FILES, digests, read_sealed, refuse_changed, write_sealed
+from rope_mt.system.files import cannot_write, write_whole
+from rope_mt.system.sealed import FILES, digests, read_sealed, refuse_changed, write_sealed
 
 AGAIN = "start the run again with overwrite=true"
 
@@ -84,7 +84,7 @@ class RunFolder:
         return self.path / f"{test}.hyp"
 
     def counts(self, test: str) -> Path:
-        """What BLEU counts in these translations (rope_mt/counts.py)."""
+        """What BLEU counts in these translations (rope_mt/translation/bleu_statistics.py)."""
         return self.path / f"{test}.counts"
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from rope_mt.config.commands import TrainConfig
 from rope_mt.config.plain import from_plain, identity
-from rope_mt.durable import whole_folder
 from rope_mt.errors import UserError
 from rope_mt.runs.folder import RunFolder, default_folder, write_config
-from rope_mt.runs.seal import REMEDY, of_tests, read_result, write_result
-from rope_mt.sealed import read_yaml
+from rope_mt.runs.result import REMEDY, of_tests, read_result, write_result
+from rope_mt.system.files import whole_folder
+from rope_mt.system.sealed import read_yaml
 
 
 def published(cfg: TrainConfig, fingerprints: dict[str, str], processes: int) -> RunFolder | None:

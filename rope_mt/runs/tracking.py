@@ -19,7 +19,7 @@ from rope_mt.config.training import TrackingConfig
 from rope_mt.errors import UserError
 from rope_mt.runs.folder import AGAIN, RunFolder
 from rope_mt.runs.wandb_client import QUESTION, one_line, run_id, say, start
-from rope_mt.sealed import read_sealed, write_sealed
+from rope_mt.system.sealed import read_sealed, write_sealed
 
 STEP = "trainer/global_step"  # optimizer updates; the name under which Lightning's own logger writes them
 # W&B offers as an axis what is a metric by itself and stands in every row: these two beside the step, the default
@@ -72,7 +72,7 @@ class Tracker:
             return
         import wandb
 
-        from rope_mt.scoring import sentence_chrf
+        from rope_mt.translation.scoring import sentence_chrf
 
         rows = rows[:MOST_ROWS]
         chrf = sentence_chrf([hyp for _, _, hyp in rows], [ref for _, ref, _ in rows])

@@ -1,11 +1,11 @@
 """The test sets that runs share: what BLEU counts in their translations, and the text where it is at hand."""
 
-from rope_mt.counts import Counts
 from rope_mt.data import text
 from rope_mt.errors import UserError
 from rope_mt.runs.folder import RunFolder
-from rope_mt.runs.seal import REMEDY
+from rope_mt.runs.result import REMEDY
 from rope_mt.study.finished_runs import FinishedRun
+from rope_mt.translation.bleu_statistics import Counts
 
 
 def counts(run: FinishedRun, test: str = "test") -> Counts:

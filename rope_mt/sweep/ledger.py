@@ -12,8 +12,8 @@ from typing import Any, get_type_hints
 
 from rope_mt.errors import UserError
 from rope_mt.runs.folder import RunFolder
-from rope_mt.runs.seal import read_result
-from rope_mt.sealed import read_sealed, write_sealed
+from rope_mt.runs.result import read_result
+from rope_mt.system.sealed import read_sealed, write_sealed
 
 WAITING, RUNNING, DONE, FAILED, STOPPED, LEFT_OUT = "waiting", "running", "done", "failed", "stopped", "left out"
 TAIL = 65_536  # bytes at the end of a metrics file, in which its last rows are

@@ -11,8 +11,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from rope_mt.progress import clock, living_on, output
 from rope_mt.sweep.ledger import DONE, FAILED, LEFT_OUT, RUNNING, STOPPED, WAITING, Entry, Ledger
+from rope_mt.system.progress import clock, living_on, output
 
 EVERY = 1.0  # seconds from one look at the files to the next
 STYLES = {RUNNING: "bold", DONE: "green", FAILED: "red", STOPPED: "yellow", LEFT_OUT: "yellow", WAITING: "dim"}

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from rope_mt.durable import write_json, write_whole
 from rope_mt.errors import UserError
 from rope_mt.runs.tracking import where
 from rope_mt.sweep.ledger import DONE, WAITING, Entry, Ledger
 from rope_mt.sweep.overview import Overview
+from rope_mt.system.files import write_json, write_whole
 
 if TYPE_CHECKING:
-    from rope_mt.study.comparison import Comparison
+    from rope_mt.study.compare.comparison import Comparison
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,12 @@ def conclude(sweep: Sweep, overview: Overview) -> bool:
     _write(sweep, entries, found)
     if found is not None:
         # imported here since the report takes torch
-        from rope_mt.study import comparison_table
-        from rope_mt.study.comparison_plot import plot
+        from rope_mt.study.compare import tables
+        from rope_mt.study.compare.plot import plot
         from rope_mt.study.report import write_report
 
         console.print()
-        comparison_table.show(found, [len(group.runs) for group in found.groups] == [1], console)
+        tables.show(found, [len(group.runs) for group in found.groups] == [1], console)
         plot(sweep.folder / "sweep.png", found.groups, found.baseline)
         write_report(sweep.folder / "sweep.html", found)
     files = ["sweep.json", "sweep.md", *(["sweep.png", "sweep.html"] if found is not None else [])]
@@ -78,7 +78,7 @@ def conclude(sweep: Sweep, overview: Overview) -> bool:
 
 def _compared(folders: list[Path]) -> Comparison | None:
     """None, and a line on why, where they cannot be compared: the jobs themselves are done."""
-    from rope_mt.study.compare import compared
+    from rope_mt.study.compare.compare import compared
 
     try:
         return compared(folders)
@@ -88,13 +88,13 @@ def _compared(folders: list[Path]) -> Comparison | None:
 
 
 def _write(sweep: Sweep, entries: list[Entry], found: Comparison | None) -> None:
-    from rope_mt.study import comparison_records, comparison_table
+    from rope_mt.study.compare import records, tables
 
     record = {"name": sweep.name, "command": sweep.command, "jobs": [asdict(entry) for entry in entries]}
     markdown = [f"# {sweep.name}", f"`{sweep.command}`", _as_markdown(entries)]
     if found is not None:
-        record["comparison"] = json.loads(comparison_records.as_json(found))
-        markdown.append(comparison_table.as_markdown(found))
+        record["comparison"] = json.loads(records.as_json(found))
+        markdown.append(tables.as_markdown(found))
     write_json(sweep.folder / "sweep.json", record)
     write_whole(sweep.folder / "sweep.md", "\n\n".join(markdown) + "\n")
 

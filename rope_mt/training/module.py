@@ -12,16 +12,16 @@ from torch import Tensor
 
 from rope_mt.config.commands import TrainConfig
 from rope_mt.data.batches import Batch
-from rope_mt.data.stream import TranslationData
+from rope_mt.data.datamodule import TranslationData
 from rope_mt.data.tokenizer import PAD
-from rope_mt.device import computing_in
-from rope_mt.evaluation import score_translations
 from rope_mt.model.loss import smoothed_cross_entropy
 from rope_mt.model.transformer import Transformer
 from rope_mt.runs.checkpoint import contents
+from rope_mt.system.device import computing_in
 from rope_mt.training import optimizers, resuming
 from rope_mt.training.processes import ALONE, Processes
-from rope_mt.translation import Translator
+from rope_mt.translation.evaluate import score_translations
+from rope_mt.translation.translator import Translator
 
 
 class TranslationModule(L.LightningModule):

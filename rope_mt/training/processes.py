@@ -21,8 +21,8 @@ from torch import Tensor
 from torch.distributed import PrefixStore, Store  # pyright: ignore[reportPrivateImportUsage]: documented to be there
 from torch.distributed.rendezvous import rendezvous
 
-from rope_mt.device import choose_device
 from rope_mt.errors import UserError
+from rope_mt.system.device import choose_device
 
 PATIENCE = 10.0  # seconds that a process whose job has failed gives the others to end it too
 POLL = 0.05  # seconds

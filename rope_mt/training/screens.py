@@ -8,11 +8,11 @@ from rich.text import Text
 
 from rope_mt.config.commands import TrainConfig
 from rope_mt.data.prepare import Prepared, report
-from rope_mt.device import choose_device, describe
-from rope_mt.progress import clock
 from rope_mt.runs.folder import RunFolder
-from rope_mt.space import shown
-from rope_mt.training.checkpoints import room
+from rope_mt.system.device import choose_device, describe
+from rope_mt.system.disk import shown
+from rope_mt.system.progress import clock
+from rope_mt.training.callbacks.checkpoints import room
 from rope_mt.training.module import TranslationModule
 from rope_mt.training.processes import Processes
 

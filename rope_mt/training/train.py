@@ -14,37 +14,37 @@ from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from rich.console import Console
 from rich.text import Text
 
-from rope_mt import space
 from rope_mt.config.commands import TrainConfig
 from rope_mt.config.data import JOINED
 from rope_mt.config.plain import to_plain
 from rope_mt.data import corpus, text
+from rope_mt.data.datamodule import TranslationData
 from rope_mt.data.known_test_sets import name_of_test_set
 from rope_mt.data.prepare import prepare
 from rope_mt.data.reading import doubts_of, read
-from rope_mt.data.stream import TranslationData
-from rope_mt.device import choose_device, choose_precision, describe
-from rope_mt.durable import alone
 from rope_mt.errors import UserError
-from rope_mt.evaluation import refuse_unfit, score_translations, translate_and_keep, translate_joined
-from rope_mt.memory import short_of_memory
-from rope_mt.progress import output
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import AGAIN, RunFolder, begin, default_folder, open_run, provenance, run_hash
 from rope_mt.runs.published import publish, published, record_of
-from rope_mt.runs.seal import REMEDY, read_result, write_result
+from rope_mt.runs.result import REMEDY, read_result, write_result
 from rope_mt.runs.selection import latest, weights_of
 from rope_mt.runs.tracking import track
-from rope_mt.scoring import doubts, variants
-from rope_mt.training.checkpoints import Checkpoints, WholeFiles, room
-from rope_mt.training.interruption import Interruption
+from rope_mt.system import disk
+from rope_mt.system.device import choose_device, choose_precision, describe
+from rope_mt.system.files import alone
+from rope_mt.system.memory import short_of_memory
+from rope_mt.system.progress import output
+from rope_mt.training.callbacks.checkpoints import Checkpoints, WholeFiles, room
+from rope_mt.training.callbacks.interruption import Interruption
+from rope_mt.training.callbacks.moving_average import MovingAverage
+from rope_mt.training.callbacks.report import Report
+from rope_mt.training.callbacks.skipping import Skipping
 from rope_mt.training.module import TranslationModule
-from rope_mt.training.moving_average import MovingAverage
 from rope_mt.training.processes import Processes, together
-from rope_mt.training.report import Report
 from rope_mt.training.screens import conclude, introduce
-from rope_mt.training.skipping import Skipping
-from rope_mt.translation import Translator
+from rope_mt.translation.evaluate import refuse_unfit, score_translations, translate_and_keep, translate_joined
+from rope_mt.translation.scoring import doubts, variants
+from rope_mt.translation.translator import Translator
 
 ANOTHER_DISK = "choose another disk with hydra.run.dir=FOLDER, of several runs hydra.sweep.dir and hydra.sweep.subdir"
 
@@ -140,7 +140,7 @@ def _compute(
     with processes.first_alone():
         if processes.first:
             needed = room(run, module)[1]
-            space.ensure("this run", run.checkpoints, needed, ANOTHER_DISK)
+            disk.ensure("this run", run.checkpoints, needed, ANOTHER_DISK)
             if cfg.overwrite or not run.identity.is_file():  # not before everything else that could refuse it
                 begin(run, cfg, key, test_set)
     resume = latest(run)

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rope_mt.bench import command, data
+from rope_mt.bench import bench as bench_command
+from rope_mt.bench import data
 from rope_mt.bench.data import efficiency, shared_again
 from rope_mt.config.commands import BenchDataConfig
 from rope_mt.config.data import DataConfig
@@ -55,7 +56,7 @@ def test_the_data_path_is_measured_on_repeated_text(folder, found):
 
 def test_it_prints_a_table_for_people(found, monkeypatch, capsys):
     monkeypatch.setattr(data, "measure", lambda cfg: {name: found[name] for name in found if name != "machine"})
-    command.bench(BenchDataConfig(data=DataConfig("files", "a", "a", "a")))
+    bench_command.bench(BenchDataConfig(data=DataConfig("files", "a", "a", "a")))
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "machine"
     assert any(line.startswith("    padding efficiency") for line in said)

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from rope_mt.bench import decode
-from rope_mt.bench.command import bench
+from rope_mt.bench.bench import bench
 from rope_mt.bench.decode import fastest, seconds, sentences, summary, table, untrained
 from rope_mt.bench.decoders import SYSTEMS, CTranslate2, Ours, Transformers, Work, precisions
-from rope_mt.cli import main
+from rope_mt.cli.main import main
 from rope_mt.config.commands import BenchDecodeConfig, BenchDecodeSettings
 from rope_mt.config.data import DataConfig
 from rope_mt.config.position import RopeConfig, T5Config

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rope_mt.bench import schemes
-from rope_mt.bench.command import bench
+from rope_mt.bench.bench import bench
 from rope_mt.bench.schemes import BASELINE, summary, table
 from rope_mt.bench.steps import WARM_UP, Training, as_trained, first_batches
 from rope_mt.config.commands import BenchSchemesConfig, BenchSchemesSettings
@@ -16,8 +16,8 @@ from rope_mt.config.position import RopeConfig
 from rope_mt.config.training import ModelConfig
 from rope_mt.data.batches import Batch
 from rope_mt.data.corpus import locate
+from rope_mt.data.datamodule import TranslationData
 from rope_mt.data.prepare import prepare
-from rope_mt.data.stream import TranslationData
 from rope_mt.position import SCHEMES
 from rope_mt.training.module import TranslationModule
 from rope_mt.training.processes import ALONE

@@ -15,18 +15,18 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from rope_mt.bench import flops, steps, train
-from rope_mt.bench.command import bench
+from rope_mt.bench.bench import bench
 from rope_mt.bench.steps import WARM_UP, Training, as_trained, first_batches
 from rope_mt.bench.train import OURS, PARTS, THEIRS, TRIALS, Lengths, against, alone, choose_threads, summary, table
 from rope_mt.bench.yardstick import Yardstick
-from rope_mt.cli import main
+from rope_mt.cli.main import main
 from rope_mt.config.commands import BenchTrainConfig, BenchTrainSettings
 from rope_mt.config.position import NoPositionConfig, RopeConfig
 from rope_mt.config.training import ModelConfig
 from rope_mt.data.batches import Batch
 from rope_mt.data.corpus import locate
+from rope_mt.data.datamodule import TranslationData
 from rope_mt.data.prepare import prepare
-from rope_mt.data.stream import TranslationData
 from rope_mt.data.tokenizer import EOS, PAD
 
 CPU = torch.device("cpu")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rope_mt import cli
+from rope_mt.cli.main import main
 from rope_mt.config.data import DataConfig
 from rope_mt.data import download
 
@@ -60,7 +60,7 @@ def prepare(tmp_path, monkeypatch, capsys) -> Iterator[Callable[..., Said]]:
 
     def run(cfg: Any, *words: str) -> Said:
         capsys.readouterr()
-        code = cli.main(["prepare", *chosen(cfg, tmp_path / "conf"), *words])
+        code = main(["prepare", *chosen(cfg, tmp_path / "conf"), *words])
         captured = capsys.readouterr()
         return Said(code, captured.out, captured.err)
 

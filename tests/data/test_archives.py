@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 from sacrebleu.dataset.fake_sgml import FakeSGMLDataset
 
-from rope_mt.data import corpus, sources
+from rope_mt.data import archives, corpus
 from rope_mt.errors import UserError
 
 from .archive_site import (
@@ -175,7 +175,7 @@ def copied(tmp_path: Path, *members: tuple[str, bytes], how: str = "gz") -> list
     names = [name for name, _ in members]
     with ExitStack() as files:
         outputs = {name: files.enter_context(open(tmp_path / f"{name}.out", "wb")) for name in names}
-        sources.copy_members(tmp_path / "archive", outputs)
+        archives.copy_members(tmp_path / "archive", outputs)
     return [(tmp_path / f"{name}.out").read_bytes() for name in names]
 
 
@@ -195,7 +195,7 @@ def test_lines_are_taken_byte_by_byte(tmp_path):
 
 def test_members_larger_than_a_block_keep_every_line(tmp_path):
     large = b"".join(b"%d\n" % n for n in range(400_000))
-    assert len(large) > 2 * sources.BLOCK
+    assert len(large) > 2 * archives.BLOCK
     assert copied(tmp_path, ("a", large), ("b", large[:-1])) == [large, large]
 
 
@@ -220,11 +220,11 @@ def test_segments_are_what_sacrebleu_makes_of_them(tmp_path):
 @pytest.mark.parametrize("packing", ["gz", "xz"])
 def test_an_archive_that_unpacks_without_end_is_left(tmp_path, monkeypatch, packing, header):
     """A megabyte of zeros in a member that nobody wants, or in the name of one, which tarfile keeps in memory."""
-    monkeypatch.setattr(sources, "ANYWAY", 10_000)
+    monkeypatch.setattr(archives, "ANYWAY", 10_000)
     bomb = tmp_path / "bomb.tar"
     with tarfile.open(bomb, f"w:{packing}", format=tarfile.GNU_FORMAT) as archive:
         member = tarfile.TarInfo("x" * 10**6 if header else "other")
         member.size = 0 if header else 10**6
         archive.addfile(member, io.BytesIO(bytes(member.size)))
     with open(tmp_path / "out", "wb") as out, pytest.raises(UserError, match=r"bomb\.tar unpacks to over 30 times"):
-        sources.copy_members(bomb, {"wanted": out})
+        archives.copy_members(bomb, {"wanted": out})

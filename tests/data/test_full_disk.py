@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from rope_mt import space
 from rope_mt.data import prepare as preparing
 from rope_mt.data import text, toy
 from rope_mt.data.download import download
 from rope_mt.data.prepare import prepare
 from rope_mt.errors import UserError
+from rope_mt.system import disk as space
 
 from .small_text import contents, write
 

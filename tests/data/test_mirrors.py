@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rope_mt.data import sources
+from rope_mt.data import archives
 
 from .archive_site import (
     COUNTS,
@@ -146,7 +146,7 @@ def test_a_sentence_that_is_missing_becomes_an_empty_line(tmp_path):
     rows = [{"de": "eins", "en": "one"}, {"de": None, "en": "two"}, {"de": "drei", "en": ""}]
     (tmp_path / "a.parquet").write_bytes(parquet(rows))
     with open(tmp_path / "en", "wb") as en, open(tmp_path / "de", "wb") as de:
-        sources._copy_columns([tmp_path / "a.parquet"], {"en": en, "de": de}, 3)
+        archives._copy_columns([tmp_path / "a.parquet"], {"en": en, "de": de}, 3)
     assert (tmp_path / "en").read_bytes() == b"one\ntwo\n\n"
     assert (tmp_path / "de").read_bytes() == b"eins\n\ndrei\n"
 

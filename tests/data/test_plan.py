@@ -8,7 +8,7 @@ import pytest
 
 from rope_mt.bench.data import efficiency, shared_again
 from rope_mt.config.data import DataConfig
-from rope_mt.data.plan import EpochPlan, Rows, cut, join, on_grid
+from rope_mt.data.epoch import EpochPlan, Rows, cut, join, on_grid
 from rope_mt.data.text import normalize
 from rope_mt.data.tokenizer import Tokenizer, train_tokenizer
 from rope_mt.errors import UserError

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rope_mt import durable
 from rope_mt.config.data import DataConfig
 from rope_mt.data import prepare as preparing
 from rope_mt.data import text
 from rope_mt.data.prepare import MAPS, prepare, report
 from rope_mt.data.tokenizer import Tokenizer, train_tokenizer
 from rope_mt.errors import UserError
+from rope_mt.system import files
 
 from .small_text import ENGLISH, GERMAN, MODEL, PACKERS, SIDES, contents, documents, pairs, starts, write
 
@@ -53,14 +53,14 @@ def test_meta_counts_what_the_files_hold(cfg):
 
 def test_the_folder_stays_locked_until_it_has_its_name(cfg, monkeypatch):
     """Else who comes meanwhile would hold a lock of its own, and finish the same folder."""
-    seen, honest = [], durable._flush_to_disk
+    seen, honest = [], files._flush_to_disk
 
     def flush(path: Path) -> None:
         if path.parent.name.endswith(".unfinished"):
-            seen.append((path.parent / durable.OWNER).exists())
+            seen.append((path.parent / files.OWNER).exists())
         honest(path)
 
-    monkeypatch.setattr(durable, "_flush_to_disk", flush)
+    monkeypatch.setattr(files, "_flush_to_disk", flush)
     prepare(cfg)
     assert len(seen) > len(MAPS)
     assert all(seen)

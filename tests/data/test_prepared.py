@@ -11,7 +11,7 @@ from rope_mt.data import prepare as preparing
 from rope_mt.data.prepare import prepare
 from rope_mt.data.prepared import MAPS
 from rope_mt.errors import UserError
-from rope_mt.sealed import sha256, write_sealed
+from rope_mt.system.sealed import sha256, write_sealed
 
 from .small_text import contents
 

@@ -14,8 +14,8 @@ import torch
 from rope_mt.config.data import DataConfig
 from rope_mt.data import toy
 from rope_mt.data.batches import PairDataset, SampledPairs, Sentences
+from rope_mt.data.epoch import EpochPlan, Rows
 from rope_mt.data.loader import ResumableLoader
-from rope_mt.data.plan import EpochPlan, Rows
 from rope_mt.data.tokenizer import BOS, EOS, PAD, Tokenizer, train_tokenizer
 
 MOST = 257  # slots of a side with the default max_len
@@ -182,7 +182,7 @@ import numpy as np
 from rope_mt.config.data import DataConfig
 from rope_mt.data.batches import PairDataset, Sentences
 from rope_mt.data.loader import ResumableLoader
-from rope_mt.data.plan import EpochPlan
+from rope_mt.data.epoch import EpochPlan
 
 if __name__ == "__main__":
     assert "lightning" not in sys.modules  # which would take every worker some seconds

@@ -12,9 +12,10 @@ from statistics import mean
 import pytest
 import sacrebleu
 
-from rope_mt.data import toy_lexicon as lx
-from rope_mt.data.toy import ToyCorpus, bag_of_words, generate
-from rope_mt.data.toy_grammar import (
+from rope_mt.data.toy import ToyCorpus, generate
+from rope_mt.data.toy import lexicon as lx
+from rope_mt.data.toy.corpus import bag_of_words
+from rope_mt.data.toy.grammar import (
     Clause,
     Common,
     Head,
@@ -35,7 +36,8 @@ from .toy_glossary import LEXICON, glossary, glosses
 def in_a_fresh_python(expression: str, hash_seed: int):
     """Evaluate in another process, where string hashes differ and no type checker slows the grammar down."""
     program = (
-        "import json; from itertools import chain, islice; from random import Random; from rope_mt.data.toy import *"
+        "import json; from itertools import chain, islice; from random import Random; "
+        "from rope_mt.data.toy.corpus import *"
     )
     said = subprocess.run(
         [sys.executable, "-c", f"{program}; print(json.dumps({expression}))"],

@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Iterable
 from functools import singledispatch
 
-from rope_mt.data import toy_lexicon as lx
 from rope_mt.data.toy import generate
+from rope_mt.data.toy import lexicon as lx
 
 Entry = lx.Word | lx.Noun | lx.Adjective | lx.Verb | lx.Determiner | lx.Pronoun | lx.Preposition | lx.Conjunction
 

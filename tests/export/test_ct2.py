@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch.nn.utils.rnn import pad_sequence
 
-from rope_mt import cli
+from rope_mt.cli.main import main
 from rope_mt.config.position import (
     POSITION_CONFIGS,
     PositionConfig,
@@ -21,10 +21,10 @@ from rope_mt.config.position import (
 )
 from rope_mt.config.training import SearchConfig
 from rope_mt.data.tokenizer import BOS, EOS, PAD
-from rope_mt.export import ct2
+from rope_mt.export import ctranslate2 as ct2
 from rope_mt.model.transformer import Transformer
 from rope_mt.runs.checkpoint import Checkpoint
-from rope_mt.translation import Translator
+from rope_mt.translation.translator import Translator
 
 VARIANTS = {
     "sinusoidal-add": (SinusoidalConfig(), {}),
@@ -103,7 +103,7 @@ def test_the_printed_program_translates_as_we_do(beam, fitted, saved, pairs, tmp
     search = SearchConfig(beam=beam, length_penalty=0.6, max_len_a=4.0)
     ckpt = replace(fitted, config=replace(fitted.config, search=search))
     folder = saved(ckpt, tmp_path / "run")
-    assert cli.main(["export", str(folder), "--to", "ctranslate2"]) == 0
+    assert main(["export", str(folder), "--to", "ctranslate2"]) == 0
     program = capsys.readouterr().out
     assert (folder / "export-ctranslate2" / "model.bin").is_file()
     lines = [source for source, _ in pairs[:40]] + ["", "  a  snowy cafe\u0301 ☃ "]
@@ -120,7 +120,7 @@ def refused(saved, tmp_path, capsys):
     def refuse(ckpt: Checkpoint, *words: str) -> str:
         folder = saved(ckpt, tmp_path / "run")
         before = {*folder.rglob("*")}
-        assert cli.main(["export", str(folder), *(words or ("--to", "ctranslate2"))]) == 2
+        assert main(["export", str(folder), *(words or ("--to", "ctranslate2"))]) == 2
         assert {*folder.rglob("*")} == before
         said = capsys.readouterr()
         assert said.out == ""

@@ -10,7 +10,7 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 from safetensors.torch import load_file, save_file
 
-from rope_mt import cli
+from rope_mt.cli.main import main
 from rope_mt.config.position import POSITION_CONFIGS, DebertaConfig, RopeConfig
 from rope_mt.data.tokenizer import train_tokenizer
 from rope_mt.errors import UserError
@@ -18,7 +18,7 @@ from rope_mt.runs import exported, selection
 
 
 def export(run: Path, *words: str) -> int:
-    return cli.main(["export", str(run), "--to", "safetensors", *words])
+    return main(["export", str(run), "--to", "safetensors", *words])
 
 
 @pytest.mark.parametrize("scheme", POSITION_CONFIGS, ids=lambda scheme: scheme.name)
@@ -51,7 +51,7 @@ def test_translate_reads_the_folder_as_it_does_the_run(untrained, saved, pairs, 
     for folder in (run, run / "export-safetensors"):
         capsysbinary.readouterr()
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines.encode())))
-        assert cli.main(["translate", str(folder), "search.max_len_a=0.5"]) == 0
+        assert main(["translate", str(folder), "search.max_len_a=0.5"]) == 0
         said.append(capsysbinary.readouterr().out)
     GlobalHydra.instance().clear()
     assert said[0] == said[1]

@@ -12,8 +12,8 @@ import torch
 
 from rope_mt.runs import archive, checkpoint
 from rope_mt.runs.folder import RunFolder
-from rope_mt.runs.seal import write_result
-from rope_mt.sealed import write_sealed
+from rope_mt.runs.result import write_result
+from rope_mt.system.sealed import write_sealed
 
 
 def flip(data: bytearray, dice: random.Random) -> None:

@@ -26,7 +26,6 @@ from rope_mt.data import prepare as preparing
 from rope_mt.data import toy
 from rope_mt.data.prepared import MAPS
 from rope_mt.errors import UserError
-from rope_mt.evaluation import own_test_set
 from rope_mt.runs import checkpoint, exported
 from rope_mt.runs.folder import RunFolder, open_run
 from rope_mt.runs.tracking import where
@@ -36,6 +35,7 @@ from rope_mt.study.shared_test_set import counts, hypotheses, texts
 from rope_mt.sweep.ledger import FAILED, Ledger
 from rope_mt.training.resuming import read_full
 from rope_mt.training.train import train
+from rope_mt.translation.evaluate import own_test_set
 
 from .damages import HOSTILE, damages
 

@@ -21,10 +21,10 @@ from rope_mt.config.training import ModelConfig, OptimizerConfig, SearchConfig, 
 from rope_mt.data import toy
 from rope_mt.data.tokenizer import PAD, Tokenizer, train_tokenizer
 from rope_mt.errors import UserError
-from rope_mt.evaluation import own_test_set
 from rope_mt.model.transformer import Transformer
 from rope_mt.runs import archive, checkpoint, exported
-from rope_mt.translation import Translator
+from rope_mt.translation.evaluate import own_test_set
+from rope_mt.translation.translator import Translator
 
 
 @pytest.fixture(scope="module")

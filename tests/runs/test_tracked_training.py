@@ -19,10 +19,10 @@ from rope_mt.config.plain import to_plain
 from rope_mt.config.position import AlibiConfig, NoPositionConfig, PositionConfig, RopeConfig
 from rope_mt.config.training import ModelConfig, OptimizerConfig, SearchConfig, TrackingConfig, TrainerConfig
 from rope_mt.data import toy
-from rope_mt.evaluation import evaluate
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.tracking import STEP, attach
 from rope_mt.training.train import train
+from rope_mt.translation.evaluate import evaluate
 
 from .newcomer import KEY, forget_wandb, newcomer
 from .wandb_server import WandbServer

@@ -22,7 +22,7 @@ from rope_mt.errors import UserError
 from rope_mt.runs import wandb_client
 from rope_mt.runs.tracking import STEP, track
 from rope_mt.runs.wandb_client import run_id
-from rope_mt.sealed import write_sealed
+from rope_mt.system.sealed import write_sealed
 
 from .newcomer import KEY, forget_wandb, newcomer
 from .wandb_server import WandbServer

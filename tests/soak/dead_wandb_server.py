@@ -19,7 +19,7 @@ from wandb_server import WandbServer
 
 from rope_mt.config.training import TrackingConfig
 from rope_mt.runs.tracking import track
-from rope_mt.sealed import write_sealed
+from rope_mt.system.sealed import write_sealed
 
 ROWS = [(f"source {i} " * 12, f"reference {i} " * 12, f"hypothesis {i} " * 12) for i in range(3_003)]
 

@@ -17,7 +17,7 @@ from killed_run import words
 from long_run import check, watch
 from warm import type_command
 
-from rope_mt.device import choose_precision
+from rope_mt.system.device import choose_precision
 
 NATIVE = choose_precision("auto", torch.device("cpu"))  # elsewhere bf16 is emulated, which no run does by itself
 

@@ -16,14 +16,14 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 from textbook import Textbook
 
 from rope_mt.bench.steps import Training, first_batches
-from rope_mt.cli import main
+from rope_mt.cli.main import main
 from rope_mt.config.commands import TrainConfig
 from rope_mt.config.data import DataConfig
 from rope_mt.config.position import RopeConfig
 from rope_mt.config.training import ModelConfig, OptimizerConfig, SearchConfig, TrackingConfig, TrainerConfig
 from rope_mt.data.corpus import locate
+from rope_mt.data.datamodule import TranslationData
 from rope_mt.data.prepare import prepare
-from rope_mt.data.stream import TranslationData
 
 
 def test_two_hundred_steps(tmp_path, monkeypatch):

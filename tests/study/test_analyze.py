@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from rope_mt.cli import main
+from rope_mt.cli.main import main
 from rope_mt.errors import UserError
-from rope_mt.study.analyze import SUBJECTS
-from rope_mt.study.plots import figure, write_csv
+from rope_mt.study.analyze.analyze import SUBJECTS
+from rope_mt.system.plots import figure, write_csv
 
 ROOT = Path(__file__).parents[2]
 

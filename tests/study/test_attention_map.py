@@ -10,7 +10,7 @@ from rope_mt.config.training import ModelConfig
 from rope_mt.data import toy
 from rope_mt.data.tokenizer import BOS, EOS, PAD, Tokenizer, train_tokenizer
 from rope_mt.model.transformer import Transformer
-from rope_mt.study.attention_map import cross_attention, draw
+from rope_mt.translation.attention_map import cross_attention, draw
 
 SRC, TGT = [5, 6, 7, 8, 9], [10, 11, 12]
 

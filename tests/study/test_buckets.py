@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rope_mt.study.buckets import bucket_name, default_bounds, in_buckets
+from rope_mt.study.compare.buckets import bucket_name, default_bounds, in_buckets
 
 bounds = st.sets(st.integers(1, 45), max_size=5).map(sorted)
 

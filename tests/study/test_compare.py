@@ -15,14 +15,14 @@ import yaml
 from sacrebleu.metrics.bleu import BLEU
 from scipy.stats import ttest_ind
 
-from rope_mt.cli import main
-from rope_mt.counts import Counts
+from rope_mt.cli.main import main
 from rope_mt.data import toy
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
-from rope_mt.runs.seal import add_further_test, write_result
-from rope_mt.sealed import write_sealed
-from rope_mt.study.paired_tests import over_sentences, samples
+from rope_mt.runs.result import add_further_test, write_result
+from rope_mt.study.compare.paired_tests import over_sentences, samples
+from rope_mt.system.sealed import write_sealed
+from rope_mt.translation.bleu_statistics import Counts
 
 Make = Callable[..., str]
 TEXT = toy.generate(n_train=1, n_valid=1, n_test=40).test

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from rope_mt.cli import main
+from rope_mt.cli.main import main
 from rope_mt.runs.folder import RunFolder
-from rope_mt.runs.seal import write_result
-from rope_mt.study.convergence import table
+from rope_mt.runs.result import write_result
+from rope_mt.study.analyze.convergence import table
 from rope_mt.study.curve import Curve
 from rope_mt.study.finished_runs import FinishedRun
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from rope_mt.cli import main
+from rope_mt.cli.main import main
 from rope_mt.config.position import POSITION_CONFIGS, NoPositionConfig, RelativeConfig, RopeConfig
 from rope_mt.config.training import ModelConfig
 from rope_mt.data.tokenizer import BOS, EOS, PAD
 from rope_mt.model.transformer import Transformer
 from rope_mt.position import AttentionShape, build_position
-from rope_mt.study.decay import AttentionByDistance, attention_by_distance, decay, turned_features
+from rope_mt.study.analyze.decay import AttentionByDistance, attention_by_distance, decay, turned_features
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_what_even_attention_would_give_is_the_same_for_every_model():
 
 def test_batches_do_not_matter(monkeypatch):
     together = attention_by_distance(model(RopeConfig()), SRC, TGT, n_heads=2)
-    monkeypatch.setattr("rope_mt.study.decay.BATCH", 1)
+    monkeypatch.setattr("rope_mt.study.analyze.decay.BATCH", 1)
     for name, alone in attention_by_distance(model(RopeConfig()), SRC, TGT, n_heads=2).items():
         assert torch.equal(alone.pairs, together[name].pairs)
         torch.testing.assert_close(alone.sums, together[name].sums, atol=1e-6, rtol=0)

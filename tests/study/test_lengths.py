@@ -7,12 +7,12 @@ import shutil
 import pytest
 import sacrebleu
 
-from rope_mt.cli import main
-from rope_mt.evaluation import joined
+from rope_mt.cli.main import main
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
-from rope_mt.runs.seal import write_result
+from rope_mt.runs.result import write_result
 from rope_mt.training.train import train
+from rope_mt.translation.evaluate import joined
 
 from .conftest import settings
 

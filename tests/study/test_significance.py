@@ -15,9 +15,9 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.significance import PairedTest
 from scipy.stats import t
 
-from rope_mt.counts import Counts
-from rope_mt.study.paired_tests import RESAMPLES, SEED, OverSentences, over_sentences, samples, signatures
-from rope_mt.study.significance import Difference, pairs_by_seed, welch
+from rope_mt.study.compare.paired_tests import RESAMPLES, SEED, OverSentences, over_sentences, samples, signatures
+from rope_mt.study.compare.significance import Difference, pairs_by_seed, welch
+from rope_mt.translation.bleu_statistics import Counts
 
 WORDS = ["am", "Abend", "sieht", "der", "Hund", "die", "kleine", "Katze", "im", "Garten", "und", "lacht", "laut"]
 

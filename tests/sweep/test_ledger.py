@@ -6,7 +6,7 @@ import pytest
 
 from rope_mt.errors import UserError
 from rope_mt.runs.folder import RunFolder
-from rope_mt.runs.seal import write_result
+from rope_mt.runs.result import write_result
 from rope_mt.sweep.ledger import DONE, FAILED, RUNNING, STOPPED, TAIL, WAITING, Entry, Ledger
 
 

@@ -3,10 +3,10 @@
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from rope_mt.command_words import split_flags
+from rope_mt.cli.plan import Plan, planned
+from rope_mt.cli.words import split_flags
 from rope_mt.config.choices import command_schema
 from rope_mt.errors import UserError
-from rope_mt.sweep.plan import Plan, planned
 
 
 def plan(line: str) -> Plan:

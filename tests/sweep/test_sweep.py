@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from rope_mt import cli
-from rope_mt.durable import alone
+from rope_mt.cli.main import main
 from rope_mt.errors import UserError
 from rope_mt.runs.folder import RunFolder
-from rope_mt.runs.seal import write_result
+from rope_mt.runs.result import write_result
 from rope_mt.sweep.ledger import Entry, Ledger
+from rope_mt.system.files import alone
 from rope_mt.training.processes import OutOfStepError
 
 Train = Callable[..., float]
@@ -46,7 +46,7 @@ def sweep(tmp_path, monkeypatch, capsys) -> Iterator[Callable[..., tuple[int, st
         vars(fake).update(train=train)
         monkeypatch.setitem(sys.modules, "rope_mt.training.train", fake)
         capsys.readouterr()
-        code = cli.main(["train", *line.split()])
+        code = main(["train", *line.split()])
         return code, *capsys.readouterr()
 
     yield run
@@ -57,7 +57,7 @@ def sweep(tmp_path, monkeypatch, capsys) -> Iterator[Callable[..., tuple[int, st
 @pytest.fixture(autouse=True)
 def compared(monkeypatch) -> list[list[Path]]:
     """The folders that the sweep wants compared, in place of a comparison."""
-    from rope_mt.study import compare
+    from rope_mt.study.compare.compare import compare
 
     seen: list[list[Path]] = []
 

@@ -9,15 +9,14 @@ from typing import Any
 import pytest
 import torch
 
-from rope_mt import cli
-from rope_mt.cli import main
+from rope_mt.cli.main import main
 from rope_mt.config.commands import TrainConfig
 from rope_mt.config.training import SearchConfig
 from rope_mt.errors import Interrupted, UserError
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
-from rope_mt.training.checkpoints import Checkpoints
-from rope_mt.training.interruption import SIGNALS, Interruption, hand_on
+from rope_mt.training.callbacks.checkpoints import Checkpoints
+from rope_mt.training.callbacks.interruption import SIGNALS, Interruption, hand_on
 from rope_mt.training.module import TranslationModule
 from rope_mt.training.processes import Processes
 from rope_mt.training.train import train

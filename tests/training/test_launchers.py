@@ -16,13 +16,13 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from rope_mt.cli import main
+from rope_mt.cli.hydra import TASKS, call_hydra
+from rope_mt.cli.jobs import Jobs
+from rope_mt.cli.main import main
 from rope_mt.config.choices import command_schema
-from rope_mt.device import processor
 from rope_mt.errors import UserError
-from rope_mt.hydra_commands import TASKS, call_hydra
-from rope_mt.jobs import Jobs
 from rope_mt.runs import checkpoint
+from rope_mt.system.device import processor
 
 
 def signal_job_in(folder: Path, signum: int) -> None:
@@ -93,7 +93,7 @@ def test_the_search_for_settings_finds_the_highest_score_past_failures_and_repea
     ("word", "extra"), [("hydra/launcher=submitit_slurm", "slurm"), ("hydra/sweeper=optuna", "optuna")]
 )
 def test_what_is_not_installed_is_said_with_its_extra(word, extra, tmp_path):
-    without = "import sys; sys.modules['hydra_plugins'] = None; from rope_mt.cli import main; sys.exit(main())"
+    without = "import sys; sys.modules['hydra_plugins'] = None; from rope_mt.cli.main import main; sys.exit(main())"
     done = subprocess.run(
         [sys.executable, "-c", without, "train", "-m", word], cwd=tmp_path, capture_output=True, text=True, timeout=60
     )

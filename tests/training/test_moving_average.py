@@ -9,10 +9,10 @@ import torch
 from rope_mt.config.commands import EvalConfig, SearchChange
 from rope_mt.config.training import SearchConfig
 from rope_mt.errors import UserError
-from rope_mt.evaluation import evaluate
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
 from rope_mt.training.train import train
+from rope_mt.translation.evaluate import evaluate
 
 STEPS, DECAY = 30, 0.8
 

@@ -12,8 +12,8 @@ from rope_mt.config.commands import SweepConfig
 from rope_mt.errors import UserError
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
-from rope_mt.runs.seal import read_result, write_result
-from rope_mt.sealed import FILES, SEAL, read_yaml
+from rope_mt.runs.result import read_result, write_result
+from rope_mt.system.sealed import FILES, SEAL, read_yaml
 from rope_mt.training.train import train
 
 

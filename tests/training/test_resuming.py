@@ -13,7 +13,7 @@ from rope_mt.errors import UserError
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.tracking import Tracker
-from rope_mt.training.report import Report, metrics_upto
+from rope_mt.training.callbacks.report import Report, metrics_upto
 from rope_mt.training.train import train
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch.distributed as dist
 
 from rope_mt.errors import UserError
-from rope_mt.sealed import write_sealed
+from rope_mt.system.sealed import write_sealed
 from rope_mt.training import processes
 from rope_mt.training.processes import OtherFailedError, OutOfStepError, Processes
 from rope_mt.training.train import build_trainer

@@ -14,7 +14,7 @@ from rope_mt.data.batches import collate
 from rope_mt.errors import UserError
 from rope_mt.runs import checkpoint
 from rope_mt.training import module
-from rope_mt.training.skipping import sentences
+from rope_mt.training.callbacks.skipping import sentences
 from rope_mt.training.train import train
 
 

@@ -7,8 +7,8 @@ import torch
 
 from rope_mt.bench.steps import Training, first_batches
 from rope_mt.data.corpus import locate
+from rope_mt.data.datamodule import TranslationData
 from rope_mt.data.prepare import prepare
-from rope_mt.data.stream import TranslationData
 
 from .textbook import Textbook
 

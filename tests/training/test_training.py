@@ -14,17 +14,17 @@ from rope_mt.config.position import POSITION_CONFIGS
 from rope_mt.config.training import SearchConfig
 from rope_mt.data import corpus
 from rope_mt.data.batches import PairDataset, Sentences
-from rope_mt.data.plan import Rows
+from rope_mt.data.datamodule import TranslationData
+from rope_mt.data.epoch import Rows
 from rope_mt.data.prepare import prepare
-from rope_mt.data.stream import TranslationData
-from rope_mt.device import computing_in
-from rope_mt.durable import alone, write_json, write_whole
 from rope_mt.errors import UserError
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder, begin, open_run
+from rope_mt.system.device import computing_in
+from rope_mt.system.files import alone, write_json, write_whole
 from rope_mt.training.module import TranslationModule
 from rope_mt.training.train import train
-from rope_mt.translation import Translator
+from rope_mt.translation.translator import Translator
 
 SCHEMES = {scheme.name: scheme for scheme in POSITION_CONFIGS}
 
@@ -225,7 +225,7 @@ def test_seconds_are_those_of_training_and_of_validation_over_all_sessions(confi
 
         return work
 
-    monkeypatch.setattr("rope_mt.training.report.time", SimpleNamespace(perf_counter=lambda: now))
+    monkeypatch.setattr("rope_mt.training.callbacks.report.time", SimpleNamespace(perf_counter=lambda: now))
     monkeypatch.setattr(TranslationModule, "training_step", taking(1.0, TranslationModule.training_step))
     honest = TranslationModule.on_validation_epoch_end
     monkeypatch.setattr(TranslationModule, "on_validation_epoch_end", taking(100.0, honest))
@@ -278,7 +278,7 @@ def test_overwriting_is_refused_before_anything_of_the_old_run_is_gone(config, t
     train(cfg, tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file() and path.name != ".lock"}
     cfg.overwrite = True
-    monkeypatch.setattr("rope_mt.space.free", lambda folder: 0)
+    monkeypatch.setattr("rope_mt.system.disk.free", lambda folder: 0)
     with pytest.raises(UserError, match="make room"):
         train(cfg, tmp_path)
     assert all(path.read_bytes() == content for path, content in before.items())

@@ -5,15 +5,15 @@ from html import escape
 from pathlib import Path
 
 from rope_mt import __version__
-from rope_mt.durable import write_whole
 from rope_mt.errors import UserError
 from rope_mt.runs.folder import RunFolder
-from rope_mt.study import comparison_table
-from rope_mt.study.comparison import Comparison
-from rope_mt.study.comparison_table import shown
+from rope_mt.study.compare import tables
+from rope_mt.study.compare.comparison import Comparison
+from rope_mt.study.compare.tables import shown
 from rope_mt.study.report import again, attention, configuration, curves, samples
 from rope_mt.study.report.page import commands, folded, items, page, paragraph, section, table
 from rope_mt.study.shared_test_set import texts
+from rope_mt.system.files import write_whole
 
 SECTIONS = {
     "scores": "Scores",
@@ -128,28 +128,28 @@ def _scores(comparison: Comparison) -> str:
     tested = f"Test set, {comparison.sentences:,} sentences"
     return "\n".join(
         [
-            table(comparison_table.testing(comparison), tested),
-            *(paragraph(line, "dim") for line in [comparison.signature, *comparison_table.notes(comparison)]),
+            table(tables.testing(comparison), tested),
+            *(paragraph(line, "dim") for line in [comparison.signature, *tables.notes(comparison)]),
             f'<div id="cautions">{items(comparison.cautions, "cautions")}</div>',
             curves.scores(comparison),
-            folded("Each run", table(comparison_table.by_run(comparison.groups), "Run by run")) if several else "",
+            folded("Each run", table(tables.by_run(comparison.groups), "Run by run")) if several else "",
         ]
     )
 
 
 def _training(comparison: Comparison) -> str:
-    return table(comparison_table.training(comparison), "At the end of training") + curves.training(comparison.groups)
+    return table(tables.training(comparison), "At the end of training") + curves.training(comparison.groups)
 
 
 def _lengths(comparison: Comparison) -> str:
     if not comparison.buckets:
         return ""
     title = "Difference in BLEU from the baseline, by source length in tokens"
-    return table(comparison_table.by_length(comparison), title) + curves.by_length(comparison)
+    return table(tables.by_length(comparison), title) + curves.by_length(comparison)
 
 
 def _further(comparison: Comparison) -> str:
-    return table(comparison_table.on_further_tests(comparison), "BLEU") if comparison.further else ""
+    return table(tables.on_further_tests(comparison), "BLEU") if comparison.further else ""
 
 
 def _again(comparison: Comparison, path: Path) -> str:

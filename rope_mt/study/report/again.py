@@ -10,15 +10,15 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import OmegaConf
 
-from rope_mt.complaints import HYDRA_ERRORS
+from rope_mt.cli.messages import HYDRA_ERRORS
 from rope_mt.config.commands import TrainConfig, register
 from rope_mt.config.files import conf_dir
 from rope_mt.config.plain import from_plain, identity
 from rope_mt.errors import UserError
 from rope_mt.runs.folder import RunFolder
-from rope_mt.study.comparison import Comparison
+from rope_mt.study.compare.comparison import Comparison
+from rope_mt.study.compare.groups import Group, choose_baseline
 from rope_mt.study.finished_runs import FinishedRun, flat
-from rope_mt.study.groups import Group, choose_baseline
 
 PLAIN = re.compile(r"[\w/.:@%+-]+")  # text that Hydra and the shell read as it is
 FILES = ("train", "valid", "test", "further_tests")

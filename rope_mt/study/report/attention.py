@@ -10,9 +10,9 @@ from rope_mt.config.position import RopeConfig
 from rope_mt.errors import UserError
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
-from rope_mt.study.comparison_table import Sheet
-from rope_mt.study.decay import DRAWN, AttentionByDistance, attention_in_text, decay
-from rope_mt.study.groups import Group
+from rope_mt.study.analyze.decay import DRAWN, AttentionByDistance, attention_in_text, decay
+from rope_mt.study.compare.groups import Group
+from rope_mt.study.compare.tables import Sheet
 from rope_mt.study.report import chart
 from rope_mt.study.report.chart import Series
 from rope_mt.study.report.page import items, paragraph, side_by_side, table

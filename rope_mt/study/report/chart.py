@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from rope_mt.study.comparison_table import shown
-from rope_mt.study.groups import Group
-from rope_mt.study.plots import COLOURS
+from rope_mt.study.compare.groups import Group
+from rope_mt.study.compare.tables import shown
+from rope_mt.system.plots import COLOURS
 
 WIDTH, HEIGHT = 360, 240  # of the drawing: on a phone a unit is about a CSS pixel, so that 12 of them can be read
 LEFT, RIGHT, TOP, BOTTOM = 44, 18, 8, 40  # margins of the plot inside

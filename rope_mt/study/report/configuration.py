@@ -7,10 +7,10 @@ from html import escape
 from typing import Any
 
 from rope_mt.config.commands import TrainConfig
-from rope_mt.study.comparison import Comparison
-from rope_mt.study.comparison_table import Sheet
+from rope_mt.study.compare.comparison import Comparison
+from rope_mt.study.compare.groups import Group
+from rope_mt.study.compare.tables import Sheet
 from rope_mt.study.finished_runs import FinishedRun, flat
-from rope_mt.study.groups import Group
 from rope_mt.study.report.page import folded, paragraph, table
 
 UNTOLD = ["seed", *(field.name for field in fields(TrainConfig) if not field.metadata.get("identity", True))]

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from rope_mt.runs.folder import RunFolder
-from rope_mt.study.comparison import Comparison
+from rope_mt.study.compare.comparison import Comparison
+from rope_mt.study.compare.groups import Group
 from rope_mt.study.finished_runs import FinishedRun
-from rope_mt.study.groups import Group
 from rope_mt.study.report import chart
 from rope_mt.study.report.chart import Series
 from rope_mt.study.report.page import items, paragraph, side_by_side

@@ -6,8 +6,8 @@ Every function here gives HTML and takes plain text, which it escapes, unless a 
 from collections.abc import Iterable
 from html import escape
 
-from rope_mt.study.comparison_table import Sheet
-from rope_mt.study.plots import COLOURS
+from rope_mt.study.compare.tables import Sheet
+from rope_mt.system.plots import COLOURS
 
 # Nothing is fetched: no script, image, font or style sheet but what is in the file itself, whatever text it may hold.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"

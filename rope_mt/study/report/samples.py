@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from html import escape
 
-from rope_mt.scoring import sentence_chrf
-from rope_mt.study.groups import Group
+from rope_mt.study.compare.groups import Group
 from rope_mt.study.report.page import paragraph
 from rope_mt.study.shared_test_set import hypotheses
+from rope_mt.translation.scoring import sentence_chrf
 
 DRAWN, FARTHEST = 4, 3  # sentences drawn at random, and on each side of the baseline
 SEED = 1

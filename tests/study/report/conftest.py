@@ -12,11 +12,11 @@ import pytest
 import sacrebleu
 import yaml
 
-from rope_mt.cli import main
-from rope_mt.counts import Counts
+from rope_mt.cli.main import main
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
-from rope_mt.runs.seal import write_result
+from rope_mt.runs.result import write_result
+from rope_mt.translation.bleu_statistics import Counts
 
 EVIL = '</dd></style><script>alert(1)</script><img src="http://127.0.0.1:9/x" onerror="alert(2)"> "quoted" & more'
 VOID = {"meta", "link", "img", "br", "hr", "input", "path"}

@@ -9,8 +9,8 @@ from omegaconf import OmegaConf
 from rope_mt.config.commands import register
 from rope_mt.config.files import conf_dir
 from rope_mt.config.plain import to_plain
+from rope_mt.study.compare.groups import Group
 from rope_mt.study.finished_runs import FinishedRun
-from rope_mt.study.groups import Group
 from rope_mt.study.report import again
 
 

@@ -7,9 +7,9 @@ from statistics import fmean, stdev
 
 import yaml
 
-from rope_mt.cli import main
+from rope_mt.cli.main import main
 from rope_mt.runs.folder import RunFolder
-from rope_mt.runs.seal import write_result
+from rope_mt.runs.result import write_result
 
 
 def test_the_tables_hold_the_figures_of_the_runs(page, written, finished):

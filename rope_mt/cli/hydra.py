@@ -1,0 +1,238 @@
+"""The commands whose settings Hydra composes: train, eval, translate, prepare and bench.
+
+Hydra's own command line stays whole (-m, --cfg, --info, --config-dir, launchers). Added here: flags may stand anywhere,
+a path needs no quotes, every job is checked before the first one starts, and one that fails leaves the others alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import logging
+import os
+import re
+import shlex
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rope_mt.cli.imports import interruptible
+from rope_mt.cli.jobs import GROUP, Jobs, first_process
+from rope_mt.cli.words import path_at, quoted, split_flags
+from rope_mt.config.choices import command_schema, foreign_groups, groups, subjects
+from rope_mt.config.files import conf_dir
+from rope_mt.errors import UserError
+from rope_mt.system.files import CLOSED, FULL, alone, cannot_write
+
+if TYPE_CHECKING:
+    from rope_mt.cli.plan import Plan
+    from rope_mt.sweep.sweep import Sweep
+
+
+# ---- what a job of each command does; `cfg` is the command's dataclass in rope_mt/config/commands.py ---
+
+
+def train(cfg: Any, opened: Callable[[Any], None] = lambda run: None) -> float:
+    from hydra.core.hydra_config import HydraConfig
+
+    with interruptible():
+        from rope_mt.training.train import train
+
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    return train(cfg, None if folder == Path("outputs").absolute() else folder, opened)  # conf/train.yaml: outputs
+
+
+def evaluate(cfg: Any) -> float:
+    with interruptible():
+        from rope_mt.translation.evaluate import evaluate
+
+    return evaluate(cfg)
+
+
+def translate(cfg: Any) -> None:
+    from rope_mt.translation.translate import translate
+
+    translate(cfg)
+
+
+def prepare(cfg: Any) -> None:
+    from rope_mt.data.prepare import prepare, report
+
+    print(*report(prepare(cfg.data)), sep="\n")
+
+
+def bench(cfg: Any) -> None:
+    from rope_mt.bench.bench import bench
+
+    bench(cfg)
+
+
+TASKS: dict[str, Callable[[Any], Any]] = {
+    "train": train,
+    "eval": evaluate,
+    "translate": translate,
+    "prepare": prepare,
+    "bench": bench,
+}
+
+
+# The names of Hydra's plugins mean our settings of them, which Hydra does not let a file of the same name hold.
+OURS = {
+    "hydra/launcher=submitit_slurm": "hydra/launcher=slurm",
+    "hydra/launcher=submitit_local": "hydra/launcher=local",
+    "hydra/sweeper=optuna": "hydra/sweeper=optuna_bleu",
+}
+
+
+def run(command: str, rest: list[str]) -> int:
+    """Run a command with the words that followed it; the exit code is 1 when one of several jobs failed.
+
+    Of several processes that torchrun started only the first says what is wrong with the words.
+
+    Raises:
+        UserError: the words make no configuration; nothing was started or written.
+    """
+    jobs = Jobs(TASKS[command])
+    try:
+        return _run(command, rest, jobs)
+    except UserError:
+        if jobs.began or first_process():
+            raise
+        return 0  # an exit code other than 0 would have torchrun end the first before it speaks
+
+
+def _run(command: str, rest: list[str], jobs: Jobs) -> int:
+    flags, words = split_flags(rest)
+    config = command
+    if command == "bench":  # what to measure is a word of its own
+        words = [word if "=" in word or word[:1] == "~" else f"bench={word}" for word in words]
+        words.sort(key=lambda word: word.startswith("bench="))  # last: of wrong groups the first is complained about
+        named = [word.partition("=")[2] for word in words if word.startswith("bench=")]
+        if "--help" in flags and not named:
+            print(_bench_help())
+            return 0
+        if "--hydra-help" not in flags:
+            config = f"bench/{_subject(named)}"
+    schema = command_schema(config)
+    if (at := path_at(words, schema)) is not None:
+        more = [word for word in words[at + 1 :] if "=" not in word and word[:1] not in ("~", "+")]
+        if runs := [word for word in more if os.path.exists(word)]:
+            raise UserError(f"{command} takes one run, not {1 + len(runs)}: name {words[at]} or another alone")
+        if more and command == "translate":
+            raise UserError("text comes from standard input, as in: echo TEXT | rope-mt translate RUN")
+        words[at] = f"checkpoint={quoted(words[at])}"
+    words = [OURS.get(word, word) for word in words]
+    own = groups(config)  # +experiment=x is a habit from elsewhere: here the group is always there, at first empty
+    words = [word[1:] if word[:1] == "+" and word[1:].partition("=")[0] in own else word for word in words]
+
+    from rope_mt.cli.messages import HYDRA_ERRORS, complaint
+    from rope_mt.cli.plan import planned
+
+    plan = None
+    try:
+        if not {"--hydra-help", "--shell-completion", "--config-path", "--config-name"} & {*flags}:
+            plan = planned(command, flags, words, schema)
+        if command == "train" and plan is not None and plan.runs_several:
+            return _sweep(plan, flags, rest, jobs)
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said) if "--help" in flags else contextlib.nullcontext():
+            code = call_hydra(command, flags, words, jobs)
+    except HYDRA_ERRORS as error:
+        raise UserError(complaint(error, words, schema)) from error
+    except OSError as error:  # of a folder that Hydra makes, not of a job
+        if error.filename is None or error.errno not in (*FULL, *CLOSED, errno.EEXIST, errno.ENOTDIR):
+            raise
+        raise cannot_write(Path(error.filename), error) from error
+    if text := said.getvalue():  # Hydra's help lists the groups of all commands
+        foreign = "|".join(foreign_groups(config))
+        print(re.sub(rf"(?m)^(?:{foreign})(?:/[\w-]+)?: .+\n", "", text), end="")
+    if jobs.failures and not jobs.several:
+        raise jobs.failures[0]
+    return 1 if jobs.failures else code
+
+
+def _sweep(plan: Plan, flags: dict[str, Any], rest: list[str], jobs: Jobs) -> int:
+    """Train every job, show how they stand, and compare them in the end; 1 when one of them is not done."""
+    from rope_mt.sweep.sweep import Sweep
+
+    name = plan.sweep_name
+    folder = Path(plan.sweep_dir).absolute() / "sweeps" / name
+    command = " ".join(["rope-mt train", *map(shlex.quote, rest)])
+    jobs.sweep = sweep = Sweep(name, folder, plan.job_names if plan.known else None, command, plan.words)
+    words = plan.words
+    if plan.jobs[0].cfg.tracking.group is None:
+        words = [*words, f"{GROUP}{quoted(name)}"]
+    if not first_process():
+        return call_hydra("train", flags, words, jobs)
+    with alone(folder / ".lock", f"at the sweep {folder}"):
+        return _watch(sweep, flags, words, jobs)
+
+
+def _watch(sweep: Sweep, flags: dict[str, Any], words: list[str], jobs: Jobs) -> int:
+    from rope_mt.cli.messages import HYDRA_ERRORS
+    from rope_mt.sweep.overview import watched
+    from rope_mt.sweep.sweep import begin, conclude
+
+    begin(sweep)
+    with watched(sweep.ledger, len(sweep.jobs) if sweep.jobs else None) as overview:
+        jobs.tell = overview.tell
+        broken = False
+        try:
+            call_hydra("train", flags, words, jobs)
+        except (UserError, OSError, *HYDRA_ERRORS):
+            raise
+        except Exception as error:  # of a launcher or sweeper that was plugged in: some jobs may be done
+            broken = True
+            if os.environ.get("HYDRA_FULL_ERROR") == "1":
+                traceback.print_exception(error)
+            print(f"rope-mt: {type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
+    return 0 if conclude(sweep, overview) and not broken else 1
+
+
+def call_hydra(command: str, flags: dict[str, Any], words: list[str], task: Callable[[Any], Any] = print) -> int:
+    """Hand the words to Hydra's own main and return its exit code; what is wrong with them is raised, not printed."""
+    import hydra
+
+    argv, wish = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    given = [name if value is True else f"{name}={value}" for name, value in flags.items()]
+    try:
+        sys.argv = [argv[0], *given, *words]
+        logging.raiseExceptions = "--info" not in flags  # what --info logs may be piped into head
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # without it Hydra prints the error and advice about itself, and exits
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)(task)()
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    finally:
+        sys.argv, logging.raiseExceptions = argv, True
+        if wish is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = wish
+    return 0
+
+
+def _subject(named: list[str]) -> str:
+    """The one subject that was named.
+
+    Raises:
+        UserError: it is none, or there is no such subject.
+    """
+    from rope_mt.cli.messages import did_you_mean
+
+    there = subjects()
+    example = f"as in rope-mt bench {next(iter(there))}"
+    if len(named) != 1:
+        raise UserError(f"one thing to measure must be given: {' or '.join(there)}, {example}")
+    if named[0] not in there:
+        hint = did_you_mean(named[0], there, "rope-mt bench {}")
+        raise UserError(f"bench cannot measure {named[0]!r}, only {' or '.join(there)}{hint or f', {example}'}")
+    return named[0]
+
+
+def _bench_help() -> str:
+    lines = ["rope-mt bench SUBJECT measures speed, memory and waste:", ""]
+    lines += [f"  {name:<10}{does}" for name, does in subjects().items()]
+    return "\n".join([*lines, "", "Every setting: rope-mt bench SUBJECT --help"])

@@ -1,0 +1,159 @@
+"""`rope-mt COMMAND ...`: finds the command and hands it the rest; Hydra reads settings, argparse reads flags.
+
+Nothing heavy is imported before a command needs it: `rope-mt --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import suppress
+
+from rope_mt import __version__
+from rope_mt.cli.hydra import TASKS, run
+from rope_mt.config.files import conf_dir
+from rope_mt.errors import Interrupted, UserError
+from rope_mt.system.files import FULL, full_disk
+from rope_mt.system.memory import keep_few_kernels, keep_freed
+
+COMMANDS = {  # name -> what it does, an example
+    "train": ("train a model and score it; -m: one for each choice", "rope-mt train -m position=rope,none seed=1,2"),
+    "eval": ("score a trained model on a test set", "rope-mt eval RUN search.beam=8"),
+    "translate": ("translate lines from standard input", "rope-mt translate RUN < in.en > out.de"),
+    "prepare": ("fetch, clean and tokenize a corpus", "rope-mt prepare data=multi30k"),
+    "bench": ("measure speed, memory and waste", "rope-mt bench data"),
+    "compare": ("set finished runs side by side", "rope-mt compare outputs/*"),
+    "analyze": ("study how runs attend, learn and generalise", "rope-mt analyze convergence outputs/*"),
+    "export": ("write a model for other programs", "rope-mt export RUN --to ctranslate2"),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command line.
+
+    Returns:
+        The exit code: 1 when one of several jobs failed, 2 for what the user must mend, 128 + the signal when
+        interrupted, 141 when no longer read. Anything unforeseen is raised.
+    """
+    # Threads that wait spin a little and then sleep. Without this they spin on, which beside another busy process
+    # makes training several times slower; torch's threads read it when torch is imported.
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+    keep_freed()
+    keep_few_kernels()
+    try:
+        try:
+            code = _dispatch(sys.argv[1:] if argv is None else argv)
+        except SystemExit:  # argparse's, after its help
+            sys.stdout.flush()
+            raise
+        sys.stdout.flush()
+    except UserError as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            traceback.print_exception(error)
+        _say(" ".join(str(error).split()))
+        return 2
+    except (Interrupted, KeyboardInterrupt) as end:
+        after = ""
+        if isinstance(end, Interrupted) and end.saved is not None:
+            command = "the same command without overwrite=true" if end.anew else "the same command"
+            after = f"; step {end.saved:,} is saved, and {command} goes on from there"
+        _say(f"interrupted{after}")
+        return 128 + (end.signum if isinstance(end, Interrupted) else signal.SIGINT)
+    except BrokenPipeError:
+        if not _unread():
+            raise
+        return 141
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # of a word that stands where a path belongs
+            _say(f"{str(error.filename)[:60]}…: {error.strerror}")
+            return 2
+        if error.errno not in FULL:
+            raise
+        _say(str(full_disk(error)))
+        return 2
+    finally:
+        _give_up_what_nobody_takes()
+    return code
+
+
+def _dispatch(words: list[str]) -> int:
+    command, rest = (words[0], words[1:]) if words else ("--help", [])
+    if command in TASKS:
+        return run(command, rest)
+    if command == "compare":
+        from rope_mt.study.compare.compare import main as compare
+
+        return compare(rest)
+    if command == "analyze":
+        from rope_mt.study.analyze.analyze import main as analyze
+
+        return analyze(rest)
+    if command == "export":
+        from rope_mt.export.export import main as export
+
+        return export(rest)
+    if command in ("-sc", "--shell-completion"):
+        from rope_mt.cli.completion import complete
+
+        return complete(rest, COMMANDS)
+    if command == "--version":
+        print(f"rope-mt {__version__}")
+        return 0
+    if command in ("--help", "-h", "help"):
+        print(_help())
+        return 0
+    if command.startswith("-") or "=" in command:
+        raise UserError(f"a command comes first, as in rope-mt train {command}; there are {', '.join(COMMANDS)}")
+
+    from difflib import get_close_matches
+
+    near = get_close_matches(command, COMMANDS, n=1)
+    hint = f"did you mean rope-mt {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
+    raise UserError(f"there is no command {command!r}; {hint}")
+
+
+def _help() -> str:
+    lines = ["rope-mt COMMAND ...: what does a way of encoding position do to translation?", "", "Commands:"]
+    for name, (does, example) in COMMANDS.items():
+        lines += [f"  {name:<11}{does}", f"  {'':<11}  {example}"]
+    lines += ["", "Position schemes, as in rope-mt train position=rope:"]
+    lines += [f"  {name:<16}{does}" for name, does in schemes()]
+    lines += ["", "Every setting: rope-mt COMMAND --help", 'Tab completion: eval "$(rope-mt -sc install=bash)"']
+    return "\n".join(lines)
+
+
+def schemes() -> Iterator[tuple[str, str]]:
+    """Name and description of each position scheme: a file of conf/position/ and the comment that it opens with."""
+    for file in sorted((conf_dir() / "position").glob("*.yaml")):
+        first = file.read_text(encoding="utf-8").partition("\n")[0]
+        yield file.stem, first.lstrip("# ") if first.startswith("#") else ""
+
+
+def _say(line: str) -> None:
+    with suppress(OSError):  # its disk may be full
+        print(f"rope-mt: {line}", file=sys.stderr)
+
+
+def _give_up_what_nobody_takes() -> None:
+    """Keep Python from complaining as it ends of what it cannot write on a full disk."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # None where it was closed before
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _unread() -> bool:
+    """Whether nobody reads standard output any more; if so, keep Python from complaining as it ends."""
+    output = sys.stdout.fileno()
+    poll = select.poll()
+    poll.register(output, 0)
+    gone = any(state & select.POLLERR for _, state in poll.poll(0))
+    if gone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+    return gone

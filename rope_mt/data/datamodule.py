@@ -1,0 +1,59 @@
+"""The text of a run as Lightning takes it: training batches as they come, and those of the validation set."""
+
+import lightning as L
+import numpy as np
+from torch.utils.data import DataLoader
+
+from rope_mt.config.data import DataConfig
+from rope_mt.data import text
+from rope_mt.data.batches import Batch, PairDataset, Sentences, training_pairs
+from rope_mt.data.corpus import Corpus
+from rope_mt.data.epoch import EpochPlan, Rows, cut, on_grid
+from rope_mt.data.loader import ResumableLoader
+from rope_mt.data.prepare import Prepared
+from rope_mt.data.reading import read
+from rope_mt.data.tokenizer import Tokenizer
+
+
+class TranslationData(L.LightningDataModule):
+    """The training pairs that `prepare` wrote, and the validation set, as batches of token ids.
+
+    Args:
+        rank, world: this process and their number, where several train one model.
+        accumulate: batches of each that make one update.
+
+    Raises:
+        UserError: the prepared folder is damaged, or no training pair is short enough.
+    """
+
+    def __init__(
+        self,
+        cfg: DataConfig,
+        prepared: Prepared,
+        corpus: Corpus,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+        accumulate: int = 1,
+    ) -> None:
+        super().__init__()
+        self.cfg, self.seed = cfg, seed
+        self.tokenizer: Tokenizer = prepared.tokenizer()
+        self.pairs = training_pairs(cfg, prepared, seed)
+        self.plan = EpochPlan(*self.pairs.lengths(), cfg, seed, rank, world, accumulate)
+        self.valid_src, self.valid_ref = text.read_test_set(corpus.valid)
+
+    def train_dataloader(self) -> ResumableLoader:
+        # not wherever there is a GPU: to pin makes it busy with a run on the CPU
+        on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+        return ResumableLoader(self.pairs, self.plan, self.cfg.workers, pin=on_gpu)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        src, tgt = (Sentences.of(read(self.tokenizer, lines).ids) for lines in (self.valid_src, self.valid_ref))
+        most = int(max(src.lengths.max(), tgt.lengths.max()))
+        pairs = PairDataset(src, tgt, most)
+        by_length = np.lexsort((src.lengths, tgt.lengths))
+        # without gradients there is room for four times as much, in fewer steps
+        budget = 4 * self.cfg.batch_tokens
+        batches = cut(on_grid(src.lengths, most), on_grid(tgt.lengths, most), by_length, budget)
+        return DataLoader(pairs, sampler=[Rows(rows, 0, i) for i, rows in enumerate(batches)], batch_size=None)

@@ -1,0 +1,3 @@
+from rope_mt.data.toy.corpus import ToyCorpus, generate
+
+__all__ = ["ToyCorpus", "generate"]

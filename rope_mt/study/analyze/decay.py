@@ -1,0 +1,278 @@
+"""`rope-mt analyze decay`: how attention falls with distance, in RoFormer's relative bound and in a trained model."""
+
+import argparse
+from collections.abc import Sequence
+from copy import copy
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from rope_mt.cli.flags import add_out
+from rope_mt.config.position import PositionConfig, RopeConfig
+from rope_mt.data.reading import LONGEST, read
+from rope_mt.data.tokenizer import BOS, EOS
+from rope_mt.errors import UserError
+from rope_mt.model.transformer import Decoder, Encoder, Transformer
+from rope_mt.position import PositionScheme
+from rope_mt.runs import checkpoint
+from rope_mt.runs.checkpoint import Checkpoint
+from rope_mt.system.device import choose_device
+from rope_mt.system.plots import figure, write_csv
+from rope_mt.translation.evaluate import own_test_set
+from rope_mt.translation.translator import Translator
+
+BATCH = 16  # sentences
+DRAWN = 20  # pairs of tokens: the mean over fewer is noise, and is left out of the figure
+FAINTEST = 1e-3  # of even attention: what is below is cut off in the figure
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    run = "a run folder or a checkpoint: its d_head and theta, and its attention weights by distance"
+    parser.add_argument("run", nargs="?", metavar="RUN", type=Path, help=run)
+    parser.add_argument("--d", type=int, help="features of a head (default: the run's, or 128)")
+    parser.add_argument("--theta", type=float, help="base of the angles, eq. 15 (default: the run's, or 10000)")
+    parser.add_argument("--longest", type=int, default=256, help="distance in tokens (default: %(default)s)")
+    parser.add_argument("--sentences", type=int, default=200, help="of the run's test set (default: %(default)s)")
+    add_out(parser, "outputs/decay")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Write OUT.csv and OUT.png, and with a run OUT-attention.csv and .png; print the main numbers.
+
+    Raises:
+        UserError: a value is out of range, or the run cannot be read or has no attention weights.
+    """
+    ckpt = checkpoint.load(args.run) if args.run else None
+    d, theta = args.d, args.theta
+    if d is None:
+        d = 128
+        if ckpt:
+            d = turned_features(ckpt.config.position, ckpt.config.model.d_model // ckpt.config.model.n_heads)
+    if theta is None:
+        theta = float(getattr(ckpt.config.position, "theta", 10_000.0)) if ckpt else 10_000.0
+    for wrong, must in (
+        (d < 2 or d % 2, "--d must be even and at least 2"),
+        (not 1 < theta < np.inf, "--theta must be above 1"),
+        (args.longest < 1, "--longest must be at least 1"),
+        (args.sentences < 1, "--sentences must be at least 1"),
+    ):
+        if wrong:
+            raise UserError(must)
+    if ckpt and ckpt.config.model.attention == "linear":
+        raise UserError(f"{args.run} has linear attention, which makes no weights: name another run, or none")
+    console = Console(highlight=False)
+    _report_bound(d, theta, args.longest, args.out, console)
+    if ckpt:
+        _report_attention(ckpt, args.run, args.sentences, args.out, console)
+    return 0
+
+
+def turned_features(position: PositionConfig, d_head: int) -> int:
+    """How many features of a head rope turns, or would turn in the place of another scheme."""
+    return (position if isinstance(position, RopeConfig) else RopeConfig()).turned(d_head)
+
+
+# ---- the bound ------------------------------------------------------------------------------------------------------
+
+
+def decay(
+    d: int, theta: float, distance: Int[np.ndarray, " distances"]
+) -> tuple[Float[np.ndarray, " distances"], Float[np.ndarray, " distances"]]:
+    """What RoPE does to an inner product at a distance m - n: RoFormer section 3.4.3.
+
+    Returns:
+        The relative bound that its figure 2 draws, the mean of |S_1|, ..., |S_{d/2}|, where S_j is the sum of
+        e^{i (m-n) theta_i} over the first j pairs of features; by eq. 37, |q·k| is at most d/2 times it, times the
+        largest step between neighbouring products of features, max |h_{i+1} - h_i|. And q·k itself after the rotation,
+        for q and k all ones.
+    """
+    angles = np.multiply.outer(distance, theta ** (-np.arange(0, d, 2) / d))
+    bound = np.abs(np.exp(1j * angles).cumsum(axis=1)).mean(axis=1)
+    return bound, 2 * np.cos(angles).sum(axis=1)
+
+
+def _report_bound(d: int, theta: float, longest: int, out: Path, console: Console) -> None:
+    distance = np.arange(longest + 1)
+    bound, product = decay(d, theta, distance)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("distance", "relative bound", "q·k of ones"):
+        table.add_column(column, justify="right")
+    for r in [0, *(2**i for i in range(longest.bit_length()))]:
+        table.add_row(str(r), f"{bound[r]:.1f}", f"{product[r]:.1f}")
+    console.print(f"RoFormer section 3.4.3, d = {d}, theta = {theta:g}")
+    console.print(table)
+
+    csv, png = Path(f"{out}.csv"), Path(f"{out}.png")
+    rows = zip(distance.tolist(), bound.tolist(), product.tolist(), strict=True)
+    write_csv(csv, ("distance", "relative bound", "inner product"), rows)
+    with figure(png, 7.0, 2.9) as drawn:
+        left, right = drawn.subplots(1, 2)
+        left.plot(distance, bound)
+        left.set(ylabel="mean of $|S_1|, …, |S_{d/2}|$", title="relative bound on q·k, eq. 37", ylim=(0, None))
+        right.plot(distance, product)
+        right.set(ylabel="q·k", title="q·k itself, q and k all ones")
+        for axes in (left, right):
+            axes.set(xlabel="distance m − n (tokens)", xlim=(0, longest))
+        drawn.suptitle(f"RoPE, d = {d}, θ = {theta:g}")
+    console.print(Text(f"files: {csv} {png}"), soft_wrap=True)
+
+
+# ---- the weights ----------------------------------------------------------------------------------------------------
+
+
+class AttentionByDistance:
+    """Adds up the self-attention weights of a stack by the distance m - n from query m to key n (RoFormer's letters).
+
+    From now on the stack asks copies of its position schemes, which share their parameters, do all that those do, and
+    show the weights. `real` says which tokens are to count; it must be set before each forward pass.
+
+    Attributes:
+        distance: -longest, ..., longest, or from 0 where the stack is causal.
+        pairs: how many pairs of real tokens lay so far apart.
+        sums: float64, the weights of those pairs, summed.
+        even: float64, the same of attention that is even: what a query sees, all alike. It falls with distance as well,
+            as what is far away is seen by those that see much.
+    """
+
+    def __init__(self, stack: Encoder | Decoder, n_heads: int, longest: int) -> None:
+        self.farthest_future = 0 if isinstance(stack, Decoder) else longest
+        self.distance = np.arange(-self.farthest_future, longest + 1)
+        self.pairs = torch.zeros(len(self.distance), dtype=torch.int64)
+        self.sums = torch.zeros(len(stack.layers), n_heads, len(self.distance), dtype=torch.float64)
+        self.even = torch.zeros(len(self.distance), dtype=torch.float64)
+        self.real: Bool[Tensor, "batch len"] | None = None
+        stack.positions = nn.ModuleList(self._showing(stack.scheme(i), i) for i in range(len(stack.layers)))
+
+    def _showing(self, scheme: PositionScheme, layer: int) -> PositionScheme:
+        def value_term(_: PositionScheme, weights: Tensor, q_pos: Tensor, k_pos: Tensor) -> Tensor | None:
+            self._add(layer, weights, q_pos, k_pos)
+            return scheme.value_term(weights, q_pos, k_pos) if scheme.has_value_term else None
+
+        showing = copy(scheme)
+        showing.__class__ = type("Showing", (type(scheme),), {"value_term": value_term, "has_value_term": True})
+        return showing
+
+    def _add(
+        self,
+        layer: int,
+        weights: Float[Tensor, "batch heads len len"],
+        q_pos: Int[Tensor, "*batch len"],
+        k_pos: Int[Tensor, "*batch len"],
+    ) -> None:
+        assert self.real is not None
+        distance = q_pos.unsqueeze(-1) - k_pos.unsqueeze(-2)
+        counts = self.real.unsqueeze(-1) & self.real.unsqueeze(-2) & (distance >= -self.farthest_future)
+        index = (distance.expand(counts.shape)[counts] + self.farthest_future).cpu()
+        # summed on the CPU, since not every device has float64
+        self.sums[layer].index_add_(1, index, weights.transpose(0, 1)[:, counts].cpu().double())
+        if layer == 0:
+            self.pairs += torch.bincount(index, minlength=len(self.pairs))
+            seen = counts.sum(dim=-1, keepdim=True).expand(counts.shape)[counts]
+            self.even.index_add_(0, index, 1 / seen.cpu().double())
+
+    def mean_weights(self) -> Float[np.ndarray, "layers heads distances"]:
+        """The mean weight at each distance, NaN where there was no pair."""
+        with np.errstate(invalid="ignore"):
+            return self.sums.numpy() / self.pairs.numpy()
+
+    def over_even(self) -> Float[np.ndarray, "layers heads distances"]:
+        """How much more weight than even attention would give; 1 at all distances if they did not matter."""
+        with np.errstate(invalid="ignore"):
+            return self.sums.numpy() / self.even.numpy()
+
+    def mean_distances(self) -> Float[np.ndarray, " layers"]:
+        """How many tokens away a layer looks on average, in either direction: |m - n| weighted by attention."""
+        sums = self.sums.sum(dim=1).numpy()
+        return sums @ np.abs(self.distance) / sums.sum(axis=1)
+
+    def even_distance(self) -> float:
+        """The same of even attention."""
+        return float(self.even.numpy() @ np.abs(self.distance) / self.even.sum())
+
+
+@torch.inference_mode()
+def attention_by_distance(
+    model: Transformer, src: list[list[int]], tgt: list[list[int]], n_heads: int
+) -> dict[str, AttentionByDistance]:
+    """The weights of encoder and decoder while the model, in float32, reads each source and its reference.
+
+    Padding never counts. As in training, eos ends a source, and a target begins with bos.
+
+    Args:
+        src, tgt: the ids of the sentences, without eos and bos.
+    """
+    encoder = AttentionByDistance(model.encoder, n_heads, max(map(len, src)))
+    decoder = AttentionByDistance(model.decoder, n_heads, max(map(len, tgt)))
+    model.eval()
+    device = model.embedding.weight.device
+
+    def padded(sentences: list[list[int]]) -> Int[Tensor, "batch len"]:
+        return pad_sequence([*map(torch.tensor, sentences)], batch_first=True, padding_value=model.pad).to(device)
+
+    for at in range(0, len(src), BATCH):
+        read = padded([[*ids, EOS] for ids in src[at : at + BATCH]])
+        written = padded([[BOS, *ids] for ids in tgt[at : at + BATCH]])
+        encoder.real, decoder.real = read != model.pad, written != model.pad
+        model.decode(written, model.encode(read))
+    return {"encoder": encoder, "decoder": decoder}
+
+
+def attention_in_text(ckpt: Checkpoint, src: Sequence[str], ref: Sequence[str]) -> dict[str, AttentionByDistance]:
+    """The same of the model in a checkpoint, which reads each line as far as its positions reach."""
+    model = Translator.of(ckpt, ckpt.config.search, choose_device("auto"), "fp32").model
+    most = min(model.max_len or LONGEST, LONGEST)
+    src_ids, ref_ids = (read(ckpt.tokenizer, lines, most).ids for lines in (src, ref))
+    return attention_by_distance(model, src_ids, ref_ids, ckpt.config.model.n_heads)
+
+
+def _report_attention(ckpt: Checkpoint, path: Path, sentences: int, out: Path, console: Console) -> None:
+    src, ref = (lines[:sentences] for lines in own_test_set(path, ckpt))
+    stacks = attention_in_text(ckpt, src, ref)
+
+    console.print(Text(f"\nMean distance of attention (tokens), {len(src)} sentences, {path}"), soft_wrap=True)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("layer")
+    for layer in range(ckpt.config.model.n_layers):
+        table.add_column(str(layer + 1), justify="right")
+    table.add_column("if even", justify="right")
+    for name, stack in stacks.items():
+        table.add_row(name, *(f"{mean:.2f}" for mean in [*stack.mean_distances(), stack.even_distance()]))
+    console.print(table)
+
+    csv, png = Path(f"{out}-attention.csv"), Path(f"{out}-attention.png")
+    rows = []
+    for name, stack in stacks.items():
+        for (layer, head, i), weight in np.ndenumerate(stack.mean_weights()):
+            if pairs := int(stack.pairs[i]):
+                even = stack.even[i].item() / pairs
+                rows.append((name, layer + 1, head + 1, int(stack.distance[i]), pairs, weight, even))
+    write_csv(csv, ("stack", "layer", "head", "distance", "pairs", "weight", "even weight"), rows)
+    _draw(stacks, png, f"{ckpt.config.position.name}, {len(src)} sentences")
+    console.print(Text(f"files: {csv} {png}"), soft_wrap=True)
+
+
+def _draw(stacks: dict[str, AttentionByDistance], png: Path, title: str) -> None:
+    """A row a stack, a column a layer, a line a head."""
+    layers = len(next(iter(stacks.values())).sums)
+    with figure(png, max(5.0, 1.6 + 1.7 * layers), 4.4) as drawn:
+        grid = drawn.subplots(len(stacks), layers, sharex="row", sharey=True, squeeze=False)
+        for row, (name, stack) in zip(grid, stacks.items(), strict=True):
+            often = stack.pairs.numpy() >= DRAWN
+            for layer, (axes, heads) in enumerate(zip(row, stack.over_even(), strict=True)):
+                axes.set(yscale="log", title=f"{name}, layer {layer + 1}")
+                axes.axhline(1, color="grey", linewidth=0.8)
+                for head, weights in enumerate(heads):
+                    axes.plot(stack.distance[often], weights[often], label=f"{head + 1}", linewidth=1.0)
+        lowest = grid[0, 0].get_ylim()[0]
+        grid[0, 0].set_ylim(bottom=max(lowest, FAINTEST))
+        drawn.supxlabel("distance m − n from query m to key n (tokens; keys ahead are negative)", fontsize=9)
+        drawn.supylabel("attention weight over that of even attention", fontsize=9)
+        drawn.suptitle(title)
+        drawn.legend(*grid[0, 0].get_legend_handles_labels(), title="head", loc="outside right center")

@@ -1,0 +1,263 @@
+"""`rope-mt analyze lengths RUN...`: scores by the length of the source, and of sentences joined to longer ones.
+
+Where a scheme stops generalising shows twice: on the long sentences of the test set, which are few and unlike the
+others, and on the same sentences joined, which differ from them in nothing but length.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from rope_mt.cli.flags import add_out, rising
+from rope_mt.config.data import JOINED
+from rope_mt.errors import UserError
+from rope_mt.runs import checkpoint
+from rope_mt.runs.folder import RunFolder
+from rope_mt.runs.result import add_further_test, read_result
+from rope_mt.study.compare.buckets import TENS, bucket_name, default_bounds, in_buckets
+from rope_mt.study.compare.groups import labels
+from rope_mt.study.finished_runs import FinishedRun, read_runs, refuse_other_tests, warnings
+from rope_mt.study.shared_test_set import counts
+from rope_mt.system.device import choose_device, choose_precision
+from rope_mt.system.files import only_one
+from rope_mt.system.plots import figure, write_csv
+from rope_mt.system.progress import progress
+from rope_mt.translation.bleu_statistics import Counts
+from rope_mt.translation.evaluate import own_test_set, translate_joined
+from rope_mt.translation.translator import Translator
+
+COLUMNS = ("run", "scheme", "seed", "kind", "name", "low", "high", "sentences", "mean source tokens", "bleu")
+COLUMNS += ("bleu without brevity penalty",)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The score of one run on one part of the test set."""
+
+    kind: str  # bucket or joined
+    name: str
+    low: int  # tokens of a source: the bounds of a bucket; of joined sources the shortest and the longest
+    high: int | None
+    lengths: list[int]  # tokens of each source
+    bleu: float | None  # None: there is no sentence, or the model cannot read one so long
+    unpenalised: float | None  # without the brevity penalty
+
+    def said(self, score: float | None) -> str:
+        """How a table has one of the scores."""
+        if score is not None:
+            return f"{score:.2f}"
+        return "too long" if self.lengths else "-"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A run and its scores."""
+
+    run: FinishedRun
+    scheme: str
+    cells: list[Cell]
+
+    @property
+    def seed(self) -> int:
+        return self.run.seed
+
+    def of(self, kind: str) -> list[Cell]:
+        return [cell for cell in self.cells if cell.kind == kind]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", nargs="+", metavar="RUN", type=Path, help="a run folder, as in outputs/*")
+    parser.add_argument(
+        "--buckets",
+        type=rising,
+        metavar="N,N,...",
+        help="the longest source of each bucket but the last, in tokens (default: multiples of data.max_len where the "
+        f"test set goes beyond it, else {_listed(TENS)})",
+    )
+    parser.add_argument(
+        "--joined",
+        type=rising,
+        default=[1, 2, 4, 8],
+        metavar="N,N,...",
+        help="how many consecutive test sentences to join, what is left over at the end left out (default: 1,2,4,8); "
+        "translations stay in the run folder as test-joined-N.hyp",
+    )
+    add_out(parser, "outputs/lengths")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Print BLEU by bucket and by joining; write OUT.csv and OUT.png.
+
+    Raises:
+        UserError: no run is finished, they differ in test set or tokenizer, the test set is too small to join, or one
+            has neither translations of joined sentences nor weights.
+    """
+    runs, unfinished = read_runs(args.runs)
+    lengths = common_lengths(runs)
+    if max(args.joined) > len(lengths):
+        raise UserError(
+            f"the test set has {len(lengths)} sentences, too few to join {max(args.joined)}: lower --joined"
+        )
+    caps = sorted({run.config["data"]["max_len"] for run in runs})
+    bounds = args.buckets or default_bounds(caps[0], max(lengths))
+    score_joined(runs, [k for k in args.joined if k > 1])
+    runs = read_runs(args.runs)[0]  # with those scores
+    rows = []
+    for run, scheme in zip(runs, labels(runs), strict=True):
+        joined_cells = [joined_cell(run, k, lengths) for k in args.joined]
+        rows.append(Row(run, scheme, bucket_cells(counts(run), bounds) + joined_cells))
+
+    console = Console(highlight=False)
+    console.print(Text(runs[0].result["test"]["bleu_signature"], "dim"), soft_wrap=True)
+    console.print(Text(f"trained on at most {_listed(caps, ' or ')} tokens a side"), soft_wrap=True)
+    for penalised, lacks in ((True, ""), (False, ", without its brevity penalty")):
+        for kind, told in (("bucket", "by source length in tokens"), ("joined", "of so many test sentences joined")):
+            console.print(Text(f"\nBLEU {told}{lacks}", "bold"), table(rows, kind, penalised), sep="\n")
+    for line in warnings(runs, unfinished):
+        console.print(line, soft_wrap=True)
+    numbers, drawn = Path(f"{args.out}.csv"), Path(f"{args.out}.png")
+    write_csv(numbers, COLUMNS, _csv_rows(rows))
+    plot(drawn, rows, caps, fmean(lengths))
+    console.print(Text(f"\nfiles     {numbers}, {drawn}"), soft_wrap=True)
+    return 0
+
+
+def common_lengths(runs: list[FinishedRun]) -> list[int]:
+    """Tokens of each test source, without the end of the sentence, in the tokenizer that the runs share.
+
+    Raises:
+        UserError: they do not share test set and tokenizer, or a file is missing or damaged.
+    """
+    refuse_other_tests(runs)
+    first, *others = (counts(run).lengths for run in runs)
+    for run, lengths in zip(runs[1:], others, strict=True):
+        if lengths != first:
+            raise UserError(f"{runs[0].folder} and {run.folder} have different tokenizers: give each its own table")
+    return first
+
+
+def score_joined(runs: list[FinishedRun], ks: Sequence[int]) -> None:
+    """Translate joined sources as each run translated its test set, where its result does not tell of them yet.
+
+    Raises:
+        UserError: the weights or the text for it are not there.
+    """
+    wanted_of = ((run, [k for k in ks if JOINED.format(k) not in run.further_tests]) for run in runs)
+    missing = [(run, wanted) for run, wanted in wanted_of if wanted]
+    for run, wanted in missing:
+        if not RunFolder(run.folder).average.is_file():
+            lacks = f"{run.folder} has no translations for --joined {','.join(map(str, wanted))}"
+            raise UserError(f"{lacks}, and no weights to make them: leave it out")
+    with progress("translating joined sentences", sum(len(wanted) for _, wanted in missing), "test sets") as advance:
+        for run, wanted in missing:
+            with only_one(run.folder):  # another command may have been at it meanwhile
+                _translate_joined(RunFolder(run.folder), str(run.result["precision"]), wanted, advance)
+
+
+def _translate_joined(run: RunFolder, precision: str, wanted: Sequence[int], advance: Callable[[int], None]) -> None:
+    ckpt = checkpoint.load(run.path)
+    device = choose_device("auto")
+    translator = Translator.of(ckpt, ckpt.config.search, device, choose_precision(precision, device))
+    test_set = own_test_set(run.path, ckpt)
+    for k in wanted:
+        if JOINED.format(k) not in read_result(run)["further_tests"]:
+            scores = translate_joined(run, k, translator, *test_set)
+            add_further_test(run, JOINED.format(k), scores and scores.as_dict())
+        advance(1)
+
+
+def bucket_cells(counted: Counts, bounds: Sequence[int]) -> list[Cell]:
+    """The scores of a run's translations of the test set, by the length of their sources."""
+    cells = []
+    for low, high, part in zip([0, *bounds], [*bounds, None], in_buckets(counted.lengths, bounds), strict=True):
+        inside = [counted.lengths[i] for i in part]
+        scores = (counted.bleu(part), counted.bleu_unpenalised(part)) if part else (None, None)
+        cells.append(Cell("bucket", bucket_name(low + 1, high), low + 1, high, inside, *scores))
+    return cells
+
+
+def joined_cell(run: FinishedRun, k: int, lengths: list[int]) -> Cell:
+    """The score of k sentences joined; `lengths` are those of single ones."""
+    name = JOINED.format(k) if k > 1 else "test"
+    together = [sum(lengths[i : i + k]) for i in range(0, len(lengths) - k + 1, k)]
+    scores = (None, None)
+    if run.test(name):
+        counted = counts(run, name)
+        scores = (counted.bleu(), counted.bleu_unpenalised())
+    return Cell("joined", str(k), min(together), max(together), together, *scores)
+
+
+def table(rows: list[Row], kind: str, penalised: bool) -> Table:
+    """BLEU, a row a run; under the name of a column how many sources it has, and their mean length in tokens."""
+    out = Table(box=None, header_style="bold", pad_edge=False)
+    out.add_column("position\n[dim]sources\ntokens, mean[/]", no_wrap=True)
+    out.add_column("seed\n\n", justify="right")
+    for cell in rows[0].of(kind):
+        tokens = f"{fmean(cell.lengths):.1f}" if cell.lengths else "-"
+        out.add_column(f"{cell.name}\n[dim]{len(cell.lengths):,}\n{tokens}[/]", justify="right", no_wrap=True)
+    for row in rows:
+        scores = [cell.said(cell.bleu if penalised else cell.unpenalised) for cell in row.of(kind)]
+        out.add_row(row.scheme, str(row.seed), *scores)
+    return out
+
+
+def plot(path: Path, rows: list[Row], caps: list[int], mean_length: float) -> None:
+    """BLEU against the length of the source, and against the number of sentences joined: a line a scheme.
+
+    Lines are means over seeds, with a mark for each seed; what training was cut to is a dashed line. Among joined
+    sources it is where their mean length reaches it.
+    """
+    panels = {"bucket": "source length (tokens, mean of the bucket)", "joined": "test sentences joined"}
+    with figure(path, width=8.0, height=3.8) as drawn:
+        left, right = drawn.subplots(1, 2)
+        for axes, (kind, label) in zip((left, right), panels.items(), strict=True):
+            for scheme in dict.fromkeys(row.scheme for row in rows):
+                points = [point for row in rows if row.scheme == scheme for point in _points(row.of(kind))]
+                means = {x: fmean(bleu for at, bleu in points if at == x) for x, _ in sorted(points)}
+                [line] = axes.plot(list(means), list(means.values()), label=scheme)
+                xs, ys = [x for x, _ in points], [bleu for _, bleu in points]  # none where all was too long
+                axes.scatter(xs, ys, s=14, marker="x", linewidths=0.7, color=line.get_color())
+            axes.set_xlabel(label)
+            axes.set_ylim(bottom=0)
+        left.set_ylabel("BLEU")
+        counts = [int(cell.name) for cell in rows[0].of("joined")]
+        right.set_xscale("log", base=2)
+        right.set_xticks(counts, [str(k) for k in counts])
+        right.minorticks_off()
+        for cap in caps:
+            for axes, at in ((left, cap), (right, cap / mean_length)):
+                low, high = axes.get_xlim()
+                if low < at < high:
+                    axes.axvline(at, color="#555555", linestyle=(0, (6, 4)), linewidth=0.9)
+                    top = (at, 1.0)
+                    axes.annotate(
+                        f" trained on at most {cap}", top, xycoords=("data", "axes fraction"), va="top", fontsize=7
+                    )
+        drawn.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+
+
+def _points(cells: list[Cell]) -> list[tuple[float, float]]:
+    """Where the cells with scores lie in the figure: tokens or sentences joined, and BLEU."""
+    return [
+        (fmean(cell.lengths) if cell.kind == "bucket" else float(cell.name), cell.bleu)
+        for cell in cells
+        if cell.bleu is not None
+    ]
+
+
+def _csv_rows(rows: list[Row]) -> Iterator[tuple[object, ...]]:
+    for row in rows:
+        for cell in row.cells:
+            tokens = f"{fmean(cell.lengths):.2f}" if cell.lengths else None
+            part = (cell.kind, cell.name, cell.low, cell.high, len(cell.lengths), tokens)
+            yield (row.run.folder, row.scheme, row.seed, *part, cell.bleu, cell.unpenalised)
+
+
+def _listed(values: Sequence[object], by: str = ",") -> str:
+    return by.join(str(value) for value in values)
