@@ -15,7 +15,7 @@ from rope_mt.errors import UserError
 from rope_mt.runs import checkpoint
 from rope_mt.runs.tracking import Tracker, track
 from rope_mt.system import files as durable
-from rope_mt.system.sealed import write_sealed
+from rope_mt.system.manifest import write_manifest
 
 FULL = os.strerror(28)
 
@@ -157,7 +157,7 @@ def test_a_job_goes_on_untracked_where_wandb_cannot_write(tmp_path, monkeypatch,
 
 def test_a_job_goes_on_where_what_wandb_was_told_cannot_be_remembered(disk, capsys):
     folder = disk.path / "run"
-    write_sealed(folder / "run.json", {"key": "0a"})
+    write_manifest(folder / "run.json", {"key": "0a"})
     tracker = Tracker(SimpleNamespace(log=lambda row: None, summary={}), folder)
     disk.leave(0)
     tracker.log({"valid/bleu": 1.0}, 1)

@@ -1,14 +1,17 @@
 """Configurations from and to the plain dicts of checkpoints and result files."""
 
+import json
 from dataclasses import asdict, fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 from rope_mt.config.commands import TrainConfig
 from rope_mt.config.position import POSITION_CONFIGS
 from rope_mt.errors import UserError
 
-WRONG = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError)  # what else may be raised
-MOST_VALUES, LONGEST = 10_000, 100_000  # of settings that anybody may have written: so many, and characters of one
+MOST_BYTES = 1 << 17  # of a YAML file; ours have some 3,000
+# errors that values of a wrong kind may raise on the way to a configuration
+WRONG = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError)
 
 
 def to_plain(cfg: Any) -> dict[str, Any]:
@@ -27,37 +30,35 @@ def from_plain(plain: dict[str, Any]) -> TrainConfig:
 
     schemes = {scheme.name: scheme for scheme in POSITION_CONFIGS}
     try:
-        _refuse_strange(plain)
+        if "${" in json.dumps(plain):  # OmegaConf would put something else in its place
+            raise ValueError("it refers to something else with ${...}")
         schema = OmegaConf.structured(TrainConfig)
         schema.position = OmegaConf.structured(schemes[plain["position"]["name"]])
         cfg = OmegaConf.to_object(OmegaConf.merge(schema, plain))
     except (OmegaConfBaseException, *WRONG) as error:
-        said = " ".join(str(error).split())[:300] or type(error).__name__
-        raise UserError(f"the configuration is not one of this version of rope-mt: {said}") from error
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise UserError(f"the configuration is not one of this version of rope-mt: {reason}") from error
     assert isinstance(cfg, TrainConfig)
     return cfg
 
 
-def _refuse_strange(plain: Any) -> None:
-    """Refuse what is no tree of plain values, and text that OmegaConf would put something else in the place of.
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read the plain values of a YAML file.
 
     Raises:
-        ValueError: it is so.
+        UserError: the file cannot be read, is too large, or holds no settings.
     """
-    left, seen = [plain], 0
-    while left:
-        value, seen = left.pop(), seen + 1
-        if isinstance(value, dict):
-            left += [*value, *value.values()]
-        elif isinstance(value, list | tuple):
-            left += value
-        elif isinstance(value, str):
-            if "${" in value or len(value) > LONGEST:
-                raise ValueError(f"{value[:40]!r} is not plain text")
-        elif not (value is None or type(value) in (bool, float) or (type(value) is int and abs(value) < 1 << 62)):
-            raise ValueError(f"there is a value of type {type(value).__name__}, or a number out of all bounds")
-        if seen + len(left) > MOST_VALUES:
-            raise ValueError("there are too many values")
+    import yaml
+
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise ValueError("it is too large")
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise ValueError("it holds no settings")
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise UserError(f"cannot read {path}: {' '.join(str(error).split())[:200]}") from error
+    return values
 
 
 def identity(cfg: Any) -> dict[str, Any]:

@@ -26,8 +26,8 @@ from rope_mt.data.tokenizer import Tokenizer, train_tokenizer
 from rope_mt.errors import UserError
 from rope_mt.system import disk
 from rope_mt.system.files import OWNER, append, finish_folder, only_one, write_whole
+from rope_mt.system.manifest import read_manifest, sha256, write_manifest
 from rope_mt.system.progress import progress
-from rope_mt.system.sealed import read_sealed, sha256, write_sealed
 
 FORMAT = 3  # of a prepared folder; a change makes new folders beside the old ones
 CHUNK = 50_000  # pairs encoded at a time, and lost when the process is killed
@@ -110,7 +110,7 @@ def _build(cfg: DataConfig, files: Files, read: int, settings: dict[str, Any], f
     marks = sum(text.begins_with_mark(path) for pair in files for path in pair)
     meta = {"read": read, **counts, "byte_order_marks": marks, "tokens": tokens}
     meta |= {"tokenizer_sha256": tokenizer.sha256, "dtypes": DTYPES, "sha256": done["sha256"]}
-    write_sealed(folder / "meta.json", {**settings, **meta})
+    write_manifest(folder / "meta.json", {**settings, **meta})
 
 
 def _train_tokenizer(cfg: DataConfig, files: Files, read: int) -> bytes:
@@ -178,7 +178,7 @@ def _encode(
                 raise UserError(
                     f"{cleaning.dropped['not UTF-8']} of {read} training lines are not UTF-8: is this text?"
                 )
-            write_sealed(note, done)
+            write_manifest(note, done)
             advance(len(chunk))
     return done
 
@@ -192,7 +192,7 @@ def _noted(note: Path, folder: Path, tokenizer: Tokenizer) -> tuple[dict[str, An
     if not note.is_file():
         return fresh, sums
     try:
-        done = read_sealed(note, "")
+        done = read_manifest(note, "")
         if {n: type(v) for n, v in done.items()} != {n: type(v) for n, v in fresh.items()}:
             raise ValueError("another version's")
         for name, digest in sums.items():

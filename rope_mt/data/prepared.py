@@ -10,7 +10,7 @@ import numpy as np
 
 from rope_mt.data.tokenizer import EOS, Tokenizer
 from rope_mt.errors import UserError
-from rope_mt.system.sealed import read_sealed, sha256
+from rope_mt.system.manifest import read_manifest, sha256
 
 SIDES = ("src", "tgt")
 MAPS = {"src.ids": np.uint16, "tgt.ids": np.uint16, "src.lengths": np.uint16, "tgt.lengths": np.uint16, "begins": bool}
@@ -38,7 +38,7 @@ class Prepared:
             UserError: that is damaged, or of other settings.
         """
         remedy = f"remove {folder} to make it again"
-        meta = read_sealed(folder / "meta.json", remedy)
+        meta = read_manifest(folder / "meta.json", remedy)
         dropped, tokens, sums = (
             found if isinstance(found := meta.get(name), dict) else {} for name in ("dropped", "tokens", "sha256")
         )

@@ -11,13 +11,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from rope_mt.config.plain import from_plain, to_plain
+from rope_mt.config.plain import from_plain, read_yaml, to_plain
 from rope_mt.data.tokenizer import Tokenizer
 from rope_mt.errors import UserError
 from rope_mt.runs.checkpoint import Checkpoint
 from rope_mt.runs.fitting import refuse_unfit
 from rope_mt.system.files import write_whole
-from rope_mt.system.sealed import read_yaml
 
 WEIGHTS, CONFIG, TOKENIZER = FILES = ("model.safetensors", "config.yaml", "sentencepiece.model")
 FORMAT = "2"

@@ -17,7 +17,7 @@ from rope_mt.config.data import JOINED
 from rope_mt.config.plain import identity, to_plain
 from rope_mt.errors import UserError
 from rope_mt.system.files import cannot_write, write_whole
-from rope_mt.system.sealed import FILES, digests, read_sealed, refuse_changed, write_sealed
+from rope_mt.system.manifest import read_manifest, write_manifest
 
 AGAIN = "start the run again with overwrite=true"
 
@@ -43,7 +43,7 @@ class RunFolder:
         return self.path / ".lock"
 
     @property
-    def begun_with(self) -> tuple[Path, ...]:
+    def began_with(self) -> tuple[Path, ...]:
         """What run.json knows the digests of."""
         return self.config, self.test_src, self.test_ref
 
@@ -111,14 +111,14 @@ def open_run(run: RunFolder, cfg: TrainConfig, key: str) -> None:
             rest.unlink()
     known_by = next((file for file in (run.identity, run.result) if file.is_file()), None)  # a record has no run.json
     if known_by and not cfg.overwrite:
-        there = read_sealed(known_by, AGAIN)
+        there = read_manifest(known_by, AGAIN)
         if there.get("key") != key:
             other = f"{run.path} holds another run ({there.get('key')})"
             raise UserError(f"{other}: choose another folder, or overwrite=true")
         if known_by == run.identity:
-            if lost := [file for file in run.begun_with if not (run.result.is_file() or file.is_file())]:
+            if lost := [file for file in run.began_with if not (run.result.is_file() or file.is_file())]:
                 raise UserError(f"{lost[0]} is not there any more: {AGAIN}")
-            refuse_changed(run.identity, there, AGAIN, *(file.name for file in run.begun_with))
+            read_manifest(run.identity, AGAIN, *(file.name for file in run.began_with))
     try:
         run.checkpoints.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -141,7 +141,7 @@ def begin(run: RunFolder, cfg: TrainConfig, key: str, test_set: tuple[list[str],
     write_config(run, to_plain(cfg))
     write_whole(run.test_src, "".join(line + "\n" for line in test_set[0]))
     write_whole(run.test_ref, "".join(line + "\n" for line in test_set[1]))
-    write_sealed(run.identity, {"key": key, **provenance(), FILES: digests(run.begun_with)})
+    write_manifest(run.identity, {"key": key, **provenance()}, run.began_with)
 
 
 def provenance() -> dict[str, Any]:

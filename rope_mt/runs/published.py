@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from rope_mt.config.commands import TrainConfig
-from rope_mt.config.plain import from_plain, identity
+from rope_mt.config.plain import from_plain, identity, read_yaml
 from rope_mt.errors import UserError
 from rope_mt.runs.folder import RunFolder, default_folder, write_config
-from rope_mt.runs.result import REMEDY, of_tests, read_result, write_result
+from rope_mt.runs.result import REMEDY, files_of_tests, read_result, write_result
 from rope_mt.system.files import whole_folder
-from rope_mt.system.sealed import read_yaml
 
 
 def published(cfg: TrainConfig, fingerprints: dict[str, str], processes: int) -> RunFolder | None:
@@ -74,7 +73,7 @@ def publish(run: RunFolder, record: RunFolder) -> None:
     if record.result.is_file():  # the run itself, which lies among the records, or made by another process meanwhile
         return
     result = read_result(run)
-    as_they_are = (run.metrics.name, *of_tests(result))
+    as_they_are = (run.metrics.name, *files_of_tests(result))
     if lost := [name for name in (run.config.name, *as_they_are) if not (run.path / name).is_file()]:
         raise UserError(f"{run.path} cannot be published, it has no {', '.join(lost)} any more: {REMEDY}")
     with whole_folder(record.path) as made:

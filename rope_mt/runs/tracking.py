@@ -19,7 +19,7 @@ from rope_mt.config.training import TrackingConfig
 from rope_mt.errors import UserError
 from rope_mt.runs.folder import AGAIN, RunFolder
 from rope_mt.runs.wandb_client import QUESTION, one_line, run_id, say, start
-from rope_mt.system.sealed import read_sealed, write_sealed
+from rope_mt.system.manifest import read_manifest, write_manifest
 
 STEP = "trainer/global_step"  # optimizer updates; the name under which Lightning's own logger writes them
 # W&B offers as an axis what is a metric by itself and stands in every row: these two beside the step, the default
@@ -229,7 +229,7 @@ def where(folder: Path) -> str:
 def _known(folder: Path) -> dict[str, Any]:
     """What W&B was told of this run, and what it said; empty where it was not tracked."""
     identity = RunFolder(folder).identity
-    known = read_sealed(identity, AGAIN).get("wandb", {}) if identity.is_file() else {}
+    known = read_manifest(identity, AGAIN).get("wandb", {}) if identity.is_file() else {}
     if not isinstance(known, dict):
         raise UserError(f"{identity} does not say what W&B knows of the run: {AGAIN}")
     return known
@@ -242,8 +242,8 @@ def _remember(folder: Path, **known: Any) -> None:
     """
     identity = RunFolder(folder).identity
     known = {"summary": {}, **_known(folder), **known}
-    there = read_sealed(identity, AGAIN)
+    there = read_manifest(identity, AGAIN)
     try:
-        write_sealed(identity, {**there, "wandb": known})
+        write_manifest(identity, {**there, "wandb": known})
     except UserError as error:
         say(str(error))

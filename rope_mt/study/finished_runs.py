@@ -8,12 +8,12 @@ from typing import Any
 from rich.text import Text
 
 from rope_mt.config.data import OF_FURTHER_TESTS, DataConfig
-from rope_mt.config.plain import from_plain, to_plain
+from rope_mt.config.plain import from_plain, read_yaml, to_plain
 from rope_mt.config.training import TrainerConfig
 from rope_mt.errors import UserError
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.result import REMEDY, read_result
-from rope_mt.system.sealed import FILES, read_yaml
+from rope_mt.system.manifest import FILES
 
 # settings that a comparison varies, or that change nothing
 MAY_DIFFER = ("position", "seed", "overwrite", "tracking", "sweep")

@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 from rope_mt.errors import UserError
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.result import read_result
-from rope_mt.system.sealed import read_sealed, write_sealed
+from rope_mt.system.manifest import read_manifest, write_manifest
 
 WAITING, RUNNING, DONE, FAILED, STOPPED, LEFT_OUT = "waiting", "running", "done", "failed", "stopped", "left out"
 TAIL = 65_536  # bytes at the end of a metrics file, in which its last rows are
@@ -92,7 +92,7 @@ class Ledger:
 
     def _read(self, file: Path) -> Entry:
         try:
-            found = read_sealed(file, "type the command again")
+            found = read_manifest(file, "type the command again")
         except UserError as error:
             return Entry(int(file.stem), file.stem, FAILED, error=str(error))
         kinds = get_type_hints(Entry)
@@ -101,7 +101,7 @@ class Ledger:
         return Entry(int(file.stem), file.stem, FAILED, error=f"{file} is not of a sweep")
 
     def write(self, entry: Entry) -> None:
-        write_sealed(self._file(entry.number), asdict(entry))
+        write_manifest(self._file(entry.number), asdict(entry))
 
     def _files(self) -> list[Path]:
         return sorted((self.folder / "jobs").glob("[0-9][0-9][0-9][0-9][0-9].json"))

@@ -11,7 +11,7 @@ from rope_mt.data import prepare as preparing
 from rope_mt.data.prepare import prepare
 from rope_mt.data.prepared import MAPS
 from rope_mt.errors import UserError
-from rope_mt.system.sealed import sha256, write_sealed
+from rope_mt.system.manifest import sha256, write_manifest
 
 from .small_text import contents
 
@@ -46,7 +46,7 @@ def test_maps_that_cannot_be_trained_on_are_refused_with_check_sums_that_are_rig
     values[0] = first
     values.tofile(path)
     prepared.meta["sha256"][name] = sha256(path)
-    write_sealed(prepared.folder / "meta.json", prepared.meta)
+    write_manifest(prepared.folder / "meta.json", prepared.meta)
     with pytest.raises(UserError, match=rf"{name} is damaged"):
         prepare(cfg).map(name)
 
@@ -69,7 +69,7 @@ def test_maps_that_cannot_be_trained_on_are_refused_with_check_sums_that_are_rig
 )
 def test_a_meta_of_other_values_is_refused_with_a_seal_that_is_right(cfg, setting, value):
     prepared = prepare(cfg)
-    write_sealed(prepared.folder / "meta.json", {**prepared.meta, setting: value})
+    write_manifest(prepared.folder / "meta.json", {**prepared.meta, setting: value})
     with pytest.raises(UserError, match=rf"meta\.json is not that of a prepared folder: remove {prepared.folder}"):
         prepare(cfg)
 
@@ -78,7 +78,7 @@ def test_a_meta_of_other_values_is_refused_with_a_seal_that_is_right(cfg, settin
 def test_work_half_done_is_gone_on_with_only_where_it_is_as_it_was_left(cfg, monkeypatch, damaged):
     undisturbed = contents(prepare(cfg).folder)
     shutil.rmtree(prepare(cfg).folder)
-    honest = preparing.write_sealed
+    honest = preparing.write_manifest
     monkeypatch.setattr(preparing, "CHUNK", 80)
 
     def stop(path, value):
@@ -87,7 +87,7 @@ def test_work_half_done_is_gone_on_with_only_where_it_is_as_it_was_left(cfg, mon
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(preparing, "write_sealed", stop)
+        patch.setattr(preparing, "write_manifest", stop)
         with pytest.raises(KeyboardInterrupt):
             prepare(cfg)
     [folder] = [path for path in Path(cfg.dir).iterdir() if path.name.endswith(".unfinished")]

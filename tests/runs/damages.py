@@ -13,7 +13,7 @@ import torch
 from rope_mt.runs import archive, checkpoint
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.result import write_result
-from rope_mt.system.sealed import write_sealed
+from rope_mt.system.manifest import write_manifest
 
 
 def flip(data: bytearray, dice: random.Random) -> None:
@@ -192,7 +192,7 @@ def hostile_json(path: Path, dice: random.Random) -> None:
         (path.parent / "run.json").unlink(missing_ok=True)
         write_result(RunFolder(path.parent), found)
     else:
-        write_sealed(path, found)
+        write_manifest(path, found)
 
 
 def hostile_yaml(path: Path, dice: random.Random) -> None:

@@ -69,19 +69,19 @@ def make_site(site: Path) -> TrainConfig:
         train(cfg, Path("run"))
     exported.write(Path("exported"), checkpoint.load(Path("run")))
     Ledger(Path("sweep")).start(["seed=1", "seed=2"])
-    honest, chunk = preparing.write_sealed, preparing.CHUNK
+    honest, chunk = preparing.write_manifest, preparing.CHUNK
 
     def stop_after_two(path: Path, value: dict[str, Any]) -> None:
         honest(path, value)
         if value.get("lines") == 80:
             raise KilledError
 
-    preparing.write_sealed, preparing.CHUNK = stop_after_two, 40
+    preparing.write_manifest, preparing.CHUNK = stop_after_two, 40
     try:
         with contextlib.suppress(KilledError), contextlib.redirect_stderr(io.StringIO()):
             preparing.prepare(half_prepared(cfg))
     finally:
-        preparing.write_sealed, preparing.CHUNK = honest, chunk
+        preparing.write_manifest, preparing.CHUNK = honest, chunk
     return cfg
 
 

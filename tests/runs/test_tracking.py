@@ -22,7 +22,7 @@ from rope_mt.errors import UserError
 from rope_mt.runs import wandb_client
 from rope_mt.runs.tracking import STEP, track
 from rope_mt.runs.wandb_client import run_id
-from rope_mt.system.sealed import write_sealed
+from rope_mt.system.manifest import write_manifest
 
 from .newcomer import KEY, forget_wandb, newcomer
 from .wandb_server import WandbServer
@@ -58,7 +58,7 @@ def begun(name: str) -> Path:
     folder = Path("outputs", name)
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "run.json").exists():
-        write_sealed(folder / "run.json", {"key": "0a"})
+        write_manifest(folder / "run.json", {"key": "0a"})
     return folder
 
 

@@ -19,7 +19,7 @@ from wandb_server import WandbServer
 
 from rope_mt.config.training import TrackingConfig
 from rope_mt.runs.tracking import track
-from rope_mt.system.sealed import write_sealed
+from rope_mt.system.manifest import write_manifest
 
 ROWS = [(f"source {i} " * 12, f"reference {i} " * 12, f"hypothesis {i} " * 12) for i in range(3_003)]
 
@@ -35,7 +35,7 @@ def seconds(what: Callable[[], object]) -> float:
 def test_a_dead_server_costs_less_than_a_minute(death, tables_before, tables_after, tmp_path):
     run = tmp_path / "outputs" / "run"
     run.mkdir(parents=True)
-    write_sealed(run / "run.json", {"key": "0a"})
+    write_manifest(run / "run.json", {"key": "0a"})
     (run / "average.ckpt").write_bytes(os.urandom(50_000_000))
     with newcomer(tmp_path) as patch, WandbServer() as server:
         patch.setenv("WANDB_BASE_URL", server.url)

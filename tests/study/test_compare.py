@@ -21,7 +21,7 @@ from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.result import add_further_test, write_result
 from rope_mt.study.compare.paired_tests import over_sentences, samples
-from rope_mt.system.sealed import write_sealed
+from rope_mt.system.manifest import write_manifest
 from rope_mt.translation.bleu_statistics import Counts
 
 Make = Callable[..., str]
@@ -379,7 +379,7 @@ def test_mistakes_are_one_line(make, tmp_path, capsys):
 
     def with_tests(name: str, further: object) -> str:
         run = RunFolder(Path(shutil.copytree(there, tmp_path / name, symlinks=True)))
-        write_sealed(run.result, {**json.loads(run.result.read_text()), "further_tests": further})
+        write_manifest(run.result, {**json.loads(run.result.read_text()), "further_tests": further})
         return str(run.path)
 
     other_ref = broken("other-ref", "test.ref", [*REF[:-1], "Anders."])

@@ -16,7 +16,7 @@ import pytest
 
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.result import read_result
-from rope_mt.system.sealed import FILES
+from rope_mt.system.manifest import FILES
 from tests import warm
 
 from .killed_run import PHASES, Start, Typed, check_files, differences, killed_in_turn, outcome, words

@@ -9,11 +9,12 @@ import pytest
 from omegaconf import OmegaConf
 
 from rope_mt.config.commands import SweepConfig
+from rope_mt.config.plain import read_yaml
 from rope_mt.errors import UserError
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.result import read_result, write_result
-from rope_mt.system.sealed import FILES, SEAL, read_yaml
+from rope_mt.system.manifest import CHECKSUM, FILES
 from rope_mt.training.train import train
 
 
@@ -98,7 +99,7 @@ def test_a_record_from_before_a_setting_was_there_is_found(config, record, tmp_p
 
 def found(folder: Path) -> dict:
     """What a run has come to, less the digests of its files."""
-    return {name: value for name, value in read_result(RunFolder(folder)).items() if name not in (FILES, SEAL)}
+    return {name: value for name, value in read_result(RunFolder(folder)).items() if name not in (CHECKSUM, FILES)}
 
 
 def test_a_run_is_published_when_it_ends_or_is_found_finished(config, tmp_path, monkeypatch, capsys):

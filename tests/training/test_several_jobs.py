@@ -13,7 +13,7 @@ import pytest
 import torch.distributed as dist
 
 from rope_mt.errors import UserError
-from rope_mt.system.sealed import write_sealed
+from rope_mt.system.manifest import write_manifest
 from rope_mt.training import processes
 from rope_mt.training.processes import OtherFailedError, OutOfStepError, Processes
 from rope_mt.training.train import build_trainer
@@ -98,7 +98,7 @@ def test_a_sweep_goes_on_after_a_job_that_fails_in_one_of_two_processes(text, tm
     """The folder of `none` holds another run, which the first process alone finds out."""
     taken = tmp_path / "runs" / "none"
     taken.mkdir(parents=True)
-    write_sealed(taken / "run.json", {"key": "another"})
+    write_manifest(taken / "run.json", {"key": "another"})
     words = ["position=rope,none,alibi", "hydra.sweep.dir=runs", "hydra.sweep.subdir=${position.name}"]
     words += [
         f"data.{part}=[{text / name}]" for part, name in (("train", "train"), ("valid", "valid"), ("test", "valid"))

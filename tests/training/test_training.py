@@ -270,7 +270,7 @@ def test_overwriting_that_is_killed_is_done_in_the_end(config, tmp_path, monkeyp
     monkeypatch.undo()
     open_run(run, cfg, "new")
     begin(run, cfg, "new", ([], []))
-    assert {path for path in tmp_path.rglob("*") if path.is_file()} == {*run.begun_with, run.identity}
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == {*run.began_with, run.identity}
 
 
 def test_overwriting_is_refused_before_anything_of_the_old_run_is_gone(config, tmp_path, monkeypatch):

@@ -1,3 +1,5 @@
-from rope_mt.data.toy.corpus import ToyCorpus, generate
+"""The embedded corpus: a small English-German grammar that writes its own sentences."""
 
-__all__ = ["ToyCorpus", "generate"]
+from rope_mt.data.toy.corpus import ToyCorpus, bag_of_words, generate
+
+__all__ = ["ToyCorpus", "bag_of_words", "generate"]
