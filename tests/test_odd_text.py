@@ -21,12 +21,11 @@ from rope_mt.config.commands import TrainConfig
 from rope_mt.config.data import DataConfig
 from rope_mt.config.position import RopeConfig
 from rope_mt.config.training import ModelConfig, OptimizerConfig, SearchConfig, TrackingConfig, TrainerConfig
-from rope_mt.data import corpus, direction, text
+from rope_mt.data import checks, corpus, text
 from rope_mt.data import prepare as preparing
 from rope_mt.data.datamodule import TranslationData
 from rope_mt.data.prepare import prepare, report
-from rope_mt.data.reading import LONGEST, doubts_of
-from rope_mt.data.tokenizer import PAD, Tokenizer
+from rope_mt.data.tokenizer import LONGEST, PAD, Tokenizer
 from rope_mt.errors import UserError
 from rope_mt.model.transformer import Transformer
 from rope_mt.runs import checkpoint
@@ -232,11 +231,11 @@ def test_what_is_not_read_of_a_set_is_named_by_file_and_line(made, tmp_path):
         f"only the first 1,024 tokens of each are {kind}"
         for path, side, kind in ((src, test.src, "translated"), (ref, test.tgt, "in the loss"))
     )
-    assert doubts_of(files, Tokenizer(MODEL), "en", "de") == [*marks, translated]
+    assert checks.warnings_about(files, Tokenizer(MODEL), "en", "de") == [*marks, translated]
     other = tmp_path / "other.en", tmp_path / "other.de"
     for path, line in zip(other, ("the dogs " * 600, "kurz"), strict=True):
         path.write_text(f"fine\n{line}\n")
-    assert doubts_of([*files, other], Tokenizer(MODEL), "en", "de", loss=True) == [
+    assert checks.warnings_about([*files, other], Tokenizer(MODEL), "en", "de", loss=True) == [
         *marks,
         translated,
         in_the_loss,
@@ -343,22 +342,22 @@ def exchanged(pairs_: list[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def test_pairs_are_told_from_exchanged_ones():
-    assert direction.of_pairs(RIGHT, "en", "de") == [1] * 20
-    assert direction.of_pairs(exchanged(RIGHT), "en", "de") == [-1] * 20
-    assert direction.of_pairs(exchanged(RIGHT), "de", "en") == [1] * 20
+    assert checks.directions(RIGHT, "en", "de") == [1] * 20
+    assert checks.directions(exchanged(RIGHT), "en", "de") == [-1] * 20
+    assert checks.directions(exchanged(RIGHT), "de", "en") == [1] * 20
     unsure = [("Der Spiegel", "The Guardian"), ("", ""), ("OK", "OK"), *((src, src) for pair in RIGHT for src in pair)]
-    assert {*direction.of_pairs(unsure, "en", "de")} == {0}
-    assert {*direction.of_pairs(exchanged(RIGHT), "en", "fr")} == {0}
+    assert {*checks.directions(unsure, "en", "de")} == {0}
+    assert {*checks.directions(exchanged(RIGHT), "en", "fr")} == {0}
 
 
 def test_real_pairs_are_hardly_ever_taken_for_exchanged_ones(corpora):
     for name in ("multi30k-val", "newstest2014", "ted-iwslt17-test"):
         source, target = (corpora / "test" / f"{name}.en-de.{lang}.xz" for lang in ("en", "de"))
         lines = [*zip(*text.read_test_set([(source, target)]), strict=True)]
-        ways = direction.of_pairs(lines, "en", "de")
+        ways = checks.directions(lines, "en", "de")
         assert ways.count(-1) <= len(ways) / 1_000
         assert ways.count(1) > 0.75 * len(ways)
-        assert direction.of_pairs(exchanged(lines), "en", "de") == [-way for way in ways]
+        assert checks.directions(exchanged(lines), "en", "de") == [-way for way in ways]
 
 
 @pytest.mark.parametrize(("wrong", "told"), [(0, ""), (9, "in 9 of 20 "), (11, "warning: in 11 of 20 ")])
@@ -377,7 +376,9 @@ def test_exchanged_sides_are_counted_and_warned_of_where_they_are_most(made, tmp
     of = "pairs that show their languages the source looks like de and the target like en"
     assert [*report(prepared)][2:] == ([f"{told}{of}"] if told else [])
     doubted = f"{prefix}.en: most sources look like the language de, and their references like en"
-    assert doubts_of(corpus.find(cfg, "test"), Tokenizer(MODEL), "en", "de") == ([doubted] if wrong > 10 else [])
+    assert checks.warnings_about(corpus.find(cfg, "test"), Tokenizer(MODEL), "en", "de") == (
+        [doubted] if wrong > 10 else []
+    )
 
 
 def test_translate_warns_of_lines_that_need_no_translation(translate):

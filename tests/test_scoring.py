@@ -5,7 +5,7 @@ from importlib.metadata import version
 
 import pytest
 
-from rope_mt.data.known_test_sets import KNOWN, name_of_test_set
+from rope_mt.data.checks import KNOWN, name_of_test_set
 from rope_mt.errors import UserError
 from rope_mt.translation.scoring import (
     _bleu,

@@ -23,8 +23,7 @@ from rope_mt.config.data import DataConfig
 from rope_mt.config.position import LearnedConfig, PositionConfig, RopeConfig
 from rope_mt.config.training import ModelConfig, OptimizerConfig, SearchConfig, TrackingConfig, TrainerConfig
 from rope_mt.data import toy
-from rope_mt.data.reading import LONGEST, read
-from rope_mt.data.tokenizer import BOS, EOS, PAD, Tokenizer, train_tokenizer
+from rope_mt.data.tokenizer import BOS, EOS, LONGEST, PAD, Tokenizer, read, train_tokenizer
 from rope_mt.model.transformer import Transformer
 from rope_mt.runs import checkpoint
 from rope_mt.runs.checkpoint import PREFIX

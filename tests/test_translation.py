@@ -16,8 +16,7 @@ from rope_mt.config.position import (
 )
 from rope_mt.config.training import ModelConfig, SearchConfig
 from rope_mt.data import toy
-from rope_mt.data.reading import read
-from rope_mt.data.tokenizer import EOS, PAD, Tokenizer, train_tokenizer
+from rope_mt.data.tokenizer import EOS, PAD, Tokenizer, read, train_tokenizer
 from rope_mt.errors import UserError
 from rope_mt.model.search import Hypothesis
 from rope_mt.model.transformer import Transformer

@@ -18,8 +18,7 @@ from rope_mt.bench.steps import SEED, as_trained, finish
 from rope_mt.config.commands import BenchDecodeConfig
 from rope_mt.data import corpus, text
 from rope_mt.data.prepare import prepare
-from rope_mt.data.reading import read
-from rope_mt.data.tokenizer import PAD, Tokenizer
+from rope_mt.data.tokenizer import PAD, Tokenizer, read
 from rope_mt.errors import UserError
 from rope_mt.model.transformer import Transformer
 from rope_mt.runs.checkpoint import Checkpoint

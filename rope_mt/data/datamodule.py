@@ -11,8 +11,7 @@ from rope_mt.data.corpus import Corpus
 from rope_mt.data.epoch import EpochPlan, Rows, cut, on_grid
 from rope_mt.data.loader import ResumableLoader
 from rope_mt.data.prepare import Prepared
-from rope_mt.data.reading import read
-from rope_mt.data.tokenizer import Tokenizer
+from rope_mt.data.tokenizer import Tokenizer, read
 
 
 class TranslationData(L.LightningDataModule):

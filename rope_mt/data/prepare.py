@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from rope_mt.config.data import DataConfig
-from rope_mt.data import direction, text
+from rope_mt.data import checks, text
 from rope_mt.data.clean import MAX_BROKEN, Cleaning
 from rope_mt.data.corpus import Corpus, Files, locate
 from rope_mt.data.prepared import DTYPES, MAPS, SIDES, Prepared
@@ -212,7 +212,7 @@ def _noted(note: Path, folder: Path, tokenizer: Tokenizer) -> tuple[dict[str, An
 def _encode_chunk(
     chunk: list[tuple[bytes, bytes, bool]], begins_here: bool, cleaning: Cleaning, tokenizer: Tokenizer
 ) -> tuple[dict[str, np.ndarray], bool]:
-    """What a chunk adds to each map, with the `ways` of its pairs as `direction` tells them.
+    """What a chunk adds to each map, with the `ways` of its pairs as `checks.directions` tells them.
 
     Returns:
         It, and whether the pair after the chunk begins something.
@@ -235,7 +235,7 @@ def _encode_chunk(
         arrays[f"{side}.ids"] = arrays[f"{side}.ids"][np.repeat(fits, arrays[f"{side}.lengths"])]
         arrays[f"{side}.lengths"] = arrays[f"{side}.lengths"][fits].astype(np.uint16)
     arrays["begins"] = (np.array(begins, dtype=bool) | after_gap)[fits]
-    arrays["ways"] = np.array(direction.of_pairs(kept, *cleaning.languages), dtype=np.int8)[fits]
+    arrays["ways"] = np.array(checks.directions(kept, *cleaning.languages), dtype=np.int8)[fits]
     arrays["nul"] = np.array(["\0" in src or "\0" in tgt for src, tgt in kept], dtype=bool)[fits]
     return arrays, begins_here or bool(kept and not fits[-1])
 
@@ -258,6 +258,6 @@ def report(prepared: Prepared) -> Iterable[str]:
         yield f"{n:,} pair{'s' * (n > 1)} with NUL characters: {text.WIDE_UNMARKED}"
     if exchanged := meta["look_exchanged"]:
         src_lang, tgt_lang = meta["languages"]
-        warning = "warning: " if direction.mostly(exchanged, meta["show_languages"]) else ""
+        warning = "warning: " if checks.most_of(exchanged, meta["show_languages"]) else ""
         of = f"{exchanged:,} of {meta['show_languages']:,} pairs that show their languages"
         yield f"{warning}in {of} the source looks like {tgt_lang} and the target like {src_lang}"

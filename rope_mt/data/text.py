@@ -44,7 +44,7 @@ def normalize(line: str, most: int = sys.maxsize) -> str:
     return " ".join(unicodedata.normalize("NFC", line).split())
 
 
-def shown(line: str) -> str:
+def printable(line: str) -> str:
     """The beginning of a line for a terminal, with U+FFFD for what would move its cursor or change its colours."""
     line = normalize(line, SHOWN)
     return re.sub("[\x00-\x1f\x7f-\x9f]", "\ufffd", line[:SHOWN]) + "…" * (len(line) > SHOWN)

@@ -4,15 +4,20 @@ import hashlib
 import io
 import signal
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import sentencepiece as spm
 
+from rope_mt.data.text import normalize
 from rope_mt.errors import UserError
 
 PAD, UNK, BOS, EOS = range(4)
 LONGEST_PIECE = 16  # characters, SentencePiece's default
-THREADS = 4  # of training: a unigram model comes out otherwise with another number
+THREADS = 4  # of training: another number makes another unigram model
+# Tokens that a model reads of a line. No sentence is so long: it is four times what training takes by default, and what
+# fairseq's models read. A line without end would take memory by the square of its length.
+LONGEST = 1_024
 
 
 class Tokenizer:
@@ -50,6 +55,26 @@ class Tokenizer:
     def decode(self, ids: list[list[int]]) -> list[str]:
         """Text of each sequence of ids; pad, bos and eos say nothing."""
         return self._processor.decode(ids) if ids else []  # of nothing it makes one empty text
+
+
+class Read(NamedTuple):
+    """The ids of each line, without bos and eos, and the numbers, from 1, of the lines that were cut."""
+
+    ids: list[list[int]]
+    cut: list[int]
+
+
+def read(tokenizer: Tokenizer, lines: Sequence[str], most: int = LONGEST) -> Read:
+    """The first `most` tokens of each line."""
+    whole = tokenizer.encode([normalize(line, most * LONGEST_PIECE) for line in lines])
+    return Read([ids[:most] for ids in whole], [n for n, ids in enumerate(whole, start=1) if len(ids) > most])
+
+
+def list_lines(numbers: Sequence[int], named: int = 5) -> str:
+    """Lines by their numbers: line 2; lines 2, 3, 5, 7, 11 and 4 more."""
+    some = ", ".join(f"{n:,}" for n in numbers[:named])
+    more = f" and {len(numbers) - named:,} more" if len(numbers) > named else ""
+    return f"line{'s' * (len(numbers) > 1)} {some}{more}"
 
 
 def train_tokenizer(sentences: Iterable[str], vocab_size: int, kind: str = "bpe") -> bytes:

@@ -18,10 +18,10 @@ from rope_mt.config.commands import TrainConfig
 from rope_mt.config.data import JOINED
 from rope_mt.config.plain import to_plain
 from rope_mt.data import corpus, text
+from rope_mt.data.checks import name_of_test_set, warnings_about
 from rope_mt.data.datamodule import TranslationData
-from rope_mt.data.known_test_sets import name_of_test_set
 from rope_mt.data.prepare import prepare
-from rope_mt.data.reading import doubts_of, read
+from rope_mt.data.tokenizer import read
 from rope_mt.errors import UserError
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import AGAIN, RunFolder, begin, default_folder, open_run, provenance, run_hash
@@ -148,7 +148,7 @@ def _compute(
     if processes.first:
         tests = [(files, False) for files in (text_of.test, *text_of.further_tests.values())]
         for files, loss in [(text_of.valid, True), *tests]:
-            for doubt in doubts_of(files, data.tokenizer, cfg.data.src_lang, cfg.data.tgt_lang, loss):
+            for doubt in warnings_about(files, data.tokenizer, cfg.data.src_lang, cfg.data.tgt_lang, loss):
                 console.print(Text(f"{'':<10}{doubt}", "yellow"), soft_wrap=True)
     tags = [cfg.position.name, cfg.model.name, cfg.data.name]
     checkpoints = Checkpoints(run, cfg.trainer.average)
@@ -223,7 +223,7 @@ def _score(
         scores = translate_joined(run, k, translator, *test_set)
         of_further[JOINED.format(k)] = scores and scores.as_dict()
     refs = test_set[1]
-    odd = doubts_of([(run.test_src, run.test_ref)], data.tokenizer, cfg.data.src_lang, cfg.data.tgt_lang)
+    odd = warnings_about([(run.test_src, run.test_ref)], data.tokenizer, cfg.data.src_lang, cfg.data.tgt_lang)
     found = variants(hypotheses, refs, cfg.data.tgt_lang)
     others = {each.name: {"value": each.value, "signature": each.signature, "label": each.label} for each in found}
     return {

@@ -9,8 +9,8 @@ from rich.text import Text
 from rope_mt.config.commands import EvalConfig
 from rope_mt.config.data import JOINED
 from rope_mt.data import corpus, text
-from rope_mt.data.known_test_sets import name_of_test_set
-from rope_mt.data.reading import LONGEST, doubts_of, read
+from rope_mt.data.checks import name_of_test_set, warnings_about
+from rope_mt.data.tokenizer import LONGEST, read
 from rope_mt.errors import UserError
 from rope_mt.runs.checkpoint import Checkpoint
 from rope_mt.runs.folder import RunFolder
@@ -159,4 +159,4 @@ def _test_set(cfg: EvalConfig, path: Path, ckpt: Checkpoint) -> tuple[list[str],
         files = text.pairs_of_files(names, *langs)
     src, ref = text.read_test_set(files)
     refuse_unfit(ref, ", ".join(names))
-    return src, ref, doubts_of(files, ckpt.tokenizer, *langs)
+    return src, ref, warnings_about(files, ckpt.tokenizer, *langs)

@@ -15,8 +15,7 @@ from rich.text import Text
 from sacrebleu.metrics.bleu import BLEU, BLEUScore
 from sacrebleu.metrics.chrf import CHRF
 
-from rope_mt.data.reading import LONGEST, named
-from rope_mt.data.tokenizer import LONGEST_PIECE
+from rope_mt.data.tokenizer import LONGEST, LONGEST_PIECE, list_lines
 from rope_mt.errors import UserError
 
 ENDLESS = LONGEST * LONGEST_PIECE  # characters: more than is translated of any sentence
@@ -169,10 +168,10 @@ def doubts(hypotheses: Sequence[str], references: Sequence[str]) -> list[str]:
     elif _tokenised(hypotheses):
         said.append("the output is tokenised (most full stops stand alone) and the references are not")
     if empty := [n for n, line in enumerate(references, start=1) if not line.strip()]:
-        said.append(f"{named(empty)}: the reference is empty, and whatever is written there is wrong")
+        said.append(f"{list_lines(empty)}: the reference is empty, and whatever is written there is wrong")
     if endless := [n for n, line in enumerate(references, start=1) if len(line) > ENDLESS]:
         said.append(
-            f"{named(endless)}: the reference has over {ENDLESS:,} characters, and weighs as much in the scores"
+            f"{list_lines(endless)}: the reference has over {ENDLESS:,} characters, and weighs as much in the scores"
         )
     return said
 

@@ -9,8 +9,8 @@ from typing import IO
 
 from rope_mt.config.commands import TranslateConfig, TranslateSettings
 from rope_mt.config.data import DataConfig
-from rope_mt.data import direction, text
-from rope_mt.data.reading import LONGEST, named, read
+from rope_mt.data import checks, text
+from rope_mt.data.tokenizer import LONGEST, list_lines, read
 from rope_mt.errors import UserError
 from rope_mt.model.search import Hypothesis
 from rope_mt.runs.checkpoint import Checkpoint
@@ -139,13 +139,13 @@ def _sources(translator: Translator, lines: list[str]) -> list[list[int]]:
     most = min(translator.model.max_len or LONGEST, LONGEST)
     found = read(translator.tokenizer, lines, most)
     if found.cut:
-        _warn(f"{named(found.cut)}: only the first {most:,} tokens of each are translated")
+        _warn(f"{list_lines(found.cut)}: only the first {most:,} tokens of each are translated")
     return found.ids
 
 
 def _doubt_direction(lines: list[str], data: DataConfig) -> None:
-    ways = direction.of_sources(lines, data.src_lang, data.tgt_lang)
-    if direction.most_wrong(ways):
+    ways = checks.source_directions(lines, data.src_lang, data.tgt_lang)
+    if checks.mostly_wrong(ways):
         of = f"{ways.count(-1):,} of {len(lines):,} lines"
         _warn(f"{of} look like {data.tgt_lang}, and this model translates {data.src_lang} to {data.tgt_lang}")
 

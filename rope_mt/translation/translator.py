@@ -13,8 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from rope_mt.config.commands import SearchChange
 from rope_mt.config.training import SearchConfig
-from rope_mt.data.reading import LONGEST, read
-from rope_mt.data.tokenizer import BOS, EOS, PAD, Tokenizer
+from rope_mt.data.tokenizer import BOS, EOS, LONGEST, PAD, Tokenizer, read
 from rope_mt.model.search import LENGTH_PENALTIES, Hypothesis, beam_search
 from rope_mt.model.transformer import DecoderState, Transformer
 from rope_mt.runs.checkpoint import Checkpoint

@@ -197,7 +197,7 @@ def test_a_line_is_looked_at_only_as_far_as_shows_that_it_is_too_long(line, most
 
 
 def test_what_is_shown_of_a_line_is_short_and_moves_no_cursor():
-    assert text.shown("Größe 🐶 שלום") == "Größe 🐶 שלום"
-    assert text.shown("a\rb\u2028c\x1b[31md\x07\0\x9b") == "a b c\ufffd[31md\ufffd\ufffd\ufffd"
-    assert text.shown("x" * 2_000_000) == "x" * 500 + "…"
-    assert text.shown("x" * 500) == "x" * 500
+    assert text.printable("Größe 🐶 שלום") == "Größe 🐶 שלום"
+    assert text.printable("a\rb\u2028c\x1b[31md\x07\0\x9b") == "a b c\ufffd[31md\ufffd\ufffd\ufffd"
+    assert text.printable("x" * 2_000_000) == "x" * 500 + "…"
+    assert text.printable("x" * 500) == "x" * 500

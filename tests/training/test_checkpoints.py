@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rope_mt.config.commands import EvalConfig
-from rope_mt.data import known_test_sets
+from rope_mt.data import checks
 from rope_mt.errors import UserError
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
@@ -199,7 +199,7 @@ def test_eval_says_what_it_scores_and_each_score_with_its_signature(run, capsys)
 
 def test_eval_names_a_test_set_that_is_known_and_warns_on_standard_error(run, capsys, monkeypatch):
     ref = run.test_ref.read_text(encoding="utf-8").splitlines()
-    monkeypatch.setitem(known_test_sets.KNOWN, known_test_sets.fingerprint(ref), "a set of old")
+    monkeypatch.setitem(checks.KNOWN, checks.fingerprint(ref), "a set of old")
     monkeypatch.setattr("rope_mt.translation.evaluate.doubts", lambda hypotheses, references: ["something is odd"])
     evaluate(EvalConfig(str(run.path), device="cpu"))
     said = capsys.readouterr()

@@ -16,8 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from rope_mt.cli.flags import add_out
 from rope_mt.config.position import PositionConfig, RopeConfig
-from rope_mt.data.reading import LONGEST, read
-from rope_mt.data.tokenizer import BOS, EOS
+from rope_mt.data.tokenizer import BOS, EOS, LONGEST, read
 from rope_mt.errors import UserError
 from rope_mt.model.transformer import Decoder, Encoder, Transformer
 from rope_mt.position import PositionScheme

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from rope_mt.data.batches import Batch
-from rope_mt.data.text import shown
+from rope_mt.data.text import printable
 from rope_mt.data.tokenizer import PAD
 from rope_mt.errors import UserError
 from rope_mt.runs.folder import AGAIN
@@ -187,7 +187,7 @@ class Report(Callback):
         )
         for triple in pl_module.samples[:SAMPLES]:
             for name, sentence in zip(("source", "reference", "hypothesis"), triple, strict=True):
-                self._say(f"  {name:<11}{shown(sentence)}")
+                self._say(f"  {name:<11}{printable(sentence)}")
         now = time.perf_counter()  # before the checkpoint is written, which so knows of this validation
         self.validation_seconds += now - self._since
         self._since = now
