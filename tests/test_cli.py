@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from rope_mt.cli.main import COMMANDS, main, schemes
+from rope_mt.cli.commands import COMMANDS
+from rope_mt.cli.main import main, schemes
 from rope_mt.config.position import POSITION_CONFIGS
 from rope_mt.errors import UserError
 from rope_mt.runs.folder import RunFolder
@@ -384,19 +385,18 @@ def test_a_path_that_looks_like_a_setting_is_a_path_where_it_exists(rope_mt, sta
 
 
 def test_tasks_get_typed_configurations(rope_mt, stand_in):
-    from rope_mt.config.commands import TrainConfig
-    from rope_mt.config.data import DataConfig
+    from rope_mt.config.commands import PrepareConfig, TrainConfig
     from rope_mt.config.position import RelativeConfig
 
     seen = []
     stand_in("rope_mt.training.train", train=lambda cfg, folder, opened: seen.append(cfg) or 1.0)
-    stand_in("rope_mt.data.prepare", prepare=lambda cfg: seen.append(cfg) or Path("data"), report=lambda found: [found])
+    stand_in("rope_mt.data.prepare", prepare_and_report=seen.append)
     assert rope_mt("train", "position=relative", "position.clip=5").code == 0
     assert rope_mt("prepare", "data=multi30k").code == 0
     assert isinstance(seen[0], TrainConfig)
     assert seen[0].position == RelativeConfig(clip=5)
-    assert isinstance(seen[1], DataConfig)
-    assert seen[1].name == "multi30k"
+    assert isinstance(seen[1], PrepareConfig)
+    assert seen[1].data.name == "multi30k"
 
 
 @pytest.mark.parametrize(
@@ -454,11 +454,23 @@ def test_an_interrupted_run_says_so(rope_mt, stand_in):
     assert (said.code, said.err) == (130, "rope-mt: interrupted\n")
 
 
-def test_compare_gets_its_words_as_they_are(rope_mt, stand_in):
+def test_compare_gets_a_typed_configuration_too(rope_mt, stand_in):
+    from rope_mt.config.flags import CompareConfig
+
     seen = []
-    stand_in("rope_mt.study.compare.compare", main=lambda rest: seen.append(rest) or 7)
-    assert rope_mt("compare", "outputs/a=1", "--flag", "-m").code == 7
-    assert seen == [["outputs/a=1", "--flag", "-m"]]
+    stand_in("rope_mt.study.compare.compare", compare=seen.append)
+    assert rope_mt("compare", "outputs/a=1", "--csv", "--buckets", "9,20").code == 0
+    assert seen == [CompareConfig([Path("outputs/a=1")], None, [9, 20], "csv", None, None)]
+
+
+def test_ctrl_c_while_modules_are_imported_ends_with_one_line(tmp_path):
+    """The import of torch swallows KeyboardInterrupt; here a module plays it."""
+    (tmp_path / "torch.py").write_text(
+        "import os, signal\ntry:\n    os.kill(os.getpid(), signal.SIGINT)\nexcept KeyboardInterrupt:\n    pass\n"
+    )
+    start = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from rope_mt.cli import main"
+    said = shell("-c", f"{start}; sys.path.insert(0, {str(tmp_path)!r}); sys.exit(main.main(['train']))", cwd=tmp_path)
+    assert (said.returncode, said.stdout, said.stderr) == (130, "", "rope-mt: interrupted\n")
 
 
 # ---- pipes and completion --------------------------------------------------------------------------------------------

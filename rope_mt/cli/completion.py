@@ -6,26 +6,26 @@ import contextlib
 import io
 import os
 import re
-from collections.abc import Iterable
 
-from rope_mt.cli.hydra import TASKS, call_hydra
+from rope_mt.cli.commands import COMMANDS
+from rope_mt.cli.flags import PARSERS, SUBJECTS
+from rope_mt.cli.hydra import call_hydra
 from rope_mt.cli.words import flag_names, path_at, split_flags
 from rope_mt.config.choices import command_schema, foreign_groups, subjects
-from rope_mt.study.analyze.analyze import SUBJECTS
 
 
-def complete(rest: list[str], commands: Iterable[str]) -> int:
+def complete(rest: list[str]) -> int:
     """Print the words that may follow; or, for install=SHELL, the lines that teach a shell to ask for them."""
     if not any(word.startswith("query=") for word in rest):
         return call_hydra("train", {"--shell-completion": True}, rest)
     line = os.environ.get("COMP_LINE", "")
     words = line.split()[1:] + ([""] if line.endswith(" ") else [])
     if len(words) < 2:
-        print(" ".join(commands))
+        print(" ".join(COMMANDS))
     elif words[0] == "analyze":
         if len(words) == 2:
             print(" ".join(SUBJECTS))
-    elif words[0] not in TASKS:
+    elif words[0] not in COMMANDS or words[0] in PARSERS:
         pass  # the shell completes the names of runs
     elif words[-1].startswith("-"):
         print(" ".join(flag_names()))

@@ -16,10 +16,11 @@ import shlex
 import sys
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rope_mt.cli.imports import interruptible
+from rope_mt.cli.commands import COMMANDS
 from rope_mt.cli.jobs import GROUP, Jobs, first_process
 from rope_mt.cli.words import path_at, quoted, split_flags
 from rope_mt.config.choices import command_schema, foreign_groups, groups, subjects
@@ -32,51 +33,16 @@ if TYPE_CHECKING:
     from rope_mt.sweep.sweep import Sweep
 
 
-# ---- what a job of each command does; `cfg` is the command's dataclass in rope_mt/config/commands.py ---
-
-
-def train(cfg: Any, opened: Callable[[Any], None] = lambda run: None) -> float:
+def do_job(command: str, cfg: Any, opened: Callable[[Any], None] = lambda run: None) -> Any:
+    """Do one job of a command; `cfg` is the command's dataclass in rope_mt/config/commands.py."""
+    function = COMMANDS[command].load()
+    if command != "train":
+        return function(cfg)
     from hydra.core.hydra_config import HydraConfig
 
-    with interruptible():
-        from rope_mt.training.train import train
-
     folder = Path(HydraConfig.get().runtime.output_dir)
-    return train(cfg, None if folder == Path("outputs").absolute() else folder, opened)  # conf/train.yaml: outputs
-
-
-def evaluate(cfg: Any) -> float:
-    with interruptible():
-        from rope_mt.translation.evaluate import evaluate
-
-    return evaluate(cfg)
-
-
-def translate(cfg: Any) -> None:
-    from rope_mt.translation.translate import translate
-
-    translate(cfg)
-
-
-def prepare(cfg: Any) -> None:
-    from rope_mt.data.prepare import prepare, report
-
-    print(*report(prepare(cfg.data)), sep="\n")
-
-
-def bench(cfg: Any) -> None:
-    from rope_mt.bench.bench import bench
-
-    bench(cfg)
-
-
-TASKS: dict[str, Callable[[Any], Any]] = {
-    "train": train,
-    "eval": evaluate,
-    "translate": translate,
-    "prepare": prepare,
-    "bench": bench,
-}
+    chosen = folder != Path("outputs").absolute()  # which is what conf/train.yaml says
+    return function(cfg, folder if chosen else None, opened)
 
 
 # The names of Hydra's plugins mean our settings of them, which Hydra does not let a file of the same name hold.
@@ -95,7 +61,7 @@ def run(command: str, rest: list[str]) -> int:
     Raises:
         UserError: the words make no configuration; nothing was started or written.
     """
-    jobs = Jobs(TASKS[command])
+    jobs = Jobs(partial(do_job, command))
     try:
         return _run(command, rest, jobs)
     except UserError:
@@ -135,6 +101,8 @@ def _run(command: str, rest: list[str], jobs: Jobs) -> int:
     try:
         if not {"--hydra-help", "--shell-completion", "--config-path", "--config-name"} & {*flags}:
             plan = planned(command, flags, words, schema)
+        if plan is not None and plan.jobs:
+            COMMANDS[command].load()  # now, since Ctrl-C meanwhile must find nothing begun
         if command == "train" and plan is not None and plan.runs_several:
             return _sweep(plan, flags, rest, jobs)
         said = io.StringIO()

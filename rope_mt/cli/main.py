@@ -15,22 +15,11 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from rope_mt import __version__
-from rope_mt.cli.hydra import TASKS, run
+from rope_mt.cli.commands import COMMANDS
 from rope_mt.config.files import conf_dir
 from rope_mt.errors import Interrupted, UserError
 from rope_mt.system.files import FULL, full_disk
 from rope_mt.system.memory import keep_few_kernels, keep_freed
-
-COMMANDS = {  # name -> what it does, an example
-    "train": ("train a model and score it; -m: one for each choice", "rope-mt train -m position=rope,none seed=1,2"),
-    "eval": ("score a trained model on a test set", "rope-mt eval RUN search.beam=8"),
-    "translate": ("translate lines from standard input", "rope-mt translate RUN < in.en > out.de"),
-    "prepare": ("fetch, clean and tokenize a corpus", "rope-mt prepare data=multi30k"),
-    "bench": ("measure speed, memory and waste", "rope-mt bench data"),
-    "compare": ("set finished runs side by side", "rope-mt compare outputs/*"),
-    "analyze": ("study how runs attend, learn and generalise", "rope-mt analyze convergence outputs/*"),
-    "export": ("write a model for other programs", "rope-mt export RUN --to ctranslate2"),
-}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -83,24 +72,20 @@ def main(argv: list[str] | None = None) -> int:
 
 def _dispatch(words: list[str]) -> int:
     command, rest = (words[0], words[1:]) if words else ("--help", [])
-    if command in TASKS:
+    if command in ("compare", "analyze", "export"):
+        from rope_mt.cli.flags import read_flags
+
+        cfg = read_flags(command, rest)
+        COMMANDS[command].load()(cfg)
+        return 0
+    if command in COMMANDS:
+        from rope_mt.cli.hydra import run
+
         return run(command, rest)
-    if command == "compare":
-        from rope_mt.study.compare.compare import main as compare
-
-        return compare(rest)
-    if command == "analyze":
-        from rope_mt.study.analyze.analyze import main as analyze
-
-        return analyze(rest)
-    if command == "export":
-        from rope_mt.export.export import main as export
-
-        return export(rest)
     if command in ("-sc", "--shell-completion"):
         from rope_mt.cli.completion import complete
 
-        return complete(rest, COMMANDS)
+        return complete(rest)
     if command == "--version":
         print(f"rope-mt {__version__}")
         return 0
@@ -119,8 +104,8 @@ def _dispatch(words: list[str]) -> int:
 
 def _help() -> str:
     lines = ["rope-mt COMMAND ...: what does a way of encoding position do to translation?", "", "Commands:"]
-    for name, (does, example) in COMMANDS.items():
-        lines += [f"  {name:<11}{does}", f"  {'':<11}  {example}"]
+    for name, command in COMMANDS.items():
+        lines += [f"  {name:<11}{command.does}", f"  {'':<11}  {command.example}"]
     lines += ["", "Position schemes, as in rope-mt train position=rope:"]
     lines += [f"  {name:<16}{does}" for name, does in schemes()]
     lines += ["", "Every setting: rope-mt COMMAND --help", 'Tab completion: eval "$(rope-mt -sc install=bash)"']

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from rope_mt.config.commands import PrepareConfig
 from rope_mt.config.data import DataConfig
 from rope_mt.data import checks, text
 from rope_mt.data.clean import MAX_BROKEN, Cleaning
@@ -243,6 +244,11 @@ def _encode_chunk(
 def cores() -> int:
     """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def prepare_and_report(cfg: PrepareConfig) -> None:
+    """Make what training reads, and print what was read and made; raises as `prepare` does."""
+    print(*report(prepare(cfg.data)), sep="\n")
 
 
 def report(prepared: Prepared) -> Iterable[str]:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from rope_mt.cli.flags import SUBJECTS
 from rope_mt.cli.main import main
 from rope_mt.errors import UserError
-from rope_mt.study.analyze.analyze import SUBJECTS
 from rope_mt.system.plots import figure, write_csv
 
 ROOT = Path(__file__).parents[2]

@@ -16,7 +16,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from rope_mt.cli.hydra import TASKS, call_hydra
+from rope_mt.cli.hydra import call_hydra, do_job
 from rope_mt.cli.jobs import Jobs
 from rope_mt.cli.main import main
 from rope_mt.config.choices import command_schema
@@ -40,7 +40,7 @@ def test_a_job_that_a_launcher_is_told_to_move_goes_on_to_the_same_result(small_
     pytest.importorskip("submitit")
     monkeypatch.delenv("OMP_NUM_THREADS")
     command_schema("train")
-    run = partial(call_hydra, "train", words=[*small_run, "hydra/launcher=local"], task=Jobs(TASKS["train"]))
+    run = partial(call_hydra, "train", words=[*small_run, "hydra/launcher=local"], task=Jobs(partial(do_job, "train")))
     moved, straight = tmp_path / "moved", tmp_path / "straight"
     for folder in (moved, straight):
         folder.mkdir()

@@ -1,6 +1,5 @@
 """`rope-mt analyze convergence`: validation loss against tokens seen, the claim of RoFormer's figure 3."""
 
-import argparse
 import math
 from pathlib import Path
 
@@ -8,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rope_mt.cli.flags import add_out
+from rope_mt.config.flags import AnalyzeConvergenceConfig
 from rope_mt.errors import UserError
 from rope_mt.study.curve import Curve
 from rope_mt.study.finished_runs import read_runs, warnings
@@ -17,22 +16,13 @@ from rope_mt.system.plots import COLOURS, DASHES, figure, write_csv
 MARKERS = (".", "^", "s")  # the colours come again with each
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", nargs="+", metavar="RUN", type=Path, help="a run folder, as in outputs/*")
-    baseline = (
-        "the run whose last loss the others are to reach (default: the first with sinusoidal-add, or else of all)"
-    )
-    parser.add_argument("--baseline", metavar="RUN", type=Path, help=baseline)
-    add_out(parser, "outputs/convergence")
-
-
-def main(args: argparse.Namespace) -> int:
+def analyze_convergence(cfg: AnalyzeConvergenceConfig) -> None:
     """Write OUT.csv and OUT.png; print when each run reached the baseline's last loss.
 
     Raises:
         UserError: there is no finished run, or no such run, the baseline has not finished, or a file is damaged.
     """
-    curves, baseline, unfinished = _read(args.runs, args.baseline)
+    curves, baseline, unfinished = _read(cfg.runs, cfg.baseline)
     names = _names(curves)
     console = Console(highlight=False)
     goal = baseline.losses[-1]
@@ -43,7 +33,7 @@ def main(args: argparse.Namespace) -> int:
     for line in warnings([curve.run for curve in curves], unfinished):
         console.print(line, soft_wrap=True)
 
-    csv, png = Path(f"{args.out}.csv"), Path(f"{args.out}.png")
+    csv, png = Path(f"{cfg.out}.csv"), Path(f"{cfg.out}.png")
     rows = [
         (curve.run.folder, curve.run.position, curve.run.seed, *row)
         for curve in curves
@@ -52,7 +42,6 @@ def main(args: argparse.Namespace) -> int:
     write_csv(csv, ("run", "position", "seed", "step", "tokens", "loss"), rows)
     _draw(curves, names, goal, png)
     console.print(Text(f"files: {csv} {png}"), soft_wrap=True)
-    return 0
 
 
 def _read(folders: list[Path], wanted: Path | None) -> tuple[list[Curve], Curve, list[Path]]:

@@ -1,6 +1,5 @@
 """`rope-mt analyze decay`: how attention falls with distance, in RoFormer's relative bound and in a trained model."""
 
-import argparse
 from collections.abc import Sequence
 from copy import copy
 from pathlib import Path
@@ -14,7 +13,7 @@ from rich.text import Text
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from rope_mt.cli.flags import add_out
+from rope_mt.config.flags import AnalyzeDecayConfig
 from rope_mt.config.position import PositionConfig, RopeConfig
 from rope_mt.data.tokenizer import BOS, EOS, LONGEST, read
 from rope_mt.errors import UserError
@@ -32,24 +31,14 @@ DRAWN = 20  # pairs of tokens: the mean over fewer is noise, and is left out of 
 FAINTEST = 1e-3  # of even attention: what is below is cut off in the figure
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    run = "a run folder or a checkpoint: its d_head and theta, and its attention weights by distance"
-    parser.add_argument("run", nargs="?", metavar="RUN", type=Path, help=run)
-    parser.add_argument("--d", type=int, help="features of a head (default: the run's, or 128)")
-    parser.add_argument("--theta", type=float, help="base of the angles, eq. 15 (default: the run's, or 10000)")
-    parser.add_argument("--longest", type=int, default=256, help="distance in tokens (default: %(default)s)")
-    parser.add_argument("--sentences", type=int, default=200, help="of the run's test set (default: %(default)s)")
-    add_out(parser, "outputs/decay")
-
-
-def main(args: argparse.Namespace) -> int:
+def analyze_decay(cfg: AnalyzeDecayConfig) -> None:
     """Write OUT.csv and OUT.png, and with a run OUT-attention.csv and .png; print the main numbers.
 
     Raises:
         UserError: a value is out of range, or the run cannot be read or has no attention weights.
     """
-    ckpt = checkpoint.load(args.run) if args.run else None
-    d, theta = args.d, args.theta
+    ckpt = checkpoint.load(cfg.run) if cfg.run else None
+    d, theta = cfg.d, cfg.theta
     if d is None:
         d = 128
         if ckpt:
@@ -59,18 +48,17 @@ def main(args: argparse.Namespace) -> int:
     for wrong, must in (
         (d < 2 or d % 2, "--d must be even and at least 2"),
         (not 1 < theta < np.inf, "--theta must be above 1"),
-        (args.longest < 1, "--longest must be at least 1"),
-        (args.sentences < 1, "--sentences must be at least 1"),
+        (cfg.longest < 1, "--longest must be at least 1"),
+        (cfg.sentences < 1, "--sentences must be at least 1"),
     ):
         if wrong:
             raise UserError(must)
     if ckpt and ckpt.config.model.attention == "linear":
-        raise UserError(f"{args.run} has linear attention, which makes no weights: name another run, or none")
+        raise UserError(f"{cfg.run} has linear attention, which makes no weights: name another run, or none")
     console = Console(highlight=False)
-    _report_bound(d, theta, args.longest, args.out, console)
-    if ckpt:
-        _report_attention(ckpt, args.run, args.sentences, args.out, console)
-    return 0
+    _report_bound(d, theta, cfg.longest, cfg.out, console)
+    if cfg.run and ckpt:
+        _report_attention(ckpt, cfg.run, cfg.sentences, cfg.out, console)
 
 
 def turned_features(position: PositionConfig, d_head: int) -> int:

@@ -4,7 +4,6 @@ Where a scheme stops generalising shows twice: on the long sentences of the test
 others, and on the same sentences joined, which differ from them in nothing but length.
 """
 
-import argparse
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +13,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rope_mt.cli.flags import add_out, rising
 from rope_mt.config.data import JOINED
+from rope_mt.config.flags import AnalyzeLengthsConfig
 from rope_mt.errors import UserError
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.result import add_further_test, read_result
-from rope_mt.study.compare.buckets import TENS, bucket_name, default_bounds, in_buckets
+from rope_mt.study.compare.buckets import bucket_name, default_bounds, in_buckets
 from rope_mt.study.compare.groups import labels
 from rope_mt.study.finished_runs import FinishedRun, read_runs, refuse_other_tests, warnings
 from rope_mt.study.shared_test_set import counts
@@ -71,46 +70,24 @@ class Row:
         return [cell for cell in self.cells if cell.kind == kind]
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", nargs="+", metavar="RUN", type=Path, help="a run folder, as in outputs/*")
-    parser.add_argument(
-        "--buckets",
-        type=rising,
-        metavar="N,N,...",
-        help="the longest source of each bucket but the last, in tokens (default: multiples of data.max_len where the "
-        f"test set goes beyond it, else {_listed(TENS)})",
-    )
-    parser.add_argument(
-        "--joined",
-        type=rising,
-        default=[1, 2, 4, 8],
-        metavar="N,N,...",
-        help="how many consecutive test sentences to join, what is left over at the end left out (default: 1,2,4,8); "
-        "translations stay in the run folder as test-joined-N.hyp",
-    )
-    add_out(parser, "outputs/lengths")
-
-
-def main(args: argparse.Namespace) -> int:
+def analyze_lengths(cfg: AnalyzeLengthsConfig) -> None:
     """Print BLEU by bucket and by joining; write OUT.csv and OUT.png.
 
     Raises:
         UserError: no run is finished, they differ in test set or tokenizer, the test set is too small to join, or one
             has neither translations of joined sentences nor weights.
     """
-    runs, unfinished = read_runs(args.runs)
+    runs, unfinished = read_runs(cfg.runs)
     lengths = common_lengths(runs)
-    if max(args.joined) > len(lengths):
-        raise UserError(
-            f"the test set has {len(lengths)} sentences, too few to join {max(args.joined)}: lower --joined"
-        )
+    if max(cfg.joined) > len(lengths):
+        raise UserError(f"the test set has {len(lengths)} sentences, too few to join {max(cfg.joined)}: lower --joined")
     caps = sorted({run.config["data"]["max_len"] for run in runs})
-    bounds = args.buckets or default_bounds(caps[0], max(lengths))
-    score_joined(runs, [k for k in args.joined if k > 1])
-    runs = read_runs(args.runs)[0]  # with those scores
+    bounds = cfg.buckets or default_bounds(caps[0], max(lengths))
+    score_joined(runs, [k for k in cfg.joined if k > 1])
+    runs = read_runs(cfg.runs)[0]  # with those scores
     rows = []
     for run, scheme in zip(runs, labels(runs), strict=True):
-        joined_cells = [joined_cell(run, k, lengths) for k in args.joined]
+        joined_cells = [joined_cell(run, k, lengths) for k in cfg.joined]
         rows.append(Row(run, scheme, bucket_cells(counts(run), bounds) + joined_cells))
 
     console = Console(highlight=False)
@@ -121,11 +98,10 @@ def main(args: argparse.Namespace) -> int:
             console.print(Text(f"\nBLEU {told}{lacks}", "bold"), table(rows, kind, penalised), sep="\n")
     for line in warnings(runs, unfinished):
         console.print(line, soft_wrap=True)
-    numbers, drawn = Path(f"{args.out}.csv"), Path(f"{args.out}.png")
+    numbers, drawn = Path(f"{cfg.out}.csv"), Path(f"{cfg.out}.png")
     write_csv(numbers, COLUMNS, _csv_rows(rows))
     plot(drawn, rows, caps, fmean(lengths))
     console.print(Text(f"\nfiles     {numbers}, {drawn}"), soft_wrap=True)
-    return 0
 
 
 def common_lengths(runs: list[FinishedRun]) -> list[int]:
