@@ -37,8 +37,8 @@ def decoded(tokenizer: Tokenizer, position: PositionConfig, beam: int) -> list[i
     lengths = []
     honest = model.decode
 
-    def decode(tgt, state, segments=None):
-        hidden = honest(tgt, state, segments)
+    def decode(tgt, state):
+        hidden = honest(tgt, state)
         lengths.append(state.length)
         return hidden - 100 * model.embedding.weight[EOS].detach()  # never the end
 

@@ -1,4 +1,4 @@
-"""Attention: what may be seen, the one softmax, and the layers that ask the position scheme."""
+"""Attention: which keys a query sees, the one softmax, and the layers that call the position scheme."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,41 +11,30 @@ from torch import Tensor, nn
 
 from rope_mt.position import PositionScheme
 
-# Up to this many scores a sentence and head, a CPU takes plain matrix products. Forward and backward of 2,048 tokens in
-# 4 heads of 64, bf16, two cores with AVX512: 9 times as fast as its fused kernel at 16 tokens, 1.5 times (padding) or
-# twice (causal) at 192; from 256 on the kernel is as fast or faster.
+# Up to this many scores per sentence and head, plain matrix products are used on a CPU. Measured on two cores with
+# AVX512, forward and backward of 2,048 tokens in 4 heads of 64, bf16: the products are 9 times as fast as the fused
+# kernel at 16 tokens, 1.5 times (padding) or twice (causal) at 192. From 256 tokens on the kernel is as fast or faster.
 EXPLICIT_UP_TO = 192 * 192
-
-CPU_VECTOR = 16  # float32 numbers that a CPU of today computes with at once
-
-ROOM = 16  # tokens by which the memory for keys and values grows while decoding
+CPU_VECTOR = 16  # float32 numbers that one instruction of a CPU computes
+ROOM = 16  # tokens by which the memory for keys and values grows: a shape that comes again has its kernels ready
 
 
 @dataclass(frozen=True)
 class Visible:
-    """What attention may look at. All conditions hold at once; a field left at its default asks for nothing.
+    """Which keys a query sees: those that meet all conditions. By default it sees every key."""
 
-    Causal puts the first query beside key number `past`, so that one query with a cache of keys sees those before it.
-    """
-
-    causal: bool = False
-    key_padding: Bool[Tensor, "batch src"] | None = None  # True where there is a token
-    segments: tuple[Int[Tensor, "batch tgt"], Int[Tensor, "batch src"]] | None = None  # sees its own sentence only
-    past: int = 0  # keys before the first query's own
+    causal: bool = False  # only the keys up to its own
+    key_padding: Bool[Tensor, "batch src"] | None = None  # only where this is True: there is a token
+    past: int = 0  # keys before the first query's own, which are kept from earlier decoding steps
 
     def mask(self, tgt: int, src: int, device: torch.device) -> Bool[Tensor, "#batch 1 #tgt src"] | None:
-        """True where attention may look; None where everything may be seen."""
-        conditions = []
-        if self.causal and self.past + 1 < src:
-            conditions.append(torch.ones(1, 1, tgt, src, dtype=torch.bool, device=device).tril(self.past))
-        if self.key_padding is not None:
-            conditions.append(self.key_padding[:, None, None, :])
-        if self.segments is not None:
-            queries, keys = self.segments
-            conditions.append(queries[:, None, :, None] == keys[:, None, None, :])
+        """True where a query sees a key; None where every query sees every key."""
         mask = None
-        for condition in conditions:
-            mask = condition if mask is None else mask & condition
+        if self.causal and self.past + 1 < src:
+            mask = torch.ones(1, 1, tgt, src, dtype=torch.bool, device=device).tril(self.past)
+        if self.key_padding is not None:
+            tokens = self.key_padding[:, None, None, :]
+            mask = tokens if mask is None else mask & tokens
         return mask
 
 
@@ -58,17 +47,19 @@ def attend(
     value_term: Callable[[Tensor], Tensor | None] | None = None,
     n_terms: int = 1,
 ) -> Float[Tensor, "batch heads tgt d_head"]:
-    """softmax(q·k / sqrt(n_terms * d_head) + bias) over what is visible, times v, plus the value term.
+    """softmax(q·k / sqrt(n_terms * d_head) + bias) over the visible keys, times v, plus the value term.
 
-    Queries and keys come already rotated. A query that may see nothing gives 0, never NaN. The softmax is float32
-    whatever the dtype of q.
+    Queries and keys are already rotated. The result is 0, never NaN, for a query that sees no key. The softmax is
+    computed in float32 whatever the dtype of q.
+
+    Args:
+        value_term: makes the term from the weights (batch, heads, tgt, src); None is no term.
     """
     tgt, src = q.shape[-2], k.shape[-2]
     scale = (n_terms * q.shape[-1]) ** -0.5
     mask = visible.mask(tgt, src, q.device)
-    # a causal query sees its own key at least
-    may_see_nothing = visible.key_padding is not None or visible.segments is not None
-    seeing = mask.any(dim=-1, keepdim=True) if mask is not None and may_see_nothing else None
+    # without padding, every query sees at least its own key
+    sees_a_key = mask.any(dim=-1, keepdim=True) if mask is not None and visible.key_padding is not None else None
     if value_term is not None or (q.device.type == "cpu" and tgt * src <= EXPLICIT_UP_TO):
         scores = (q @ k.transpose(-2, -1)).mul_(scale)
         if bias is not None:
@@ -76,16 +67,16 @@ def attend(
         if mask is not None:
             scores = scores.masked_fill_(~mask, torch.finfo(scores.dtype).min)
         weights = softmax(scores)
-        weights = (weights if seeing is None else weights * seeing).to(v.dtype)
+        weights = (weights if sees_a_key is None else weights * sees_a_key).to(v.dtype)
         out = weights @ v
-        from_position = value_term(weights) if value_term is not None else None
-        return out if from_position is None else out + from_position
-    hidden = mask
+        term = value_term(weights) if value_term is not None else None
+        return out if term is None else out + term
+    mask_or_bias = mask
     if bias is not None:
         bias = bias.to(q.dtype)
-        hidden = bias if mask is None else bias.masked_fill(~mask, torch.finfo(q.dtype).min)
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=hidden, scale=scale)
-    return out if seeing is None else out * seeing
+        mask_or_bias = bias if mask is None else bias.masked_fill(~mask, torch.finfo(q.dtype).min)
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_or_bias, scale=scale)
+    return out if sees_a_key is None else out * sees_a_key
 
 
 def softmax(scores: Float[Tensor, "*rows src"]) -> Float[Tensor, "*rows src"]:
@@ -98,7 +89,7 @@ def softmax(scores: Float[Tensor, "*rows src"]) -> Float[Tensor, "*rows src"]:
 
 
 class _ShortSoftmax(torch.autograd.Function):
-    """Step by step over all rows at once: a CPU's kernel takes them one by one, which for short ones is slow."""
+    """Each step is computed over all rows at once: torch's kernel for a CPU loops over rows, slow if they are short."""
 
     @staticmethod
     def forward(ctx, scores: Tensor) -> Tensor:
@@ -126,9 +117,9 @@ class KeyValues:
         return KeyValues(self.k.index_select(0, rows), self.v.index_select(0, rows))
 
     def append(self, new: "KeyValues", past: int) -> "KeyValues":
-        """The new ones behind the first `past` of these, and after them room for more, zero until it is filled.
+        """The first `past` of these, then the new ones, then zeros up to `room`.
 
-        Memory is shared with these, which must not be appended to again.
+        The result shares memory with these, so nothing may be appended to these again.
         """
         after = past + new.k.shape[2]
         more = room(after) - self.k.shape[2]
@@ -138,15 +129,12 @@ class KeyValues:
 
 
 def room(tokens: int) -> int:
-    """How many keys there are for so many target tokens while decoding, the last of them not filled yet.
-
-    Few shapes that come again find memory and kernels of their shape ready; a new one at each step finds neither.
-    """
+    """The number of key slots while so many target tokens are decoded: a multiple of ROOM."""
     return -(-tokens // ROOM) * ROOM
 
 
 def projection(d_in: int, d_out: int, parts: int = 1) -> nn.Linear:
-    """`parts` projections in one matrix product, each initialised as if it stood alone."""
+    """`parts` projections in one matrix product, each initialised like one of its own."""
     linear = nn.Linear(d_in, parts * d_out)
     for part in linear.weight.detach().chunk(parts):
         nn.init.xavier_uniform_(part)
@@ -157,15 +145,15 @@ def projection(d_in: int, d_out: int, parts: int = 1) -> nn.Linear:
 def split_heads(
     x: Float[Tensor, "batch len projected"], parts: int, n_heads: int
 ) -> list[Float[Tensor, "batch heads len d_head"]]:
-    """The `parts` projections that lie in x one after the other, each by head.
+    """The `parts` projections that lie side by side in x, each split into heads.
 
-    Taken apart before they are transposed, so that the way back writes their gradients side by side at once.
+    They are separated before they are transposed, so that backward writes their gradients side by side at once.
     """
     return [part.transpose(1, 2) for part in x.unflatten(-1, (parts, n_heads, -1)).unbind(2)]
 
 
 class SelfAttention(nn.Module):
-    """Multi-head attention of a sequence to itself (Vaswani et al. 2017, section 3.2), where position enters."""
+    """Multi-head attention of a sequence to itself (Vaswani et al. 2017, section 3.2). Position enters here."""
 
     def __init__(self, d_model: int, n_heads: int) -> None:
         super().__init__()
@@ -183,22 +171,22 @@ class SelfAttention(nn.Module):
         bias: Float[Tensor, "*batch heads tgt src"] | None = None,
         past: KeyValues | None = None,
     ) -> tuple[Float[Tensor, "batch tgt d_model"], KeyValues]:
-        """Attend to x, and before it to what `past` holds; return the result and past and x as one."""
+        """Attend to the keys in `past` and to x; return the result, and the keys and values of both."""
         q, k, v = split_heads(self.qkv(x), 3, self.n_heads)
         q = position.rotate(q, q_pos)
-        seen = KeyValues(position.rotate(k, q_pos), v)
+        kept = KeyValues(position.rotate(k, q_pos), v)
         if past is not None:
-            seen = past.append(seen, visible.past)
-        content = position.content_bias(q, seen.k, q_pos, k_pos)
+            kept = past.append(kept, visible.past)
+        content = position.content_bias(q, kept.k, q_pos, k_pos)
         if content is not None:
             bias = content if bias is None else content + bias
         value_term = partial(position.value_term, q_pos=q_pos, k_pos=k_pos) if position.has_value_term else None
-        heads = attend(q, seen.k, seen.v, visible, bias, value_term, position.n_terms)
-        return self.out(heads.transpose(1, 2).flatten(-2)), seen
+        heads = attend(q, kept.k, kept.v, visible, bias, value_term, position.n_terms)
+        return self.out(heads.transpose(1, 2).flatten(-2)), kept
 
 
 class CrossAttention(nn.Module):
-    """Multi-head attention of the target to the encoded source, where position enters only by `rotate_cross`."""
+    """Multi-head attention of the target to the encoded source. Position enters only through `rotate_cross`."""
 
     def __init__(self, d_model: int, n_heads: int) -> None:
         super().__init__()
@@ -210,7 +198,7 @@ class CrossAttention(nn.Module):
     def keys_values(
         self, memory: Float[Tensor, "batch src d_model"], position: PositionScheme, pos: Int[Tensor, "*batch src"]
     ) -> KeyValues:
-        """What the target will look at: made once a sentence, however many steps decoding takes."""
+        """Keys and values of the source: made once per sentence, however many steps decoding takes."""
         k, v = split_heads(self.kv(memory), 2, self.n_heads)
         return KeyValues(position.rotate_cross(k, pos), v)
 
@@ -222,7 +210,7 @@ class CrossAttention(nn.Module):
         source: KeyValues,
         visible: Visible,
     ) -> Float[Tensor, "batch tgt d_model"]:
-        """Each source may serve several rows of x, one behind the other: the hypotheses of a sentence."""
+        """Consecutive rows of x may share a source: they are then the hypotheses of one sentence."""
         q = self.q(x).unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
         q = position.rotate_cross(q, pos)
         sentences, tgt = len(source.k), x.shape[1]

@@ -1,14 +1,14 @@
-"""Dropout whose random numbers do not hold up a CPU."""
+"""Dropout with random numbers that are cheap on a CPU."""
 
 import torch
 from torch import Tensor, nn
 
 
 class Dropout(nn.Module):
-    """Srivastava et al. 2014: zero a share p of the features and scale up the rest.
+    """Set a fraction p of the features to zero and scale up the rest: Srivastava et al. 2014.
 
-    torch draws a CPU's masks one feature at a time and on one core. Here eight features share one draw of 64 bits, so
-    that p is rounded to a multiple of 1/256; the scale goes by the rounded p, and the mean stays what it was.
+    On a CPU torch draws one number per feature, on one core. Here eight features share one draw of 64 bits. So p is
+    rounded to a multiple of 1/256, and the scale uses the rounded p, so that the mean stays the same.
     """
 
     def __init__(self, p: float) -> None:
@@ -22,7 +22,7 @@ class Dropout(nn.Module):
             return nn.functional.dropout(x, self.p)
         drawn = torch.empty((x.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
         dropped = min(round(256 * self.p), 255)  # of the 256 values of a byte
-        # written as numbers of x's kind at once: by way of bool it takes ten times as long
+        # ge writes numbers of x's dtype; converting a bool mask takes ten times as long
         kept = torch.empty_like(x, memory_format=torch.contiguous_format, requires_grad=False)
         torch.ge(drawn.view(torch.uint8)[: x.numel()].view(x.shape), dropped, out=kept)
         return x * kept.mul_(256 / (256 - dropped))

@@ -1,4 +1,4 @@
-"""Linear attention: sums over keys that do not grow with the sentence, RoFormer eq. 17-19."""
+"""Linear attention: sums over keys, of a size that does not grow with the sentence (RoFormer eq. 17-19)."""
 
 from dataclasses import dataclass
 
@@ -7,16 +7,15 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from rope_mt.errors import UserError
 from rope_mt.model.attention import Visible, projection
 from rope_mt.position import PositionScheme
 
-CHUNK = 64  # tokens of a causal sum done at once: small enough for short products, large enough for few of them
+CHUNK = 64  # tokens of a causal sum computed at once: a compromise between small products and few of them
 
 
 @dataclass
 class LinearState:
-    """All that a decoder layer remembers of the target: of one size, however long that is. Always float32."""
+    """All that a decoder layer keeps of the target, always float32 and of the same size however long the target is."""
 
     numerator: Float[Tensor, "batch heads features d_head"]  # sum of R_n phi(k_n) v_n^T
     denominator: Float[Tensor, "batch heads features"]  # sum of phi(k_n)
@@ -35,12 +34,13 @@ class EluFeatures(nn.Module):
 class FavorFeatures(nn.Module):
     """phi(x) = exp(w·x - |x|²/2) / sqrt(n): Choromanski et al. 2021 (arXiv 2009.14794), positive orthogonal features.
 
-    With x divided by d_head^(1/4) beforehand, phi(q)·phi(k) is exp(q·k / sqrt(d_head)) on average over w. The rows of
-    w are orthogonal in blocks of d_head and as long as normal vectors are; they are drawn once and kept in
-    checkpoints. Each query's largest exponent is taken off before exp, since eq. 18 divides any factor of a query out.
-    Keys keep theirs: a maximum over all keys of a sentence would let a token depend on those after it. So keys that are
-    very long (at d_head 64 from some 7 standard deviations a feature on) have no feature that float32 can hold, and a
-    query that sees no others gets 0.
+    x is first divided by d_head^(1/4), so that the mean of phi(q)·phi(k) over w is exp(q·k / sqrt(d_head)). The rows of
+    w are orthogonal in blocks of d_head and as long as normal vectors. They are drawn once and saved in checkpoints.
+
+    Each query's largest exponent is subtracted before exp, because eq. 18 cancels any factor of a query. Keys have no
+    such subtraction: a maximum over all keys of a sentence would make a token depend on later ones. So the features of
+    a very long key (at d_head 64, about 7 standard deviations per feature) underflow in float32, and a query that sees
+    only such keys gets 0.
     """
 
     def __init__(self, d_head: int, n_features: int) -> None:
@@ -62,10 +62,10 @@ class FavorFeatures(nn.Module):
 
 
 class LinearAttention(nn.Module):
-    """Multi-head attention of a sequence to itself without scores, so that time and memory grow as its length does.
+    """Multi-head attention of a sequence to itself without scores: time and memory are linear in its length.
 
-    Queries and keys are turned after the feature map and in the numerator alone (eq. 19). The weights then need not
-    be positive, nor sum to 1.
+    Queries and keys are rotated after the feature map, and only in the numerator. So the weights need not be positive,
+    nor sum to 1. Output m is, by eq. 19, sum_n (R_m phi(q_m))·(R_n phi(k_n)) v_n / sum_n phi(q_m)·phi(k_n).
     """
 
     def __init__(self, d_model: int, n_heads: int, feature_map: str, n_features: int) -> None:
@@ -85,51 +85,36 @@ class LinearAttention(nn.Module):
         bias: None = None,
         past: LinearState | None = None,
     ) -> tuple[Float[Tensor, "batch tgt d_model"], LinearState]:
-        """Attend to x, and before it to what `past` sums up; return the result and the sums over past and x.
+        """Attend to the tokens summed up in `past` and to x; return the result and the sums over both.
 
-        Called as SelfAttention is; a sum needs no places of keys (they were turned when they were added) and no bias.
-
-        Raises:
-            UserError: the batch is packed; a sum cannot keep sentences apart.
+        The arguments are those of SelfAttention. Sums need neither positions of keys, which were rotated when they were
+        added, nor a bias.
         """
-        if visible.segments is not None:
-            raise UserError("model.attention=linear cannot keep packed sentences apart: give each a row of its own")
         q, k, v = self.qkv(x).unflatten(-1, (3, self.n_heads, -1)).permute(2, 0, 3, 1, 4)
         with torch.autocast(x.device.type, enabled=False):
             q, k, v = self.features(q.float(), queries=True), self.features(k.float(), queries=False), v.float()
             if visible.key_padding is not None:
                 k = k * visible.key_padding[:, None, :, None]
-            turned_q, turned_k = position.rotate(q, q_pos), position.rotate(k, q_pos)
+            rotated_q, rotated_k = position.rotate(q, q_pos), position.rotate(k, q_pos)
             if visible.causal:
-                out, state = attend_to_past(q, k, v, turned_q, turned_k, past)
+                out, state = attend_to_past(q, k, v, rotated_q, rotated_k, past)
             else:
-                out, state = attend_to_all(q, k, v, turned_q, turned_k)
+                state = LinearState(rotated_k.transpose(-2, -1) @ v, k.sum(dim=-2))
+                out = _divide(rotated_q @ state.numerator, q @ state.denominator.unsqueeze(-1))
         return self.out(out.to(x.dtype).transpose(1, 2).flatten(-2)), state
-
-
-def attend_to_all(
-    q: Float[Tensor, "batch heads len features"],
-    k: Float[Tensor, "batch heads len features"],
-    v: Float[Tensor, "batch heads len d_head"],
-    turned_q: Float[Tensor, "batch heads len features"],
-    turned_k: Float[Tensor, "batch heads len features"],
-) -> tuple[Float[Tensor, "batch heads len d_head"], LinearState]:
-    """Eq. 19 where every query sees every key: sum_n (R_m phi(q_m))·(R_n phi(k_n)) v_n / sum_n phi(q_m)·phi(k_n)."""
-    state = LinearState(turned_k.transpose(-2, -1) @ v, k.sum(dim=-2))
-    return _divided(turned_q @ state.numerator, q @ state.denominator.unsqueeze(-1)), state
 
 
 def attend_to_past(
     q: Float[Tensor, "batch heads len features"],
     k: Float[Tensor, "batch heads len features"],
     v: Float[Tensor, "batch heads len d_head"],
-    turned_q: Float[Tensor, "batch heads len features"],
-    turned_k: Float[Tensor, "batch heads len features"],
+    rotated_q: Float[Tensor, "batch heads len features"],
+    rotated_k: Float[Tensor, "batch heads len features"],
     past: LinearState | None = None,
 ) -> tuple[Float[Tensor, "batch heads len d_head"], LinearState]:
-    """Eq. 19 where a query sees the keys up to its own: chunk by chunk, what went before as one sum."""
+    """Eq. 19 where a query sees the keys up to its own: chunk by chunk, with one sum over all earlier chunks."""
     outs, state = [], past
-    for q_, k_, v_, rq, rk in zip(*(x.split(CHUNK, dim=-2) for x in (q, k, v, turned_q, turned_k)), strict=True):
+    for q_, k_, v_, rq, rk in zip(*(x.split(CHUNK, dim=-2) for x in (q, k, v, rotated_q, rotated_k)), strict=True):
         numerator = (rq @ rk.transpose(-2, -1)).tril() @ v_
         denominator = (q_ @ k_.transpose(-2, -1)).tril().sum(dim=-1, keepdim=True)
         here = LinearState(rk.transpose(-2, -1) @ v_, k_.sum(dim=-2))
@@ -138,11 +123,11 @@ def attend_to_past(
             denominator = denominator + q_ @ state.denominator.unsqueeze(-1)
             here = LinearState(state.numerator + here.numerator, state.denominator + here.denominator)
         state = here
-        outs.append(_divided(numerator, denominator))
+        outs.append(_divide(numerator, denominator))
     assert state is not None
     return torch.cat(outs, dim=-2), state
 
 
-def _divided(numerator: Tensor, denominator: Tensor) -> Tensor:
-    """The quotient, and 0 where nothing could be seen, or nothing but keys whose features vanish: there both are 0."""
+def _divide(numerator: Tensor, denominator: Tensor) -> Tensor:
+    """The quotient; 0 where both are 0, because no key was visible or the features of all visible keys underflowed."""
     return numerator / torch.where(denominator > 0, denominator, 1)

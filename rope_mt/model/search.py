@@ -1,6 +1,6 @@
-"""Greedy and beam search over a step function. It knows no model: only log-probabilities of what comes next."""
+"""Greedy and beam search over a step function. It knows no model, only log-probabilities of the next token."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -10,11 +10,11 @@ from torch import Tensor
 
 S = TypeVar("S", bound="State")
 
-LEAVING = 1 / 8  # of a batch: each new size costs kernels made for it and memory moved, more than a few idle rows
-BLOCK = 64  # words that the search for the best ones first looks at as one
-AT_ONCE = 2**22  # log-probabilities held at a time: of more a CPU's caches would forget the first
+LEAVING = 1 / 8  # of a batch: a new batch size costs new kernels and moved memory, more than a few idle rows
+BLOCK = 64  # words whose maximum `largest` compares before the words themselves
+AT_ONCE = 2**22  # log-probabilities computed at once on a CPU: more would not fit into its caches
 
-# What the sum of log-probabilities is divided by, of n tokens with eos among them and alpha = search.length_penalty.
+# What the sum of log-probabilities is divided by: n is the number of tokens with eos, alpha is search.length_penalty.
 LENGTH_PENALTIES: dict[str, Callable[[int, float], float]] = {
     "fairseq": lambda n, alpha: n**alpha,  # Ott et al. 2019 (arXiv 1904.01038)
     "gnmt": lambda n, alpha: ((5 + n) / 6) ** alpha,  # Wu et al. 2016 (arXiv 1609.08144), eq. 14
@@ -23,7 +23,7 @@ LENGTH_PENALTIES: dict[str, Callable[[int, float], float]] = {
 
 @runtime_checkable
 class State(Protocol):
-    """What a decoder keeps between steps: a row a hypothesis, those of a sentence one behind the other."""
+    """What a decoder keeps between steps: a row per hypothesis. The rows of a sentence follow each other."""
 
     def select(self: S, rows: Int[Tensor, " hypotheses"], sentences: Int[Tensor, " sentences"] | None = None) -> S: ...
 
@@ -31,7 +31,7 @@ class State(Protocol):
 @dataclass(frozen=True)
 class Hypothesis:
     tokens: list[int]  # without bos and eos
-    score: float  # sum of log-probabilities, eos among them, over the length penalty
+    score: float  # sum of log-probabilities, that of eos included, divided by the length penalty
 
 
 def beam_search(
@@ -50,19 +50,19 @@ def beam_search(
 ) -> list[list[Hypothesis]]:
     """Search for the hypotheses of highest score; beam 1 is greedy search.
 
-    A sentence is done when `beam` hypotheses have ended and what goes on scores no better than the worst of them. Those
-    that are done leave the batch, a share of LEAVING at a time. Stopping at the first `beam` that end would lose a sure
-    translation to poor ones that happen to be shorter.
+    A sentence is done when `beam` of its hypotheses have ended and no unfinished one scores more than the worst of
+    them. A search that stopped as soon as `beam` have ended would lose a sure translation to poor ones that happen to
+    be shorter. Sentences that are done leave the batch, a fraction LEAVING of it at a time.
 
     Args:
-        step: reads the last token of each row, moves the row's state on, and returns what is known of the next one.
-        log_probs: of each of `vocab` tokens as the next one, from what is known of it. Asked for some rows at a time;
-            what it returns is written to.
-        state: one row a sentence, before the first token. Its `select` is given the rows that go on, and when
-            sentences have left which remain.
-        max_lens: for each sentence the most tokens of a hypothesis, eos among them; at the limit eos is forced.
-        penalty: what a score of so many tokens, eos counted, is divided by: one of LENGTH_PENALTIES with its alpha.
-        min_lens: for each sentence the fewest tokens of a hypothesis, eos among them; before, it cannot end.
+        step: reads the last token of each row, advances the state of the row, and returns features of the next token.
+        log_probs: log-probabilities of each of `vocab` tokens from these features, for some rows at a time. The result
+            is overwritten.
+        state: one row per sentence, before the first token. Its `select` gets the rows that continue and, when
+            sentences have left, the sentences that remain.
+        max_lens: for each sentence the most tokens of a hypothesis with eos; at the limit eos is forced.
+        penalty: the length penalty for a number of tokens with eos: one of LENGTH_PENALTIES with its alpha.
+        min_lens: for each sentence the fewest tokens of a hypothesis with eos.
 
     Returns:
         For each sentence its finished hypotheses, best first, at least one and at most `beam`.
@@ -75,6 +75,7 @@ def beam_search(
     done = torch.zeros(len(active), dtype=torch.bool, device=device)
     tokens = torch.full((len(active), 1), bos, device=device)  # (sentences * width, length)
     scores = torch.zeros(len(active), 1, device=device)  # (sentences, width): one hypothesis at first, then up to beam
+    rows_at_once = max(1, (AT_ONCE if device.type == "cpu" else 32 * AT_ONCE) // vocab)
     length = 0
     while active:
         length += 1
@@ -82,11 +83,9 @@ def beam_search(
         features = step(tokens[:, -1], state)
         limits = None
         if (min_lens and length < max(min_lens)) or length >= min(max_lens):
-            ending, going_on = (x.repeat_interleave(width) for x in (longest <= length, shortest > length))
-            limits = Limits(eos, ending, going_on)
-        # each hypothesis can end in one way, so that of so many candidates enough can go on
-        at_once = AT_ONCE if device.type == "cpu" else 32 * AT_ONCE
-        values, words = best_words(log_probs, features.split(max(1, at_once // vocab)), beam + width, limits)
+            limits = ((longest <= length).repeat_interleave(width), (shortest > length).repeat_interleave(width))
+        # at most `width` candidates end, one per hypothesis, so among beam + width enough continue
+        values, words = best_words(log_probs, features, beam + width, eos, limits, rows_at_once)
         onward_width = min(beam, width * (vocab - 1))
         values = (scores[:, :, None] + values.unflatten(0, scores.shape)).flatten(1)
         values, flat = values.topk(onward_width + width)
@@ -97,14 +96,14 @@ def beam_search(
 
         ended = ends[:, :beam] & values[:, :beam].isfinite() & ~done[:, None]
         if bool(ended.any()):
-            where, which = ended.nonzero().unbind(1)
-            said = tokens[where * width + parent[where, which], 1:].tolist()
-            for at, ids, value in zip(where.tolist(), said, values[where, which].tolist(), strict=True):
-                finished[active[at]].append(Hypothesis(ids, value / penalty(length)))
-            for at in set(where.tolist()):
-                kept = finished[active[at]] = sorted(finished[active[at]], key=lambda h: -h.score)[:beam]
-                if len(kept) == beam:
-                    worst[at] = kept[-1].score
+            row, column = ended.nonzero().unbind(1)
+            prefixes = tokens[row * width + parent[row, column], 1:].tolist()
+            for i, ids, value in zip(row.tolist(), prefixes, values[row, column].tolist(), strict=True):
+                finished[active[i]].append(Hypothesis(ids, value / penalty(length)))
+            for i in set(row.tolist()):
+                best = finished[active[i]] = sorted(finished[active[i]], key=lambda h: -h.score)[:beam]
+                if len(best) == beam:
+                    worst[i] = best[-1].score
         done |= (longest <= length) | (worst >= hope)
 
         scores, parent, token = (x.gather(1, onward) for x in (values, parent, token))
@@ -112,7 +111,7 @@ def beam_search(
         remain = None
         if int(done.sum()) > LEAVING * len(active):
             remain = (~done).nonzero().flatten()
-            active = [active[at] for at in remain.tolist()]
+            active = [active[i] for i in remain.tolist()]
             rows, token, scores = rows[remain], token[remain], scores[remain]
             longest, shortest, worst, done = (x[remain] for x in (longest, shortest, worst, done))
         if active:
@@ -121,46 +120,38 @@ def beam_search(
     return finished
 
 
-@dataclass(frozen=True)
-class Limits:
-    """Which rows must end now, and which must not."""
-
-    eos: int
-    ending: Bool[Tensor, " rows"]
-    going_on: Bool[Tensor, " rows"]
-
-    def apply(self, log_probs: Float[Tensor, "some vocab"], first: int) -> None:
-        """Leave only what is allowed possible in some rows, of which `first` is the first."""
-        rows = slice(first, first + len(log_probs))
-        of_eos = log_probs[:, self.eos].masked_fill(self.going_on[rows], -torch.inf)
-        if bool(self.ending[rows].any()):
-            log_probs[self.ending[rows]] = -torch.inf
-        log_probs[:, self.eos] = of_eos
-
-
 def best_words(
     log_probs: Callable[[Float[Tensor, "_some features"]], Float[Tensor, "_some vocab"]],
-    parts: Sequence[Float[Tensor, "_some features"]],
+    features: Float[Tensor, "rows features"],
     k: int,
-    limits: Limits | None,
+    eos: int,
+    limits: tuple[Bool[Tensor, " rows"], Bool[Tensor, " rows"]] | None,
+    rows_at_once: int,
 ) -> tuple[Float[Tensor, "rows best"], Int[Tensor, "rows best"]]:
-    """The k best words of each row, or all where there are fewer: their log-probabilities, and which they are.
+    """The k best words of each row, or all if there are fewer: their log-probabilities and their numbers.
 
-    Log-probabilities are made, and forgotten, part by part.
+    Args:
+        limits: the rows that must end now, and the rows that must not.
+        rows_at_once: rows whose log-probabilities exist at the same time.
     """
-    found, first = [], 0
-    for part in parts:
-        of_part = log_probs(part)
-        if limits:
-            limits.apply(of_part, first)
-        found.append(largest(of_part, k))
-        first += len(part)
-    values, words = zip(*found, strict=True)
+    values, words = [], []
+    for start in range(0, len(features), rows_at_once):
+        some = slice(start, start + rows_at_once)
+        scores = log_probs(features[some])
+        if limits is not None:
+            must_end, must_not_end = limits[0][some], limits[1][some]
+            of_eos = scores[:, eos].masked_fill(must_not_end, -torch.inf)
+            if bool(must_end.any()):
+                scores[must_end] = -torch.inf
+            scores[:, eos] = of_eos
+        best = largest(scores, k)
+        values.append(best[0])
+        words.append(best[1])
     return torch.cat(values), torch.cat(words)
 
 
 def largest(x: Float[Tensor, "rows vocab"], k: int) -> tuple[Float[Tensor, "rows best"], Int[Tensor, "rows best"]]:
-    """topk(k) of each row, without sorting it all: of its blocks the k of largest maxima hold the k largest."""
+    """topk(k) of each row, faster: the k blocks with the largest maxima contain the k largest values."""
     vocab = x.shape[1]
     whole = vocab // BLOCK * BLOCK
     if whole <= k * BLOCK:
@@ -170,5 +161,5 @@ def largest(x: Float[Tensor, "rows vocab"], k: int) -> tuple[Float[Tensor, "rows
     within = (chosen[:, :, None] * BLOCK + torch.arange(BLOCK, device=x.device)).flatten(1)
     rest = torch.arange(whole, vocab, device=x.device).expand(len(x), -1)
     words = torch.cat((within, rest), dim=1)
-    values, at = x.gather(1, words).topk(k)
-    return values, words.gather(1, at)
+    values, places = x.gather(1, words).topk(k)
+    return values, words.gather(1, places)

@@ -1,7 +1,7 @@
-"""The encoder-decoder Transformer (Vaswani et al. 2017): token ids to logits. It knows no position scheme by name."""
+"""The encoder-decoder Transformer (Vaswani et al. 2017): token ids to logits. No position scheme is named here."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -50,9 +50,10 @@ class Residual(nn.Module):
 
 
 class Stack(nn.Module):
-    """What encoder and decoder share: the position scheme of their self-attention, and where its stack-wide hooks act.
+    """The parts that encoder and decoder share.
 
-    `positions` holds one scheme for all layers or one a layer, as the scheme wants it.
+    Attributes:
+        positions: the position scheme of self-attention: one for all layers, or one per layer, as the scheme wants it.
     """
 
     def __init__(self, cfg: ModelConfig, position: PositionConfig, causal: bool) -> None:
@@ -71,13 +72,9 @@ class Stack(nn.Module):
         assert isinstance(scheme, PositionScheme)
         return scheme
 
-    def enter(self, x: Float[Tensor, "batch len d_model"], pos: Int[Tensor, "*batch len"]) -> Tensor:
-        """The input of the first layer: embeddings with position in them, dropped out."""
-        return self.dropout(self.scheme(0).embed(x, pos))
-
 
 def self_attention(cfg: ModelConfig) -> SelfAttention | LinearAttention:
-    """What `model.attention` names."""
+    """The kind of attention that `model.attention` names."""
     if cfg.attention == "linear":
         return LinearAttention(cfg.d_model, cfg.n_heads, cfg.feature_map, cfg.n_features)
     return SelfAttention(cfg.d_model, cfg.n_heads)
@@ -111,7 +108,7 @@ class Encoder(Stack):
         self, x: Float[Tensor, "batch src d_model"], pos: Int[Tensor, "*batch src"], visible: Visible
     ) -> Float[Tensor, "batch src d_model"]:
         bias = self.scheme(0).position_bias(pos, pos)
-        x = self.enter(x, pos)
+        x = self.dropout(self.scheme(0).embed(x, pos))
         for i, layer in enumerate(self.layers):
             x = layer(x, self.scheme(i), pos, visible, bias)
         return self.norm(x)
@@ -147,7 +144,7 @@ class DecoderLayer(nn.Module):
 
 @dataclass
 class LayerState:
-    """What one decoder layer keeps: the keys and values of the source, and what it needs of the target so far."""
+    """What one decoder layer keeps: keys and values of the source, and what it needs of the target so far."""
 
     source: KeyValues
     target: KeyValues | LinearState | None = None
@@ -159,27 +156,22 @@ class LayerState:
 
 @dataclass
 class DecoderState:
-    """All that decoding keeps between steps: of the target a row a hypothesis, of the source a row a sentence.
+    """What decoding keeps between steps: a row per hypothesis of the target, a row per sentence of the source.
 
-    A sentence has the same number of hypotheses as any other, one behind the other.
+    All sentences have the same number of hypotheses, and the rows of a sentence follow each other.
     """
 
     layers: list[LayerState]
     src_tokens: Bool[Tensor, "sentences src"]  # True where the source has a token
-    src_segments: Int[Tensor, "sentences src"] | None = (
-        None  # which sentence of its row each belongs to, in a packed batch
-    )
     length: int = 0  # target tokens read so far
 
     def select(
         self, rows: Int[Tensor, " hypotheses"], sentences: Int[Tensor, " sentences"] | None = None
     ) -> "DecoderState":
-        """Keep these hypotheses in this order: reordered, repeated, or dropped; and these sentences, None being all."""
-        layers = [kept.select(rows, sentences) for kept in self.layers]
-        if sentences is None:
-            return replace(self, layers=layers)
-        segments = self.src_segments[sentences] if self.src_segments is not None else None
-        return DecoderState(layers, self.src_tokens[sentences], segments, self.length)
+        """Keep these hypotheses in this order, which may repeat or skip some, and these sentences (None: all)."""
+        layers = [layer.select(rows, sentences) for layer in self.layers]
+        src_tokens = self.src_tokens if sentences is None else self.src_tokens[sentences]
+        return DecoderState(layers, src_tokens, self.length)
 
 
 class Decoder(Stack):
@@ -188,7 +180,7 @@ class Decoder(Stack):
         self.layers = nn.ModuleList(DecoderLayer(cfg) for _ in range(cfg.n_layers))
 
     def start(self, memory: Float[Tensor, "batch src d_model"], pos: Int[Tensor, "*batch src"]) -> list[LayerState]:
-        """Nothing decoded yet; keys and values of the source are made here, once."""
+        """The state of each layer before the first target token, with the keys and values of the source."""
         states = []
         for i, layer in enumerate(self.layers):
             assert isinstance(layer, DecoderLayer)
@@ -196,25 +188,16 @@ class Decoder(Stack):
         return states
 
     def forward(
-        self,
-        x: Float[Tensor, "batch tgt d_model"],
-        pos: Int[Tensor, "*batch tgt"],
-        state: DecoderState,
-        segments: Int[Tensor, "batch tgt"] | None = None,
+        self, x: Float[Tensor, "batch tgt d_model"], pos: Int[Tensor, "*batch tgt"], state: DecoderState
     ) -> Float[Tensor, "batch tgt d_model"]:
-        """Decode the tokens that come after what `state` has read, one or many; `state` then has read them too."""
-        assert (segments is None) == (state.src_segments is None), "source and target are packed alike"
-        assert segments is None or not state.length, "a packed batch is read at once"
+        """Decode one or many tokens after those that `state` has read; then `state` has read these, too."""
         k_pos = pos
         if state.length:
             read = state.length + x.shape[1]
-            k_pos = torch.arange(room(read), device=x.device).clamp(max=read - 1)  # room that is not filled is not seen
+            k_pos = torch.arange(room(read), device=x.device).clamp(max=read - 1)  # no query sees the unfilled slots
         bias = self.scheme(0).position_bias(pos, k_pos)
         target, source = Visible(causal=True, past=state.length), Visible(key_padding=state.src_tokens)
-        if segments is not None and state.src_segments is not None:
-            target = Visible(causal=True, segments=(segments, segments))
-            source = Visible(key_padding=state.src_tokens, segments=(segments, state.src_segments))
-        x = self.enter(x, pos)
+        x = self.dropout(self.scheme(0).embed(x, pos))
         for i, (layer, kept) in enumerate(zip(self.layers, state.layers, strict=True)):
             x = layer(x, self.scheme(i), pos, k_pos, target, bias, kept, source)
         state.length += x.shape[1]
@@ -222,12 +205,7 @@ class Decoder(Stack):
 
 
 class Transformer(nn.Module):
-    """Source, target and output share one embedding matrix, scaled by sqrt(d_model) at both inputs.
-
-    A batch is padded, a sentence a row, or packed: `segments` (batch, len) then numbers the sentences of each row from
-    1, those of source and target alike, with 0 where there is padding. Packed sentences do not see each other. Training
-    makes padded batches alone: whether packed ones are faster is to be measured on a GPU.
-    """
+    """Source, target and output share one embedding matrix, which is scaled by sqrt(d_model) at both inputs."""
 
     def __init__(self, cfg: ModelConfig, position: PositionConfig, vocab_size: int, pad: int) -> None:
         super().__init__()
@@ -236,30 +214,25 @@ class Transformer(nn.Module):
         nn.init.normal_(self.embedding.weight, std=cfg.d_model**-0.5)
         self.encoder = Encoder(cfg, position)
         self.decoder = Decoder(cfg, position)
-        self.max_len = self.encoder.scheme(0).max_len  # tokens of the longest sentence that the scheme knows, or None
+        self.max_len = self.encoder.scheme(0).max_len  # tokens of the longest sentence that the scheme allows, or None
 
-    def encode(self, src: Int[Tensor, "batch src"], segments: Int[Tensor, "batch src"] | None = None) -> DecoderState:
-        """Read the source sentences; the state is ready to decode from.
-
-        Raises:
-            UserError: a sentence is longer than the position scheme knows.
-        """
-        pos, tokens = self._positions(src, 0, segments), src != self.pad
-        visible = Visible(key_padding=tokens, segments=None if segments is None else (segments, segments))
-        memory = self.encoder(self._embed(src), pos, visible)
-        return DecoderState(self.decoder.start(memory, pos), tokens, segments)
-
-    def decode(
-        self, tgt: Int[Tensor, "batch tgt"], state: DecoderState, segments: Int[Tensor, "batch tgt"] | None = None
-    ) -> Float[Tensor, "batch tgt d_model"]:
-        """Read target tokens after those that `state` has read; row by row, what comes next is `logits` of it.
-
-        A packed batch is read at once.
+    def encode(self, src: Int[Tensor, "batch src"]) -> DecoderState:
+        """Read source sentences; return a state to decode from.
 
         Raises:
-            UserError: a sentence is longer than the position scheme knows.
+            UserError: a sentence is longer than the position scheme allows.
         """
-        return self.decoder(self._embed(tgt), self._positions(tgt, state.length, segments), state, segments)
+        pos, tokens = self._positions(src, 0), src != self.pad
+        memory = self.encoder(self._embed(src), pos, Visible(key_padding=tokens))
+        return DecoderState(self.decoder.start(memory, pos), tokens)
+
+    def decode(self, tgt: Int[Tensor, "batch tgt"], state: DecoderState) -> Float[Tensor, "batch tgt d_model"]:
+        """Read target tokens after those that `state` has read; `logits` of each row predict its next token.
+
+        Raises:
+            UserError: a sentence is longer than the position scheme allows.
+        """
+        return self.decoder(self._embed(tgt), self._positions(tgt, state.length), state)
 
     def logits(self, hidden: Float[Tensor, "*tokens d_model"]) -> Float[Tensor, "*tokens vocab"]:
         return F.linear(hidden, self.embedding.weight)
@@ -271,26 +244,17 @@ class Transformer(nn.Module):
     def _embed(self, ids: Int[Tensor, "batch len"]) -> Float[Tensor, "batch len d_model"]:
         return self.embedding(ids) * self.embedding.embedding_dim**0.5
 
-    def _positions(
-        self, ids: Int[Tensor, "batch len"], read: int, segments: Int[Tensor, "batch len"] | None
-    ) -> Int[Tensor, "*batch len"]:
-        """Each token's place in its sentence, of which `read` tokens went before."""
-        pos = torch.arange(read, read + ids.shape[1], device=ids.device)
-        longest = read + ids.shape[1]
-        if segments is not None:
-            begins = F.pad(segments[:, 1:] != segments[:, :-1], (1, 0), value=True)
-            pos = pos - torch.where(begins, pos, 0).cummax(dim=1).values
-            pos = pos.masked_fill(segments == 0, 0)
-            if self.max_len is not None and longest > self.max_len + 1:
-                longest = int(pos.max()) + 1  # waits for the device, which most rows are short enough to spare
-        self.check_length(longest - 1)
-        return pos
+    def _positions(self, ids: Int[Tensor, "batch len"], read: int) -> Int[Tensor, " len"]:
+        """The positions of tokens that follow `read` others."""
+        end = read + ids.shape[1]
+        self.check_length(end - 1)
+        return torch.arange(read, end, device=ids.device)
 
     def check_length(self, tokens: int) -> None:
-        """Refuse a sentence of so many tokens, its end not counted, where positions end before.
+        """Refuse a sentence of so many tokens, eos not counted, if the position scheme does not reach that far.
 
         Raises:
-            UserError: they do.
+            UserError: it does not.
         """
         if self.max_len is not None and tokens > self.max_len:
             raise UserError(

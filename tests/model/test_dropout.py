@@ -1,4 +1,4 @@
-"""Dropout drops the share it should, keeps the mean, and follows the seed."""
+"""Dropout zeroes the right fraction, keeps the mean, and follows the seed."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from rope_mt.model.dropout import Dropout
 
 @pytest.mark.parametrize("p", [0.1, 0.3, 0.5, 0.999])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_share_of_zeros_and_the_mean(p, dtype):
+def test_the_fraction_of_zeros_and_the_mean(p, dtype):
     torch.manual_seed(0)
     y = Dropout(p)(torch.ones(301, 1003, dtype=dtype))
     assert (y == 0).float().mean().item() == pytest.approx(p, abs=0.005)
@@ -24,7 +24,7 @@ def test_features_are_dropped_independently():
     assert correlations.abs().max() < 0.1
 
 
-def test_the_gradient_goes_where_the_features_went():
+def test_the_gradient_has_the_same_mask():
     x = torch.randn(5, 7, 3, requires_grad=True)
     y = Dropout(0.4)(x)
     y.sum().backward()

@@ -28,23 +28,16 @@ def layer(feature_map: str, n_features: int = 16) -> LinearAttention:
 
 
 def eq_19(attention: LinearAttention, x: torch.Tensor, visible: Visible, scheme) -> torch.Tensor:
-    """Token by token, in float64: the numerator with turned features, the denominator without."""
+    """All products at once, in float64: the numerator with rotated features, the denominator without."""
     q, k, v = attention.qkv(x).unflatten(-1, (3, HEADS, D_HEAD)).permute(2, 0, 3, 1, 4)
-    q, k, v = (t.double() for t in (attention.features(q, queries=True), attention.features(k, queries=False), v))
-    pos = torch.arange(x.shape[1])
-    turned_q, turned_k = (scheme.rotate(t.float(), pos).double() for t in (q, k))
-    out = torch.zeros_like(v)
-    for b in range(x.shape[0]):
-        for m in range(x.shape[1]):
-            numerator, denominator = torch.zeros(HEADS, D_HEAD).double(), torch.zeros(HEADS).double()
-            for n in range(x.shape[1]):
-                hidden = visible.key_padding is not None and not visible.key_padding[b, n]
-                if hidden or (visible.causal and n > m):
-                    continue
-                numerator += (turned_q[b, :, m] * turned_k[b, :, n]).sum(-1, keepdim=True) * v[b, :, n]
-                denominator += (q[b, :, m] * k[b, :, n]).sum(-1)
-            out[b, :, m] = numerator / denominator[:, None]
-    return attention.out(out.float().transpose(1, 2).flatten(-2))
+    q, k = attention.features(q, queries=True), attention.features(k, queries=False)
+    rotated_q, rotated_k = (scheme.rotate(t, torch.arange(x.shape[1])).double() for t in (q, k))
+    seen = torch.ones(LEN, LEN).tril() if visible.causal else torch.ones(LEN, LEN)
+    if visible.key_padding is not None:
+        seen = seen * visible.key_padding[:, None, None, :]
+    numerator = (rotated_q @ rotated_k.mT * seen) @ v.double()
+    denominator = (q.double() @ k.double().mT * seen).sum(-1, keepdim=True)
+    return attention.out((numerator / denominator).float().transpose(1, 2).flatten(-2))
 
 
 PADDING = torch.arange(LEN) < torch.tensor([[LEN], [7]])
@@ -63,18 +56,16 @@ def test_linear_attention_is_eq_19(feature_map, position, visible):
 
 @pytest.mark.usefixtures("_chunks")
 def test_the_running_state_equals_the_parallel_form_and_keeps_its_size():
-    attention, x = layer("elu"), random(BATCH, LEN, D_MODEL)
+    attention, x, pos, causal = layer("elu"), random(BATCH, LEN, D_MODEL), torch.arange(LEN), Visible(causal=True)
     scheme = build_position(RopeConfig(), AttentionShape(D_MODEL, HEADS, causal=True))
-    whole, last = attention(x, scheme, torch.arange(LEN), torch.arange(LEN), Visible(causal=True))
+    whole, last = attention(x, scheme, pos, pos, causal)
     state, outs = None, []
     for t in range(LEN):
-        here = torch.tensor([t])
-        out, state = attention(x[:, t : t + 1], scheme, here, torch.arange(t + 1), Visible(causal=True), past=state)
+        out, state = attention(x[:, [t]], scheme, pos[[t]], pos[: t + 1], causal, past=state)
         assert state.numerator.shape == (BATCH, HEADS, D_HEAD, D_HEAD)
         outs.append(out)
     torch.testing.assert_close(torch.cat(outs, dim=1), whole, atol=1e-5, rtol=0)
-    torch.testing.assert_close(state.numerator, last.numerator)
-    torch.testing.assert_close(state.denominator, last.denominator)
+    torch.testing.assert_close((state.numerator, state.denominator), (last.numerator, last.denominator))
 
 
 def test_a_query_that_sees_nothing_gives_0():
@@ -91,20 +82,14 @@ def test_sums_are_float32_under_bf16():
     attention, scheme = layer("elu"), build_position(NoPositionConfig(), AttentionShape(D_MODEL, HEADS, causal=True))
     x = random(1, 1, D_MODEL).expand(1, 1000, D_MODEL)
     with torch.autocast("cpu", torch.bfloat16):
-        out, state = attention(x, scheme, torch.arange(1000), torch.arange(1000), Visible(causal=True))
+        pos = torch.arange(1000)
+        out, state = attention(x, scheme, pos, pos, Visible(causal=True))
         one, _ = attention(x[:, :1], scheme, torch.arange(1), torch.arange(1), Visible(causal=True))
         k = attention.qkv(x[:, :1]).unflatten(-1, (3, HEADS, D_HEAD))[0, 0, 1].float()
     assert state.numerator.dtype == state.denominator.dtype == torch.float32
-    torch.testing.assert_close(
-        state.denominator[0], 1000 * EluFeatures()(k[None, :, None], False)[0, :, 0], rtol=1e-4, atol=0
-    )
+    features = EluFeatures()(k[None, :, None], queries=False)[0, :, 0]
+    torch.testing.assert_close(state.denominator[0], 1000 * features, rtol=1e-4, atol=0)
     torch.testing.assert_close(out[:, -1:], one, atol=2e-2, rtol=0)
-
-
-def softmax_twin(attention: LinearAttention) -> SelfAttention:
-    twin = SelfAttention(D_MODEL, HEADS)
-    twin.load_state_dict({name: w for name, w in attention.state_dict().items() if not name.startswith("features")})
-    return twin
 
 
 @pytest.mark.parametrize("causal", [True, False])
@@ -113,8 +98,9 @@ def test_favor_approaches_softmax_attention_as_its_features_grow(causal):
     scheme = build_position(NoPositionConfig(), AttentionShape(D_MODEL, HEADS, causal))
     errors = []
     for n_features in (16, 256, 4096, 65_536):
-        attention = layer("favor", n_features)
-        exact, _ = softmax_twin(attention)(x, scheme, pos, pos, Visible(causal))
+        attention, softmax = layer("favor", n_features), SelfAttention(D_MODEL, HEADS)
+        softmax.load_state_dict(attention.state_dict(), strict=False)  # all weights but the directions of favor
+        exact, _ = softmax(x, scheme, pos, pos, Visible(causal))
         out, _ = attention(x, scheme, pos, pos, Visible(causal))
         errors.append(((out - exact).square().mean() / exact.square().mean()).sqrt().item())
     assert errors == sorted(errors, reverse=True)

@@ -1,4 +1,4 @@
-"""The chunked loss is cross-entropy, and so is its gradient."""
+"""The loss and its gradients, computed in chunks, are those of torch's cross-entropy."""
 
 import pytest
 import torch
@@ -17,18 +17,17 @@ def inputs() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 @pytest.mark.parametrize("at_once", [1, 41 * 5, 10**6])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_loss_and_gradients_equal_torch_however_it_is_cut(monkeypatch, at_once, smoothing):
+def test_loss_and_gradients_equal_those_of_torch_at_any_chunk_size(monkeypatch, at_once, smoothing):
     monkeypatch.setitem(loss_module.LOGITS_AT_ONCE, "cpu", at_once)
     hidden, weight, target = inputs()
     theirs = F.cross_entropy(hidden @ weight.T, target, label_smoothing=smoothing)
     expected = torch.autograd.grad(3 * theirs, (hidden, weight))
     ours = smoothed_cross_entropy(hidden, weight, target, smoothing)
-    found = torch.autograd.grad(3 * ours, (hidden, weight))
     torch.testing.assert_close(ours, theirs)
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(torch.autograd.grad(3 * ours, (hidden, weight)), expected)
 
 
-def test_under_autocast_it_is_close_and_stays_float32():
+def test_under_autocast_the_loss_is_close_and_stays_float32():
     hidden, weight, target = inputs()
     with torch.autocast("cpu", torch.bfloat16):
         ours = smoothed_cross_entropy(hidden, weight, target, 0.1)
@@ -39,8 +38,8 @@ def test_under_autocast_it_is_close_and_stays_float32():
     torch.testing.assert_close(ours, full, rtol=0.02, atol=0)
 
 
-def test_it_needs_no_gradient_to_be_computed():
+def test_the_loss_can_be_computed_without_a_gradient():
     hidden, weight, target = inputs()
     with torch.inference_mode():
-        quiet = smoothed_cross_entropy(hidden.detach(), weight, target, 0.0)
-    torch.testing.assert_close(quiet, F.cross_entropy(hidden @ weight.T, target))
+        ours = smoothed_cross_entropy(hidden.detach(), weight, target, 0.0)
+    torch.testing.assert_close(ours, F.cross_entropy(hidden @ weight.T, target))

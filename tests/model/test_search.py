@@ -1,29 +1,28 @@
-"""Beam search against an exhaustive search on a tiny vocabulary, and its smaller promises."""
+"""Beam search against an exhaustive search on a tiny vocabulary."""
 
 import itertools
+from typing import Any
 
 import pytest
 import torch
 
 import rope_mt.model.search as search_module
-from rope_mt.model.search import BLOCK, LENGTH_PENALTIES, beam_search, largest
+from rope_mt.model.search import BLOCK, LENGTH_PENALTIES, Hypothesis, beam_search, largest
 
 BOS, EOS, VOCAB = 0, 1, 5
-clone = torch.Tensor.clone  # here a step knows the log-probabilities themselves
-CPU = torch.device("cpu")
 
 
 class Prefixes:
-    """A state that remembers which sentence a row belongs to and all it has read: rows mixed up would show."""
+    """A state that remembers the sentence of each row and all tokens it has read: rows mixed up would show."""
 
     def __init__(self, rows: list[tuple[int, tuple[int, ...]]], sentences: list[int] | None = None) -> None:
         self.rows = rows
         self.sentences = [sentence for sentence, _ in rows] if sentences is None else sentences
 
     def select(self, rows: torch.Tensor, sentences: torch.Tensor | None = None) -> "Prefixes":
-        remain = self.sentences if sentences is None else [self.sentences[at] for at in sentences.tolist()]
+        remain = self.sentences if sentences is None else [self.sentences[i] for i in sentences.tolist()]
         chosen = [self.rows[row] for row in rows.tolist()]
-        width = len(chosen) // len(remain)  # the rows of a sentence stand one behind the other
+        width = len(chosen) // len(remain)  # the rows of a sentence follow each other
         assert [sentence for sentence, _ in chosen] == [sentence for sentence in remain for _ in range(width)]
         return Prefixes(chosen, remain)
 
@@ -36,34 +35,43 @@ def log_probs_after(sentence: int, prefix: tuple[int, ...]) -> torch.Tensor:
     return (2 * torch.randn(VOCAB, generator=torch.Generator().manual_seed(seed))).log_softmax(-1)
 
 
-def step(tokens: torch.Tensor, state: Prefixes) -> torch.Tensor:
+def arbitrary(tokens: torch.Tensor, state: Prefixes) -> torch.Tensor:
     state.rows = [(s, (*prefix, token)) for (s, prefix), token in zip(state.rows, tokens.tolist(), strict=True)]
     return torch.stack([log_probs_after(s, prefix) for s, prefix in state.rows])
 
 
-def search(n: int, beam: int, alpha: float, max_lens: list[int] | None = None):
-    lens = max_lens or [4] * n
-    start = Prefixes([(s, ()) for s in range(n)])
+def search(
+    sentences: list[int], beam: int, max_lens: list[int], alpha: float = 0.6, form: str = "fairseq", **others: Any
+) -> list[list[Hypothesis]]:
+    options = {"step": arbitrary, "log_probs": torch.Tensor.clone, "device": torch.device("cpu"), **others}
     return beam_search(
-        step, clone, start, lens, beam=beam, penalty=lambda n: n**alpha, vocab=VOCAB, bos=BOS, eos=EOS, device=CPU
+        state=Prefixes([(sentence, ()) for sentence in sentences]),
+        max_lens=max_lens,
+        beam=beam,
+        penalty=lambda n: LENGTH_PENALTIES[form](n, alpha),
+        vocab=VOCAB,
+        bos=BOS,
+        eos=EOS,
+        **options,
     )
 
 
 def exhaustive(sentence: int, max_len: int, alpha: float) -> list[tuple[float, list[int]]]:
-    found = []
+    """The scores and tokens of all hypotheses, best first."""
+    hypotheses = []
     for length in range(1, max_len + 1):
         for words in itertools.product([t for t in range(VOCAB) if t != EOS], repeat=length - 1):
             prefix, total = (BOS,), 0.0
             for token in (*words, EOS):
                 total += float(log_probs_after(sentence, prefix)[token])
                 prefix = (*prefix, token)
-            found.append((total / length**alpha, list(words)))
-    return sorted(found, reverse=True)
+            hypotheses.append((total / length**alpha, list(words)))
+    return sorted(hypotheses, reverse=True)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.6, 1.0])
 def test_a_wide_beam_equals_exhaustive_search(alpha):
-    for sentence, hypotheses in enumerate(search(3, beam=200, alpha=alpha)):
+    for sentence, hypotheses in enumerate(search([0, 1, 2], 200, [4] * 3, alpha)):
         expected = exhaustive(sentence, 4, alpha)
         for ours, (score, words) in zip(hypotheses, expected[: len(hypotheses)], strict=True):
             assert ours.score == pytest.approx(score, abs=1e-4)
@@ -71,26 +79,20 @@ def test_a_wide_beam_equals_exhaustive_search(alpha):
 
 
 def test_beam_1_is_greedy():
-    for sentence, [hypothesis] in enumerate(search(6, beam=1, alpha=0.0, max_lens=[9] * 6)):
-        prefix, words = (BOS,), []
-        while True:
-            token = int(log_probs_after(sentence, prefix).argmax())
-            if token == EOS or len(words) == 8:
-                break
+    for sentence, [hypothesis] in enumerate(search([*range(6)], 1, [9] * 6)):
+        words = []
+        while len(words) < 8 and (token := int(log_probs_after(sentence, (BOS, *words)).argmax())) != EOS:
             words.append(token)
-            prefix = (*prefix, token)
         assert hypothesis.tokens == words
 
 
 def test_a_sentence_is_searched_as_if_it_were_alone():
-    together = search(5, beam=3, alpha=0.6, max_lens=[6, 2, 4, 1, 5])
-    for sentence, max_len in enumerate([6, 2, 4, 1, 5]):
-        start = Prefixes([(sentence, ())])
-        alone = beam_search(
-            step, clone, start, [max_len], beam=3, penalty=lambda n: n**0.6, vocab=VOCAB, bos=BOS, eos=EOS, device=CPU
-        )
-        assert [h.tokens for h in together[sentence]] == [h.tokens for h in alone[0]]
-        assert [h.score for h in together[sentence]] == pytest.approx([h.score for h in alone[0]], abs=1e-5)
+    max_lens = [6, 2, 4, 1, 5]
+    together = search([*range(5)], 3, max_lens)
+    for sentence, max_len in enumerate(max_lens):
+        [alone] = search([sentence], 3, [max_len])
+        assert [h.tokens for h in together[sentence]] == [h.tokens for h in alone]
+        assert [h.score for h in together[sentence]] == pytest.approx([h.score for h in alone], abs=1e-5)
 
 
 def test_a_sure_hypothesis_is_not_lost_to_poor_ones_that_end_earlier():
@@ -102,44 +104,26 @@ def test_a_sure_hypothesis_is_not_lost_to_poor_ones_that_end_earlier():
         state.rows = [(s, (*prefix, 0)) for s, prefix in state.rows]
         return (ending if len(state.rows[0][1]) == 7 else going_on).expand(len(tokens), VOCAB)
 
-    start = Prefixes([(0, ())])
-    [[best, *_]] = beam_search(
-        step, clone, start, [20], beam=2, penalty=lambda n: n**0.6, vocab=VOCAB, bos=BOS, eos=EOS, device=CPU
-    )
+    [[best, *_]] = search([0], 2, [20], step=step)
     assert best.tokens == [4] * 6
 
 
 def test_hypotheses_are_sorted_distinct_and_within_their_length():
-    for hypotheses in search(4, beam=4, alpha=0.6, max_lens=[3, 5, 7, 2]):
+    max_lens = [3, 5, 7, 2]
+    for max_len, hypotheses in zip(max_lens, search([*range(4)], 4, max_lens), strict=True):
         scores = [h.score for h in hypotheses]
         assert scores == sorted(scores, reverse=True)
         assert len({tuple(h.tokens) for h in hypotheses}) == len(hypotheses) >= 1
-    assert all(len(h.tokens) < 2 for h in search(1, beam=4, alpha=0.0, max_lens=[2])[0])
+        assert all(len(h.tokens) < max_len for h in hypotheses)
 
 
 def test_a_hypothesis_is_as_long_as_it_must_be_and_the_best_of_those():
-    start = Prefixes([(s, ()) for s in range(3)])
-    penalty = LENGTH_PENALTIES["gnmt"]
-    found = beam_search(
-        step,
-        clone,
-        start,
-        [4, 3, 4],
-        beam=200,
-        penalty=lambda n: penalty(n, 0.6),
-        vocab=VOCAB,
-        bos=BOS,
-        eos=EOS,
-        device=CPU,
-        min_lens=[4, 3, 2],
-    )
-    assert {len(h.tokens) for h in found[0]} == {3}
-    assert {len(h.tokens) for h in found[1]} == {2}
-    assert {len(h.tokens) for h in found[2]} == {1, 2, 3}
+    ours = search([0, 1, 2], 200, [4, 3, 4], form="gnmt", min_lens=[4, 3, 2])
+    assert [{len(h.tokens) for h in hypotheses} for hypotheses in ours] == [{3}, {2}, {1, 2, 3}]
     for sentence, length in ((0, 4), (1, 3)):
-        expected = [(s, words) for s, words in exhaustive(sentence, 4, 0.0) if len(words) == length - 1]
-        assert found[sentence][0].tokens == expected[0][1]
-        assert found[sentence][0].score == pytest.approx(expected[0][0] / ((5 + length) / 6) ** 0.6, abs=1e-4)
+        total, words = next((s, words) for s, words in exhaustive(sentence, 4, 0.0) if len(words) == length - 1)
+        assert ours[sentence][0].tokens == words
+        assert ours[sentence][0].score == pytest.approx(total / ((5 + length) / 6) ** 0.6, abs=1e-4)
 
 
 @pytest.mark.parametrize("vocab", [3, BLOCK * 4, BLOCK * 9, BLOCK * 9 + 1, BLOCK * 40 - 1])
@@ -149,13 +133,13 @@ def test_the_largest_by_blocks_are_the_largest_of_all(vocab):
     x[2, : vocab // 2] = -torch.inf
     for k in (1, 2, 7):
         values, words = largest(x, k)
-        expected, at = x.topk(min(k, vocab))
+        expected, places = x.topk(min(k, vocab))
         torch.testing.assert_close(values, expected)
         finite = values.isfinite()
-        assert torch.equal(words[finite], at[finite])
+        assert torch.equal(words[finite], places[finite])
 
 
-def test_it_does_not_matter_how_many_rows_are_looked_at_at_a_time(monkeypatch):
-    together = search(5, beam=3, alpha=0.6, max_lens=[6, 2, 4, 1, 5])
+def test_the_number_of_rows_computed_at_once_does_not_matter(monkeypatch):
+    together = search([*range(5)], 3, [6, 2, 4, 1, 5])
     monkeypatch.setattr(search_module, "AT_ONCE", 2 * VOCAB)
-    assert search(5, beam=3, alpha=0.6, max_lens=[6, 2, 4, 1, 5]) == together
+    assert search([*range(5)], 3, [6, 2, 4, 1, 5]) == together

@@ -1,4 +1,4 @@
-"""What attention never makes: a tensor with features for each query and key, or a state for each token."""
+"""Attention never makes a tensor with features for each query and key, or a state for each token."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ D_MODEL, HEADS, D_HEAD = 64, 2, 32
 
 
 class Largest(TorchDispatchMode):
-    """The most numbers in any tensor that is made, views that repeat the same numbers aside."""
+    """The size of the largest tensor that is made; a view that repeats numbers counts them once."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,11 +42,10 @@ def largest(attention: torch.nn.Module, length: int, cfg, causal: bool) -> int:
 @pytest.mark.parametrize("scheme", POSITION_CONFIGS, ids=lambda scheme: scheme.name)
 def test_no_scheme_makes_features_for_each_query_and_key(scheme, causal):
     length = 100
-    # scores by query and distance are the most: 2 length - 1 of them
-    assert largest(SelfAttention(D_MODEL, HEADS), length, scheme(), causal) <= max(
-        HEADS * length * (2 * length - 1), 1025 * D_MODEL
-    )
-    assert length * length * D_HEAD > 1025 * D_MODEL
+    scores_by_distance = HEADS * length * (2 * length - 1)
+    largest_table = 1025 * D_MODEL
+    most = largest(SelfAttention(D_MODEL, HEADS), length, scheme(), causal)
+    assert most <= max(scores_by_distance, largest_table) < length * length * D_HEAD
 
 
 @pytest.mark.parametrize("causal", [False, True])

@@ -161,35 +161,6 @@ def test_padding_changes_nothing(name):
     torch.testing.assert_close(model(padded_src, padded_tgt)[:, :3], model(src, tgt), atol=2e-5, rtol=0)
 
 
-def pack(rows: list[list[torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sentences one behind the other, padded to the longest row, and which of its row each token belongs to."""
-    ids = [torch.cat(row) for row in rows]
-    segments = [torch.cat([torch.full_like(x, n) for n, x in enumerate(row, start=1)]) for row in rows]
-    pad = torch.nn.utils.rnn.pad_sequence
-    return pad(ids, batch_first=True, padding_value=PAD), pad(segments, batch_first=True)
-
-
-@pytest.mark.parametrize("name", sorted(SOFTMAX))
-def test_packed_sentences_do_not_see_each_other(name):
-    model = transformer(name)
-    src = [sentences(1, n, seed=n)[0] for n in (6, 3, 8, 5)]
-    tgt = [sentences(1, n, seed=10 + n)[0] for n in (4, 7, 5, 2)]
-    alone = [model(s[None], t[None])[0] for s, t in zip(src, tgt, strict=True)]
-    packed_src, src_segments = pack([src[:3], src[3:]])
-    packed_tgt, tgt_segments = pack([tgt[:3], tgt[3:]])
-    state = model.encode(packed_src, src_segments)
-    logits = model.logits(model.decode(packed_tgt, state, tgt_segments))
-    torch.testing.assert_close(logits[0], torch.cat(alone[:3]), atol=2e-5, rtol=0)
-    torch.testing.assert_close(logits[1, :2], alone[3], atol=2e-5, rtol=0)
-
-
-@pytest.mark.parametrize("name", sorted(SUMS))
-def test_linear_attention_refuses_a_packed_batch(name):
-    src, segments = pack([[sentences(1, 3)[0], sentences(1, 4)[0]]])
-    with pytest.raises(UserError, match="a row of its own"):
-        transformer(name).encode(src, segments)
-
-
 @every_model
 def test_the_decoder_sees_no_future(name):
     model = transformer(name)
@@ -235,8 +206,6 @@ def test_a_table_that_ends_says_so(name):
         model(too_long, longest)
     with pytest.raises(UserError, match=r"position.max_len"):
         model(longest, too_long)
-    packed, segments = pack([[longest[0], longest[0]]])
-    assert model.encode(packed, segments).src_tokens.shape[1] == 14
 
 
 def test_cross_attention_is_turned_only_when_asked():
