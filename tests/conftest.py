@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .small_disk import MountedDisk, PlayedDisk, mounted
+from .system.small_disk import MountedDisk, PlayedDisk, mounted
 
 # Models are tiny here and gain nothing from a second thread, which spins beside other processes and slows them down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -25,7 +25,7 @@ from rope_mt.data import text
 from rope_mt.data.corpus import locate
 from rope_mt.data.prepare import prepare
 from rope_mt.errors import UserError
-from rope_mt.system.files import cannot_write
+from rope_mt.system.disk import cannot_write
 
 WMT14_PAIRS = 4_500_000
 STREAM_SECONDS = 20.0  # for how long batches are drawn, or to the end of an epoch

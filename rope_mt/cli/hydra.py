@@ -26,7 +26,8 @@ from rope_mt.cli.words import path_at, quoted, split_flags
 from rope_mt.config.choices import command_schema, foreign_groups, groups, subjects
 from rope_mt.config.files import conf_dir
 from rope_mt.errors import UserError
-from rope_mt.system.files import CLOSED, FULL, alone, cannot_write
+from rope_mt.system.disk import CLOSED, FULL, cannot_write
+from rope_mt.system.locks import alone
 
 if TYPE_CHECKING:
     from rope_mt.cli.plan import Plan

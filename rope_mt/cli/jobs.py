@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rope_mt.errors import Interrupted, UserError
-from rope_mt.system.files import FULL, full_disk
+from rope_mt.system.disk import FULL, full_disk
 
 if TYPE_CHECKING:
     from rope_mt.sweep.sweep import Sweep

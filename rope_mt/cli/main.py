@@ -18,7 +18,7 @@ from rope_mt import __version__
 from rope_mt.cli.commands import COMMANDS
 from rope_mt.config.files import conf_dir
 from rope_mt.errors import Interrupted, UserError
-from rope_mt.system.files import FULL, full_disk
+from rope_mt.system.disk import FULL, full_disk
 from rope_mt.system.memory import keep_few_kernels, keep_freed
 
 

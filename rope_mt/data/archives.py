@@ -21,7 +21,8 @@ from rope_mt.data import text
 from rope_mt.data.download import CUT, download, verify
 from rope_mt.errors import UserError
 from rope_mt.system import disk
-from rope_mt.system.files import cannot_write, only_one
+from rope_mt.system.disk import cannot_write
+from rope_mt.system.locks import only_one
 
 BLOCK = 1 << 20
 NOT_IN_MIRROR = "the mirror {} has no {}"
@@ -142,10 +143,9 @@ def _both_sides(cfg: DataConfig, prefix: str) -> Iterator[dict[str, BufferedWrit
         for lang, part in parts.items():
             part.rename(paths[lang])
     except OSError as error:
-        reached = sum(part.stat().st_size for part in parts.values() if part.is_file())
         _remove(parts.values())
         both = Path(f"{prefix}.{cfg.src_lang} and .{cfg.tgt_lang}")
-        raise cannot_write(both, error, reached=reached) from error
+        raise cannot_write(both, error) from error
     finally:
         _remove(parts.values())
 

@@ -15,7 +15,8 @@ from typing import Any
 from rope_mt import __version__
 from rope_mt.errors import UserError
 from rope_mt.system import disk
-from rope_mt.system.files import append, only_one
+from rope_mt.system.files import append
+from rope_mt.system.locks import only_one
 from rope_mt.system.progress import progress
 
 TRIES = 3  # in a row that bring nothing new
@@ -108,7 +109,7 @@ def _receive(address: str, part: Path, size: int | None) -> None:
             raise UserError(f"{address} has {total:,} bytes, not {size:,}: it is not the file that was meant")
         name, needs = part.name.removesuffix(".part"), (total or start) - start
         if needs > disk.free(part.parent):
-            amounts = f"{disk.shown(needs)} of disk, and {disk.left(part.parent)} in {part.parent}"
+            amounts = f"{disk.size_text(needs)} of disk, and {disk.free_text(part.parent)} in {part.parent}"
             raise UserError(f"{name} takes {amounts}: make room, or choose another disk with data.dir=FOLDER")
         if not start:
             part.unlink(missing_ok=True)

@@ -26,7 +26,8 @@ from rope_mt.data.prepared import DTYPES, MAPS, SIDES, Prepared
 from rope_mt.data.tokenizer import Tokenizer, train_tokenizer
 from rope_mt.errors import UserError
 from rope_mt.system import disk
-from rope_mt.system.files import OWNER, append, finish_folder, only_one, write_whole
+from rope_mt.system.files import append, finish_folder, write_whole
+from rope_mt.system.locks import OWNER, only_one
 from rope_mt.system.manifest import read_manifest, sha256, write_manifest
 from rope_mt.system.progress import progress
 

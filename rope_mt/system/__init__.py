@@ -1,0 +1,1 @@
+"""What the machine gives to a command: files, locks, disk space, a device, memory, and a place to show progress."""

@@ -1,5 +1,6 @@
-"""Room on a disk: what is free, what lies there already, and a refusal before work begins that would not fit."""
+"""Disk space: how much is free, whether work fits before it begins, and the message where writing failed."""
 
+import errno
 import os
 import shutil
 import stat
@@ -8,60 +9,85 @@ from pathlib import Path
 
 from rope_mt.errors import UserError
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def nearest(folder: Path) -> Path:
+    """The folder itself or the closest one above it that exists."""
+    return next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))
+
 
 def free(folder: Path) -> int:
-    """Bytes that may be written on the disk of a folder, which need not be there yet."""
+    """Free bytes on the disk of a folder, which need not exist yet."""
     return shutil.disk_usage(nearest(folder)).free
 
 
-def there(folder: Path) -> int:
-    """Bytes of the files in a folder and below; hidden ones, which a killed process may have left, do not count."""
+def used(folder: Path) -> int:
+    """Bytes of all files below a folder; hidden files, which a killed process may have left, do not count."""
     total = 0
     for path in folder.rglob("*"):
-        with suppress(OSError):  # another process has just removed it
-            found = path.lstat()
-            total += found.st_size if stat.S_ISREG(found.st_mode) and path.name[0] != "." else 0
+        with suppress(FileNotFoundError):  # another process has just removed it
+            status = path.lstat()
+            if stat.S_ISREG(status.st_mode) and not path.name.startswith("."):
+                total += status.st_size
     return total
 
 
-def shown(size: int | float) -> str:
-    """So many bytes for a person to read, as 12.3 MB of 10^6 bytes."""
+def size_text(size: float) -> str:
+    """A number of bytes for a person to read, as in 12.3 MB (of 10^6 bytes)."""
     if size < 1e6:
         return f"{size:.0f} bytes" if size < 1e3 else f"{size / 1e3:.0f} kB"
     return f"{size / 1e6:.1f} MB" if size < 1e9 else f"{size / 1e9:.1f} GB"
 
 
-def left(folder: Path) -> str:
+def free_text(folder: Path) -> str:
     """How much is free on the disk of a folder, as part of a sentence."""
-    found = os.statvfs(nearest(folder))
-    no_further_file = found.f_files and not found.f_favail
-    return f"{shown(free(folder))} are free" + (" but no inode" if no_further_file else "")
+    status = os.statvfs(nearest(folder))
+    no_inode = status.f_files > 0 and status.f_favail == 0  # no further file can be made, whatever its size
+    return f"{size_text(free(folder))} are free" + (" but no inode" if no_inode else "")
 
 
-def ensure(what: str, folder: Path, needed: int | float, remedy: str) -> str:
-    """Refuse work that does not fit on a disk; what lies in its folder already needs no room again.
+def ensure(work: str, folder: Path, needed: float, remedy: str) -> str:
+    """Refuse work that does not fit on a disk. Files that are already in its folder need no space again.
 
     Args:
-        needed: bytes of `what` at the moment when it takes the most.
-        remedy: what else may be done than to make room.
+        needed: bytes of the folder when it is largest.
+        remedy: what the user can do instead of making room.
 
     Returns:
-        A line that says what is needed, there and free.
+        A line that says how much is needed, used and free.
 
     Raises:
-        UserError: it is too little, or the folder cannot be written.
+        UserError: there is too little space, or the folder cannot be written.
     """
-    found = nearest(folder)
-    if found.is_dir() and not os.access(found, os.W_OK | os.X_OK):  # on a read-only disk not root's either
-        raise UserError(f"cannot write {found}: make it writable, or {remedy}")
-    have, spare = there(folder), free(folder)
-    amounts = f"{shown(have)} are there, {shown(spare)} are free"
-    said = f"{what} takes up to {shown(needed)} of disk in {folder}; {amounts}"
-    if have + spare < needed:
-        raise UserError(f"{said}: make room for {shown(needed - have - spare)} more, or {remedy}")
-    return said
+    parent = nearest(folder)
+    if parent.is_dir() and not os.access(parent, os.W_OK | os.X_OK):
+        raise UserError(f"cannot write {parent}: make it writable, or {remedy}")
+    already, spare = used(folder), free(folder)
+    line = f"{work} takes up to {size_text(needed)} of disk in {folder}; "
+    line += f"{size_text(already)} are there, {size_text(spare)} are free"
+    if already + spare < needed:
+        raise UserError(f"{line}: make room for {size_text(needed - already - spare)} more, or {remedy}")
+    return line
 
 
-def nearest(folder: Path) -> Path:
-    """The folder, or the one that is there of those above it; one that may not be looked for counts as not there."""
-    return next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))
+def cannot_write(path: Path, error: OSError, needs: int = 0) -> UserError:
+    """One line about a file or folder that could not be written, and what the user can do.
+
+    Args:
+        needs: bytes that are to be written, if they are known.
+    """
+    line = f"cannot write {path}: {error.strerror or error}"
+    if error.errno in FULL:
+        amounts = f"it needs {size_text(needs)}, " if needs else ""
+        return UserError(f"{line}; {amounts}{free_text(path.parent)}: make room, and give the same command again")
+    if error.errno in CLOSED:
+        return UserError(f"{line}; make {nearest(path.parent)} writable, or choose another folder")
+    return UserError(line)
+
+
+def full_disk(error: OSError) -> UserError:
+    """The same line for a full disk where another library was writing; printing gives an error without a file name."""
+    name = error.filename or "standard output or a file"
+    return UserError(f"cannot write {name}: {error.strerror}: make room, and give the same command again")

@@ -10,7 +10,7 @@ from rope_mt.config.commands import TrainConfig
 from rope_mt.data.prepare import Prepared, report
 from rope_mt.runs.folder import RunFolder
 from rope_mt.system.device import choose_device, describe
-from rope_mt.system.disk import shown
+from rope_mt.system.disk import size_text
 from rope_mt.system.progress import clock
 from rope_mt.training.callbacks.checkpoints import room
 from rope_mt.training.module import TranslationModule
@@ -42,7 +42,7 @@ def introduce(
         "data": f"{cfg.data.name}: {read}; {made}",
         "training": f"{t.max_steps:,} steps of {batches}at most {cfg.data.batch_tokens:,} tokens{optimizer}{share}",
         "device": f"{describe(device)}, {precision}",
-        "run": f"{run.path} (about {shown(room(run, module)[0])})",
+        "run": f"{run.path} (about {size_text(room(run, module)[0])})",
     }
     if resume is not None:
         lines["continues"] = str(resume)

@@ -31,7 +31,7 @@ from rope_mt.runs.selection import latest, weights_of
 from rope_mt.runs.tracking import track
 from rope_mt.system import disk
 from rope_mt.system.device import choose_device, choose_precision, describe
-from rope_mt.system.files import alone
+from rope_mt.system.locks import alone
 from rope_mt.system.memory import short_of_memory
 from rope_mt.system.progress import output
 from rope_mt.training.callbacks.checkpoints import Checkpoints, WholeFiles, room

@@ -19,6 +19,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "sweep"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "system"))
 
 import warm
 from killed import comparison, results

@@ -17,7 +17,7 @@ from rope_mt.errors import UserError
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.result import write_result
 from rope_mt.sweep.ledger import Entry, Ledger
-from rope_mt.system.files import alone
+from rope_mt.system.locks import alone
 from rope_mt.training.processes import OutOfStepError
 
 Train = Callable[..., float]
@@ -57,7 +57,7 @@ def sweep(tmp_path, monkeypatch, capsys) -> Iterator[Callable[..., tuple[int, st
 @pytest.fixture(autouse=True)
 def compared(monkeypatch) -> list[list[Path]]:
     """The folders that the sweep wants compared, in place of a comparison."""
-    from rope_mt.study.compare.compare import compare
+    from rope_mt.study.compare import compare
 
     seen: list[list[Path]] = []
 

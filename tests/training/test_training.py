@@ -21,7 +21,8 @@ from rope_mt.errors import UserError
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder, begin, open_run
 from rope_mt.system.device import computing_in
-from rope_mt.system.files import alone, write_json, write_whole
+from rope_mt.system.files import write_json, write_whole
+from rope_mt.system.locks import alone
 from rope_mt.training.module import TranslationModule
 from rope_mt.training.train import train
 from rope_mt.translation.translator import Translator

@@ -24,7 +24,7 @@ from rope_mt.study.compare.groups import labels
 from rope_mt.study.finished_runs import FinishedRun, read_runs, refuse_other_tests, warnings
 from rope_mt.study.shared_test_set import counts
 from rope_mt.system.device import choose_device, choose_precision
-from rope_mt.system.files import only_one
+from rope_mt.system.locks import only_one
 from rope_mt.system.plots import figure, write_csv
 from rope_mt.system.progress import progress
 from rope_mt.translation.bleu_statistics import Counts

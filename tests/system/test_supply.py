@@ -13,7 +13,7 @@ from packaging.version import Version
 
 from rope_mt.data import toy
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 COMPROMISED = {  # releases that were found to do harm, and where that is told
     "lightning": {"2.6.2", "2.6.3"},  # stole credentials when imported: GHSA-w37p-236h-pfx3
     "pytorch-lightning": {"2.6.2", "2.6.3"},  # what lightning installs beside itself

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from rope_mt.errors import UserError
-from rope_mt.system import files
+from rope_mt.system import files, locks
 
 HOLDER = """
 import sys
 from pathlib import Path
-from rope_mt.system.files import only_one
+from rope_mt.system.locks import only_one
 with only_one(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.readline()
@@ -77,16 +77,16 @@ def test_a_lock_is_gone_when_its_holder_is_killed(tmp_path, capfd):
             assert second.stdout.readline() == "held\n"
             second.kill()
     assert first.returncode == second.returncode == -signal.SIGKILL
-    with files.only_one(tmp_path):
+    with locks.only_one(tmp_path):
         assert capfd.readouterr() == ("", "")
 
 
 def test_other_folders_and_the_same_one_later_are_free(tmp_path, capfd):
-    with files.only_one(tmp_path / "a"), files.only_one(tmp_path / "b"):
+    with locks.only_one(tmp_path / "a"), locks.only_one(tmp_path / "b"):
         pass
-    with pytest.raises(ZeroDivisionError), files.only_one(tmp_path / "a"):
+    with pytest.raises(ZeroDivisionError), locks.only_one(tmp_path / "a"):
         raise ZeroDivisionError
-    with files.only_one(tmp_path / "a"):
+    with locks.only_one(tmp_path / "a"):
         pass
     assert capfd.readouterr() == ("", "")
 
@@ -94,18 +94,18 @@ def test_other_folders_and_the_same_one_later_are_free(tmp_path, capfd):
 def test_no_file_stays_open_behind_a_lock(tmp_path):
     before = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").is_dir() else 0
     for _ in range(5):
-        with files.only_one(tmp_path):
+        with locks.only_one(tmp_path):
             pass
     assert (len(os.listdir("/proc/self/fd")) if before else 0) == before
 
 
 def test_a_folder_that_cannot_be_made_and_a_disk_that_is_full_are_one_clear_line(tmp_path):
     (tmp_path / "taken").write_text("")
-    with pytest.raises(UserError, match=r"cannot write .*taken"), files.only_one(tmp_path / "taken"):
+    with pytest.raises(UserError, match=r"cannot write .*taken"), locks.only_one(tmp_path / "taken"):
         pass
-    with pytest.raises(UserError, match=r"cannot write .*: No space left"), files.only_one(tmp_path / "full"):
+    with pytest.raises(UserError, match=r"cannot write .*: No space left"), locks.only_one(tmp_path / "full"):
         raise OSError(28, "No space left on device")
-    with pytest.raises(UserError, match=r"cannot write .*/ids: No space left"), files.only_one(tmp_path / "full"):
+    with pytest.raises(UserError, match=r"cannot write .*/ids: No space left"), locks.only_one(tmp_path / "full"):
         raise OSError(28, "No space left on device", str(tmp_path / "ids"))
 
 
@@ -115,8 +115,8 @@ def test_a_finished_folder_has_its_name_after_its_files_are_on_the_disk(tmp_path
     for name in ("a", "b"):
         (unfinished / name).write_text(name)
     flushed, named = [], []
-    monkeypatch.setattr(durable, "_flush_to_disk", lambda p: flushed.append((p, path.exists())))
-    with files.only_one(unfinished):
+    monkeypatch.setattr(files, "_flush_to_disk", lambda p: flushed.append((p, path.exists())))
+    with locks.only_one(unfinished):
         files.finish_folder(unfinished, path)
         named.append(sorted(p.name for p in tmp_path.iterdir()))
     assert named == [["finished"]]

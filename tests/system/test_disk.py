@@ -14,7 +14,9 @@ from rope_mt.config.training import TrackingConfig
 from rope_mt.errors import UserError
 from rope_mt.runs import checkpoint
 from rope_mt.runs.tracking import Tracker, track
+from rope_mt.system import disk as space
 from rope_mt.system import files as durable
+from rope_mt.system.locks import only_one
 from rope_mt.system.manifest import write_manifest
 
 FULL = os.strerror(28)
@@ -45,7 +47,7 @@ def test_a_file_that_does_not_fit_leaves_the_one_before_and_says_what_it_needs(d
     assert files(disk.path) == {"file": b"before"}
     disk.make_room()
     write(path)
-    needs = disk.shown(path.stat().st_size)
+    needs = space.size_text(path.stat().st_size)
     said = rf"cannot write {path}: {FULL}; it needs {needs}, \S+ \w+ are free: make room, and give the same command"
     assert re.fullmatch(f"{said} again", str(caught.value))
     assert list(files(disk.path)) == ["file"]
@@ -86,7 +88,7 @@ def test_what_cannot_be_written_is_named_with_what_to_do(disk):
     (folder / "rows").write_bytes(b"first\n")
 
     def lock():
-        with durable.only_one(folder / "lock"):
+        with only_one(folder / "lock"):
             pass
 
     def make():
@@ -107,7 +109,7 @@ def test_what_cannot_be_written_is_named_with_what_to_do(disk):
             line = rf"cannot write {path}: {why}; make {folder} writable, or choose another folder"
             assert re.fullmatch(line, str(caught.value))
         with pytest.raises(UserError, match=f"^cannot write {folder}: make it writable, or name another$"):
-            disk.ensure("this", folder / "not there" / "yet", 0, "name another")
+            space.ensure("this", folder / "not there" / "yet", 0, "name another")
     finally:
         disk.allow(folder)
     assert files(folder) == {"rows": b"first\n"}
@@ -116,21 +118,21 @@ def test_what_cannot_be_written_is_named_with_what_to_do(disk):
 def test_work_that_does_not_fit_is_refused_and_what_lies_there_needs_no_room_again(disk):
     folder = disk.path / "not there" / "yet"
     disk.leave(1_000_000)
-    free = disk.free(folder)
+    free = space.free(folder)
     assert free == pytest.approx(1_000_000, abs=8192)
-    assert "takes up to " in disk.ensure("it", folder, free, "go")
+    assert "takes up to " in space.ensure("it", folder, free, "go")
     with pytest.raises(UserError) as caught:
-        disk.ensure("it", folder, free + 1, "go elsewhere")
+        space.ensure("it", folder, free + 1, "go elsewhere")
     amounts = r"0 bytes are there, \S+ [kM]B are free: make room for 1 bytes more"
     told = rf"it takes up to \S+ [kM]B of disk in {folder}; {amounts}, or go elsewhere"
     assert re.fullmatch(told, str(caught.value))
     folder.mkdir(parents=True)
     durable.write_whole(folder / "done", b"x" * 8192)
     (folder / ".killed").write_bytes(b"x")
-    assert disk.there(folder) == 8192
-    disk.ensure("it", folder, disk.free(folder) + 8192, "go")
+    assert space.used(folder) == 8192
+    space.ensure("it", folder, space.free(folder) + 8192, "go")
     with pytest.raises(UserError):
-        disk.ensure("it", folder, disk.free(folder) + 8193, "go")
+        space.ensure("it", folder, space.free(folder) + 8193, "go")
 
 
 @pytest.mark.parametrize("stderr_is_full", [False, True])

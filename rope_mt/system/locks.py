@@ -1,0 +1,112 @@
+"""Locks that keep other processes out of a folder or a piece of work, and that end with their process."""
+
+import fcntl
+import getpass
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+
+from rope_mt.errors import UserError
+from rope_mt.system.disk import CLOSED, FULL, cannot_write
+
+OWNER = ".owner"  # file in a locked folder: it carries the lock and names the process that has it
+
+
+@contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Make a folder and lock it; another process that wants the same folder waits, and says so.
+
+    Raises:
+        UserError: the folder cannot be made or locked, or the block meets a full disk or a closed folder.
+    """
+    try:
+        lock = _wait_for(folder)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (*FULL, *CLOSED):
+            raise
+        raise cannot_write(Path(error.filename or folder), error) from error
+    finally:
+        with suppress(OSError):  # the block may have renamed the folder
+            (folder / OWNER).unlink()
+        os.close(lock)
+
+
+@contextmanager
+def alone(file: Path, at_work: str) -> Iterator[None]:
+    """Lock a file for the block, and refuse to begin where another process has it. The file stays.
+
+    Args:
+        at_work: the work of the process that has the lock, as in `training outputs/toy`.
+
+    Raises:
+        UserError: another process has the lock, or the file cannot be written.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock, owner = _try_lock(file)
+    except OSError as error:
+        raise cannot_write(file, error) from error
+    try:
+        if owner is not None:
+            raise UserError(f"{owner} is {at_work}: wait until it has ended, or end it")
+        yield
+        os.ftruncate(lock, 0)
+    finally:
+        os.close(lock)
+
+
+def _wait_for(folder: Path) -> int:
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock, owner = _try_lock(folder / OWNER)
+        if owner is not None:
+            print(f"waiting for {owner} that is at work in {folder}", file=sys.stderr, flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            _sign(lock)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(lock), os.stat(folder / OWNER)):
+                return lock
+        os.close(lock)  # the other process has removed this file or renamed its folder meanwhile: try again
+
+
+def _try_lock(file: Path) -> tuple[int, str | None]:
+    """Open a file and lock it if it is free; it then names this process.
+
+    Returns:
+        The open file, and the other process that has the lock, if one has.
+
+    Raises:
+        OSError: the file cannot be opened or locked.
+    """
+    lock = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)  # on NFS only a file open for writing can be locked
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        name = os.pread(lock, 1_000, 0).decode(errors="replace")
+        return lock, f"another rope-mt ({name})" if name else "another rope-mt"
+    except OSError:
+        os.close(lock)
+        raise
+    _sign(lock)
+    return lock, None
+
+
+def _sign(lock: int) -> None:
+    """Write user, host, process and time into a locked file."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # in a container a user may have no name
+        user = f"user {os.getuid()}"
+    now = datetime.now().astimezone()
+    owner = f"{user} on {socket.gethostname()}, process {os.getpid()}, since {now:%Y-%m-%d %H:%M:%S %Z}"
+    with suppress(OSError):  # on a full disk the lock holds without a name
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, owner.encode(), 0)
