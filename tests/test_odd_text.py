@@ -31,7 +31,7 @@ from rope_mt.model.transformer import Transformer
 from rope_mt.runs import checkpoint
 from rope_mt.runs.checkpoint import PREFIX
 from rope_mt.system.files import write_whole
-from rope_mt.translation.evaluate import score_translations
+from rope_mt.translation.test_sets import score_translations
 from rope_mt.translation.translator import Translator
 
 from .data.small_text import ENGLISH, GERMAN, MODEL, pairs

@@ -11,11 +11,11 @@ from rope_mt.translation.scoring import (
     _bleu,
     _moses,
     _split_compounds,
-    doubts,
     lines_of,
     refuse_subwords,
     refuse_tokenised,
     score,
+    scoring_warnings,
     variants,
 )
 
@@ -174,9 +174,9 @@ def test_references_in_subwords_are_refused_with_line_and_mark(mark):
 @pytest.mark.parametrize("mark", CUT)
 def test_output_in_subwords_is_scored_all_the_same_and_a_doubt_named(mark):
     score(CUT[mark], SENTENCES[:2])
-    [said] = doubts(CUT[mark], SENTENCES[:2])
+    [said] = scoring_warnings(CUT[mark], SENTENCES[:2])
     assert f'"{mark}" in line 2' in said
-    assert doubts(SENTENCES, SENTENCES) == []
+    assert scoring_warnings(SENTENCES, SENTENCES) == []
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_a_model_that_writes_anything_cannot_make_scoring_fail():
     raw = [f"{word} ist ein Satz." for word in map(str, range(200))]
     assert all(0 <= each.value <= 100 for each in variants(output, raw))
     assert all(each.value == 0 for each in variants([""] * 200, raw))
-    assert doubts(output, raw)
+    assert scoring_warnings(output, raw)
 
 
 def test_tokenised_references_are_refused_and_tokenised_output_is_doubted():
@@ -220,14 +220,14 @@ def test_tokenised_references_are_refused_and_tokenised_output_is_doubted():
     refuse_tokenised(["So ."] * 9, "news.de")  # too few to tell
     with pytest.raises(UserError, match=r"news\.de are tokenised"):
         refuse_tokenised(tokens, "news.de")
-    assert [said.split(" (")[0] for said in doubts(tokens, raw)] == ["the output is tokenised"]
-    assert [said.split(" (")[0] for said in doubts(tokens, tokens)] == ["the references are tokenised"]
-    assert doubts(raw, raw) == []
+    assert [said.split(" (")[0] for said in scoring_warnings(tokens, raw)] == ["the output is tokenised"]
+    assert [said.split(" (")[0] for said in scoring_warnings(tokens, tokens)] == ["the references are tokenised"]
+    assert scoring_warnings(raw, raw) == []
 
 
 def test_references_that_nothing_can_match_are_named():
     raw = ["Das ist so.", "", "Und nun?", " \u00a0", "x" * 16_384, "x " * 8_193]
-    empty, endless = doubts(["Das"] * len(raw), raw)
+    empty, endless = scoring_warnings(["Das"] * len(raw), raw)
     assert empty == "lines 2, 4: the reference is empty, and whatever is written there is wrong"
     assert endless.startswith("line 6: the reference has over 16,384 characters")
     score(["Das"] * len(raw), raw)
@@ -238,7 +238,7 @@ def test_no_real_text_is_refused_and_its_moses_tokens_are(corpora, read, moses_r
         lines = read(path.relative_to(corpora).with_suffix(""))
         refuse_subwords(lines, path.name)
         refuse_tokenised(lines, path.name)
-        assert doubts(lines, lines) == []
+        assert scoring_warnings(lines, lines) == []
     with pytest.raises(UserError, match="tokenised"):
         refuse_tokenised(moses_references, "the references")
 

@@ -5,10 +5,10 @@ from rope_mt.errors import UserError
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.result import REMEDY
 from rope_mt.study.finished_runs import FinishedRun
-from rope_mt.translation.bleu_statistics import Counts
+from rope_mt.translation.bleu_statistics import BleuStatistics
 
 
-def counts(run: FinishedRun, test: str = "test") -> Counts:
+def counts(run: FinishedRun, test: str = "test") -> BleuStatistics:
     """What BLEU counts in a run's translations of a test set, which give the score that its result tells.
 
     Raises:
@@ -17,7 +17,7 @@ def counts(run: FinishedRun, test: str = "test") -> Counts:
     path = RunFolder(run.folder).counts(test)
     scores = run.test(test)
     assert scores is not None
-    found, said = Counts.read(path), scores["bleu"]
+    found, said = BleuStatistics.read(path), scores["bleu"]
     if abs(found.bleu() - said) > 0.005:
         raise UserError(f"{path} makes {found.bleu():.2f} BLEU and its result.json says {said:.2f}: {REMEDY}")
     return found
@@ -65,4 +65,4 @@ def hypotheses(run: FinishedRun) -> list[str]:
 
 
 def _sentences(run: FinishedRun) -> int:
-    return len(Counts.read(RunFolder(run.folder).counts("test")).rows)
+    return len(BleuStatistics.read(RunFolder(run.folder).counts("test")).rows)

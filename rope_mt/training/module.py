@@ -20,7 +20,7 @@ from rope_mt.runs.checkpoint import contents
 from rope_mt.system.device import computing_in
 from rope_mt.training import optimizers, resuming
 from rope_mt.training.processes import ALONE, Processes
-from rope_mt.translation.evaluate import score_translations
+from rope_mt.translation.test_sets import score_translations
 from rope_mt.translation.translator import Translator
 
 

@@ -42,8 +42,8 @@ from rope_mt.training.callbacks.skipping import Skipping
 from rope_mt.training.module import TranslationModule
 from rope_mt.training.processes import Processes, together
 from rope_mt.training.screens import conclude, introduce
-from rope_mt.translation.evaluate import refuse_unfit, score_translations, translate_and_keep, translate_joined
-from rope_mt.translation.scoring import doubts, variants
+from rope_mt.translation.scoring import require_raw_text, scoring_warnings, variants
+from rope_mt.translation.test_sets import score_translations, translate_and_keep, translate_joined
 from rope_mt.translation.translator import Translator
 
 ANOTHER_DISK = "choose another disk with hydra.run.dir=FOLDER, of several runs hydra.sweep.dir and hydra.sweep.subdir"
@@ -118,7 +118,7 @@ def _compute(
 ) -> None:
     """Train and score one run, and write its result; what was done before an interruption is not done again."""
     for files in (text_of.valid, text_of.test, *text_of.further_tests.values()):
-        refuse_unfit(text.read_test_set(files)[1], ", ".join(str(tgt) for _, tgt in files))
+        require_raw_text(text.read_test_set(files)[1], ", ".join(str(tgt) for _, tgt in files))
     test_set = text.read_test_set(text_of.test)
     if too_few := [k for k in cfg.data.joined_tests if k > len(test_set[0])]:
         few = f"the test set has {len(test_set[0])} lines, too few to join {too_few[0]}"
@@ -229,7 +229,7 @@ def _score(
     return {
         "test_set": name_of_test_set(refs),
         "valid": {"loss": module.valid_loss(), **valid.as_dict()},
-        "test": {**test.as_dict(), "variants": others, "doubts": odd + doubts(hypotheses, refs)},
+        "test": {**test.as_dict(), "variants": others, "doubts": odd + scoring_warnings(hypotheses, refs)},
         "further_tests": of_further,
         "search": {"beam": cfg.search.beam, "length_penalty": cfg.search.length_penalty},
         "scoring_seconds": time.perf_counter() - began,

@@ -23,14 +23,14 @@ LARGEST = 10**6  # of a number, and of sentences
 
 
 @dataclass(frozen=True)
-class Counts:
+class BleuStatistics:
     """Of the sentences of a test set, in their order."""
 
     lengths: list[int]  # tokens of each source, without the end of the sentence
     rows: list[list[int]]  # sacreBLEU's statistics: COLUMNS but the first
 
     @classmethod
-    def of(cls, lengths: Iterable[int], hypotheses: Sequence[str], references: Sequence[str]) -> "Counts":
+    def of(cls, lengths: Iterable[int], hypotheses: Sequence[str], references: Sequence[str]) -> "BleuStatistics":
         """Count the words and n-grams of raw text, in sacreBLEU's 13a tokens."""
         rows: Any = BLEU(force=True)._extract_corpus_statistics(hypotheses, [references])
         return cls(list(lengths), rows)
@@ -62,7 +62,7 @@ class Counts:
         write_whole(path, "\n".join([HEAD, *lines]) + "\n")
 
     @classmethod
-    def read(cls, path: Path) -> "Counts":
+    def read(cls, path: Path) -> "BleuStatistics":
         """What `write` has written.
 
         Raises:

@@ -155,7 +155,17 @@ def refuse_tokenised(references: Sequence[str], what: str) -> None:
         )
 
 
-def doubts(hypotheses: Sequence[str], references: Sequence[str]) -> list[str]:
+def require_raw_text(references: Sequence[str], where: str) -> None:
+    """Refuse references that no score should be made with; the message says `where` they are from.
+
+    Raises:
+        UserError: they are in subwords, or tokenised.
+    """
+    refuse_subwords(references, f"the references of {where}")
+    refuse_tokenised(references, f"the references of {where}")
+
+
+def scoring_warnings(hypotheses: Sequence[str], references: Sequence[str]) -> list[str]:
     """Why scores of these may not mean what they seem to, a line each; it is for whoever has the scores to say so."""
     said = []
     found = _first_mark(hypotheses)
@@ -180,7 +190,7 @@ def _bleu(
     hypotheses: list[str], references: list[str], tokenize: str = "13a", lowercase: bool = False, **noted: str
 ) -> tuple[BLEUScore, str]:
     """sacreBLEU's BLEU and its signature, with what is `noted` besides of how the text was made."""
-    metric = BLEU(tokenize=tokenize, lowercase=lowercase, force=True)  # force: `doubts` warns of tokens, once
+    metric = BLEU(tokenize=tokenize, lowercase=lowercase, force=True)  # force: `scoring_warnings` warns of tokens, once
     bleu = metric.corpus_score(hypotheses, [references])
     signature = metric.get_signature()
     for name, value in noted.items():

@@ -35,7 +35,7 @@ from rope_mt.study.shared_test_set import counts, hypotheses, texts
 from rope_mt.sweep.ledger import FAILED, Ledger
 from rope_mt.training.resuming import read_full
 from rope_mt.training.train import train
-from rope_mt.translation.evaluate import own_test_set
+from rope_mt.translation.test_sets import own_test_set
 
 from .damages import HOSTILE, damages
 

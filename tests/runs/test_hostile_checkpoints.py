@@ -23,7 +23,7 @@ from rope_mt.data.tokenizer import PAD, Tokenizer, train_tokenizer
 from rope_mt.errors import UserError
 from rope_mt.model.transformer import Transformer
 from rope_mt.runs import archive, checkpoint, exported
-from rope_mt.translation.evaluate import own_test_set
+from rope_mt.translation.test_sets import own_test_set
 from rope_mt.translation.translator import Translator
 
 

@@ -12,14 +12,14 @@ from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.result import write_result
 from rope_mt.training.train import train
-from rope_mt.translation.evaluate import joined
+from rope_mt.translation.test_sets import join_lines
 
 from .conftest import settings
 
 
 def test_consecutive_lines_are_joined_and_what_is_left_over_is_left_out():
-    assert joined(["a", "b", "c", "d", "e"], 2) == ["a b", "c d"]
-    assert joined(["a", "b", "c"], 1) == ["a", "b", "c"]
+    assert join_lines(["a", "b", "c", "d", "e"], 2) == ["a b", "c d"]
+    assert join_lines(["a", "b", "c"], 1) == ["a", "b", "c"]
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_the_command_scores_buckets_and_joined_sentences(copies, tmp_path, capsy
     for k in (2, 8):
         translated = (folder / f"test-joined-{k}.hyp").read_text().splitlines()
         assert len(translated) == len(src) // k
-        bleu = sacrebleu.corpus_bleu(translated, [joined(ref, k)])
+        bleu = sacrebleu.corpus_bleu(translated, [join_lines(ref, k)])
         assert float(ours["joined", str(k)]["bleu"]) == pytest.approx(bleu.score)
         assert float(ours["joined", str(k)]["bleu without brevity penalty"]) == pytest.approx(bleu.score / bleu.bp)
     assert float(ours["joined", "1"]["bleu"]) == pytest.approx(sacrebleu.corpus_bleu(hyp, [ref]).score)

@@ -17,7 +17,7 @@ from scipy.stats import t
 
 from rope_mt.study.compare.paired_tests import RESAMPLES, SEED, OverSentences, over_sentences, samples, signatures
 from rope_mt.study.compare.significance import Difference, pairs_by_seed, welch
-from rope_mt.translation.bleu_statistics import Counts
+from rope_mt.translation.bleu_statistics import BleuStatistics
 
 WORDS = ["am", "Abend", "sieht", "der", "Hund", "die", "kleine", "Katze", "im", "Garten", "und", "lacht", "laut"]
 
@@ -34,7 +34,7 @@ def worse(lines: list[str], rate: float, seed: int) -> list[str]:
 
 
 def counted(lines: list[str], references: list[str]) -> list[list[int]]:
-    return Counts.of([0] * len(lines), lines, references).rows
+    return BleuStatistics.of([0] * len(lines), lines, references).rows
 
 
 def against(baseline: list[str], system: list[str], references: list[str]) -> OverSentences:

@@ -200,7 +200,7 @@ def test_eval_says_what_it_scores_and_each_score_with_its_signature(run, capsys)
 def test_eval_names_a_test_set_that_is_known_and_warns_on_standard_error(run, capsys, monkeypatch):
     ref = run.test_ref.read_text(encoding="utf-8").splitlines()
     monkeypatch.setitem(checks.KNOWN, checks.fingerprint(ref), "a set of old")
-    monkeypatch.setattr("rope_mt.translation.evaluate.doubts", lambda hypotheses, references: ["something is odd"])
+    monkeypatch.setattr("rope_mt.translation.evaluate.scoring_warnings", lambda *_: ["something is odd"])
     evaluate(EvalConfig(str(run.path), device="cpu"))
     said = capsys.readouterr()
     assert said.out.startswith("test set  a set of old\n")

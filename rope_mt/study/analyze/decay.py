@@ -23,7 +23,7 @@ from rope_mt.runs import checkpoint
 from rope_mt.runs.checkpoint import Checkpoint
 from rope_mt.system.device import choose_device
 from rope_mt.system.plots import figure, write_csv
-from rope_mt.translation.evaluate import own_test_set
+from rope_mt.translation.test_sets import own_test_set
 from rope_mt.translation.translator import Translator
 
 BATCH = 16  # sentences

@@ -27,8 +27,8 @@ from rope_mt.system.device import choose_device, choose_precision
 from rope_mt.system.locks import only_one
 from rope_mt.system.plots import figure, write_csv
 from rope_mt.system.progress import progress
-from rope_mt.translation.bleu_statistics import Counts
-from rope_mt.translation.evaluate import own_test_set, translate_joined
+from rope_mt.translation.bleu_statistics import BleuStatistics
+from rope_mt.translation.test_sets import own_test_set, translate_joined
 from rope_mt.translation.translator import Translator
 
 COLUMNS = ("run", "scheme", "seed", "kind", "name", "low", "high", "sentences", "mean source tokens", "bleu")
@@ -148,7 +148,7 @@ def _translate_joined(run: RunFolder, precision: str, wanted: Sequence[int], adv
         advance(1)
 
 
-def bucket_cells(counted: Counts, bounds: Sequence[int]) -> list[Cell]:
+def bucket_cells(counted: BleuStatistics, bounds: Sequence[int]) -> list[Cell]:
     """The scores of a run's translations of the test set, by the length of their sources."""
     cells = []
     for low, high, part in zip([0, *bounds], [*bounds, None], in_buckets(counted.lengths, bounds), strict=True):

@@ -12,9 +12,9 @@ from rope_mt.study.compare.significance import Difference, pairs_by_seed, welch
 from rope_mt.study.curve import Curve
 from rope_mt.study.shared_test_set import counts
 from rope_mt.system.progress import progress
-from rope_mt.translation.bleu_statistics import Counts
+from rope_mt.translation.bleu_statistics import BleuStatistics
 
-Counted = dict[str, dict[int, Counts]]  # of each run, by its group's label and its seed
+Counted = dict[str, dict[int, BleuStatistics]]  # of each run, by its group's label and its seed
 # By label, for each run that has a partner in the baseline: after how many target tokens its validation loss was down
 # to the last one of its partner; None: never.
 Reached = dict[str, list[float | None]]

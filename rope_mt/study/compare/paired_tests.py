@@ -52,7 +52,7 @@ def samples(runs: Sequence[Sequence[Sequence[int]]]) -> list[Sampled]:
     """The same samples of the sentences for every run, with sacreBLEU's numbers of them and its seed.
 
     Args:
-        runs: what BLEU counts in each sentence, the rows of `Counts`; all of one test set.
+        runs: what BLEU counts in each sentence, the rows of `BleuStatistics`; all of one test set.
     """
     tables = [np.array(rows, dtype=np.float64) for rows in runs]
     n = len(tables[0])

@@ -1,0 +1,74 @@
+"""Test sets: where a run keeps its own, and how one is translated and scored, at the end of training and later."""
+
+from pathlib import Path
+
+from rope_mt.config.data import JOINED
+from rope_mt.data import corpus, text
+from rope_mt.data.tokenizer import LONGEST, read
+from rope_mt.runs.checkpoint import Checkpoint
+from rope_mt.runs.folder import RunFolder
+from rope_mt.runs.result import refuse_changed_texts
+from rope_mt.system.files import write_whole
+from rope_mt.translation.bleu_statistics import BleuStatistics
+from rope_mt.translation.scoring import Scores, score
+from rope_mt.translation.translator import Translator
+
+
+def score_translations(translator: Translator, src: list[str], ref: list[str]) -> tuple[list[str], Scores]:
+    """The hypotheses for these sources, and their scores against the references."""
+    hypotheses = translator.translate(src)
+    return hypotheses, score(hypotheses, ref)
+
+
+def translate_and_keep(
+    run: RunFolder, name: str, translator: Translator, src: list[str], ref: list[str], longest: int = LONGEST
+) -> tuple[list[str], Scores]:
+    """Translate and score a test set, and keep the hypotheses and their BLEU statistics in the run's folder.
+
+    Args:
+        name: `test`, or the name of an additional test set.
+        longest: tokens that are read of a source.
+    """
+    hypotheses = translator.translate(src, longest)
+    lengths = [len(ids) for ids in read(translator.tokenizer, src, longest).ids]
+    BleuStatistics.of(lengths, hypotheses, ref).write(run.counts(name))
+    write_whole(run.hyp(name), "".join(line + "\n" for line in hypotheses))
+    return hypotheses, score(hypotheses, ref)
+
+
+def translate_joined(run: RunFolder, k: int, translator: Translator, src: list[str], ref: list[str]) -> Scores | None:
+    """Do the same with each k consecutive lines joined; None if the positions of the model end before a source does."""
+    src, ref, longest = join_lines(src, k), join_lines(ref, k), k * LONGEST
+    table = translator.model.max_len
+    if table is not None and max(len(ids) for ids in read(translator.tokenizer, src, longest).ids) > table:
+        return None
+    return translate_and_keep(run, JOINED.format(k), translator, src, ref, longest)[1]
+
+
+def join_lines(lines: list[str], k: int) -> list[str]:
+    """Each k consecutive lines as one, with a blank between them; fewer than k lines at the end are skipped."""
+    return [" ".join(lines[i : i + k]) for i in range(0, len(lines) - k + 1, k)]
+
+
+def own_test_set(path: Path, ckpt: Checkpoint) -> tuple[list[str], list[str]]:
+    """Sources and references that a run keeps beside its checkpoint, else those that its configuration names.
+
+    Raises:
+        UserError: a file is missing, or was changed since the run.
+    """
+    return text.read_test_set(own_files(path, ckpt))
+
+
+def own_files(path: Path, ckpt: Checkpoint) -> corpus.Files:
+    """The files of `own_test_set`. A strange checkpoint can name any address, so nothing is downloaded."""
+    run = run_of(path)
+    refuse_changed_texts(run)
+    if run.test_src.is_file() and run.test_ref.is_file():
+        return [(run.test_src, run.test_ref)]
+    data = ckpt.config.data
+    return text.pairs_of_files(data.test, data.src_lang, data.tgt_lang)
+
+
+def run_of(path: Path) -> RunFolder:
+    """The run that a path belongs to: it is the run's folder, or a checkpoint in it."""
+    return RunFolder(path if path.is_dir() else path.parent.parent)
