@@ -34,7 +34,7 @@ from rope_mt.system.files import write_whole
 from rope_mt.translation.test_sets import score_translations
 from rope_mt.translation.translator import Translator
 
-from .data.small_text import ENGLISH, GERMAN, MODEL, pairs
+from ..data.small_text import ENGLISH, GERMAN, MODEL, pairs
 
 BOM = b"\xef\xbb\xbf"
 ODD = {  # name -> the line; why training leaves it out, if it does
