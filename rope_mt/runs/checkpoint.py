@@ -1,8 +1,7 @@
 """What a checkpoint carries: weights, configuration and tokenizer, as plain values that can run no code."""
 
-import zipfile
+import io
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from rope_mt.data.tokenizer import Tokenizer
 from rope_mt.errors import UserError
 from rope_mt.runs import archive
 from rope_mt.runs.fitting import refuse_unfit
-from rope_mt.system.files import whole_file
+from rope_mt.system.files import write_whole
 
 FORMAT = 2
 OTHER = "use another one"  # what to do about one that is damaged, where nobody says better
@@ -40,11 +39,10 @@ def contents(cfg: TrainConfig, tokenizer: Tokenizer) -> dict[str, Any]:
 
 
 def write(path: Path, values: dict[str, Any]) -> None:
-    with whole_file(path) as file:
-        torch.save(values, file)
-        file.flush()
-        with suppress(zipfile.BadZipFile), open(file.name, "rb") as written:  # cut off: `whole_file` says why
-            archive.seal(file, written)
+    buffer = io.BytesIO()  # torch.save hides an error of the disk
+    torch.save(values, buffer)
+    archive.seal(buffer, io.BytesIO(buffer.getvalue()))
+    write_whole(path, buffer.getvalue())
 
 
 def read(path: Path, remedy: str = OTHER) -> dict[str, Any]:

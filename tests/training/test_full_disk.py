@@ -39,7 +39,7 @@ def undisturbed(small, tmp_path_factory) -> RunFolder:
 
 
 def without_times(values: dict) -> dict:
-    return {name: value for name, value in values.items() if not re.search("second|memory|files|seal", name)}
+    return {name: value for name, value in values.items() if not re.search("second|memory|files|checksum", name)}
 
 
 def outcome(run: RunFolder) -> dict:
