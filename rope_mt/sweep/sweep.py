@@ -60,13 +60,13 @@ def conclude(sweep: Sweep, overview: Overview) -> bool:
     _write(sweep, entries, found)
     if found is not None:
         # imported here since the report takes torch
+        from rope_mt.study.charts import plot_scores
         from rope_mt.study.compare import tables
-        from rope_mt.study.compare.plot import plot
         from rope_mt.study.report import write_report
 
         console.print()
         tables.show(found, [len(group.runs) for group in found.groups] == [1], console)
-        plot(sweep.folder / "sweep.png", found.groups, found.baseline)
+        plot_scores(sweep.folder / "sweep.png", found.groups, found.baseline)
         write_report(sweep.folder / "sweep.html", found)
     files = ["sweep.json", "sweep.md", *(["sweep.png", "sweep.html"] if found is not None else [])]
     console.print(Text(f"files     {os.path.relpath(sweep.folder)}: {', '.join(files)}"), soft_wrap=True)

@@ -1,11 +1,14 @@
-"""What every analysis leaves behind: a figure as PNG and its numbers as CSV, each written whole."""
+"""Figures that matplotlib draws, as PNG files or as SVG inside of a page, and tables as CSV files."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+import re
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +17,10 @@ from rope_mt.system.files import whole_file, write_whole
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Okabe & Ito's colours, which the colour-blind tell apart; their yellow is left out, since lines in it vanish on white.
+# Okabe & Ito's colours, which the colour-blind can tell apart, without their yellow: lines in it vanish on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#7F7F7F")
-DASHES = ("-", "--", ":", "-.")  # the colours come again with each
+DASHES = ("-", "--", ":", "-.")  # a line after the eighth has the colour of an earlier one and the next dash
+INK, PAPER, GRID = "#000000", "#FFFFFF", "#DDDDDD"
 
 STYLE: dict[Any, Any] = {  # matplotlib's own names
     "font.size": 9.0,
@@ -28,11 +32,35 @@ STYLE: dict[Any, Any] = {  # matplotlib's own names
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "grid.color": "#DDDDDD",
+    "grid.color": GRID,
     "grid.linewidth": 0.6,
     "lines.linewidth": 1.4,
     "savefig.dpi": 200.0,
+    "text.parse_math": False,  # a dollar sign in the name of a run is a dollar sign
 }
+# A chart 5 inches wide is 360 units wide, so on a phone a unit is about a CSS pixel. Text stays text, which a page can
+# colour and a reader can select.
+SVG_STYLE = {"font.size": 12.0, "axes.labelsize": 12.0, "legend.fontsize": 12.0, "svg.fonttype": "none"}
+SVG_STYLE |= {"font.family": "DejaVu Sans"}  # one name: the page gives text its own font
+THEME = {INK: "var(--text)", PAPER: "var(--paper)", GRID: "var(--line)"}  # the page's own colours, light or dark
+
+
+def look(number: int) -> dict[str, Any]:
+    """Colour and dash of the line with this number, from 0."""
+    again, colour = divmod(number, len(COLOURS))
+    return {"color": COLOURS[colour], "linestyle": DASHES[again % len(DASHES)]}
+
+
+@contextmanager
+def _blank(width: float, height: float, style: dict[Any, Any]) -> Iterator[Figure]:
+    from cycler import cycler
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    lines = cycler(linestyle=DASHES) * cycler(color=COLOURS)
+    with rc_context({**STYLE, "axes.prop_cycle": lines, **style}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a box stands for the character
+        yield Figure(figsize=(width, height), layout="constrained")
 
 
 @contextmanager
@@ -42,16 +70,31 @@ def figure(path: Path, width: float = 7.0, height: float = 4.0) -> Iterator[Figu
     Raises:
         UserError: the folder cannot be written.
     """
-    from cycler import cycler
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    lines = cycler(linestyle=DASHES) * cycler(color=COLOURS)
-    with rc_context({**STYLE, "axes.prop_cycle": lines}):
-        drawn = Figure(figsize=(width, height), layout="constrained")
+    with _blank(width, height, {}) as drawn:
         yield drawn
         with whole_file(path) as file:
             drawn.savefig(file, format="png")
+
+
+def inline_svg(draw: Callable[[Figure], None], title: str, text: str, width: float = 5.0, height: float = 3.3) -> str:
+    """What `draw` draws, as an <svg> element that refers to nothing outside; the same drawing gives the same element.
+
+    Args:
+        title: of the chart; no other chart of the page may have it, since it keeps their ids apart.
+        text: says what the chart shows to those who do not see it.
+        width, height: in inches.
+    """
+    with _blank(width, height, {**SVG_STYLE, "svg.hashsalt": title}) as drawn:
+        draw(drawn)
+        file = io.StringIO()
+        drawn.savefig(file, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    body = file.getvalue().partition("<svg")[2].partition(">")[2]
+    body = re.sub(r"<style.*?</style>", "", body, flags=re.DOTALL)  # it would hold for the whole page
+    body = re.sub(r' id="[\w.]+?_\d+"', "", body)  # names of parts, the same in every figure
+    for colour, name in THEME.items():
+        body = body.replace(f": {colour.lower()}", f": {name}")
+    head = f'<svg viewBox="0 0 {72 * width:g} {72 * height:g}" role="img" aria-label="{escape(title)}">'
+    return f"{head}<title>{escape(title)}</title><desc>{escape(text)}</desc>{body}"
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -29,9 +29,8 @@ from rope_mt.errors import UserError
 from rope_mt.runs import checkpoint, exported
 from rope_mt.runs.folder import RunFolder, open_run
 from rope_mt.runs.tracking import where
-from rope_mt.study.curve import Curve
 from rope_mt.study.finished_runs import read_runs
-from rope_mt.study.shared_test_set import counts, hypotheses, texts
+from rope_mt.study.run_files import hypotheses, loss_curve, statistics, texts
 from rope_mt.sweep.ledger import FAILED, Ledger
 from rope_mt.training.resuming import read_full
 from rope_mt.training.train import train
@@ -136,8 +135,7 @@ def _begun(path: Path, cfg: TrainConfig) -> Any:
 
 def _run(path: Path, cfg: TrainConfig) -> Any:
     [run], _ = read_runs([path.parent])
-    curve = Curve.read(run)
-    return run.result, run.config, texts([run]), counts(run), hypotheses(run), curve.tokens, curve.losses
+    return run.result, run.config, texts([run]), statistics(run), hypotheses(run), loss_curve(run)
 
 
 def _own_test_set(path: Path, cfg: TrainConfig) -> Any:

@@ -20,7 +20,7 @@ from rope_mt.data import toy
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.result import add_further_test, write_result
-from rope_mt.study.compare.paired_tests import over_sentences, samples
+from rope_mt.study.compare.significance import over_sentences, samples
 from rope_mt.system.manifest import write_manifest
 from rope_mt.translation.bleu_statistics import BleuStatistics
 
@@ -391,8 +391,6 @@ def test_mistakes_are_one_line(make, tmp_path, capsys):
         ([broken("short", "test.counts", counts[:-1])], "short/test.counts makes"),
         ([broken("changed", "test.counts", counts[1:])], "changed/test.counts is damaged"),
         ([with_tests("no-tests", None)], "no-tests/result.json is not the result of a run"),
-        ([with_tests("path", {"../../x": None})], "path/result.json is not the result of a run"),
-        ([with_tests("huge", {"x": {"bleu": 10**400}})], "huge/result.json is not the result of a run"),
         ([with_tests("no-file", {"x": {"bleu": 4}})], "cannot read"),
         ([there, "--baseline", "rop"], "--baseline 'rop' is none of the groups: take one of 'sinusoidal-add'"),
         ([there, "--json", "--csv"], "not allowed with argument --json"),

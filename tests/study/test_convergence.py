@@ -4,7 +4,6 @@ import csv
 import json
 import math
 import shutil
-from pathlib import Path
 
 import pytest
 
@@ -12,46 +11,39 @@ from rope_mt.cli.main import main
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.result import write_result
 from rope_mt.study.analyze.convergence import table
-from rope_mt.study.curve import Curve
-from rope_mt.study.finished_runs import FinishedRun
+from rope_mt.study.run_files import Curve
 
 
-def curve(tokens: list[int], losses: list[float], position: str = "rope", seed: int = 1) -> Curve:
-    run = FinishedRun(Path("run"), {"position": position, "seed": seed}, {})
-    return Curve(run, list(range(len(tokens))), tokens, losses)
+@pytest.mark.parametrize(
+    ("losses", "goal", "tokens"),
+    [
+        ([3.0, 2.0, 1.0], 1.75, 225),  # on the line between two validations
+        ([3.0, 2.0, 1.0], 2.0, 200),
+        ([3.0, 1.0, 2.0, 1.0], 1.5, 175),  # the first crossing, even if the loss rises again
+        ([3.0, 2.0], 1.9, None),
+        ([3.0, 2.0], 3.5, 100),  # the first validation
+        ([math.inf, 3.0], 4.0, 200),
+    ],
+)
+def test_a_loss_is_reached_at_the_first_crossing(losses, goal, tokens):
+    assert curve(losses).reached(goal) == (tokens and pytest.approx(tokens))
 
 
-def test_a_loss_is_reached_on_the_line_between_two_validations():
-    assert curve([100, 200, 300], [3.0, 2.0, 1.0]).reached(1.75) == pytest.approx(225)
-    assert curve([100, 200, 300], [3.0, 2.0, 1.0]).reached(2.0) == pytest.approx(200)
+def curve(losses: list[float], first: int = 100) -> Curve:
+    numbers = list(range(len(losses)))
+    return Curve([first + 100 * i for i in numbers], losses, numbers)
 
 
-def test_the_first_crossing_counts_even_if_the_loss_rises_again():
-    assert curve([100, 200, 300, 400], [3.0, 1.0, 2.0, 1.0]).reached(1.5) == pytest.approx(175)
-
-
-def test_what_is_never_reached_is_none_and_what_is_reached_at_once_is_the_first_validation():
-    assert curve([100, 200], [3.0, 2.0]).reached(1.9) is None
-    assert curve([100, 200], [3.0, 2.0]).reached(3.5) == 100
-    assert curve([100, 200], [math.inf, 3.0]).reached(4.0) == 200
-
-
-def test_the_table_says_how_many_fewer_tokens_than_the_baseline_needed():
-    """The baseline is at its last loss of 2 after 200 tokens already; rope after 150, another seed after 250."""
-    baseline = curve([100, 200, 300, 400], [3.0, 2.0, 1.5, 2.0], "sinusoidal-add")
-    runs = [baseline, curve([100, 200], [3.0, 1.0]), curve([200, 300], [3.0, 1.0], seed=2), curve([100], [4.0], "none")]
-    columns = {str(column.header): [*column.cells] for column in table(runs, baseline).columns}
-    assert columns["run"] == ["sinusoidal-add, seed 1", "rope, seed 1", "rope, seed 2", "none, seed 1"]
+def test_the_table_has_how_many_fewer_tokens_than_the_baseline_were_needed():
+    """The baseline is at its last loss of 2 after 200 tokens already; the next runs after 150 and 250."""
+    curves = [curve([3.0, 2.0, 1.5, 2.0]), curve([3.0, 1.0]), curve([3.0, 1.0], first=200), curve([4.0])]
+    columns = {str(column.header): [*column.cells] for column in table(["a", "b", "c", "d"], curves, 0).columns}
+    assert columns["run"] == ["a", "b", "c", "d"]
     assert columns["fewer tokens"] == ["baseline", "25.0 %", "-25.0 %", ""]
     assert columns["tokens to 2.0000"][3] == "not reached"
     assert columns["last valid loss"] == ["2.0000", "1.0000", "1.0000", "4.0000"]
-
-
-def test_a_baseline_whose_loss_is_no_number_is_never_reached():
-    diverged = curve([100, 200], [3.0, float("nan")], "sinusoidal-add")
-    columns = {
-        str(column.header): [*column.cells] for column in table([diverged, curve([100], [2.0])], diverged).columns
-    }
+    diverged = [curve([3.0, math.nan]), curve([2.0])]
+    columns = {str(column.header): [*column.cells] for column in table(["a", "b"], diverged, 0).columns}
     assert columns["tokens to nan"] == ["not reached", "not reached"]
     assert columns["fewer tokens"] == ["baseline", ""]
 
@@ -60,37 +52,34 @@ def test_the_command_compares_with_sinusoidal_add_or_the_run_that_is_named(runs,
     out = str(tmp_path / "curves")
     names = [str(runs[name]) for name in ("rope", "sinusoidal-add", "rope again")]
     assert main(["analyze", "convergence", *names, "--out", out]) == 0
-    said = capsys.readouterr().out
-    assert "baseline: sinusoidal-add, seed 1" in said
-    assert said.count("rope, seed") == 2
+    printed = capsys.readouterr().out
+    assert "baseline: sinusoidal-add, seed 1" in printed
+    assert printed.count("rope, seed") == 2
     with open(tmp_path / "curves.csv", encoding="utf-8", newline="") as file:
-        numbers = list(csv.DictReader(file))
-    assert [int(row["step"]) for row in numbers] == 3 * [3, 6, 9]
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == 3 * [3, 6, 9]
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
-    losses = [json.loads(line) for line in (runs["rope"] / "metrics.jsonl").read_text().splitlines()]
-    assert [float(row["loss"]) for row in numbers[:3]] == [row["valid/loss"] for row in losses if "valid/loss" in row]
+    metrics = [json.loads(line) for line in (runs["rope"] / "metrics.jsonl").read_text().splitlines()]
+    assert [float(row["loss"]) for row in rows[:3]] == [row["valid/loss"] for row in metrics if "valid/loss" in row]
 
     assert main(["analyze", "convergence", names[1], "--baseline", names[0], "--out", out]) == 0
     assert "baseline: rope, seed 1" in capsys.readouterr().out
 
 
 def test_mistakes_are_one_line(runs, tmp_path, capsys):
-    damaged, bare = tmp_path / "damaged", tmp_path / "bare"
-    shutil.copytree(runs["rope"], damaged)
-    with open(damaged / "metrics.jsonl", "a") as file:
-        file.write('{"step": 4, "valid/')
-    shutil.copytree(runs["rope"], bare)
-    (bare / "metrics.jsonl").write_text('{"step": 3, "tokens": 9}\n')
-    for folder in (damaged, bare):
-        write_result(RunFolder(folder), json.loads((folder / "result.json").read_text()))
+    metrics = {"damaged": '{"step": 4, "valid/', "bare": '{"step": 3, "tokens": 9}\n'}
+    for name, text in metrics.items():
+        run = RunFolder(shutil.copytree(runs["rope"], tmp_path / name))
+        run.metrics.write_text(text)
+        write_result(run, json.loads(run.result.read_text()))
     (tmp_path / "empty").mkdir()
-    for words, said in (
-        ([str(damaged)], "is damaged: leave the run out"),
-        ([str(bare)], "there is no validation"),
+    for words, message in (
+        ([str(tmp_path / "damaged")], "metrics.jsonl, line 1, is damaged: leave the run out"),
+        ([str(tmp_path / "bare")], "there is no validation"),
         ([str(tmp_path / "empty")], "no finished run"),
         ([str(tmp_path / "nowhere")], "no such run"),
         ([str(runs["rope"]), "--baseline", str(tmp_path / "empty")], "cannot be the baseline"),
         ([], "the following arguments are required: RUN"),
     ):
         assert main(["analyze", "convergence", *words, "--out", str(tmp_path / "curves")]) == 2
-        assert said in capsys.readouterr().err
+        assert message in capsys.readouterr().err

@@ -14,7 +14,7 @@ from rope_mt.config.training import ModelConfig
 from rope_mt.data.tokenizer import BOS, EOS, PAD
 from rope_mt.model.transformer import Transformer
 from rope_mt.position import AttentionShape, build_position
-from rope_mt.study.analyze.decay import AttentionByDistance, attention_by_distance, decay, turned_features
+from rope_mt.study.analyze.decay import AttentionByDistance, attention_by_distance, decay, rotated_features
 
 
 @pytest.mark.parametrize(
@@ -98,15 +98,15 @@ def test_without_queries_and_keys_attention_is_even():
     away = [abs(m - n) / (len(ids) + 1) for ids in SRC for m in range(len(ids) + 1) for n in range(len(ids) + 1)]
     assert stacks["encoder"].mean_distances() == pytest.approx(2 * [sum(away) / sum(len(ids) + 1 for ids in SRC)])
     for stack in stacks.values():
-        assert stack.over_even() == pytest.approx(np.ones_like(stack.over_even()))
-        assert stack.mean_distances() == pytest.approx([stack.even_distance()] * 2)
+        assert stack.over_uniform() == pytest.approx(np.ones_like(stack.over_uniform()))
+        assert stack.mean_distances() == pytest.approx([stack.uniform_distance()] * 2)
 
 
 def test_what_even_attention_would_give_is_the_same_for_every_model():
     one, other = (attention_by_distance(model(of), SRC, TGT, n_heads=2) for of in (RopeConfig(), NoPositionConfig()))
     for name in one:
-        assert torch.equal(one[name].even, other[name].even)
-        assert not np.allclose(one[name].over_even(), 1)
+        assert torch.equal(one[name].uniform, other[name].uniform)
+        assert not np.allclose(one[name].over_uniform(), 1)
 
 
 def test_batches_do_not_matter(monkeypatch):
@@ -150,7 +150,7 @@ def test_the_bound_is_that_of_the_features_that_turn(fraction):
     position = RopeConfig(fraction=fraction)
     rope = build_position(position, AttentionShape(32, 2, causal=False))
     turned = rope.rotate(torch.ones(1, 1, 1, 16), torch.tensor([50_000]))
-    assert int((turned != 1).sum()) == turned_features(position, d_head=16)
+    assert int((turned != 1).sum()) == rotated_features(position, d_head=16)
 
 
 def test_a_run_brings_its_head_and_its_attention(runs, tmp_path, capsys):

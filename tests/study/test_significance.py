@@ -15,8 +15,17 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.significance import PairedTest
 from scipy.stats import t
 
-from rope_mt.study.compare.paired_tests import RESAMPLES, SEED, OverSentences, over_sentences, samples, signatures
-from rope_mt.study.compare.significance import Difference, pairs_by_seed, welch
+from rope_mt.study.compare.significance import (
+    RESAMPLES,
+    SEED,
+    Difference,
+    OverSentences,
+    over_sentences,
+    pairs_by_seed,
+    samples,
+    signatures,
+    welch,
+)
 from rope_mt.translation.bleu_statistics import BleuStatistics
 
 WORDS = ["am", "Abend", "sieht", "der", "Hund", "die", "kleine", "Katze", "im", "Garten", "und", "lacht", "laut"]
@@ -106,7 +115,7 @@ def test_sentences_that_differ_in_words_alone_and_in_no_count_are_not_evidence()
 
 @pytest.fixture(scope="module")
 def seeds() -> tuple[list[list[list[int]]], list[list[list[int]]]]:
-    """Counts of three outputs of a baseline, and of three of a system that leaves out fewer words, on 10 sentences."""
+    """Statistics of three outputs of a baseline, and of three of a system that drops fewer words, on 10 sentences."""
     references = sentences(10)
     theirs, ours = (
         [counted(worse(references, rate, seed + first), references) for seed in range(3)]

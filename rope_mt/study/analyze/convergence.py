@@ -9,11 +9,12 @@ from rich.text import Text
 
 from rope_mt.config.flags import AnalyzeConvergenceConfig
 from rope_mt.errors import UserError
-from rope_mt.study.curve import Curve
-from rope_mt.study.finished_runs import read_runs, warnings
+from rope_mt.study.charts import draw_curve
+from rope_mt.study.finished_runs import FinishedRun, read_runs, warnings_about
+from rope_mt.study.run_files import Curve, loss_curve
 from rope_mt.system.plots import COLOURS, DASHES, figure, write_csv
 
-MARKERS = (".", "^", "s")  # the colours come again with each
+MARKERS = (".", "^", "s")  # the ninth scheme has the colour of the first and the next marker
 
 
 def analyze_convergence(cfg: AnalyzeConvergenceConfig) -> None:
@@ -22,86 +23,84 @@ def analyze_convergence(cfg: AnalyzeConvergenceConfig) -> None:
     Raises:
         UserError: there is no finished run, or no such run, the baseline has not finished, or a file is damaged.
     """
-    curves, baseline, unfinished = _read(cfg.runs, cfg.baseline)
-    names = _names(curves)
+    runs, unfinished = read_runs([*cfg.runs, *([cfg.baseline] if cfg.baseline else [])])
+    baseline = _choose_baseline(runs, cfg.baseline)
+    curves = [loss_curve(run) for run in runs]
+    names = _names(runs)
+    goal = curves[baseline].values[-1]
     console = Console(highlight=False)
-    goal = baseline.losses[-1]
-    console.print(
-        f"baseline: {names[curves.index(baseline)]}, last validation loss {goal:.4f} nats a token", soft_wrap=True
-    )
-    console.print(table(curves, baseline))
-    for line in warnings([curve.run for curve in curves], unfinished):
-        console.print(line, soft_wrap=True)
+    console.print(f"baseline: {names[baseline]}, last validation loss {goal:.4f} nats a token", soft_wrap=True)
+    console.print(table(names, curves, baseline))
+    for line in warnings_about(runs, unfinished):
+        console.print(Text(line, "yellow"), soft_wrap=True)
 
     csv, png = Path(f"{cfg.out}.csv"), Path(f"{cfg.out}.png")
-    rows = [
-        (curve.run.folder, curve.run.position, curve.run.seed, *row)
-        for curve in curves
-        for row in zip(curve.steps, curve.tokens, curve.losses, strict=True)
-    ]
+    rows = []
+    for run, curve in zip(runs, curves, strict=True):
+        for point in zip(curve.steps, curve.tokens, curve.values, strict=True):
+            rows.append((run.folder, run.position, run.seed, *point))
     write_csv(csv, ("run", "position", "seed", "step", "tokens", "loss"), rows)
-    _draw(curves, names, goal, png)
+    _draw(runs, curves, goal, png)
     console.print(Text(f"files: {csv} {png}"), soft_wrap=True)
 
 
-def _read(folders: list[Path], wanted: Path | None) -> tuple[list[Curve], Curve, list[Path]]:
-    """The curves, the baseline, which is one of them, and the folders of runs that have not finished."""
-    runs, unfinished = read_runs([*folders, *([wanted] if wanted else [])])
-    curves = [Curve.read(run) for run in runs]
-    if wanted is None:
-        first = next((curve for curve in curves if curve.run.position == "sinusoidal-add"), curves[0])
-        return curves, first, unfinished
-    baseline = next((curve for curve in curves if curve.run.folder.resolve() == wanted.resolve()), None)
-    if baseline is None:
+def _choose_baseline(runs: list[FinishedRun], wanted: Path | None) -> int:
+    """The index of the wanted run, or of the first with sinusoidal-add, or else 0."""
+    for i, run in enumerate(runs):
+        if run.folder.resolve() == wanted.resolve() if wanted else run.position == "sinusoidal-add":
+            return i
+    if wanted:
         raise UserError(f"{wanted} holds no finished run, so it cannot be the baseline")
-    return curves, baseline, unfinished
+    return 0
 
 
-def _names(curves: list[Curve]) -> list[str]:
-    """Scheme and seed, and the run's key where those do not tell it from another."""
-    names = [f"{curve.run.position}, seed {curve.run.seed}" for curve in curves]
-    return [
-        name if names.count(name) == 1 else f"{name}, {curve.run.result['key']}"
-        for name, curve in zip(names, curves, strict=True)
-    ]
+def _names(runs: list[FinishedRun]) -> list[str]:
+    """Scheme and seed, and the run's key where several runs have the same."""
+    names = [f"{run.position}, seed {run.seed}" for run in runs]
+    keys = [run.result["key"] for run in runs]
+    return [name if names.count(name) == 1 else f"{name}, {key}" for name, key in zip(names, keys, strict=True)]
 
 
-def table(curves: list[Curve], baseline: Curve) -> Table:
-    """A row a run: its last loss, and after how many tokens it had reached the baseline's."""
-    goal = baseline.losses[-1]
-    needed = baseline.reached(goal)  # at its end or before; None where its loss is no number
+def table(names: list[str], curves: list[Curve], baseline: int) -> Table:
+    """A row a run: its last loss, and after how many tokens it had reached the baseline's.
+
+    Args:
+        baseline: its index.
+    """
+    goal = curves[baseline].values[-1]
+    needed = curves[baseline].reached(goal)  # at its end or before; None where its loss is no number
     out = Table(box=None, header_style="bold", pad_edge=False)
     out.add_column("run", no_wrap=True)
     for column in ("last valid loss", "tokens seen", f"tokens to {goal:.4f}", "fewer tokens"):
         out.add_column(column, justify="right")
-    for curve, name in zip(curves, _names(curves), strict=True):
+    for i, (name, curve) in enumerate(zip(names, curves, strict=True)):
         reached = curve.reached(goal)
         fewer = "" if needed is None or reached is None else f"{100 * (1 - reached / needed):.1f} %"
         out.add_row(
             name,
-            f"{curve.losses[-1]:.4f}",
+            f"{curve.values[-1]:.4f}",
             f"{curve.tokens[-1] / 1e6:.2f} M",
             "not reached" if reached is None else f"{reached / 1e6:.2f} M",
-            "baseline" if curve is baseline else fewer,
+            "baseline" if i == baseline else fewer,
         )
     return out
 
 
-def _draw(curves: list[Curve], names: list[str], goal: float, png: Path) -> None:
+def _draw(runs: list[FinishedRun], curves: list[Curve], goal: float, png: Path) -> None:
     """A colour a scheme, another dash for each further run of it, and a grey line at the baseline's last loss."""
-    schemes = [*dict.fromkeys(curve.run.position for curve in curves)]
-    drawn_of = dict.fromkeys(schemes, 0)
-    inside = len(curves) <= 8  # curves fall, which leaves the upper right corner free
-    with figure(png, height=max(4.0, 0.2 * len(curves))) as drawn:
+    positions = [run.position for run in runs]
+    schemes = [*dict.fromkeys(positions)]
+    with figure(png, height=max(4.0, 0.2 * len(runs))) as drawn:
         axes = drawn.subplots()
         if math.isfinite(goal):
             axes.axhline(goal, color="#999999", linewidth=0.8, linestyle="-", zorder=1)
-        for curve, name in zip(curves, names, strict=True):
-            again, colour = divmod(schemes.index(curve.run.position), len(COLOURS))
-            dash = DASHES[drawn_of[curve.run.position] % len(DASHES)]
-            drawn_of[curve.run.position] += 1
-            millions = [tokens / 1e6 for tokens in curve.tokens]
-            line = axes.plot(millions, curve.losses, color=COLOURS[colour], linestyle=dash, label=name)[0]
-            line.set(marker=MARKERS[again % len(MARKERS)], markersize=4)
-        axes.set(xlabel="target tokens seen (millions)", ylabel="validation loss (nats a token)", xlim=(0, None))
-        axes.legend(loc="upper right") if inside else drawn.legend(loc="outside right upper")
+        for i, (name, curve) in enumerate(zip(_names(runs), curves, strict=True)):
+            again, colour = divmod(schemes.index(positions[i]), len(COLOURS))
+            dash = DASHES[positions[:i].count(positions[i]) % len(DASHES)]
+            style = {"color": COLOURS[colour], "linestyle": dash, "marker": MARKERS[again % len(MARKERS)]}
+            draw_curve(axes, curve, label=name, markersize=4, **style)
+        axes.set(ylabel="validation loss (nats a token)")
+        if len(runs) <= 8:  # curves fall, which leaves the upper right corner free
+            axes.legend(loc="upper right")
+        else:
+            drawn.legend(loc="outside right upper")

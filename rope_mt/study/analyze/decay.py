@@ -21,14 +21,15 @@ from rope_mt.model.transformer import Decoder, Encoder, Transformer
 from rope_mt.position import PositionScheme
 from rope_mt.runs import checkpoint
 from rope_mt.runs.checkpoint import Checkpoint
+from rope_mt.study.charts import draw_bound, draw_over_uniform
 from rope_mt.system.device import choose_device
 from rope_mt.system.plots import figure, write_csv
 from rope_mt.translation.test_sets import own_test_set
 from rope_mt.translation.translator import Translator
 
 BATCH = 16  # sentences
-DRAWN = 20  # pairs of tokens: the mean over fewer is noise, and is left out of the figure
-FAINTEST = 1e-3  # of even attention: what is below is cut off in the figure
+DRAWN = 20  # pairs of tokens: the mean over fewer is noise, and is not drawn
+FAINTEST = 1e-3  # of uniform attention: a smaller weight is not drawn
 
 
 def analyze_decay(cfg: AnalyzeDecayConfig) -> None:
@@ -42,7 +43,7 @@ def analyze_decay(cfg: AnalyzeDecayConfig) -> None:
     if d is None:
         d = 128
         if ckpt:
-            d = turned_features(ckpt.config.position, ckpt.config.model.d_model // ckpt.config.model.n_heads)
+            d = rotated_features(ckpt.config.position, ckpt.config.model.d_model // ckpt.config.model.n_heads)
     if theta is None:
         theta = float(getattr(ckpt.config.position, "theta", 10_000.0)) if ckpt else 10_000.0
     for wrong, must in (
@@ -61,8 +62,8 @@ def analyze_decay(cfg: AnalyzeDecayConfig) -> None:
         _report_attention(ckpt, cfg.run, cfg.sentences, cfg.out, console)
 
 
-def turned_features(position: PositionConfig, d_head: int) -> int:
-    """How many features of a head rope turns, or would turn in the place of another scheme."""
+def rotated_features(position: PositionConfig, d_head: int) -> int:
+    """How many features of a head rope rotates, or would rotate in the place of another scheme."""
     return (position if isinstance(position, RopeConfig) else RopeConfig()).turned(d_head)
 
 
@@ -101,12 +102,12 @@ def _report_bound(d: int, theta: float, longest: int, out: Path, console: Consol
     write_csv(csv, ("distance", "relative bound", "inner product"), rows)
     with figure(png, 7.0, 2.9) as drawn:
         left, right = drawn.subplots(1, 2)
-        left.plot(distance, bound)
-        left.set(ylabel="mean of $|S_1|, …, |S_{d/2}|$", title="relative bound on q·k, eq. 37", ylim=(0, None))
+        draw_bound(left, distance, bound)
+        left.set(title="relative bound on q·k, eq. 37")
+        left.set_ylabel("mean of $|S_1|, …, |S_{d/2}|$", parse_math=True)
         right.plot(distance, product)
-        right.set(ylabel="q·k", title="q·k itself, q and k all ones")
-        for axes in (left, right):
-            axes.set(xlabel="distance m − n (tokens)", xlim=(0, longest))
+        right.set(title="q·k itself, q and k all ones", ylabel="q·k", xlim=(0, longest))
+        right.set(xlabel="distance m − n (tokens)")
         drawn.suptitle(f"RoPE, d = {d}, θ = {theta:g}")
     console.print(Text(f"files: {csv} {png}"), soft_wrap=True)
 
@@ -117,15 +118,15 @@ def _report_bound(d: int, theta: float, longest: int, out: Path, console: Consol
 class AttentionByDistance:
     """Adds up the self-attention weights of a stack by the distance m - n from query m to key n (RoFormer's letters).
 
-    From now on the stack asks copies of its position schemes, which share their parameters, do all that those do, and
-    show the weights. `real` says which tokens are to count; it must be set before each forward pass.
+    The stack now asks copies of its position schemes, which share their parameters, do the same, and show the weights.
+    `real` says which tokens are no padding; it must be set before each forward pass.
 
     Attributes:
         distance: -longest, ..., longest, or from 0 where the stack is causal.
         pairs: how many pairs of real tokens lay so far apart.
         sums: float64, the weights of those pairs, summed.
-        even: float64, the same of attention that is even: what a query sees, all alike. It falls with distance as well,
-            as what is far away is seen by those that see much.
+        uniform: float64, the same sums for uniform attention, where a query gives the same weight to every key that it
+            sees. They fall with distance too, as only queries that see many keys see distant ones.
     """
 
     def __init__(self, stack: Encoder | Decoder, n_heads: int, longest: int) -> None:
@@ -133,7 +134,7 @@ class AttentionByDistance:
         self.distance = np.arange(-self.farthest_future, longest + 1)
         self.pairs = torch.zeros(len(self.distance), dtype=torch.int64)
         self.sums = torch.zeros(len(stack.layers), n_heads, len(self.distance), dtype=torch.float64)
-        self.even = torch.zeros(len(self.distance), dtype=torch.float64)
+        self.uniform = torch.zeros(len(self.distance), dtype=torch.float64)
         self.real: Bool[Tensor, "batch len"] | None = None
         stack.positions = nn.ModuleList(self._showing(stack.scheme(i), i) for i in range(len(stack.layers)))
 
@@ -162,26 +163,31 @@ class AttentionByDistance:
         if layer == 0:
             self.pairs += torch.bincount(index, minlength=len(self.pairs))
             seen = counts.sum(dim=-1, keepdim=True).expand(counts.shape)[counts]
-            self.even.index_add_(0, index, 1 / seen.cpu().double())
+            self.uniform.index_add_(0, index, 1 / seen.cpu().double())
 
     def mean_weights(self) -> Float[np.ndarray, "layers heads distances"]:
         """The mean weight at each distance, NaN where there was no pair."""
         with np.errstate(invalid="ignore"):
             return self.sums.numpy() / self.pairs.numpy()
 
-    def over_even(self) -> Float[np.ndarray, "layers heads distances"]:
-        """How much more weight than even attention would give; 1 at all distances if they did not matter."""
+    def over_uniform(self) -> Float[np.ndarray, "layers heads distances"]:
+        """The weights over those of uniform attention; 1 at all distances if distance did not matter."""
         with np.errstate(invalid="ignore"):
-            return self.sums.numpy() / self.even.numpy()
+            return self.sums.numpy() / self.uniform.numpy()
+
+    def drawn(self, weights: Float[np.ndarray, "*layers distances"]) -> Float[np.ndarray, "*layers distances"]:
+        """Weights over those of uniform attention, NaN where there are too few pairs or the weight is too small."""
+        with np.errstate(invalid="ignore"):
+            return np.where((self.pairs.numpy() >= DRAWN) & (weights >= FAINTEST), weights, np.nan)
 
     def mean_distances(self) -> Float[np.ndarray, " layers"]:
         """How many tokens away a layer looks on average, in either direction: |m - n| weighted by attention."""
         sums = self.sums.sum(dim=1).numpy()
         return sums @ np.abs(self.distance) / sums.sum(axis=1)
 
-    def even_distance(self) -> float:
-        """The same of even attention."""
-        return float(self.even.numpy() @ np.abs(self.distance) / self.even.sum())
+    def uniform_distance(self) -> float:
+        """The same for uniform attention."""
+        return float(self.uniform.numpy() @ np.abs(self.distance) / self.uniform.sum())
 
 
 @torch.inference_mode()
@@ -230,7 +236,7 @@ def _report_attention(ckpt: Checkpoint, path: Path, sentences: int, out: Path, c
         table.add_column(str(layer + 1), justify="right")
     table.add_column("if even", justify="right")
     for name, stack in stacks.items():
-        table.add_row(name, *(f"{mean:.2f}" for mean in [*stack.mean_distances(), stack.even_distance()]))
+        table.add_row(name, *(f"{mean:.2f}" for mean in [*stack.mean_distances(), stack.uniform_distance()]))
     console.print(table)
 
     csv, png = Path(f"{out}-attention.csv"), Path(f"{out}-attention.png")
@@ -238,8 +244,8 @@ def _report_attention(ckpt: Checkpoint, path: Path, sentences: int, out: Path, c
     for name, stack in stacks.items():
         for (layer, head, i), weight in np.ndenumerate(stack.mean_weights()):
             if pairs := int(stack.pairs[i]):
-                even = stack.even[i].item() / pairs
-                rows.append((name, layer + 1, head + 1, int(stack.distance[i]), pairs, weight, even))
+                uniform = stack.uniform[i].item() / pairs
+                rows.append((name, layer + 1, head + 1, int(stack.distance[i]), pairs, weight, uniform))
     write_csv(csv, ("stack", "layer", "head", "distance", "pairs", "weight", "even weight"), rows)
     _draw(stacks, png, f"{ckpt.config.position.name}, {len(src)} sentences")
     console.print(Text(f"files: {csv} {png}"), soft_wrap=True)
@@ -251,15 +257,12 @@ def _draw(stacks: dict[str, AttentionByDistance], png: Path, title: str) -> None
     with figure(png, max(5.0, 1.6 + 1.7 * layers), 4.4) as drawn:
         grid = drawn.subplots(len(stacks), layers, sharex="row", sharey=True, squeeze=False)
         for row, (name, stack) in zip(grid, stacks.items(), strict=True):
-            often = stack.pairs.numpy() >= DRAWN
-            for layer, (axes, heads) in enumerate(zip(row, stack.over_even(), strict=True)):
-                axes.set(yscale="log", title=f"{name}, layer {layer + 1}")
-                axes.axhline(1, color="grey", linewidth=0.8)
+            for layer, (axes, heads) in enumerate(zip(row, stack.drawn(stack.over_uniform()), strict=True)):
+                axes.set(title=f"{name}, layer {layer + 1}")
+                draw_over_uniform(axes)
                 for head, weights in enumerate(heads):
-                    axes.plot(stack.distance[often], weights[often], label=f"{head + 1}", linewidth=1.0)
-        lowest = grid[0, 0].get_ylim()[0]
-        grid[0, 0].set_ylim(bottom=max(lowest, FAINTEST))
+                    axes.plot(stack.distance, weights, label=f"{head + 1}", linewidth=1.0)
         drawn.supxlabel("distance m − n from query m to key n (tokens; keys ahead are negative)", fontsize=9)
-        drawn.supylabel("attention weight over that of even attention", fontsize=9)
+        drawn.supylabel("attention weight over that of uniform attention", fontsize=9)
         drawn.suptitle(title)
         drawn.legend(*grid[0, 0].get_legend_handles_labels(), title="head", loc="outside right center")

@@ -1,13 +1,16 @@
 """`rope-mt analyze lengths RUN...`: scores by the length of the source, and of sentences joined to longer ones.
 
-Where a scheme stops generalising shows twice: on the long sentences of the test set, which are few and unlike the
-others, and on the same sentences joined, which differ from them in nothing but length.
+A scheme that stops generalising shows it twice: on the long sentences of the test set, which are few and unlike the
+others, and on joined sentences, which differ from the single ones in nothing but length.
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -16,20 +19,19 @@ from rich.text import Text
 from rope_mt.config.data import JOINED
 from rope_mt.config.flags import AnalyzeLengthsConfig
 from rope_mt.errors import UserError
-from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.result import add_further_test, read_result
 from rope_mt.study.compare.buckets import bucket_name, default_bounds, in_buckets
 from rope_mt.study.compare.groups import labels
-from rope_mt.study.finished_runs import FinishedRun, read_runs, refuse_other_tests, warnings
-from rope_mt.study.shared_test_set import counts
-from rope_mt.system.device import choose_device, choose_precision
+from rope_mt.study.finished_runs import FinishedRun, read_runs, refuse_other_test_sets, warnings_about
+from rope_mt.study.run_files import statistics
 from rope_mt.system.locks import only_one
 from rope_mt.system.plots import figure, write_csv
 from rope_mt.system.progress import progress
 from rope_mt.translation.bleu_statistics import BleuStatistics
-from rope_mt.translation.test_sets import own_test_set, translate_joined
-from rope_mt.translation.translator import Translator
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 COLUMNS = ("run", "scheme", "seed", "kind", "name", "low", "high", "sentences", "mean source tokens", "bleu")
 COLUMNS += ("bleu without brevity penalty",)
@@ -47,8 +49,9 @@ class Cell:
     bleu: float | None  # None: there is no sentence, or the model cannot read one so long
     unpenalised: float | None  # without the brevity penalty
 
-    def said(self, score: float | None) -> str:
-        """How a table has one of the scores."""
+    def text(self, penalised: bool) -> str:
+        """One of the scores, or why it is missing."""
+        score = self.bleu if penalised else self.unpenalised
         if score is not None:
             return f"{score:.2f}"
         return "too long" if self.lengths else "-"
@@ -61,10 +64,6 @@ class Row:
     run: FinishedRun
     scheme: str
     cells: list[Cell]
-
-    @property
-    def seed(self) -> int:
-        return self.run.seed
 
     def of(self, kind: str) -> list[Cell]:
         return [cell for cell in self.cells if cell.kind == kind]
@@ -88,7 +87,7 @@ def analyze_lengths(cfg: AnalyzeLengthsConfig) -> None:
     rows = []
     for run, scheme in zip(runs, labels(runs), strict=True):
         joined_cells = [joined_cell(run, k, lengths) for k in cfg.joined]
-        rows.append(Row(run, scheme, bucket_cells(counts(run), bounds) + joined_cells))
+        rows.append(Row(run, scheme, bucket_cells(statistics(run), bounds) + joined_cells))
 
     console = Console(highlight=False)
     console.print(Text(runs[0].result["test"]["bleu_signature"], "dim"), soft_wrap=True)
@@ -96,12 +95,12 @@ def analyze_lengths(cfg: AnalyzeLengthsConfig) -> None:
     for penalised, lacks in ((True, ""), (False, ", without its brevity penalty")):
         for kind, told in (("bucket", "by source length in tokens"), ("joined", "of so many test sentences joined")):
             console.print(Text(f"\nBLEU {told}{lacks}", "bold"), table(rows, kind, penalised), sep="\n")
-    for line in warnings(runs, unfinished):
-        console.print(line, soft_wrap=True)
-    numbers, drawn = Path(f"{cfg.out}.csv"), Path(f"{cfg.out}.png")
-    write_csv(numbers, COLUMNS, _csv_rows(rows))
-    plot(drawn, rows, caps, fmean(lengths))
-    console.print(Text(f"\nfiles     {numbers}, {drawn}"), soft_wrap=True)
+    for line in warnings_about(runs, unfinished):
+        console.print(Text(line, "yellow"), soft_wrap=True)
+    csv, png = Path(f"{cfg.out}.csv"), Path(f"{cfg.out}.png")
+    write_csv(csv, COLUMNS, _csv_rows(rows))
+    plot(png, rows, caps, fmean(lengths))
+    console.print(Text(f"\nfiles     {csv}, {png}"), soft_wrap=True)
 
 
 def common_lengths(runs: list[FinishedRun]) -> list[int]:
@@ -110,39 +109,49 @@ def common_lengths(runs: list[FinishedRun]) -> list[int]:
     Raises:
         UserError: they do not share test set and tokenizer, or a file is missing or damaged.
     """
-    refuse_other_tests(runs)
-    first, *others = (counts(run).lengths for run in runs)
-    for run, lengths in zip(runs[1:], others, strict=True):
-        if lengths != first:
+    refuse_other_test_sets(runs)
+    first = statistics(runs[0]).lengths
+    for run in runs[1:]:
+        if statistics(run).lengths != first:
             raise UserError(f"{runs[0].folder} and {run.folder} have different tokenizers: give each its own table")
     return first
 
 
-def score_joined(runs: list[FinishedRun], ks: Sequence[int]) -> None:
-    """Translate joined sources as each run translated its test set, where its result does not tell of them yet.
+def score_joined(runs: list[FinishedRun], numbers: Sequence[int]) -> None:
+    """Translate joined sources as each run translated its test set, unless its result has these scores.
+
+    Args:
+        numbers: of sentences to join.
 
     Raises:
-        UserError: the weights or the text for it are not there.
+        UserError: the weights or the text for it are missing.
     """
-    wanted_of = ((run, [k for k in ks if JOINED.format(k) not in run.further_tests]) for run in runs)
-    missing = [(run, wanted) for run, wanted in wanted_of if wanted]
-    for run, wanted in missing:
-        if not RunFolder(run.folder).average.is_file():
-            lacks = f"{run.folder} has no translations for --joined {','.join(map(str, wanted))}"
-            raise UserError(f"{lacks}, and no weights to make them: leave it out")
+    missing = []
+    for run in runs:
+        if wanted := [k for k in numbers if JOINED.format(k) not in run.additional_tests]:
+            if not RunFolder(run.folder).average.is_file():
+                lacks = f"{run.folder} has no translations for --joined {','.join(map(str, wanted))}"
+                raise UserError(f"{lacks}, and no weights to make them: leave it out")
+            missing.append((run, wanted))
     with progress("translating joined sentences", sum(len(wanted) for _, wanted in missing), "test sets") as advance:
         for run, wanted in missing:
-            with only_one(run.folder):  # another command may have been at it meanwhile
+            with only_one(run.folder):
                 _translate_joined(RunFolder(run.folder), str(run.result["precision"]), wanted, advance)
 
 
-def _translate_joined(run: RunFolder, precision: str, wanted: Sequence[int], advance: Callable[[int], None]) -> None:
+def _translate_joined(run: RunFolder, precision: str, numbers: Sequence[int], advance: Callable[[int], None]) -> None:
+    # imported here since they take torch, which published records do not need
+    from rope_mt.runs import checkpoint
+    from rope_mt.system.device import choose_device, choose_precision
+    from rope_mt.translation.test_sets import own_test_set, translate_joined
+    from rope_mt.translation.translator import Translator
+
     ckpt = checkpoint.load(run.path)
     device = choose_device("auto")
     translator = Translator.of(ckpt, ckpt.config.search, device, choose_precision(precision, device))
     test_set = own_test_set(run.path, ckpt)
-    for k in wanted:
-        if JOINED.format(k) not in read_result(run)["further_tests"]:
+    for k in numbers:
+        if JOINED.format(k) not in read_result(run)["further_tests"]:  # another command may have added it meanwhile
             scores = translate_joined(run, k, translator, *test_set)
             add_further_test(run, JOINED.format(k), scores and scores.as_dict())
         advance(1)
@@ -163,8 +172,8 @@ def joined_cell(run: FinishedRun, k: int, lengths: list[int]) -> Cell:
     name = JOINED.format(k) if k > 1 else "test"
     together = [sum(lengths[i : i + k]) for i in range(0, len(lengths) - k + 1, k)]
     scores = (None, None)
-    if run.test(name):
-        counted = counts(run, name)
+    if run.scores(name):
+        counted = statistics(run, name)
         scores = (counted.bleu(), counted.bleu_unpenalised())
     return Cell("joined", str(k), min(together), max(together), together, *scores)
 
@@ -178,53 +187,47 @@ def table(rows: list[Row], kind: str, penalised: bool) -> Table:
         tokens = f"{fmean(cell.lengths):.1f}" if cell.lengths else "-"
         out.add_column(f"{cell.name}\n[dim]{len(cell.lengths):,}\n{tokens}[/]", justify="right", no_wrap=True)
     for row in rows:
-        scores = [cell.said(cell.bleu if penalised else cell.unpenalised) for cell in row.of(kind)]
-        out.add_row(row.scheme, str(row.seed), *scores)
+        out.add_row(row.scheme, str(row.run.seed), *(cell.text(penalised) for cell in row.of(kind)))
     return out
 
 
 def plot(path: Path, rows: list[Row], caps: list[int], mean_length: float) -> None:
     """BLEU against the length of the source, and against the number of sentences joined: a line a scheme.
 
-    Lines are means over seeds, with a mark for each seed; what training was cut to is a dashed line. Among joined
-    sources it is where their mean length reaches it.
+    Lines are means over seeds, with a mark for each seed. A dashed line stands at the longest source of the training
+    text; among joined sources it stands where their mean length reaches it.
     """
-    panels = {"bucket": "source length (tokens, mean of the bucket)", "joined": "test sentences joined"}
     with figure(path, width=8.0, height=3.8) as drawn:
         left, right = drawn.subplots(1, 2)
-        for axes, (kind, label) in zip((left, right), panels.items(), strict=True):
+        for axes, kind in ((left, "bucket"), (right, "joined")):
             for scheme in dict.fromkeys(row.scheme for row in rows):
-                points = [point for row in rows if row.scheme == scheme for point in _points(row.of(kind))]
-                means = {x: fmean(bleu for at, bleu in points if at == x) for x, _ in sorted(points)}
-                [line] = axes.plot(list(means), list(means.values()), label=scheme)
-                xs, ys = [x for x, _ in points], [bleu for _, bleu in points]  # none where all was too long
-                axes.scatter(xs, ys, s=14, marker="x", linewidths=0.7, color=line.get_color())
-            axes.set_xlabel(label)
+                _draw_scheme(axes, scheme, [cell for row in rows if row.scheme == scheme for cell in row.of(kind)])
             axes.set_ylim(bottom=0)
-        left.set_ylabel("BLEU")
-        counts = [int(cell.name) for cell in rows[0].of("joined")]
+        left.set(xlabel="source length (tokens, mean of the bucket)", ylabel="BLEU")
+        numbers = [cell.name for cell in rows[0].of("joined")]
+        right.set(xlabel="test sentences joined")
         right.set_xscale("log", base=2)
-        right.set_xticks(counts, [str(k) for k in counts])
+        right.set_xticks([int(number) for number in numbers], numbers)
         right.minorticks_off()
         for cap in caps:
             for axes, at in ((left, cap), (right, cap / mean_length)):
                 low, high = axes.get_xlim()
                 if low < at < high:
                     axes.axvline(at, color="#555555", linestyle=(0, (6, 4)), linewidth=0.9)
-                    top = (at, 1.0)
-                    axes.annotate(
-                        f" trained on at most {cap}", top, xycoords=("data", "axes fraction"), va="top", fontsize=7
-                    )
+                    place = {"xy": (at, 1.0), "xycoords": ("data", "axes fraction"), "va": "top"}
+                    axes.annotate(f" trained on at most {cap}", fontsize=7, **place)
         drawn.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4)
 
 
-def _points(cells: list[Cell]) -> list[tuple[float, float]]:
-    """Where the cells with scores lie in the figure: tokens or sentences joined, and BLEU."""
-    return [
-        (fmean(cell.lengths) if cell.kind == "bucket" else float(cell.name), cell.bleu)
-        for cell in cells
-        if cell.bleu is not None
-    ]
+def _draw_scheme(axes: Axes, scheme: str, cells: list[Cell]) -> None:
+    points = []  # tokens or sentences joined, and BLEU
+    for cell in cells:
+        if cell.bleu is not None:
+            points.append((fmean(cell.lengths) if cell.kind == "bucket" else float(cell.name), cell.bleu))
+    means = {x: fmean(bleu for at, bleu in points if at == x) for x, _ in sorted(points)}
+    [line] = axes.plot(list(means), list(means.values()), label=scheme)
+    xs, ys = [x for x, _ in points], [bleu for _, bleu in points]  # none where all sources were too long
+    axes.scatter(xs, ys, s=14, marker="x", linewidths=0.7, color=line.get_color())
 
 
 def _csv_rows(rows: list[Row]) -> Iterator[tuple[object, ...]]:
@@ -232,7 +235,7 @@ def _csv_rows(rows: list[Row]) -> Iterator[tuple[object, ...]]:
         for cell in row.cells:
             tokens = f"{fmean(cell.lengths):.2f}" if cell.lengths else None
             part = (cell.kind, cell.name, cell.low, cell.high, len(cell.lengths), tokens)
-            yield (row.run.folder, row.scheme, row.seed, *part, cell.bleu, cell.unpenalised)
+            yield (row.run.folder, row.scheme, row.run.seed, *part, cell.bleu, cell.unpenalised)
 
 
 def _listed(values: Sequence[object], by: str = ",") -> str:

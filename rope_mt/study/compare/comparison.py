@@ -1,4 +1,4 @@
-"""What a comparison over seeds finds: each group of runs against a baseline, on test sets and by source length."""
+"""Groups of runs against a baseline, on test sets and by source length: all that the tables and the report show."""
 
 from dataclasses import dataclass, field
 from statistics import fmean
@@ -7,108 +7,112 @@ from rope_mt.config.data import OF_FURTHER_TESTS
 from rope_mt.errors import UserError
 from rope_mt.study.compare.buckets import bucket_name, default_bounds, in_buckets
 from rope_mt.study.compare.groups import Group, Spread
-from rope_mt.study.compare.paired_tests import over_sentences, samples, signatures
-from rope_mt.study.compare.significance import Difference, pairs_by_seed, welch
-from rope_mt.study.curve import Curve
-from rope_mt.study.shared_test_set import counts
+from rope_mt.study.compare.significance import (
+    Difference,
+    over_sentences,
+    pairs_by_seed,
+    samples,
+    signatures,
+    welch,
+)
+from rope_mt.study.run_files import loss_curve, statistics
 from rope_mt.system.progress import progress
 from rope_mt.translation.bleu_statistics import BleuStatistics
 
-Counted = dict[str, dict[int, BleuStatistics]]  # of each run, by its group's label and its seed
-# By label, for each run that has a partner in the baseline: after how many target tokens its validation loss was down
-# to the last one of its partner; None: never.
-Reached = dict[str, list[float | None]]
+Statistics = dict[tuple[str, int], BleuStatistics]  # of each run, by the label of its group and its seed
 
 
-@dataclass(frozen=True)
-class BucketResult:
-    """The sentences of one bucket of source length, in tokens without the end of the sentence."""
-
-    low: int
-    high: int | None  # None: the last bucket, which is open
-    sentences: int
-    bleu: dict[str, Spread]  # by label; empty without a sentence
-    differences: dict[str, Difference]  # by label, without the baseline's
-
-    @property
-    def name(self) -> str:
-        return bucket_name(self.low, self.high)
-
-
-@dataclass(frozen=True)
-class FurtherTest:
-    """A test set beside the one that the runs are compared on."""
+@dataclass
+class Part:
+    """A test set, or its sentences in one bucket of source length, and the scores of the groups on it."""
 
     name: str
-    sentences: int
-    bleu: dict[str, Spread]  # by label
-    differences: dict[str, Difference]  # by label, without the baseline's
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """All that the tables say."""
-
-    groups: list[Group]
-    baseline: Group | None  # None: there is one group alone, and nothing to test
-    sentences: int
-    lengths: dict[str, float]  # by label: words of the translations over words of the references, mean over seeds
+    numbers: list[int]  # of the sentences, from 0
+    low: int = 0  # tokens of the shortest and the longest source in a bucket, without the end of the sentence
+    high: int | None = None  # None: there is no longest
+    bleu: dict[str, Spread] = field(default_factory=dict)  # by label; empty without a sentence
     differences: dict[str, Difference] = field(default_factory=dict)  # by label, without the baseline's
+
+    @property
+    def sentences(self) -> int:
+        return len(self.numbers)
+
+
+@dataclass
+class Comparison:
+    groups: list[Group]
+    baseline: Group | None  # None: nothing is tested
+    test: Part
+    lengths: dict[str, float]  # by label: words of the translations over words of the references, mean over seeds
+    additional: list[Part]  # additional test sets
+    warnings: list[str]
+    buckets: list[Part] = field(default_factory=list)  # parts of the test set
     test_signatures: list[str] = field(default_factory=list)  # sacreBLEU's, of bootstrap and randomisation
-    buckets: list[BucketResult] = field(default_factory=list)
-    further: list[FurtherTest] = field(default_factory=list)
-    reached: Reached | None = None  # None: there is no baseline, or a run has no curve
-    cautions: list[str] = field(default_factory=list)
+    # By label, for each run that has a partner in the baseline: after how many target tokens its validation loss was
+    # down to the last loss of its partner; None: never. None instead of all: no baseline, or a run without a curve.
+    reached: dict[str, list[float | None]] | None = None
 
     @property
     def signature(self) -> str:
         return self.groups[0].runs[0].result["test"]["bleu_signature"]
 
 
-def compare(groups: list[Group], baseline: Group | None, bounds: list[int] | None) -> Comparison:
-    """Test every group against the baseline, on the whole test set, in each bucket, and on the further test sets.
+def compare_groups(groups: list[Group], baseline: Group | None, bounds: list[int] | None) -> Comparison:
+    """Test every group against the baseline, on the whole test set, in each bucket, and on additional test sets.
 
     Args:
         bounds: of the buckets, in tokens of the baseline's tokenizer; None: `default_bounds`.
 
     Raises:
-        UserError: what a run's score is made of is missing or damaged.
+        UserError: the sufficient statistics of a run's score are missing or damaged.
     """
-    counted = _counted(groups, "test")
-    sentences = len(next(iter(counted[groups[0].label].values())).rows)
-    shared, others = _further_tests(groups)
-    further = [_further(groups, baseline, name) for name in shared]
-    cautions = [f"not all runs have a score on the same {name}, which is left out" for name in others]
-    ratios = {label: fmean(of.length_ratio() for of in by_seed.values()) for label, by_seed in counted.items()}
-    if baseline is None:
-        return Comparison(groups, None, sentences, ratios, further=further, cautions=cautions)
-    cautions += [_other_seeds(group, baseline) for group in groups if {*group.seeds} != {*baseline.seeds}]
-    lengths = counted[baseline.label][baseline.seeds[0]].lengths
-    caps = [run.config["data"]["max_len"] for group in groups for run in group.runs]
-    bounds = bounds or default_bounds(min(caps), max(lengths))
-    parts = [list(range(sentences)), *in_buckets(lengths, bounds)]
-    reached = None
-    try:
-        reached = _reached(groups, baseline)
-    except UserError as error:
-        cautions.append(f"no tokens to a loss: {error}")
-    whole, *of_parts = _on_parts(groups, baseline, counted, parts)
-    buckets = [
-        BucketResult(low + 1, high, len(part), of_part.bleu, of_part.differences)
-        for low, high, part, of_part in zip([0, *bounds], [*bounds, None], parts[1:], of_parts, strict=True)
-    ]
-    return Comparison(
-        groups,
-        baseline,
-        sentences,
-        ratios,
-        differences=whole.differences,
-        test_signatures=signatures(),
-        buckets=buckets,
-        further=further,
-        reached=reached,
-        cautions=cautions,
-    )
+    runs = [run for group in groups for run in group.runs]
+    of_runs = _statistics(groups, "test")
+    lengths = {group.label: fmean(of_runs[group.label, n].length_ratio() for n in group.seeds) for group in groups}
+    shared, not_shared = _additional_tests(groups)
+    warnings = [f"not all runs have a score on the same {name}, which is left out" for name in not_shared]
+    test = _whole("test", of_runs)
+    found = Comparison(groups, baseline, test, lengths, [], warnings)
+    if baseline is not None:
+        tokens = of_runs[baseline.label, baseline.seeds[0]].lengths
+        bounds = bounds or default_bounds(min(run.config["data"]["max_len"] for run in runs), max(tokens))
+        for low, high, numbers in zip([0, *bounds], [*bounds, None], in_buckets(tokens, bounds), strict=True):
+            found.buckets.append(Part(bucket_name(low + 1, high), numbers, low + 1, high))
+        found.test_signatures = signatures()
+        warnings += [_other_seeds(group, baseline) for group in groups if {*group.seeds} != {*baseline.seeds}]
+        try:
+            found.reached = _reached(groups, baseline)
+        except UserError as error:
+            warnings.append(f"no tokens to a loss: {error}")
+    _score([test, *found.buckets], groups, baseline, of_runs)
+    for name in shared:
+        of_runs = _statistics(groups, name)
+        found.additional.append(_whole(name, of_runs))
+        _score(found.additional[-1:], groups, baseline, of_runs)
+    return found
+
+
+def _statistics(groups: list[Group], test: str) -> Statistics:
+    """Raises UserError: a file is missing or damaged, or runs have other numbers of sentences."""
+    of_runs = {(group.label, run.seed): statistics(run, test) for group in groups for run in group.runs}
+    if len({len(counts.rows) for counts in of_runs.values()}) > 1:
+        raise UserError(f"runs have different numbers of sentences in {test}: give each its own table")
+    return of_runs
+
+
+def _whole(name: str, of_runs: Statistics) -> Part:
+    return Part(name, list(range(len(next(iter(of_runs.values())).rows))))
+
+
+def _additional_tests(groups: list[Group]) -> tuple[list[str], list[str]]:
+    """The names of additional test sets on which all runs were scored, with the same text; and those of all others."""
+    runs = [run for group in groups for run in group.runs]
+    shared, others = [], []
+    for name in dict.fromkeys(name for run in runs for name in run.additional_tests):
+        scored = all(run.additional_tests.get(name) for run in runs)
+        texts = {run.result["text"].get(f"{OF_FURTHER_TESTS}{name}") for run in runs}
+        (shared if scored and len(texts) == 1 else others).append(name)
+    return shared, others
 
 
 def _other_seeds(group: Group, baseline: Group) -> str:
@@ -118,84 +122,42 @@ def _other_seeds(group: Group, baseline: Group) -> str:
     return f"warning: {group.label} has seeds {ours} and {baseline.label} {theirs}: {taken}"
 
 
-def _reached(groups: list[Group], baseline: Group) -> Reached:
+def _reached(groups: list[Group], baseline: Group) -> dict[str, list[float | None]]:
     """Raises UserError: a run's metrics.jsonl is missing or damaged."""
-    theirs = {run.seed: Curve.read(run) for run in baseline.runs}
-    found: Reached = {}
+    goals = {run.seed: loss_curve(run).values[-1] for run in baseline.runs}
+    reached = {}
     for group in groups:
-        ours = {run.seed: Curve.read(run) for run in group.runs}
+        curves = {run.seed: loss_curve(run) for run in group.runs}
         pairs = pairs_by_seed(baseline.seeds, group.seeds)
-        found[group.label] = [ours[of].reached(theirs[against].losses[-1]) for against, of in pairs]
-    return found
+        reached[group.label] = [curves[ours].reached(goals[theirs]) for theirs, ours in pairs]
+    return reached
 
 
-def _counted(groups: list[Group], test: str) -> Counted:
-    """Raises UserError: a file is missing or damaged, or runs have other numbers of sentences."""
-    found = {group.label: {run.seed: counts(run, test) for run in group.runs} for group in groups}
-    if len({len(of.rows) for by_seed in found.values() for of in by_seed.values()}) > 1:
-        raise UserError(f"runs have different numbers of sentences in {test}: give each its own table")
-    return found
+def _score(parts: list[Part], groups: list[Group], baseline: Group | None, of_runs: Statistics) -> None:
+    """Fill in BLEU and differences on each part of one test set.
 
-
-def _further_tests(groups: list[Group]) -> tuple[list[str], list[str]]:
-    """The names of further test sets that all runs were scored on, the same text, and those of all others."""
-    runs = [run for group in groups for run in group.runs]
-    names = dict.fromkeys(name for run in runs for name in run.further_tests)
-    shared = [
-        name
-        for name in names
-        if all(run.further_tests.get(name) for run in runs)
-        and len({run.result["text"].get(f"{OF_FURTHER_TESTS}{name}") for run in runs}) == 1
-    ]
-    return shared, [name for name in names if name not in shared]
-
-
-def _further(groups: list[Group], baseline: Group | None, name: str) -> FurtherTest:
-    """The same on a further test set."""
-    counted = _counted(groups, name)
-    sentences = len(next(iter(counted[groups[0].label].values())).rows)
-    if baseline is None:
-        bleu = {label: Spread.of([found.bleu() for found in of.values()]) for label, of in counted.items()}
-        return FurtherTest(name, sentences, bleu, {})
-    [whole] = _on_parts(groups, baseline, counted, [list(range(sentences))])
-    return FurtherTest(name, sentences, whole.bleu, whole.differences)
-
-
-@dataclass(frozen=True)
-class _OnPart:
-    """What was found on one part of a test set; nothing where it has no sentence."""
-
-    bleu: dict[str, Spread]  # by label
-    differences: dict[str, Difference]  # by label, without the baseline's
-
-
-def _on_parts(groups: list[Group], baseline: Group, counted: Counted, parts: list[list[int]]) -> list[_OnPart]:
-    """Each group against the baseline on each part, from the BLEU of each seed and from paired tests.
-
-    All of it is of the seeds that are paired; the mean and deviation of a group are of all its seeds.
+    A difference is that of the seeds that are paired; the mean and deviation of a group are of all its seeds.
     """
     pairs = {}
     for group in groups:
-        if group is not baseline:
+        if baseline is not None and group is not baseline:
             seeds = pairs_by_seed(baseline.seeds, group.seeds)
             pairs[group.label] = [((baseline.label, theirs), (group.label, ours)) for theirs, ours in seeds]
-    counts_of = {(label, seed): of for label, by_seed in counted.items() for seed, of in by_seed.items()}
-    found = []
-    with progress("paired tests", sum(map(bool, parts)) * len(pairs), "comparisons") as advance:
+    parts = [part for part in parts if part.numbers]
+    with progress("paired tests", len(parts) * len(pairs), "comparisons") as advance:
         for part in parts:
-            if not part:
-                found.append(_OnPart({}, {}))
+            bleu = {run: counts.bleu(part.numbers) for run, counts in of_runs.items()}
+            for group in groups:
+                part.bleu[group.label] = Spread.of([bleu[group.label, seed] for seed in group.seeds])
+            if not pairs:
                 continue
-            bleu = {run: of.bleu(part) for run, of in counts_of.items()}
-            sampled = dict(zip(counts_of, samples([of.part(part) for of in counts_of.values()]), strict=True))
-            differences = {}
-            for label, of_label in pairs.items():
-                theirs, ours = zip(*of_label, strict=True)
-                alone = [over_sentences([sampled[one]], [sampled[other]]) for one, other in of_label]
-                together = over_sentences([sampled[run] for run in theirs], [sampled[run] for run in ours])
-                over_seeds = welch([bleu[run] for run in ours], [bleu[run] for run in theirs])
-                differences[label] = Difference(together, alone, over_seeds)
+            rows = [counts.part(part.numbers) for counts in of_runs.values()]
+            sampled = dict(zip(of_runs, samples(rows), strict=True))
+            for label, of_group in pairs.items():
+                theirs, ours = zip(*of_group, strict=True)
+                part.differences[label] = Difference(
+                    over_sentences([sampled[run] for run in theirs], [sampled[run] for run in ours]),
+                    [over_sentences([sampled[one]], [sampled[other]]) for one, other in of_group],
+                    welch([bleu[run] for run in ours], [bleu[run] for run in theirs]),
+                )
                 advance(1)
-            spreads = {label: Spread.of([bleu[label, seed] for seed in by_seed]) for label, by_seed in counted.items()}
-            found.append(_OnPart(spreads, differences))
-    return found

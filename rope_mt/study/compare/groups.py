@@ -1,9 +1,10 @@
-"""Runs that differ in nothing but their seed, taken together: a name for each such group, its means and spreads."""
+"""Runs that differ in nothing but their seed form a group: its label, its means and spreads."""
 
 import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
@@ -24,10 +25,14 @@ class Spread:
             return cls(math.nan, math.nan if len(values) > 1 else None)
         return cls(fmean(values), stdev(values) if len(values) > 1 else None)
 
+    def text(self, digits: int = 2) -> str:
+        """As in 84.65 ± 0.51."""
+        return f"{self.mean:.{digits}f}" + ("" if self.sd is None else f" ± {self.sd:.{digits}f}")
+
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that differ in nothing but their seed, in order of it."""
+    """Runs that differ in nothing but their seed, sorted by it."""
 
     label: str
     runs: list[FinishedRun]
@@ -36,52 +41,56 @@ class Group:
     def seeds(self) -> list[int]:
         return [run.seed for run in self.runs]
 
-    def values(self, name: str) -> list[float]:
-        return [run.figure(name) for run in self.runs]
+    def values(self, figure: str) -> list[float]:
+        return [run.figure(figure) for run in self.runs]
 
-    def spread(self, name: str) -> Spread:
-        return Spread.of(self.values(name))
+    def spread(self, figure: str) -> Spread:
+        return Spread.of(self.values(figure))
 
 
 def labels(runs: list[FinishedRun]) -> list[str]:
     """The scheme of each run, and as many settings as tell apart the runs of a scheme that differ in more than seed.
 
-    A precision that all runs of a seed have in common, as they were made on one machine, is as little told as the seed:
-    differences are taken within a seed.
+    A precision that all runs of a seed have in common, as they were made on one machine, is no part of a label, as the
+    seed is none: differences are taken within a seed.
     """
-    found = {}
-    of_seed: dict[int, set[str]] = {}
+    precisions: dict[int, set[str]] = {}
     for run in runs:
-        of_seed.setdefault(run.seed, set()).add(run.result["precision"])
-    ignored = {"precision"} if all(len(precisions) == 1 for precisions in of_seed.values()) else set()
+        precisions.setdefault(run.seed, set()).add(run.result["precision"])
+    one_a_seed = all(len(names) == 1 for names in precisions.values())
+    label_of: dict[Path, str] = {}
     for position in dict.fromkeys(run.position for run in runs):
         alike = [run for run in runs if run.position == position]
         settings = [{**flat({"position": run.config["position"]}), **run.conditions()} for run in alike]
         told = [position] * len(alike)
-        for name in dict.fromkeys(name for each in settings for name in each if name not in ignored):
-            more = [f"{label} {_setting(name, each.get(name))}" for label, each in zip(told, settings, strict=True)]
-            if len({*more}) > len({*told}):
-                told = more
-        found |= {run.folder: label for run, label in zip(alike, told, strict=True)}
-    return [found[run.folder] for run in runs]
+        for name in dict.fromkeys(name for of_run in settings for name in of_run):
+            if name == "precision" and one_a_seed:
+                continue
+            longer = [f"{label} {_setting(name, of.get(name))}" for label, of in zip(told, settings, strict=True)]
+            if len({*longer}) > len({*told}):
+                told = longer
+        label_of |= {run.folder: label for run, label in zip(alike, told, strict=True)}
+    return [label_of[run.folder] for run in runs]
 
 
 def _setting(name: str, value: Any) -> str:
-    """As it is typed, without what it belongs to: norm=pre, but model=tiny."""
+    """A setting as it is typed, without its section: norm=pre, but model=tiny."""
     section, _, last = name.rpartition(".")
-    said = json.dumps(value) if value is None or isinstance(value, bool) else value  # true, false, null
-    return f"{section}={said}" if last == "name" else f"{last}={str(said)[:8] if section == 'text' else said}"
+    text = json.dumps(value) if value is None or isinstance(value, bool) else str(value)  # true, false, null
+    if last == "name":
+        return f"{section}={text}"
+    return f"{last}={text[:8] if section == 'text' else text}"
 
 
 def grouped(runs: list[FinishedRun]) -> tuple[list[Group], list[str]]:
-    """The groups in the order of their first runs; and a line for each run left out, as its seed is there already."""
+    """The groups in the order of their first runs; and a warning for each run skipped, as its group has its seed."""
     members: dict[str, dict[int, FinishedRun]] = {}
-    said = []
+    skipped = []
     for run, label in zip(runs, labels(runs), strict=True):
-        there = members.setdefault(label, {}).setdefault(run.seed, run)
-        if there is not run:
-            said.append(f"warning: left out {run.folder}: {there.folder} is {label} with seed {run.seed} too")
-    return [Group(label, [of[seed] for seed in sorted(of)]) for label, of in members.items()], said
+        first = members.setdefault(label, {}).setdefault(run.seed, run)
+        if first is not run:
+            skipped.append(f"warning: left out {run.folder}: {first.folder} is {label} with seed {run.seed} too")
+    return [Group(label, [of[seed] for seed in sorted(of)]) for label, of in members.items()], skipped
 
 
 def choose_baseline(groups: list[Group], wanted: str | None) -> Group:
@@ -96,5 +105,6 @@ def choose_baseline(groups: list[Group], wanted: str | None) -> Group:
     named = named or [group for group in groups if group.runs[0].position == wanted]
     if len(named) == 1:
         return named[0]
-    there = ", ".join(repr(group.label) for group in named or groups)
-    raise UserError(f"--baseline {wanted!r} is {'none' if not named else 'several'} of the groups: take one of {there}")
+    choices = ", ".join(repr(group.label) for group in named or groups)
+    amount = "several" if named else "none"
+    raise UserError(f"--baseline {wanted!r} is {amount} of the groups: take one of {choices}")

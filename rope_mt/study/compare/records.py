@@ -6,58 +6,42 @@ import json
 import math
 from typing import Any
 
-from rope_mt.study.compare.comparison import BucketResult, Comparison, FurtherTest
+from rope_mt.study.compare.comparison import Comparison, Part
 from rope_mt.study.compare.groups import Group, Spread
-from rope_mt.study.compare.paired_tests import OverSentences
-from rope_mt.study.compare.significance import ALPHA, Difference, pairs_by_seed
+from rope_mt.study.compare.significance import ALPHA, Difference, OverSentences, pairs_by_seed
 from rope_mt.study.finished_runs import FIGURES, flat
 
-Seeds = dict[str, list[tuple[int, int]]]  # by label, of each pair: the baseline's, and the run's own
+Seeds = dict[str, list[tuple[int, int]]]  # by label, of each pair: the baseline's seed and the group's
 
 
 def as_json(comparison: Comparison) -> str:
     """Figures in full; null where there is none, or where a run diverged and it is no number."""
     baseline, signatures = comparison.baseline, comparison.test_signatures
-    against = baseline.seeds if baseline else []
-    seeds = {group.label: pairs_by_seed(against, group.seeds) for group in comparison.groups}
+    seeds: Seeds = {
+        group.label: pairs_by_seed(baseline.seeds if baseline else [], group.seeds) for group in comparison.groups
+    }
+    groups, runs = [], []
+    for group in comparison.groups:
+        test = _difference(comparison.test, group.label, seeds)
+        length_ratio = _finite(comparison.lengths[group.label])
+        groups.append({**_group(group), "test": test, "length_ratio": length_ratio})
+        for run in group.runs:
+            names = {"label": group.label, "position": run.position, "seed": run.seed, "folder": str(run.folder)}
+            runs.append({**names, **{name: _finite(run.figure(name)) for name in FIGURES}})
     record = {
         "baseline": baseline and baseline.label,
         "signature": comparison.signature,
-        "sentences": comparison.sentences,
+        "sentences": comparison.test.sentences,
         "tests": baseline and {"bootstrap": signatures[0], "randomisation": signatures[1], "alpha": ALPHA},
-        "groups": [
-            {
-                **_group(group),
-                "test": _tested(comparison.differences.get(group.label), seeds[group.label]),
-                "length_ratio": _finite(comparison.lengths[group.label]),
-            }
-            for group in comparison.groups
+        "groups": groups,
+        "runs": runs,
+        "buckets": [
+            {"name": bucket.name, "low": bucket.low, "high": bucket.high, **_part(bucket, seeds)}
+            for bucket in comparison.buckets
         ],
-        "runs": [
-            {
-                "label": group.label,
-                "position": run.position,
-                "seed": run.seed,
-                "folder": str(run.folder),
-                **{name: _finite(run.figure(name)) for name in FIGURES},
-            }
-            for group in comparison.groups
-            for run in group.runs
-        ],
-        "buckets": [_bucket(bucket, seeds) for bucket in comparison.buckets],
-        "further_tests": [
-            {"name": test.name, "sentences": test.sentences, "groups": _on_part(test, seeds)}
-            for test in comparison.further
-        ],
-        "tokens_to_baselines_last_loss": comparison.reached
-        and {
-            label: [
-                {"seed": seed, "tokens": None if seen is None else _finite(seen)}
-                for (_, seed), seen in zip(seeds[label], tokens, strict=True)
-            ]
-            for label, tokens in comparison.reached.items()
-        },
-        "warnings": comparison.cautions,
+        "further_tests": [{"name": test.name, **_part(test, seeds)} for test in comparison.additional],
+        "tokens_to_baselines_last_loss": comparison.reached and _reached(comparison.reached, seeds),
+        "warnings": comparison.warnings,
     }
     return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
 
@@ -66,34 +50,43 @@ def as_csv(comparison: Comparison) -> str:
     """The groups and after them the runs, whose figures stand under the means; a line of column names first."""
     rows = []
     for group in comparison.groups:
-        difference = comparison.differences.get(group.label)
-        rows.append({"row": "group", **_group(group), "test": _difference(difference) if difference else {}})
+        difference = comparison.test.differences.get(group.label)
+        rows.append({"row": "group", **_group(group), "test": _summary(difference) if difference else {}})
     for group in comparison.groups:
         for run in group.runs:
             rows.append({"row": "run", **_group(Group(group.label, [run])), "folder": str(run.folder)})
-    found = [flat({**row, "seeds": " ".join(map(str, row["seeds"]))}) for row in rows]
-    columns = dict.fromkeys(name for row in found for name in row)
+    flat_rows = [flat({**row, "seeds": " ".join(map(str, row["seeds"]))}) for row in rows]
     out = io.StringIO()
+    columns = dict.fromkeys(name for row in flat_rows for name in row)
     writer = csv.DictWriter(out, columns, restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(found)
+    writer.writerows(flat_rows)
     return out.getvalue()
 
 
 def _group(group: Group) -> dict[str, Any]:
-    return {
-        "label": group.label,
-        "position": group.runs[0].position,
-        "seeds": group.seeds,
-        **{name: _spread(group.spread(name)) for name in FIGURES},
-    }
+    names = {"label": group.label, "position": group.runs[0].position, "seeds": group.seeds}
+    return {**names, **{name: _spread(group.spread(name)) for name in FIGURES}}
 
 
-def _spread(spread: Spread) -> dict[str, float | None]:
-    return {"mean": _finite(spread.mean), "sd": None if spread.sd is None else _finite(spread.sd)}
+def _part(part: Part, seeds: Seeds) -> dict[str, Any]:
+    groups = []
+    for label, spread in part.bleu.items():
+        groups.append({"label": label, "bleu": _spread(spread), "test": _difference(part, label, seeds)})
+    return {"sentences": part.sentences, "groups": groups}
 
 
-def _difference(difference: Difference) -> dict[str, Any]:
+def _difference(part: Part, label: str, seeds: Seeds) -> dict[str, Any] | None:
+    """The difference of a group from the baseline and those of its pairs; None for the baseline."""
+    if label not in part.differences:
+        return None
+    difference, pairs = part.differences[label], []
+    for (theirs, ours), pair in zip(seeds[label], difference.pairs, strict=True):
+        pairs.append({"seed": ours, "baseline_seed": theirs, **_over_sentences(pair)})
+    return {**_summary(difference), "pairs": pairs}
+
+
+def _summary(difference: Difference) -> dict[str, Any]:
     return {
         **_over_sentences(difference.together),
         "p_welch": difference.welch,
@@ -102,36 +95,22 @@ def _difference(difference: Difference) -> dict[str, Any]:
     }
 
 
-def _over_sentences(found: OverSentences) -> dict[str, float]:
-    return {"delta_bleu": found.delta, "p_bootstrap": found.bootstrap, "p_randomisation": found.randomisation}
+def _over_sentences(tested: OverSentences) -> dict[str, float]:
+    return {"delta_bleu": tested.delta, "p_bootstrap": tested.bootstrap, "p_randomisation": tested.randomisation}
 
 
-def _tested(difference: Difference | None, seeds: list[tuple[int, int]]) -> dict[str, Any] | None:
-    """A difference and its pairs, whose seeds are these; None of the baseline, which has none."""
-    if difference is None:
-        return None
-    pairs = [
-        {"seed": ours, "baseline_seed": theirs, **_over_sentences(pair)}
-        for (theirs, ours), pair in zip(seeds, difference.pairs, strict=True)
-    ]
-    return {**_difference(difference), "pairs": pairs}
+def _reached(reached: dict[str, list[float | None]], seeds: Seeds) -> dict[str, list[dict[str, Any]]]:
+    rows = {}
+    for label, tokens in reached.items():
+        rows[label] = [
+            {"seed": ours, "tokens": None if seen is None else _finite(seen)}
+            for (_, ours), seen in zip(seeds[label], tokens, strict=True)
+        ]
+    return rows
 
 
-def _bucket(bucket: BucketResult, seeds: Seeds) -> dict[str, Any]:
-    return {
-        "name": bucket.name,
-        "low": bucket.low,
-        "high": bucket.high,
-        "sentences": bucket.sentences,
-        "groups": _on_part(bucket, seeds),
-    }
-
-
-def _on_part(part: BucketResult | FurtherTest, seeds: Seeds) -> list[dict[str, Any]]:
-    return [
-        {"label": label, "bleu": _spread(spread), "test": _tested(part.differences.get(label), seeds[label])}
-        for label, spread in part.bleu.items()
-    ]
+def _spread(spread: Spread) -> dict[str, float | None]:
+    return {"mean": _finite(spread.mean), "sd": None if spread.sd is None else _finite(spread.sd)}
 
 
 def _finite(value: float) -> float | None:

@@ -1,74 +1,64 @@
 """A comparison as one HTML file that asks the network for nothing: `rope-mt compare RUN... --html FILE.html`."""
 
+import shlex
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from rope_mt import __version__
 from rope_mt.errors import UserError
 from rope_mt.runs.folder import RunFolder
 from rope_mt.study.compare import tables
 from rope_mt.study.compare.comparison import Comparison
-from rope_mt.study.compare.tables import shown
-from rope_mt.study.report import again, attention, configuration, curves, samples
+from rope_mt.study.compare.groups import choose_baseline
+from rope_mt.study.finished_runs import FinishedRun
+from rope_mt.study.report import charts, samples
+from rope_mt.study.report.configuration import configuration
 from rope_mt.study.report.page import commands, folded, items, page, paragraph, section, table
-from rope_mt.study.shared_test_set import texts
+from rope_mt.study.run_files import texts
 from rope_mt.system.files import write_whole
 
-SECTIONS = {
-    "scores": "Scores",
-    "training": "Training",
-    "lengths": "Length of the source",
-    "further": "Further test sets",
-    "distance": "Attention and distance",
-    "translations": "Translations",
-    "configuration": "Configuration",
-    "again": "To make it again",
-}
-NO_BREAK = "\u00a0±\u00a0"  # which no line ends inside of
+NO_BREAK = "\u00a0±\u00a0"  # no line ends inside of it
+VERDICTS = {"better": "is better than", "worse": "is worse than", "within noise": "is within noise of"}
 
 
 def write_report(path: Path, comparison: Comparison) -> None:
-    """Write what `compare` found, the curves and translations of its runs, and how they were made.
+    """Write the tables of a comparison, the curves and translations of its runs, and how they were made.
 
-    The runs' files are read again; a part for which they lack something says so.
+    The runs' files are read again; where they lack something, a line says so in its place.
 
     Raises:
         UserError: the folder cannot be written.
     """
-    groups = comparison.groups
+    distance, translations = _of_text(comparison)
+    sections = (
+        section("Scores", _scores(comparison)),
+        section("Training", table(tables.training(comparison), "At the end of training"), charts.training(comparison)),
+        section("Length of the source", _lengths(comparison)),
+        section("Additional test sets", _additional(comparison)),
+        section("Attention and distance", distance),
+        section("Translations", translations),
+        section("Configuration", configuration(comparison)),
+        section("To make it again", _again(comparison, path)),
+    )
+    html = page(_title(comparison), [paragraph(_about(comparison), "dim"), _headline(comparison)], sections)
+    write_whole(path, html.encode(errors="replace"))  # a result may hold half of a surrogate pair
+
+
+def _of_text(comparison: Comparison) -> tuple[str, str]:
+    """The sections on attention and on translations, which need the text of the test set."""
     try:
-        src, ref = texts([run for group in groups for run in group.runs])
+        src, ref = texts(_runs(comparison))
     except UserError as error:
-        of_text = {"translations": items([f"No translations and no attention: {error}."], "cautions")}
-    else:
-        of_text = {"distance": attention.by_distance(groups, src, ref)}
-        try:
-            of_text["translations"] = samples.translations(groups, comparison.baseline, src, ref)
-        except UserError as error:
-            of_text["translations"] = items([f"No translations: {error}."], "cautions")
-    bodies = {
-        "scores": _scores(comparison),
-        "training": _training(comparison),
-        "lengths": _lengths(comparison),
-        "further": _further(comparison),
-        **of_text,
-        "configuration": configuration.configuration(comparison),
-        "again": _again(comparison, path),
-    }
-    there = {anchor: html for anchor, html in bodies.items() if html}
-    links = " ".join(f'<a href="#{anchor}">{escape(SECTIONS[anchor])}</a>' for anchor in there)
-    title = _title(comparison)
-    parts = [
-        f"<header>\n<h1>{escape(title)}</h1>",
-        paragraph(_about(comparison), "dim"),
-        _headline(comparison),
-        f'<nav aria-label="Sections">{links}</nav>\n</header>\n<main>',
-        *(section(anchor, SECTIONS[anchor], html) for anchor, html in there.items()),
-        "</main>",
-        f"<footer>{paragraph(f'rope-mt {__version__}', 'dim')}</footer>",
-    ]
-    write_whole(path, page(title, parts).encode(errors="replace"))  # a result may have half of a surrogate pair
+        return "", items([f"No translations and no attention: {error}."], "warnings")
+    distance = charts.by_distance(comparison.groups, src, ref)
+    try:
+        return distance, samples.translations(comparison.groups, comparison.baseline, src, ref)
+    except UserError as error:
+        return distance, items([f"No translations: {error}."], "warnings")
+
+
+def _runs(comparison: Comparison) -> list[FinishedRun]:
+    return [run for group in comparison.groups for run in group.runs]
 
 
 def _title(comparison: Comparison) -> str:
@@ -80,101 +70,103 @@ def _title(comparison: Comparison) -> str:
 
 
 def _about(comparison: Comparison) -> str:
-    """What was trained on and tested on."""
-    runs = [run for group in comparison.groups for run in group.runs]
-    data, model = ([*dict.fromkeys(str(run.config[part]["name"]) for run in runs)] for part in ("data", "model"))
-    first = runs[0]
-    sides = f"{first.config['data']['src_lang']} to {first.config['data']['tgt_lang']}"
-    seeds = [*dict.fromkeys(run.seed for run in runs)]
-    test = first.result.get("test_set")
-    parts = [
-        f"{sides}, data {_listed(data)}, model {_listed(model)}",
-        f"{_counted(len(runs), 'run')} with seed {_listed([str(seed) for seed in sorted(seeds)])}",
-        f"tested on {f'{test}, ' if test else ''}{comparison.sentences:,} sentences",
-    ]
-    return "; ".join(parts) + "."
+    """The text that was trained on and tested on, the models and the seeds."""
+    runs = _runs(comparison)
+    data, model = (
+        _listed([*dict.fromkeys(str(run.config[part]["name"]) for run in runs)]) for part in ("data", "model")
+    )
+    config, test_set = runs[0].config["data"], runs[0].result.get("test_set")
+    seeds = _listed([str(seed) for seed in sorted({run.seed for run in runs})])
+    tested = f"{f'{test_set}, ' if test_set else ''}{comparison.test.sentences:,} sentences"
+    languages = f"{config['src_lang']} to {config['tgt_lang']}, data {data}, model {model}"
+    return f"{languages}; {_counted(len(runs), 'run')} with seed {seeds}; tested on {tested}."
 
 
 def _headline(comparison: Comparison) -> str:
-    """A sentence for each group on how it stands to the baseline."""
-    baseline = comparison.baseline
+    """A sentence for each group on its difference from the baseline."""
+    baseline, html = comparison.baseline, []
     if baseline is None:
-        said = (f"{group.label} has a test BLEU of {shown(group.spread('bleu'))}." for group in comparison.groups)
-        return items(said, "results")
-    verdicts = {"better": "is better than", "worse": "is worse than"}
-    lines, below = [], []
+        scores = [f"{group.label} has a test BLEU of {group.spread('bleu').text()}." for group in comparison.groups]
+        return items(scores, "results")
     for group in comparison.groups:
-        if group is not baseline:
-            found = comparison.differences[group.label]
-            scores = f"{shown(group.spread('bleu'))} against {shown(baseline.spread('bleu'))}"
-            seeds = f"{_counted(len(group.runs), 'seed')} against {len(baseline.runs)}"
-            if group.seeds != baseline.seeds:
-                seeds += f", the difference that of {_counted(len(found.pairs), 'pair')}"
-            lines.append(
-                f'<li class="{found.verdict.split()[0]}">{escape(group.label)} '
-                f"<strong>{verdicts.get(found.verdict, 'is within noise of')}</strong> {escape(baseline.label)}: "
-                f"{found.together.delta:+.2f} test BLEU ({scores.replace(' ± ', NO_BREAK)}; {seeds}).</li>"
-            )
-    if any(found.welch is None for found in comparison.differences.values()):
-        below.append(paragraph("With one seed on a side, whether other seeds agree is not measured.", "dim"))
-    if comparison.cautions:
-        there = _counted(len(comparison.cautions), "caution")
-        below.append(f'<p>See <a href="#cautions">{there}</a> about these runs.</p>')
-    return f'<ul class="results">{"".join(lines)}</ul>{"".join(below)}'
+        if group is baseline:
+            continue
+        difference = comparison.test.differences[group.label]
+        scores = f"{group.spread('bleu').text()} against {baseline.spread('bleu').text()}"
+        seeds = f"{_counted(len(group.runs), 'seed')} against {len(baseline.runs)}"
+        if group.seeds != baseline.seeds:
+            seeds += f", the difference that of {_counted(len(difference.pairs), 'pair')}"
+        html.append(
+            f'<li class="{difference.verdict.split()[0]}">{escape(group.label)} '
+            f"<strong>{VERDICTS[difference.verdict]}</strong> {escape(baseline.label)}: "
+            f"{difference.together.delta:+.2f} test BLEU ({scores.replace(' ± ', NO_BREAK)}; {seeds}).</li>"
+        )
+    html = [f'<ul class="results">{"".join(html)}</ul>']
+    if any(difference.welch is None for difference in comparison.test.differences.values()):
+        html.append(paragraph("With one seed on a side, whether other seeds agree is not measured.", "dim"))
+    if comparison.warnings:
+        amount = _counted(len(comparison.warnings), "warning")
+        html.append(f'<p>See <a href="#warnings">{amount}</a> about these runs.</p>')
+    return "".join(html)
 
 
 def _scores(comparison: Comparison) -> str:
-    several = any(len(group.runs) > 1 for group in comparison.groups)
-    tested = f"Test set, {comparison.sentences:,} sentences"
-    return "\n".join(
-        [
-            table(tables.testing(comparison), tested),
-            *(paragraph(line, "dim") for line in [comparison.signature, *tables.notes(comparison)]),
-            f'<div id="cautions">{items(comparison.cautions, "cautions")}</div>',
-            curves.scores(comparison),
-            folded("Each run", table(tables.by_run(comparison.groups), "Run by run")) if several else "",
-        ]
-    )
-
-
-def _training(comparison: Comparison) -> str:
-    return table(tables.training(comparison), "At the end of training") + curves.training(comparison.groups)
+    parts = [table(tables.testing(comparison), f"Test set, {comparison.test.sentences:,} sentences")]
+    parts += [paragraph(line, "dim") for line in [comparison.signature, *tables.notes(comparison)]]
+    parts.append(f'<div id="warnings">{items(comparison.warnings, "warnings")}</div>')
+    parts.append(charts.scores(comparison))
+    if any(len(group.runs) > 1 for group in comparison.groups):
+        parts.append(folded("Each run", table(tables.by_run(comparison), "Run by run")))
+    return "\n".join(parts)
 
 
 def _lengths(comparison: Comparison) -> str:
     if not comparison.buckets:
         return ""
     title = "Difference in BLEU from the baseline, by source length in tokens"
-    return table(tables.by_length(comparison), title) + curves.by_length(comparison)
+    return table(tables.by_length(comparison), title) + charts.by_length(comparison)
 
 
-def _further(comparison: Comparison) -> str:
-    return table(tables.on_further_tests(comparison), "BLEU") if comparison.further else ""
+def _additional(comparison: Comparison) -> str:
+    return table(tables.on_additional_tests(comparison), "BLEU") if comparison.additional else ""
 
 
 def _again(comparison: Comparison, path: Path) -> str:
-    trained, without = again.train_commands(comparison.groups)
-    runs = (run for group in comparison.groups for run in group.runs)
-    run = next((run for run in runs if RunFolder(run.folder).test_ref.is_file()), None)
+    """The commands that made the runs, as they were typed; the comparison; and sacreBLEU's own for a score."""
+    runs = _runs(comparison)
+    typed = [run.result["command"] for run in runs if run.result.get("command")]
+    unknown = [f"The record of {run.folder} has no command." for run in runs if not run.result.get("command")]
+    parts = [
+        paragraph("These made the runs, at the commit and with the versions above, and this report of them:"),
+        commands([*dict.fromkeys(typed), _compare_command(comparison, path)]),
+        items(unknown, "warnings"),
+    ]
+    for run in runs:
+        files = RunFolder(run.folder)
+        if files.test_ref.is_file():
+            parts.append(paragraph(f"This prints the BLEU of {run.folder}, {run.figure('bleu'):.2f}:"))
+            words = ["sacrebleu", str(files.test_ref), "-i", str(files.test_hyp), "-m", "bleu", "chrf"]
+            return "\n".join([*parts, commands([shlex.join(words)])])
     return "\n".join(
-        [
-            paragraph("These make the same runs, at the commit and with the versions above, and this report of them:"),
-            commands([*trained, again.compare_command(comparison, path)]),
-            items(without, "cautions"),
-            *(
-                [
-                    paragraph(f"This prints the BLEU of {run.folder}, {run.figure('bleu'):.2f}:"),
-                    commands([again.sacrebleu_command(run)]),
-                ]
-                if run is not None
-                else [paragraph("The references are not beside these runs, so sacreBLEU's own command is not told.")]
-            ),
-        ]
+        [*parts, paragraph("The references are not beside these runs, so sacreBLEU's own command is not told.")]
     )
 
 
-def _counted(n: int, what: str) -> str:
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+def _compare_command(comparison: Comparison, path: Path) -> str:
+    groups, baseline = comparison.groups, comparison.baseline
+    flags = []
+    if baseline is None and len(groups) > 1:
+        flags.append("--runs")
+    elif baseline is not None and baseline is not choose_baseline(groups, None):
+        flags += ["--baseline", baseline.label]
+    if bounds := [str(bucket.high) for bucket in comparison.buckets[:-1]]:
+        flags += ["--buckets", ",".join(bounds)]
+    folders = [shlex.quote(str(run.folder)) for run in _runs(comparison)]
+    return " \\\n  ".join(["rope-mt compare", *folders, shlex.join([*flags, "--html", str(path)])])
+
+
+def _counted(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -1,67 +1,56 @@
-"""How the runs of a report were made: settings in which they differ, settings that they share, what computed them."""
+"""How the runs of a report were made: the settings that differ, those that all share, and the versions."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import fields
-from html import escape
 from typing import Any
 
 from rope_mt.config.commands import TrainConfig
 from rope_mt.study.compare.comparison import Comparison
-from rope_mt.study.compare.groups import Group
 from rope_mt.study.compare.tables import Sheet
 from rope_mt.study.finished_runs import FinishedRun, flat
-from rope_mt.study.report.page import folded, paragraph, table
+from rope_mt.study.report.page import folded, pairs, paragraph, table
 
-UNTOLD = ["seed", *(field.name for field in fields(TrainConfig) if not field.metadata.get("identity", True))]
+SKIPPED = ["seed", *(field.name for field in fields(TrainConfig) if not field.metadata.get("identity", True))]
 OF_RESULT = ("steps", "processes", "precision", "device", "test_set", "versions", "commit")
 
 
 def configuration(comparison: Comparison) -> str:
-    """What differs between groups, in full, and what all runs share, folded."""
-    groups = comparison.groups
-    facts = {group.label: [_facts(run) for run in group.runs] for group in groups}
-    runs = [each for of in facts.values() for each in of]
-    names = [*dict.fromkeys(name for each in runs for name in each)]
-    shared = [name for name in names if len({each.get(name) for each in runs}) == 1]
-    differing = Sheet(
-        ["setting", *facts],
-        [[name, *(_said(of, name) for of in facts.values())] for name in names if name not in shared],
+    """A table of the settings that differ between groups, and a folded one of those that all runs share."""
+    facts = {group.label: [_facts(run) for run in group.runs] for group in comparison.groups}
+    runs = [of_run for of_group in facts.values() for of_run in of_group]
+    differing, shared = [], []
+    for name in dict.fromkeys(name for of_run in runs for name in of_run):
+        if len({of_run.get(name) for of_run in runs}) == 1:
+            shared.append([name, runs[0][name]])
+        else:
+            cells = [dict.fromkeys(of_run.get(name, "–") for of_run in of_group) for of_group in facts.values()]
+            differing.append([name, *(" or ".join(values) for values in cells)])
+    html = paragraph("The runs differ in nothing but their seed.")
+    if differing:
+        html = table(Sheet(["setting", *facts], differing), "What differs", words=True)
+    common = table(Sheet(["setting", "value"], shared), "What is shared", words=True)
+    test = comparison.groups[0].runs[0].result["test"]
+    signatures = [("BLEU", test["bleu_signature"]), ("chrF", test.get("chrf_signature"))]
+    signatures += zip(
+        ("paired bootstrap", "paired approximate randomisation"), comparison.test_signatures, strict=False
     )
-    common = Sheet(["setting", "value"], [[name, runs[0][name]] for name in shared])
-    alike = paragraph("The runs differ in nothing but their seed.")
-    summary = f"{len(shared)} settings and versions that all runs share"
     return "\n".join(
         [
-            table(differing, "What differs", words=True) if differing.rows else alike,
-            folded(summary, table(common, "What is shared", words=True)),
+            html,
+            folded(f"{len(shared)} settings and versions that all runs share", common),
             paragraph("A commit with + behind it had changed files.", "dim"),
-            _signatures(groups, comparison.test_signatures),
+            "<h3>sacreBLEU's signatures</h3>",
+            pairs((name, str(signature)) for name, signature in signatures if signature),
         ]
     )
 
 
 def _facts(run: FinishedRun) -> dict[str, str]:
-    """Settings by dotted name, and what of the result tells how it came about, all as text."""
-    settings: dict[str, Any] = {name: value for name, value in run.config.items() if name not in UNTOLD}
-    data = {name: value for name, value in settings["data"].items() if name != "recipe"}  # told where it takes effect
-    of_result = {name: run.result[name] for name in OF_RESULT if run.result.get(name) is not None}
-    return {name: _text(value) for name, value in flat({**settings, "data": data, **of_result}).items()}
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
-
-
-def _said(facts: Sequence[dict[str, str]], name: str) -> str:
-    """The values in the runs of a group, each once."""
-    return " or ".join(dict.fromkeys(each.get(name, "–") for each in facts))
-
-
-def _signatures(groups: Sequence[Group], of_tests: Sequence[str]) -> str:
-    said = {"BLEU": groups[0].runs[0].result["test"]["bleu_signature"]}
-    if chrf := groups[0].runs[0].result["test"].get("chrf_signature"):
-        said["chrF"] = chrf
-    said |= zip(("paired bootstrap", "paired approximate randomisation"), of_tests, strict=False)
-    html = "".join(f"<dt>{escape(name)}</dt><dd>{escape(str(signature))}</dd>" for name, signature in said.items())
-    return f"<h3>sacreBLEU's signatures</h3>\n<dl>{html}</dl>"
+    """Settings by dotted name, and the parts of the result that tell how it came about, all as text."""
+    settings: dict[str, Any] = {name: value for name, value in run.config.items() if name not in SKIPPED}
+    settings["data"] = {name: value for name, value in settings["data"].items() if name != "recipe"}
+    settings |= {name: run.result[name] for name in OF_RESULT if run.result.get(name) is not None}
+    facts = {}
+    for name, value in flat(settings).items():
+        facts[name] = value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
+    return facts

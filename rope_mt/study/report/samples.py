@@ -9,7 +9,7 @@ from html import escape
 
 from rope_mt.study.compare.groups import Group
 from rope_mt.study.report.page import paragraph
-from rope_mt.study.shared_test_set import hypotheses
+from rope_mt.study.run_files import hypotheses
 from rope_mt.translation.scoring import sentence_chrf
 
 DRAWN, FARTHEST = 4, 3  # sentences drawn at random, and on each side of the baseline

@@ -1,0 +1,227 @@
+"""The charts of a report: scores, curves of training, source length, and attention by distance."""
+
+import math
+import textwrap
+from collections.abc import Callable, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from rope_mt.config.plain import from_plain
+from rope_mt.config.position import RopeConfig
+from rope_mt.errors import UserError
+from rope_mt.runs import checkpoint
+from rope_mt.runs.folder import RunFolder
+from rope_mt.study.analyze.decay import DRAWN, AttentionByDistance, attention_in_text, decay
+from rope_mt.study.charts import draw_bound, draw_curve, draw_over_uniform, draw_scores, use_log_scale
+from rope_mt.study.compare.comparison import Comparison
+from rope_mt.study.compare.groups import Group
+from rope_mt.study.compare.tables import Sheet
+from rope_mt.study.report.page import items, paragraph, side_by_side, table
+from rope_mt.study.run_files import Curve, curves
+from rope_mt.system.plots import inline_svg, look
+
+CURVES = {  # names in metrics.jsonl
+    "valid/loss": "Validation loss, nats a token",
+    "valid/bleu": "Validation BLEU, greedy",
+    "train/loss": "Training loss, nats a token",
+}
+FALLEN = 4  # a loss that falls by this factor has a logarithmic axis, since a linear one would hide its end
+SENTENCES = 64  # for models to read: some seconds for ten models
+LONGEST = 256  # tokens, of the bound
+
+Stacks = dict[str, AttentionByDistance]
+
+
+def scores(comparison: Comparison) -> str:
+    """Mean BLEU and chrF of each group, and every seed."""
+    charts = []
+    for name, title in (("bleu", "Test BLEU"), ("chrf", "Test chrF")):
+        text = "; ".join(f"{group.label} {group.spread(name).text()}" for group in comparison.groups)
+
+        def draw(drawn: Figure, name: str = name) -> None:
+            draw_scores(drawn.subplots(), comparison.groups, comparison.baseline, name)
+
+        svg = inline_svg(draw, title, text, height=0.9 + 0.4 * len(comparison.groups))
+        charts.append(_figure(title, svg))
+    return side_by_side(charts)
+
+
+def training(comparison: Comparison) -> str:
+    """Validation loss, validation BLEU and training loss over the target tokens seen, a line a run."""
+    runs: list[tuple[str, str, dict[str, Any], list[Curve]]] = []  # label, seed, style and curves of each
+    missing = []
+    for number, group in enumerate(comparison.groups):
+        for run in group.runs:
+            try:
+                of_run = curves(run, *CURVES)
+            except UserError as error:
+                missing.append(f"no curves: {error}")
+            else:
+                runs.append((group.label, f"seed {run.seed}", look(number), of_run))
+    charts = []
+    for i, (name, title) in enumerate(CURVES.items()):
+        drawn = [(label, seed, style, of_run[i], of_run[0].tokens[0]) for label, seed, style, of_run in runs]
+        drawn = [line for line in drawn if line[3].values]
+        if not drawn:
+            continue
+        values = [value for *_, curve, _ in drawn for value in curve.values if math.isfinite(value)]
+        wide = name.endswith("loss") and 0 < FALLEN * min(values, default=0) < max(values, default=0)
+
+        def draw(axes: Axes, wide: bool = wide, drawn: list[Any] = drawn, marker: str = "." * name.startswith("valid")):
+            labelled = set()
+            for label, _, style, curve, first in drawn:
+                of_first = {"label": label} if label not in labelled else {}
+                labelled.add(label)
+                draw_curve(axes, curve.since(first), marker=marker, **style, **of_first)
+            if wide:
+                use_log_scale(axes, ticks=(1, 2, 5))
+
+        text = "; ".join(f"{label}, {seed} ends at {curve.values[-1]:.4g}" for label, seed, _, curve, _ in drawn)
+        charts.append(_lines(title + (", logarithmic" if wide else ""), text, draw, [line[0] for line in drawn]))
+    if not charts:
+        return items(missing, "warnings")
+    about = "A line a run. Training loss, which label smoothing raises, is drawn from the first validation on."
+    return paragraph(about, "dim") + side_by_side(charts) + items(missing, "warnings")
+
+
+def by_length(comparison: Comparison) -> str:
+    """BLEU of each group in each bucket of source length, a line a group."""
+    buckets = [bucket for bucket in comparison.buckets if bucket.sentences]
+    if not buckets:
+        return ""
+    labels = [group.label for group in comparison.groups]
+    means = {label: [bucket.bleu[label].mean for bucket in buckets] for label in labels}
+
+    def draw(axes: Axes) -> None:
+        for number, (label, values) in enumerate(means.items()):
+            axes.plot(range(len(buckets)), values, marker="o", markersize=4, label=label, **look(number))
+        every = math.ceil(len(buckets) / 8)  # there is room for eight names
+        names = [f"{bucket.name}\n{bucket.sentences:,}" for bucket in buckets]
+        axes.set_xticks(range(len(buckets))[::every], names[::every])
+        axes.set_ylim(bottom=0)
+
+    text = "; ".join(f"{label} from {values[0]:.1f} to {values[-1]:.1f}" for label, values in means.items())
+    return side_by_side([_lines("BLEU by source length (tokens, and below them sentences)", text, draw, labels)])
+
+
+def by_distance(groups: Sequence[Group], src: list[str], ref: list[str]) -> str:
+    """The bound where a group has rope, and the attention of one run of each group or why it was not measured."""
+    charts, notes, missing = [], [], []
+    if bound := _bound(groups):
+        charts.append(bound)
+        notes.append(
+            "RoFormer's relative bound (section 3.4.3, figure 2) is the factor by which distance limits the product of "
+            "query and key with RoPE (eq. 37): it falls, though not at every step, and says nothing of what is learned."
+        )
+    measured: dict[str, Stacks] = {}
+    for group in groups:
+        try:
+            measured[group.label] = _measured(group, src[:SENTENCES], ref[:SENTENCES])
+        except UserError as error:
+            missing.append(f"{group.label}: no attention was measured, {error}")
+    distances = ""
+    if measured:
+        notes.append(
+            f"Attention is measured on the first {min(SENTENCES, len(src))} test sentences, in one run of each group: "
+            "the mean over layers and heads of the weight that a query m gives to a key n so many tokens away, over "
+            "the weight under uniform attention, where every query gives the same to all that it sees; that is 1 in "
+            f"the charts. A line ends where fewer than {DRAWN} pairs of tokens lie so far apart."
+        )
+        charts += [_weights(groups, measured, stack) for stack in ("encoder", "decoder")]
+        distances = table(_mean_distances(measured), "Mean distance of attention by layer, in tokens")
+    return "".join(
+        [*(paragraph(note, "dim") for note in notes), side_by_side(charts), distances, items(missing, "warnings")]
+    )
+
+
+def _bound(groups: Sequence[Group]) -> str:
+    """The bound for each group with rope; nothing where there is none."""
+    lines = {}
+    for number, group in enumerate(groups):
+        cfg = from_plain(group.runs[0].config)
+        if isinstance(cfg.position, RopeConfig) and cfg.model.attention != "linear":  # which has no q·k to bound
+            d = cfg.position.turned(cfg.model.d_model // cfg.model.n_heads)
+            lines[f"{group.label}, d = {d}"] = (d, cfg.position.theta, look(number))
+    if not lines:
+        return ""
+    distance = np.arange(LONGEST + 1)
+    bounds = {label: decay(d, theta, distance)[0] for label, (d, theta, _) in lines.items()}
+
+    def draw(axes: Axes) -> None:
+        for label, bound in bounds.items():
+            draw_bound(axes, distance, bound, label=label, **lines[label][2])
+
+    text = "; ".join(f"{label} falls from {bound[0]:.1f} to {bound[-1]:.1f}" for label, bound in bounds.items())
+    return _lines("RoPE's relative bound on q·k", text, draw, [*bounds])
+
+
+def _measured(group: Group, src: list[str], ref: list[str]) -> Stacks:
+    """The attention of the first run of a group that still has its checkpoint.
+
+    Raises:
+        UserError: no run has, the checkpoint is damaged, or the model makes no weights.
+    """
+    if group.runs[0].config["model"]["attention"] == "linear":
+        raise UserError("as linear attention makes no weights")
+    for run in group.runs:
+        if RunFolder(run.folder).average.is_file():
+            return attention_in_text(checkpoint.load(run.folder), src, ref)
+    raise UserError(f"as {RunFolder(group.runs[0].folder).average} is gone")
+
+
+def _weights(groups: Sequence[Group], measured: dict[str, Stacks], name: str) -> str:
+    lines = {}
+    for number, group in enumerate(groups):
+        if group.label in measured:
+            stack = measured[group.label][name]
+            weights = stack.drawn(stack.over_uniform().mean(axis=(0, 1)))
+            if not np.isnan(weights).all():
+                lines[group.label] = (stack.distance, weights, look(number))
+    if not lines:
+        return paragraph(f"{name.capitalize()}: no distance has {DRAWN} pairs of tokens in these sentences.", "dim")
+
+    def draw(axes: Axes) -> None:
+        draw_over_uniform(axes)
+        for label, (distance, weights, style) in lines.items():
+            axes.plot(distance, weights, label=label, **style)
+        axes.set_xlabel("distance m − n in tokens" + (", negative to keys ahead" if name == "encoder" else ""))
+
+    ends = {label: weights[~np.isnan(weights)][-1] for label, (_, weights, _) in lines.items()}
+    text = "; ".join(f"{label} ends at {end:.4g}" for label, end in ends.items())
+    return _lines(f"{name.capitalize()}: attention over uniform attention", text, draw, [*lines])
+
+
+def _mean_distances(measured: dict[str, Stacks]) -> Sheet:
+    layers = max(len(stacks["encoder"].sums) for stacks in measured.values())
+    names = [*map(str, range(1, layers + 1)), "if uniform"]
+    rows = []
+    for label, stacks in measured.items():
+        row = [label]
+        for stack in (stacks["encoder"], stacks["decoder"]):
+            means = [f"{mean:.1f}" for mean in stack.mean_distances()]
+            row += [*means, *[""] * (layers - len(means)), f"{stack.uniform_distance():.1f}"]
+        rows.append(row)
+    return Sheet(["scheme", *(f"{stack} {name}" for stack in ("encoder", "decoder") for name in names)], rows)
+
+
+def _lines(title: str, text: str, draw: Callable[[Axes], None], labels: Sequence[str]) -> str:
+    """A chart with a legend below its lines."""
+    labels = [*dict.fromkeys(labels)]
+    longest = max(map(len, labels))
+    columns = 3 if longest < 12 else 2 if longest < 20 else 1
+
+    def draw_all(drawn: Figure) -> None:
+        axes = drawn.subplots()
+        draw(axes)
+        lines, names = axes.get_legend_handles_labels()
+        drawn.legend(lines, [textwrap.fill(name, 44) for name in names], loc="outside lower left", ncols=columns)
+
+    return _figure(title, inline_svg(draw_all, title, text, height=2.7 + 0.24 * math.ceil(len(labels) / columns)))
+
+
+def _figure(title: str, svg: str) -> str:
+    return f"<figure>\n<figcaption>{escape(title)}</figcaption>\n{svg}\n</figure>"

@@ -1,0 +1,136 @@
+"""What the files of a finished run say of its test sets and of its training."""
+
+import json
+import math
+from bisect import bisect_left
+from dataclasses import dataclass
+from typing import Any
+
+from rope_mt.data import text
+from rope_mt.errors import UserError
+from rope_mt.runs.folder import RunFolder
+from rope_mt.runs.result import REMEDY
+from rope_mt.study.finished_runs import FinishedRun
+from rope_mt.translation.bleu_statistics import BleuStatistics
+
+
+def statistics(run: FinishedRun, test: str = "test") -> BleuStatistics:
+    """The sufficient statistics of BLEU of a run's translations of a test set.
+
+    Raises:
+        UserError: the file is missing or damaged, or gives another score than the result.
+    """
+    path = RunFolder(run.folder).counts(test)
+    scores = run.scores(test)
+    assert scores is not None
+    counts = BleuStatistics.read(path)
+    if abs(counts.bleu() - scores["bleu"]) > 0.005:
+        made = f"{path} makes {counts.bleu():.2f} BLEU and its result.json says {scores['bleu']:.2f}"
+        raise UserError(f"{made}: {REMEDY}")
+    return counts
+
+
+def texts(runs: list[FinishedRun]) -> tuple[list[str], list[str]]:
+    """Sources and references of the test set, from the first run folder that has them, or from where a run read them.
+
+    Raises:
+        UserError: they are in neither place, or damaged.
+    """
+    for run in runs:
+        folder = RunFolder(run.folder)
+        if folder.test_src.is_file() and folder.test_ref.is_file():
+            src, ref = text.read_test_set([(folder.test_src, folder.test_ref)])
+            if len(src) != _sentences(run):
+                raise UserError(f"{folder.test_ref} has {len(ref):,} lines and {folder.test_hyp} {_sentences(run):,}")
+            return src, ref
+    first = RunFolder(runs[0].folder)
+    missing = [f"the text of the test set is not there, {first.test_src} and {first.test_ref}"]
+    for run in runs:
+        data = run.config["data"]
+        try:
+            files = text.pairs_of_files(data["test"], data["src_lang"], data["tgt_lang"])
+        except UserError as error:
+            missing.append(str(error))
+            continue
+        if text.fingerprint(files) == run.result["text"].get("test"):
+            return text.read_test_set(files)
+        missing.append(f"{', '.join(data['test'])} is another text now")
+    raise UserError("; ".join(dict.fromkeys(missing)))
+
+
+def hypotheses(run: FinishedRun) -> list[str]:
+    """A run's translations of the test set.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    path = RunFolder(run.folder).test_hyp
+    lines = text.read_test_set([(path, path)])[1]
+    if len(lines) != _sentences(run):
+        raise UserError(f"{path} has {len(lines):,} lines and the test set {_sentences(run):,}")
+    return lines
+
+
+def _sentences(run: FinishedRun) -> int:
+    return len(BleuStatistics.read(RunFolder(run.folder).counts("test")).rows)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A figure that a run wrote down during training: target tokens seen so far, and its values."""
+
+    tokens: list[int]
+    values: list[float]
+    steps: list[int]
+
+    def since(self, tokens: int) -> "Curve":
+        """The part from this many tokens on."""
+        first = bisect_left(self.tokens, tokens)
+        return Curve(self.tokens[first:], self.values[first:], self.steps[first:])
+
+    def reached(self, loss: float) -> float | None:
+        """After how many tokens the loss first was down to this one, on a straight line between two validations.
+
+        Before the first validation, and after one that diverged, nothing is known: there it is the next validation.
+        None: never.
+        """
+        for i, value in enumerate(self.values):
+            if value <= loss:
+                before = self.values[i - 1] if i else math.nan
+                if not loss < before < math.inf:
+                    return float(self.tokens[i])
+                fraction = (before - loss) / (before - value)
+                return self.tokens[i - 1] + fraction * (self.tokens[i] - self.tokens[i - 1])
+        return None
+
+
+def curves(run: FinishedRun, *names: str) -> list[Curve]:
+    """The curves of these names in a run's metrics.jsonl.
+
+    Raises:
+        UserError: the file is missing or damaged, or has no validation.
+    """
+    path = RunFolder(run.folder).metrics
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {path}: {error}") from error
+    read = {name: Curve([], [], []) for name in ("valid/loss", *names)}
+    for number, line in enumerate(lines, start=1):
+        try:
+            row: dict[str, Any] = json.loads(line)
+            for name, curve in read.items():
+                if row.get(name) is not None:
+                    curve.steps.append(int(row["step"]))
+                    curve.tokens.append(int(row["tokens"]))
+                    curve.values.append(float(row[name]))
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            raise UserError(f"{path}, line {number}, is damaged: leave the run out, or train it again") from error
+    if not read["valid/loss"].steps:
+        raise UserError(f"there is no validation in {path}: leave the run out")
+    return [read[name] for name in names]
+
+
+def loss_curve(run: FinishedRun) -> Curve:
+    """The validation loss of a run, in nats a token. Raises UserError as `curves` does."""
+    return curves(run, "valid/loss")[0]
