@@ -1,7 +1,7 @@
 """Every command in the READMEs works, published runs print what stands there, and every link leads somewhere.
 
 Composition checks the settings of every command. Of commands that differ in settings alone, the first also runs, with a
-limit on its length and on small text in place of every corpus.
+limit on its length and on small text in place of every corpus. Each subject of `bench` runs in tests/bench.
 """
 
 import itertools
@@ -28,12 +28,8 @@ PUBLISHED = re.compile(r"```bash\n(rope-mt [^\n]*outputs/published/[^\n]*)\n```\
 SHOWN = dict(pair for text in TEXTS.values() for pair in PUBLISHED.findall(text))
 COMPOSED = ("train", "prepare", "eval", "translate", "bench")
 LIMITS = {  # of the commands that take long, by how they begin
-    "train": "trainer.max_steps=20 trainer.val_every=20 data.batch_tokens=600 "
-    "search.beam=1 search.max_len_a=0 search.max_len_b=3",
+    "train": "trainer.max_steps=4 trainer.val_every=4 data.batch_tokens=600 search.max_len_a=0 search.max_len_b=3",
     "prepare": "data.vocab_size=1000",
-    "bench data": "bench.pairs=1000 data.vocab_size=1000",
-    "bench decode": "model=tiny bench.sentences=4 bench.rounds=1 data.vocab_size=1000",
-    "bench schemes": "model=tiny bench.steps=2 bench.schemes=[rope,t5]",
     "bench train": "model=tiny bench.steps=2 data.batch_tokens=600 data.vocab_size=1000",
     "analyze lengths outputs/toy": "--joined 1,8",
     "analyze decay outputs/toy": "--sentences 10",
@@ -52,6 +48,7 @@ def one_of_each_kind() -> list[str]:
     first: dict[str, str] = {}
     for command in commands():
         kind = " ".join(word for word in command.split() if "=" not in word or "/" in word)
+        kind = re.sub("bench .*", "bench", kind)
         first.setdefault(kind, command)
     return [*first.values()]
 
