@@ -1,7 +1,7 @@
-"""What a run tells Weights & Biases: its name, configuration, metrics over steps, translations, scores and files.
+"""What a run tells Weights & Biases: name, settings, metrics over steps, translations, scores and files.
 
-Nothing leaves the machine unless its owner is logged in, nothing asks questions, and a server that is away costs
-seconds: what it does not take stays in the folder `wandb` beside the run folders. wandb is imported where it is wanted.
+Nothing leaves the machine unless its owner is logged in, nothing asks questions, and a dead server costs seconds: what
+it does not take stays in the folder `wandb` beside the run folders. wandb is imported only where it is used.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import os
 import secrets
 import shlex
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,73 +22,72 @@ from rope_mt.runs.wandb_client import QUESTION, one_line, run_id, say, start
 from rope_mt.system.manifest import read_manifest, write_manifest
 
 STEP = "trainer/global_step"  # optimizer updates; the name under which Lightning's own logger writes them
-# W&B offers as an axis what is a metric by itself and stands in every row: these two beside the step, the default
-AXES = ("tokens", "epoch")
-BEST = {"valid/loss": "min", "valid/perplexity": "min", "valid/bleu": "max", "valid/chrf": "max"}
+AXES = (STEP, "tokens", "epoch")  # metrics that stand in every row, over which W&B can draw the others
+BEST = {"valid/loss": min, "valid/perplexity": min, "valid/bleu": max, "valid/chrf": max}
 
-MOST_ROWS = 5_000  # of a table: all of newstest2014
-SLOW = 5.0  # seconds; a server that lets a table or file wait longer is sent no more of them
-WORTH_WAITING = 1e6  # bytes a second; files that are under way then are waited for as long as this rate would take
+MOST_ROWS = 5_000  # of a table: more than all of newstest2014
+SLOW = 5.0  # seconds; no more tables and files are sent to a server that takes longer for one
+SLOWEST_UPLOAD = 1e6  # bytes a second; the end of a run waits for a file as long as this rate takes
 
-# Settings to add to a run with, that W&B has: what it says of how and where that was trained stays
+# Settings to add to a W&B run that has ended: what it says of the machine and the code that trained it stays
 ADDING = {"x_disable_meta": True, "x_disable_stats": True, "x_save_requirements": False, "disable_git": True}
 
 
 class Tracker:
-    """One job as W&B sees it; without a run every method does nothing."""
+    """A W&B run to log to, as in `with track(...) as tracker`; without a W&B run every method does nothing.
+
+    For W&B the run has finished when the block ends, and failed when the block raises.
+    """
 
     def __init__(self, run: Any, folder: Path) -> None:
-        self.run, self.folder = run, folder  # a wandb.Run, or None; of which run
-        self._given_up = False
-        self._uploads: list[Any] = []  # artifacts under way
+        """Log to a wandb.Run, or None, what happens to the run in a folder."""
+        self.run, self.folder = run, folder
+        self._summary: dict[str, Any] = _known(folder).get("summary", {}) if run is not None else {}
+        self._gives_up = False
+        self._uploads: list[Any] = []  # artifacts on their way
+        if run is not None and run.offline:  # `wandb sync` replaces the summary of the server by the one of this part
+            run.summary.update(self._summary)
 
     def log(self, values: dict[str, Any], step: int) -> None:
-        """One row of metrics, `step` optimizer updates into the run."""
+        """Log one row of metrics, `step` optimizer updates into the run."""
         if self.run is None:
             return
         self.run.log({**values, STEP: step})
-        if scored := BEST.keys() & values.keys():
-            # wandb's own minimum and maximum are those since this session began
-            try:
-                told = _known(self.folder).get("summary", {})
-            except UserError as error:  # a run does not end for what W&B alone wants
-                say(str(error))
-                return
-            for name in scored:
-                best = {"min": min, "max": max}[BEST[name]]
-                before = told.get(name, {}).get(BEST[name], values[name])
-                told[name] = {BEST[name]: best(values[name], before)}
-            self.run.summary.update({name: told[name] for name in scored})
-            _remember(self.folder, summary=told)
+        scored = BEST.keys() & values.keys()
+        for name in scored:  # wandb itself knows the minimum and maximum since this process began
+            best = BEST[name]
+            before = self._summary.get(name, {}).get(best.__name__, values[name])
+            self._summary[name] = {best.__name__: best(values[name], before)}
+        if scored:
+            self.run.summary.update({name: self._summary[name] for name in scored})
+            _remember(self.folder, summary=self._summary)
 
     def log_translations(self, name: str, rows: Sequence[tuple[str, str, str]], step: int | None = None) -> None:
-        """A table of source, reference and hypothesis, with the chrF2 of each sentence (0-100).
+        """Log a table of source, reference, hypothesis and the chrF2 (0-100) of each sentence.
 
         Args:
-            rows: the first `MOST_ROWS` of them are shown.
-            step: after how many optimizer updates; None: of the run as a whole.
+            rows: source, reference, hypothesis; the first `MOST_ROWS` of them are shown.
+            step: number of optimizer updates; None if the table is about the run as a whole.
         """
         if self.run is None:
             return
         import wandb
+        from sacrebleu import sentence_chrf
 
-        from rope_mt.translation.scoring import sentence_chrf
-
-        rows = rows[:MOST_ROWS]
-        chrf = sentence_chrf([hyp for _, _, hyp in rows], [ref for _, ref, _ in rows])
-        data = [[*row, score] for row, score in zip(rows, chrf, strict=True)]
-        table = wandb.Table(columns=["source", "reference", "hypothesis", "chrF"], data=data)
+        table = wandb.Table(columns=["source", "reference", "hypothesis", "chrF"])
+        for source, reference, hypothesis in rows[:MOST_ROWS]:
+            table.add_data(source, reference, hypothesis, sentence_chrf(hypothesis, [reference]).score)
         self._send(name, lambda: self.run.log({name: table} if step is None else {name: table, STEP: step}))
 
     def summarize(self, values: dict[str, Any]) -> None:
-        """Set what the runs are compared by, such as test/bleu (0-100) and test/signature."""
+        """Set the values by which runs are compared, such as test/bleu (0-100) and test/signature."""
         if self.run is not None:
             self.run.summary.update(values)
 
-    def keep(self, file: Path, kind: str) -> None:
-        """Keep a file of the run as the artifact NAME-KIND, of which each run of that name makes a version.
+    def keep(self, path: Path, kind: str) -> None:
+        """Keep a file, or the files in a folder, as the next version of the artifact NAME-KIND.
 
-        W&B reads the file where it lies, when it uploads it, and makes no copy that offline nobody would remove.
+        W&B reads the file where it lies when it uploads it: nobody would remove a copy that was made offline.
         """
         if self.run is None:
             return
@@ -96,154 +95,124 @@ class Tracker:
 
         def send() -> None:
             artifact = wandb.Artifact(f"{run_id(self.run.name)}-{kind}", kind)
-            artifact.add_file(str(file), policy="immutable", skip_cache=True)
+            for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+                artifact.add_file(str(file), policy="immutable", skip_cache=True)
             self._uploads.append(self.run.log_artifact(artifact))
 
-        self._send(file.name, send)
+        self._send(path.name, send)
 
-    def finish(self, exit_code: int) -> None:
-        """End the run, 0 for finished; whatever happens here must not cost the job its result."""
-        if self.run is None:
+    def _send(self, name: str, send: Callable[[], None]) -> None:
+        """Send a table or file, about which wandb first asks the server; after a failure no others are sent."""
+        if self._gives_up:
             return
-        with suppress(Exception):  # else the next session repeats what the last validation left
-            names = [name for name in dict(self.run.summary) if name[0] != "_"]
-            _remember(self.folder, summary={name: self.run.summary.get(name) for name in names})
-        if not (self.run.offline or self._given_up):
-            for artifact in self._uploads:
-                with suppress(Exception):  # the end below has the last word
-                    artifact.wait(timeout=round(QUESTION + artifact.size / WORTH_WAITING))
+        begin = time.monotonic()
         try:
-            self.run.finish(exit_code=exit_code)
+            send()
         except Exception as error:
-            say(f"{one_line(error)}; the run may be incomplete")
+            self._gives_up = True
+            say(f"{one_line(error)}; {name} and later tables and files are not uploaded")
+            return
+        if time.monotonic() - begin > SLOW:
+            self._gives_up = True
+            say(f"the server is slow; after {name} no more tables and files are sent")
 
     def where(self) -> str:
-        """One line for the user: where to look; empty without a run."""
+        """One line that tells the user where to look; empty without a W&B run."""
         if self.run is None:
             return ""
         if not self.run.offline:
             return f"W&B: {self.run.url}"
-        folder = Path(self.run.settings.wandb_dir)  # of all runs, each of which may have several parts there
-        here = shlex.quote(str(folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder))
-        return f"W&B is offline: look with `wandb leet {here}`, upload with `wandb sync {here}`"
+        path = shlex.quote(os.path.relpath(self.run.settings.wandb_dir))
+        return f"W&B is offline: look with `wandb leet {path}`, upload with `wandb sync {path}`"
 
-    def _send(self, what: str, send: Callable[[], None]) -> None:
-        """Send what wandb asks the server about first, and waits: what fails is left out, and so is what follows."""
-        if self._given_up:
+    def __enter__(self) -> Tracker:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """End the W&B run; an error of W&B must not cost the job its result."""
+        if self.run is None:
             return
-        begun = time.monotonic()
+        with suppress(Exception):  # a dead server: run.finish() below says so
+            names = [name for name in dict(self.run.summary) if not name.startswith("_")]
+            _remember(self.folder, summary={name: self.run.summary.get(name) for name in names})
+        if not self.run.offline and not self._gives_up:
+            for artifact in self._uploads:
+                with suppress(Exception):  # as above
+                    artifact.wait(timeout=round(QUESTION + artifact.size / SLOWEST_UPLOAD))
         try:
-            send()
+            self.run.finish(exit_code=0 if kind is None else 1)
         except Exception as error:
-            self._given_up = True
-            say(f"{one_line(error)}; {what} and what else would be uploaded is left out")
-        else:
-            self._given_up = time.monotonic() - begun > SLOW
-            if self._given_up:
-                say(f"the server is slow; after {what} no more tables and files are sent")
+            say(f"{one_line(error)}; the run may be incomplete")
 
 
-@contextmanager
-def track(
-    cfg: TrackingConfig, folder: Path, config: dict[str, Any], *, tags: list[str], job_type: str = "train"
-) -> Iterator[Tracker]:
-    """Track one job; for W&B it has finished when the block ends, and failed when the block raises.
+def track(cfg: TrackingConfig, folder: Path, config: dict[str, Any], *, tags: list[str]) -> Tracker:
+    """Track the run in a folder; one that goes on from a checkpoint goes on in its W&B run.
 
-    A run that goes on from a checkpoint goes on in its W&B run, where the steps since that checkpoint then are twice:
-    W&B cannot take a row back, and both are at their step. In metrics.jsonl they are once.
+    The steps since that checkpoint are then twice at W&B, which cannot take a row back, and once in metrics.jsonl.
 
     Args:
-        cfg: WANDB_MODE in the environment comes before its mode; `auto` heeds what `wandb offline` has set.
-        folder: the run folder. Its name is the run's, and its run.json remembers under which id W&B has it.
-        config: the configuration as plain values.
+        cfg: WANDB_MODE in the environment overrides its mode; `auto` heeds what `wandb offline` has set.
+        folder: the run folder. Its name is the name of the W&B run, and its run.json remembers the id of that.
+        config: the settings as plain values.
 
     Raises:
         UserError: online is asked for without a login, or W&B does not accept a name, tag or mode.
     """
-    asked = os.environ.get("WANDB_MODE") or cfg.mode
-    run = None
-    if cfg.name != "none" and asked != "disabled":
-        # A name alone is no id: `overwrite=true` and a colleague with the same command begin other runs of that name,
-        # and an id that W&B has is resumed, or refused where the run was deleted.
-        id = _known(folder).get("id") or run_id(f"{folder.name}-{secrets.token_hex(2)}")
-        about = {"id": id, "resume": "allow", "name": folder.name, "project": cfg.project, "group": cfg.group}
-        about |= {"job_type": job_type, "tags": [*tags, *cfg.tags], "config": config}
-        run = _go_on(asked, folder, about)
+    mode = os.environ.get("WANDB_MODE") or cfg.mode
+    if cfg.name == "none" or mode == "disabled":
+        return Tracker(None, folder)
+    # The name alone cannot be the id: `overwrite=true`, and a colleague with the same command, begin other runs of the
+    # same name, but W&B resumes a run whose id it knows, and refuses one that was deleted.
+    id = _known(folder).get("id") or run_id(f"{folder.name}-{secrets.token_hex(2)}")
+    about = {"id": id, "resume": "allow", "name": folder.name, "project": cfg.project, "group": cfg.group}
+    about |= {"job_type": "train", "tags": [*tags, *cfg.tags], "config": config}
+    run = start(mode, folder, about)
+    tracker = Tracker(run, folder)
     if run is not None:
-        said = Tracker(run, folder).where()
-        _remember(folder, id=run.id, project=cfg.project, entity=run.entity or None, mode=cfg.mode, where=said)
-        # each by itself, and not by a step: so W&B takes them for axes
-        for axis in (STEP, *AXES):
+        entity = run.entity or None
+        _remember(folder, id=run.id, project=cfg.project, entity=entity, mode=cfg.mode, where=tracker.where())
+        for axis in AXES:  # W&B offers a metric as an axis if it is defined by itself and without a step
             run.define_metric(axis)
         run.define_metric("*", step_metric=STEP, step_sync=True)
         for name, best in BEST.items():
-            run.define_metric(name, step_metric=STEP, step_sync=True, summary=best)
-    with _until_done(run, folder) as tracker:
-        yield tracker
+            run.define_metric(name, step_metric=STEP, step_sync=True, summary=best.__name__)
+    return tracker
 
 
-@contextmanager
-def attach(folder: Path) -> Iterator[Tracker]:
-    """Add to what W&B has of a run: scores and tables, where name, group, tags and configuration stay as they are.
+def attach(folder: Path) -> Tracker:
+    """Add scores, tables and files to the W&B run of a finished run; its name, group, tags and settings stay.
 
-    It is idle where the run was not tracked, or has not finished: a process that is still at it would not see what was
-    added, and overwrite it. Nothing that W&B objects to is an error here.
+    The tracker does nothing if the run was not tracked, or has not finished: its own process would overwrite what is
+    added here. Where W&B objects to something, a line says so.
     """
     known = _known(folder)
-    asked = os.environ.get("WANDB_MODE") or str(known.get("mode"))
+    mode = os.environ.get("WANDB_MODE") or known.get("mode")
     run = None
-    if "id" in known and asked != "disabled" and RunFolder(folder).result.is_file():
+    if "id" in known and mode != "disabled" and RunFolder(folder).result.is_file():
         about = {**{name: known[name] for name in ("id", "project", "entity")}, "resume": "must", "settings": ADDING}
         try:
-            run = _go_on("auto" if asked == "online" else asked, folder, about)
+            run = start("auto" if mode == "online" else str(mode), folder, about)
         except UserError as error:
             say(str(error).removeprefix("W&B: "))
-    with _until_done(run, folder) as tracker:
-        yield tracker
-
-
-def _go_on(asked: str, folder: Path, about: dict[str, Any]) -> Any:
-    """A wandb.Run with the summary that it had: `wandb sync` puts a part's in the place of what the server has."""
-    run = start(asked, folder, about)
-    if run is not None and run.offline:
-        run.summary.update(_known(folder).get("summary", {}))
-    return run
-
-
-@contextmanager
-def _until_done(run: Any, folder: Path) -> Iterator[Tracker]:
-    tracker = Tracker(run, folder)
-    exit_code = 1
-    try:
-        yield tracker
-        exit_code = 0
-    finally:
-        tracker.finish(exit_code)
+    return Tracker(run, folder)
 
 
 def where(folder: Path) -> str:
-    """What the run in this folder said of where to look; empty where it was not tracked."""
+    """The line that tells where to look at the run in a folder; empty if it was not tracked."""
     return str(_known(folder).get("where", ""))
 
 
 def _known(folder: Path) -> dict[str, Any]:
-    """What W&B was told of this run, and what it said; empty where it was not tracked."""
+    """What run.json remembers of the W&B run: id, project, entity, mode, where, summary; empty if not tracked."""
     identity = RunFolder(folder).identity
-    known = read_manifest(identity, AGAIN).get("wandb", {}) if identity.is_file() else {}
-    if not isinstance(known, dict):
-        raise UserError(f"{identity} does not say what W&B knows of the run: {AGAIN}")
-    return known
+    return read_manifest(identity, AGAIN).get("wandb", {}) if identity.is_file() else {}
 
 
 def _remember(folder: Path, **known: Any) -> None:
-    """In the file that a run begins with, so that one which begins again in its place has another id.
-
-    Where the disk is full this is left out, and said: a run does not end for what W&B alone wants.
-    """
+    """Add to what run.json remembers; an error is only printed, since a run does not end for what W&B alone needs."""
     identity = RunFolder(folder).identity
-    known = {"summary": {}, **_known(folder), **known}
-    there = read_manifest(identity, AGAIN)
     try:
-        write_manifest(identity, {**there, "wandb": known})
+        content = read_manifest(identity, AGAIN)
+        write_manifest(identity, {**content, "wandb": {"summary": {}, **content.get("wandb", {}), **known}})
     except UserError as error:
         say(str(error))
