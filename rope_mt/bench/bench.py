@@ -1,49 +1,52 @@
-"""`rope-mt bench SUBJECT`: measures, and prints what was found for people or for programs."""
+"""`rope-mt bench SUBJECT`: measure a subject, and print the report for people or for programs."""
 
 import json
+import platform
 from collections.abc import Iterator
+from importlib import import_module, metadata
 from typing import Any
 
-from rope_mt.bench.machine import machine
-from rope_mt.config.commands import BenchDataConfig, BenchDecodeConfig, BenchSchemesConfig, BenchTrainConfig
+from rope_mt.config.commands import (
+    BENCH_SUBJECTS,
+    BenchDataConfig,
+    BenchDecodeConfig,
+    BenchSchemesConfig,
+    BenchTrainConfig,
+)
+from rope_mt.data.prepare import cores
+from rope_mt.system.device import processor
 
 
 def bench(cfg: BenchDataConfig | BenchSchemesConfig | BenchDecodeConfig | BenchTrainConfig) -> None:
-    """Print what was measured as a table, or with `bench.json=true` as one JSON object.
+    """Print the report as a table, or with `bench.json=true` as one JSON object.
 
     Raises:
-        UserError: the configuration does not allow it, or there is no text to measure with.
+        UserError: there is no text to measure with, or the configuration does not fit this machine.
     """
-    table: list[str] = []
-    if isinstance(cfg, BenchSchemesConfig):
-        from rope_mt.bench import schemes
-
-        found = {"machine": machine(), **schemes.measure(cfg)}
-        table = ["", *schemes.table(found["schemes"])]
-    elif isinstance(cfg, BenchDecodeConfig):
-        from rope_mt.bench import decode
-
-        found = {"machine": machine(), **decode.measure(cfg)}
-        table = ["", *decode.table(found["systems"])]
-    elif isinstance(cfg, BenchTrainConfig):
-        from rope_mt.bench import train
-
-        found = {"machine": machine(), **train.measure(cfg)}
-        table = ["", *train.table(found["systems"])] if "systems" in found else []
-    else:
-        from rope_mt.bench import data
-
-        found = {"machine": machine(), **data.measure(cfg)}
+    name = next(name for name, config in BENCH_SUBJECTS.items() if isinstance(cfg, config))
+    subject = import_module(f"rope_mt.bench.{name}")
+    report = {"machine": machine(), **subject.measure(cfg)}
     if cfg.bench.json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps(report, indent=2))
         return
-    plain = {name: value for name, value in found.items() if name not in ("schemes", "systems")}
-    print("\n".join([*_lines(plain), *table]))
+    rows = report.pop("schemes", None) or report.pop("systems", None)
+    table = ["", *subject.table(rows)] if rows else []
+    print("\n".join([*_lines(report), *table]))
 
 
-def _lines(found: dict[str, Any], indent: str = "") -> Iterator[str]:
-    """Names and values below each other, what belongs together under its heading."""
-    for name, value in found.items():
+def machine() -> dict[str, Any]:
+    """The processor, how many of its cores may be used, and the versions of the packages that compute."""
+    packages = ("sentencepiece", "numpy", "torch")
+    return {
+        "processor": processor(),
+        "cores": cores(),
+        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}},
+    }
+
+
+def _lines(report: dict[str, Any], indent: str = "") -> Iterator[str]:
+    """A name and its value per line; the values of a group are indented below its name."""
+    for name, value in report.items():
         if isinstance(value, dict):
             yield f"{indent}{name}"
             yield from _lines(value, indent + "  ")

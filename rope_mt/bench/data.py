@@ -1,6 +1,5 @@
-"""`rope-mt bench data`: preparing and streaming a corpus, measured in processes of their own."""
+"""`rope-mt bench data`: how fast a corpus is prepared and streamed, each measured in a fresh process."""
 
-import itertools
 import os
 import re
 import resource
@@ -12,13 +11,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from itertools import chain, cycle, islice
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rope_mt.bench.machine import proc
 from rope_mt.config.commands import BenchDataConfig
 from rope_mt.config.data import DataConfig
 from rope_mt.data import text
@@ -28,55 +27,61 @@ from rope_mt.errors import UserError
 from rope_mt.system.disk import cannot_write
 
 WMT14_PAIRS = 4_500_000
-STREAM_SECONDS = 20.0  # for how long batches are drawn, or to the end of an epoch
+STREAM_SECONDS = 20.0  # half of it for drawing batches in each of two epochs, unless an epoch ends before
 
 
 def measure(cfg: BenchDataConfig) -> dict[str, Any]:
-    """Prepare a corpus and stream it, each in a fresh process.
+    """Prepare a corpus, stream it, and look at its batches.
 
     Raises:
         UserError: there is no text to measure with.
     """
-    with _corpus(cfg) as (data, what):
-        prepared = _in_a_process(measure_prepare, data)
-        stream = _in_a_process(measure_stream, data)
-        batches = _in_a_process(measure_batches, data, cfg.bench.batch_tokens)
-    return {"corpus": what, "prepare": prepared, "stream": stream, "batches": batches}
+    with _corpus(cfg) as (data, description):
+        return {
+            "corpus": description,
+            "prepare": _in_a_process(measure_prepare, data),
+            "stream": _in_a_process(measure_stream, data),
+            "batches": _in_a_process(measure_batches, data, cfg.bench.batch_tokens),
+        }
 
 
 @contextmanager
 def _corpus(cfg: BenchDataConfig) -> Iterator[tuple[DataConfig, str]]:
-    """A corpus of plain text in a temporary folder: that of `data`, or what stands in for WMT14, repeated."""
-    data, names, pairs, what = cfg.data, cfg.data.train, cfg.bench.pairs, cfg.data.name
-    if data.origin:  # a small corpus, quickly made or fetched
+    """Plain text in a temporary folder and its description: the text of `data`, or text in its place, repeated."""
+    data, names, pairs, description = cfg.data, cfg.data.train, cfg.bench.pairs, cfg.data.name
+    if data.origin:  # a small corpus, which is quickly made or fetched
         locate(data)
     langs = (data.src_lang, data.tgt_lang)
     if not all(text.is_there(name, *langs) for name in names):
-        names, pairs, what = cfg.bench.text, pairs or WMT14_PAIRS, f"text that stands in for {data.name}"
+        names, pairs, description = cfg.bench.text, pairs or WMT14_PAIRS, f"text that stands in for {data.name}"
         if not all(text.is_there(name, *langs) for name in names):
             raise UserError(
                 f"data={data.name} is not there, nor is text to stand in for it: run rope-mt prepare data={data.name}, "
                 "or name text that is like it: bench.text=PREFIX"
             )
     files = text.pairs_of_files(names, *langs)
-    if not (there := sum(text.count(source) for source, _ in files)):
+    available = sum(text.count(source) for source, _ in files)
+    if not available:
         raise UserError(f"{', '.join(names)}: there is no line in it")
-    pairs = pairs or there
-    with ExitStack() as kept:
+    pairs = pairs or available
+    description = f"{pairs:,} pairs of {description}"
+    if pairs > available:
+        description += f", which are {available:,} repeated"
+    with ExitStack() as stack:
         try:
             Path(data.dir).mkdir(parents=True, exist_ok=True)
-            folder = kept.enter_context(tempfile.TemporaryDirectory(prefix="bench-", dir=data.dir))
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-", dir=data.dir))
             for name, n in (("train", pairs), ("test", 10)):
-                repeated = itertools.chain.from_iterable(text.aligned(*sides) for sides in itertools.cycle(files))
+                repeated = chain.from_iterable(text.aligned(*sides) for sides in cycle(files))
                 with open(f"{folder}/{name}.{langs[0]}", "wb") as src, open(f"{folder}/{name}.{langs[1]}", "wb") as tgt:
-                    for src_line, tgt_line in itertools.islice(repeated, n):
+                    for src_line, tgt_line in islice(repeated, n):
                         src.write(src_line + b"\n")
                         tgt.write(tgt_line + b"\n")
         except OSError as error:
             raise cannot_write(Path(data.dir) / "bench", error) from error
         test = [f"{folder}/test"]
-        bare = replace(data, train=[f"{folder}/train"], valid=test, test=test, origin="", archives=[], dir=folder)
-        yield bare, f"{pairs:,} pairs of {what}" + (f", which are {there:,} repeated" if pairs > there else "")
+        plain = replace(data, train=[f"{folder}/train"], valid=test, test=test, origin="", archives=[], dir=folder)
+        yield plain, description
 
 
 def _in_a_process(measure: Callable[..., dict[str, Any]], *args: Any) -> dict[str, Any]:
@@ -85,37 +90,35 @@ def _in_a_process(measure: Callable[..., dict[str, Any]], *args: Any) -> dict[st
 
 
 def measure_prepare(cfg: DataConfig) -> dict[str, Any]:
-    """What `prepare` takes for a corpus that it has not seen."""
+    """Seconds and memory of `prepare` for a corpus that it has not seen."""
     began = time.perf_counter()
     prepared = prepare(cfg)
     seconds = time.perf_counter() - began
-    written = {name: (prepared.folder / name).stat().st_mtime for name in ("sentencepiece.model", "meta.json")}
-    encoding = written["meta.json"] - written["sentencepiece.model"]  # from the one to the other ids are made
-    meta = prepared.meta
-    tokens = sum(meta["tokens"].values())
+    # the ids are made after the tokenizer is written, and meta.json is written last
+    model, meta = ((prepared.folder / name).stat().st_mtime for name in ("sentencepiece.model", "meta.json"))
+    pairs, tokens = prepared.meta["kept"], sum(prepared.meta["tokens"].values())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return {
-        "pairs": meta["kept"],
+        "pairs": pairs,
         "tokens": tokens,
         "seconds": seconds,
         "encoding and writing": {
-            "seconds": encoding,
-            "pairs/s": meta["kept"] / encoding,
-            "tokens/s": tokens / encoding,
+            "seconds": meta - model,
+            "pairs/s": pairs / (meta - model),
+            "tokens/s": tokens / (meta - model),
         },
         "peak memory, MB": peak / 1e6,
     }
 
 
 def measure_stream(cfg: DataConfig) -> dict[str, Any]:
-    """The data side of a training process: how fast an epoch begins and flows on one core, and the memory it takes."""
+    """How fast an epoch begins and flows on one core of a training process, and how much memory that takes."""
     import torch
 
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     torch.set_num_threads(1)
-    with _peak_of(_anonymous_memory) as peak:
-        base = _anonymous_memory()
+    with _peak_anonymous_memory() as memory:
         from rope_mt.data.datamodule import TranslationData
 
         corpus = locate(cfg)
@@ -137,7 +140,6 @@ def measure_stream(cfg: DataConfig) -> dict[str, Any]:
                 batches += 1
                 batch = next(loader, None)
             flowing += time.perf_counter() - began
-    grown = None if base is None else (peak[0] - base) / 1e6
     return {
         "opening, seconds": opening,
         "start of an epoch, seconds": max(starts),
@@ -145,55 +147,56 @@ def measure_stream(cfg: DataConfig) -> dict[str, Any]:
         "slots of a batch": cfg.batch_tokens,
         "pairs/s": pairs / flowing,
         "real tokens/s": tokens / flowing,
-        "anonymous memory beyond torch, MB": grown,
+        "anonymous memory beyond torch, MB": (max(memory) - memory[0]) / 1e6 if memory else None,
     }
 
 
-def _anonymous_memory() -> int | None:
-    """Bytes of this process that are no mapped file; None where the system does not tell."""
-    found = re.search(r"RssAnon:\s+(\d+) kB", proc("self/status"))
-    return int(found[1]) * 1024 if found else None
-
-
 @contextmanager
-def _peak_of(read: Callable[[], int | None]) -> Iterator[list[int]]:
-    """The highest of many readings while the body runs."""
-    peak, ended = [0], threading.Event()
+def _peak_anonymous_memory() -> Iterator[list[int]]:
+    """Readings, while the body runs, of the bytes of this process that no file holds; none without /proc."""
+    readings: list[int] = []
+    status, ended = Path("/proc/self/status"), threading.Event()
+
+    def read() -> None:
+        kilobytes = re.search(r"RssAnon:\s+(\d+) kB", status.read_text()) if status.is_file() else None
+        if kilobytes:
+            readings.append(int(kilobytes[1]) * 1024)
 
     def watch() -> None:
         while not ended.wait(0.01):
-            peak[0] = max(peak[0], read() or 0)
+            read()
 
-    watching = threading.Thread(target=watch)
-    watching.start()
+    read()
+    thread = threading.Thread(target=watch)
+    thread.start()
     try:
-        yield peak
+        yield readings
     finally:
         ended.set()
-        watching.join()
+        thread.join()
 
 
 def measure_batches(cfg: DataConfig, budgets: list[int]) -> dict[str, Any]:
-    """How full batches are, and how many of those that share one share one again in the next epoch."""
+    """How full batches are, and how often two pairs that share a batch share one again in the next epoch."""
     from rope_mt.data.batches import training_pairs
     from rope_mt.data.epoch import EpochPlan
 
     src, tgt = training_pairs(cfg, prepare(cfg), seed=1).lengths()
-    found = {}
+    report = {}
     for budget in budgets:
         plan = EpochPlan(src, tgt, replace(cfg, batch_tokens=budget), seed=1)
         first = plan.batches()
         plan.epoch = 1
-        found[f"{budget:,} slots"] = {
+        report[f"{budget:,} slots"] = {
             "batches": len(first),
             "padding efficiency": efficiency(first, src, tgt, plan.most),
             "sharing a batch again": shared_again(first, plan.batches(), len(src)),
         }
-    return found
+    return report
 
 
 def efficiency(batches: list[np.ndarray], src: np.ndarray, tgt: np.ndarray, most: int) -> float:
-    """Real tokens of both sides over slots, (slots of the longest source + of the longest target) x pairs."""
+    """Real tokens of both sides over slots: pairs times (slots of the longest source + slots of the longest target)."""
     from rope_mt.data.epoch import on_grid
 
     real = sum(int(src[rows].sum() + tgt[rows].sum()) for rows in batches)
@@ -202,12 +205,12 @@ def efficiency(batches: list[np.ndarray], src: np.ndarray, tgt: np.ndarray, most
 
 
 def shared_again(first: list[np.ndarray], second: list[np.ndarray], n: int) -> float:
-    """Of all twos of examples that share a batch in one epoch, the part that share one in the other as well."""
-    at = np.full((2, n), -1, dtype=np.int64)
-    for batches, place in zip((first, second), at, strict=True):
+    """Among all twos of n pairs that share a batch in the first epoch, the fraction that share one in the second."""
+    batch_of = np.full((2, n), -1, dtype=np.int64)
+    for batches, numbers in zip((first, second), batch_of, strict=True):
         for number, rows in enumerate(batches):
-            place[rows] = number
-    one, other = at[:, (at >= 0).all(axis=0)]
-    both = np.unique(one * len(second) + other, return_counts=True)[1].astype(float)
+            numbers[rows] = number
+    in_first, in_second = batch_of[:, (batch_of >= 0).all(axis=0)]
+    both = np.unique(in_first * len(second) + in_second, return_counts=True)[1].astype(float)
     before = np.array([len(rows) for rows in first], dtype=float)
     return float((both * (both - 1)).sum() / (before * (before - 1)).sum())

@@ -1,20 +1,21 @@
 """`rope-mt bench decode`: how fast translations are made, beside transformers and CTranslate2 on the same sentences.
 
-Every system makes each translation as long as its reference, so that all do the same work, and each at the thread
-setting and batch size that are its fastest on a part of the sentences. Then they take turns over all of them, and
-rates are compared within a turn, since the speed of a machine that others use as well drifts.
+Every system makes each translation as long as its reference, so that all do the same work. Each has the batch size and
+threads that are its fastest on a part of the sentences. Then the systems take turns over all sentences. Rates are
+compared within a round of turns, because the speed of a machine that others use, too, drifts.
 """
 
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
 
-from rope_mt.bench.decoders import SYSTEMS, Decoder, Work, missing, precisions
-from rope_mt.bench.steps import SEED, as_trained, finish
+from rope_mt.bench.peers import ALPHA, CTranslate2, Decoder, Setting, Transformers, Work, unable
+from rope_mt.bench.steps import SEED, as_trained, finish, shape
 from rope_mt.config.commands import BenchDecodeConfig
 from rope_mt.data import corpus, text
 from rope_mt.data.prepare import prepare
@@ -22,16 +23,37 @@ from rope_mt.data.tokenizer import PAD, Tokenizer, read
 from rope_mt.errors import UserError
 from rope_mt.model.transformer import Transformer
 from rope_mt.runs.checkpoint import Checkpoint
-from rope_mt.system.device import choose_device, describe
+from rope_mt.system.device import choose_device, choose_precision, describe
+from rope_mt.translation.translator import Translator
 
 OURS = "rope-mt"
 
 
+class Ours(Decoder):
+    """The search of this project."""
+
+    size, on_cpu, on_gpu = "batch_tokens", (16_384, 4_096, 8_192), (16_384, 65_536, 262_144)
+
+    def __init__(self, ckpt: Checkpoint, beam: int, device: torch.device, precision: str) -> None:
+        super().__init__(ckpt, beam, device, precision)
+        search = replace(ckpt.config.search, beam=beam, length_penalty=ALPHA)
+        self.translator = Translator.of(ckpt, search, device, precision)
+
+    def decode(self, work: Work) -> list[int]:
+        self.translator.search = replace(self.translator.search, batch_tokens=self.setting["batch_tokens"])
+        lengths = [n for _, n in work]
+        hypotheses = self.translator.hypotheses([source for source, _ in work], lengths, lengths)
+        return [len(best.tokens) + 1 for best, *_ in hypotheses]
+
+
+SYSTEMS = {OURS: Ours, "transformers": Transformers, "ctranslate2": CTranslate2}
+
+
 def measure(cfg: BenchDecodeConfig) -> dict[str, Any]:
-    """Decode the test set of `data` with every system; a line on standard error tells of each.
+    """Decode the test set of `data` with every system; lines on standard error tell how it goes.
 
     Raises:
-        UserError: there is no such device, the text is not there, or a system that is asked for cannot run.
+        UserError: there is no such device or text, or a system that is asked for cannot run.
     """
     device = choose_device(cfg.device)
     names = able(cfg, device)
@@ -43,137 +65,134 @@ def measure(cfg: BenchDecodeConfig) -> dict[str, Any]:
             systems[f"{name} {precision}"] = SYSTEMS[name](ckpt, cfg.bench.beam, device, precision)
     threads = torch.get_num_threads()
     try:
-        chosen = {name: fastest(name, system, work, device) for name, system in systems.items()}
-        rounds = [turn(systems, chosen, work, device) for _ in range(cfg.bench.rounds)]
+        settings = {name: fastest(name, system, work) for name, system in systems.items()}
+        rounds = []
+        for _ in range(cfg.bench.rounds):
+            rounds.append({})
+            for name, system in systems.items():
+                system.use(settings[name])
+                rounds[-1][name] = seconds(system, work)
+                print(f"{name}: {rounds[-1][name]:.1f} s", file=sys.stderr, flush=True)
     finally:
         torch.set_num_threads(threads)
-    m = cfg.model
-    tokens = sum(work.lengths)
+    tokens = sum(n for _, n in work)
     return {
         "corpus": cfg.data.name,
-        "sentences": len(work.sources),
+        "sentences": len(work),
         "target tokens": tokens,
-        "model": f"{m.name}: {m.n_layers}+{m.n_layers} layers, d_model {m.d_model}, {m.n_heads} heads",
+        "model": shape(cfg.model),
         "position": cfg.position.name,
         "vocabulary": len(ckpt.tokenizer),
         "beam": cfg.bench.beam,
         "device": describe(device),
         "rounds": cfg.bench.rounds,
-        "systems": summary(rounds, tokens, chosen),
+        "systems": summary(rounds, tokens, settings),
     }
 
 
 def able(cfg: BenchDecodeConfig, device: torch.device) -> list[str]:
-    """The systems that are asked for, or else all that can run; of those that cannot, a line says why.
+    """The systems that are asked for, or else all that can run; a line tells why another one cannot.
 
     Raises:
-        UserError: one that is asked for cannot.
+        UserError: a system that is asked for cannot run.
     """
-    found = []
+    names = []
     for name in cfg.bench.systems or SYSTEMS:
-        why = missing(name, device, as_trained(cfg, cfg.position))
-        if why is None:
-            found.append(name)
+        reason = None if name == OURS else unable(name, device, as_trained(cfg, cfg.position))
+        if reason is None:
+            names.append(name)
         elif cfg.bench.systems:
-            raise UserError(why)
+            raise UserError(reason)
         else:
-            print(f"without {name}: {why}", file=sys.stderr, flush=True)
-    return found
+            print(f"without {name}: {reason}", file=sys.stderr, flush=True)
+    return names
+
+
+def precisions(system: str, device: torch.device) -> list[str]:
+    """The precisions in which a system is measured: fp32, and a faster one that this machine computes natively."""
+    if system == "ctranslate2":
+        return ["fp32", "int8" if device.type == "cpu" else "fp16"]
+    native = choose_precision("auto", device)
+    return ["fp32"] if native == "fp32" else ["fp32", native]
 
 
 def untrained(cfg: BenchDecodeConfig) -> Checkpoint:
     """A model with the weights that training begins with."""
     tokenizer = prepare(cfg.data, corpus.locate(cfg.data)).tokenizer()
-    train = as_trained(cfg, cfg.position)
     torch.manual_seed(SEED)
     model = Transformer(cfg.model, cfg.position, len(tokenizer), PAD)
-    return Checkpoint(train, tokenizer, model.state_dict(), step=0, path=Path("untrained"))
+    return Checkpoint(as_trained(cfg, cfg.position), tokenizer, model.state_dict(), step=0, path=Path("untrained"))
 
 
 def sentences(cfg: BenchDecodeConfig, tokenizer: Tokenizer) -> Work:
     """The first sentences of the test set, and the lengths of their references."""
     src, ref = text.read_test_set(corpus.find(cfg.data, "test"))
     src_ids, ref_ids = (read(tokenizer, side).ids for side in (src, ref))
-    pairs = [(s, len(r) + 1) for s, r in zip(src_ids, ref_ids, strict=True) if s][: cfg.bench.sentences]
-    return Work([s for s, _ in pairs], [n for _, n in pairs])
+    work = [(s, len(r) + 1) for s, r in zip(src_ids, ref_ids, strict=True) if s]
+    return work[: cfg.bench.sentences]
 
 
-def fastest(name: str, system: Decoder, work: Work, device: torch.device) -> dict[str, int]:
-    """The setting with which a part of the work takes the shortest time: the best batch size, then the best threads."""
-    part = work.middle(max(32, len(work.sources) // 4))
-    chosen = [options[-1] for options in system.choices()]
+def fastest(name: str, system: Decoder, work: Work) -> Setting:
+    """The setting that is fastest on sentences of middling length: first the best batch size, then the best threads."""
+    n = max(32, len(work) // 4)
+    first = max(0, (len(work) - n) // 2)
+    part = sorted(work, key=lambda sentence: sentence[1])[first : first + n]
 
-    def took(setting: dict[str, int]) -> float:
-        system.use(setting)
-        return seconds(system, part, device)
+    def best(settings: list[Setting]) -> Setting:
+        if len(settings) == 1:
+            return settings[0]
+        times = []
+        for setting in settings:
+            system.use(setting)
+            times.append(seconds(system, part))
+        return settings[times.index(min(times))]
 
-    system.use(_together(chosen))
-    system.decode(part.part(range(min(8, len(part.sources)))))  # what is slow at the first time only
-    for i, options in enumerate(system.choices()):
-        settings = [_together([*chosen[:i], option, *chosen[i + 1 :]]) for option in options]
-        times = [took(setting) for setting in settings] if len(options) > 1 else [0.0]
-        chosen[i] = options[times.index(min(times))]
-    best = _together(chosen)
-    print(f"{name}: {_said(best)}", file=sys.stderr, flush=True)
-    return best
-
-
-def _together(parts: list[dict[str, int]]) -> dict[str, int]:
-    return {name: value for part in parts for name, value in part.items()}
-
-
-def turn(
-    systems: dict[str, Decoder], chosen: dict[str, dict[str, int]], work: Work, device: torch.device
-) -> dict[str, float]:
-    """Seconds that each system takes for all the work, one after the other."""
-    taken = {}
-    for name, system in systems.items():
-        system.use(chosen[name])
-        taken[name] = seconds(system, work, device)
-        print(f"{name}: {taken[name]:.1f} s", file=sys.stderr, flush=True)
-    return taken
+    system.use({**system.sizes[-1], **system.threads[-1]})
+    system.decode(part[:8])  # the first call is slow
+    chosen = best([{**size, **system.threads[-1]} for size in system.sizes])
+    chosen = best([{**chosen, **threads} for threads in system.threads])
+    print(f"{name}: {_described(chosen)}", file=sys.stderr, flush=True)
+    return chosen
 
 
-def seconds(system: Decoder, work: Work, device: torch.device) -> float:
-    """How long a system takes, and that it did all of the work and no more."""
+def seconds(system: Decoder, work: Work) -> float:
+    """How long a system takes for these sentences. It must make as many tokens as it should."""
     began = time.perf_counter()
-    made = system.decode(work)
-    finish(device)
+    n_tokens = system.decode(work)
+    finish(system.device)
     taken = time.perf_counter() - began
-    assert made == work.lengths, "a hypothesis is not as long as its reference"
+    assert n_tokens == [n for _, n in work], "a hypothesis is not as long as its reference"
     return taken
 
 
-def summary(
-    rounds: list[dict[str, float]], tokens: int, chosen: dict[str, dict[str, int]]
-) -> dict[str, dict[str, Any]]:
-    """Medians over rounds, and how many times as fast as each system ours is in its fastest precision."""
-    ours = [min(taken for name, taken in each.items() if name.startswith(OURS)) for each in rounds]
-    found = {}
+def summary(rounds: list[dict[str, float]], tokens: int, settings: dict[str, Setting]) -> dict[str, dict[str, Any]]:
+    """Medians over rounds of seconds and of how many times as fast ours is, in its fastest precision."""
+    ours = [min(seconds for name, seconds in times.items() if name.startswith(OURS)) for times in rounds]
+    rows = {}
     for name in rounds[0]:
-        times = [each[name] for each in rounds]
-        ratios = [taken / own for taken, own in zip(times, ours, strict=True)]
-        found[name] = {
-            "tokens/s": tokens / median(times),
-            "seconds": median(times),
+        theirs = [times[name] for times in rounds]
+        ratios = [taken / own for taken, own in zip(theirs, ours, strict=True)]
+        rows[name] = {
+            "tokens/s": tokens / median(theirs),
+            "seconds": median(theirs),
             "ours is faster by": median(ratios),
             "least": min(ratios),
             "most": max(ratios),
-            "setting": chosen[name],
+            "setting": settings[name],
         }
-    return found
+    return rows
 
 
-def table(found: dict[str, dict[str, Any]]) -> list[str]:
-    """A line for each system and precision, under a heading."""
+def table(rows: dict[str, dict[str, Any]]) -> list[str]:
+    """A heading, and a line per system and precision."""
     form = "{:<20}{:>10}{:>10}{:>12}{:>16}   {}"
     lines = [form.format("system", "tokens/s", "seconds", "ours faster", "least to most", "its best setting")]
-    for name, row in found.items():
+    for name, row in rows.items():
         spread = f"{row['least']:.2f} to {row['most']:.2f}"
         numbers = (f"{row['tokens/s']:,.0f}", f"{row['seconds']:.2f}", f"{row['ours is faster by']:.2f} x", spread)
-        lines.append(form.format(name, *numbers, _said(row["setting"])))
+        lines.append(form.format(name, *numbers, _described(row["setting"])))
     return lines
 
 
-def _said(setting: dict[str, int]) -> str:
+def _described(setting: Setting) -> str:
     return ", ".join(f"{name} {value:,}" for name, value in setting.items())

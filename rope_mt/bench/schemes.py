@@ -1,92 +1,53 @@
-"""`rope-mt bench schemes`: what one training step costs with each position scheme, relative to one of them.
-
-Each model trains in turns with the baseline (see `steps`). Of the ratios the median is given, and the quartiles say how
-far to trust it.
-"""
+"""`rope-mt bench schemes`: how long a training step takes with each position scheme, beside that of a baseline."""
 
 import sys
 from typing import Any
 
 import numpy as np
-import torch
 
-from rope_mt.bench.steps import SEED, WARM_UP, Training, as_trained, by_twos, first_batches, in_turns, spread
+from rope_mt.bench.steps import WARM_UP, Times, Training, as_trained, by_twos, first_batches, in_turns, ratio, setup
 from rope_mt.config.commands import BenchSchemesConfig
 from rope_mt.config.position import POSITION_CONFIGS
-from rope_mt.data.batches import Batch
-from rope_mt.data.corpus import locate
-from rope_mt.data.datamodule import TranslationData
-from rope_mt.data.prepare import prepare
 from rope_mt.errors import UserError
 from rope_mt.position import SCHEMES
-from rope_mt.system.device import choose_device, choose_precision, describe
 
 BASELINE = "sinusoidal-add"  # the Transformer's own, and among the cheapest
 
 
 def measure(cfg: BenchSchemesConfig) -> dict[str, Any]:
-    """Train a few steps with each scheme beside the baseline; a line on standard error tells of each.
+    """Train a few steps with each scheme in turns with the baseline; a line on standard error tells of each.
 
     Raises:
-        UserError: there is no such device, or the text of the corpus is not there.
+        UserError: there is no such device or text.
     """
-    device = choose_device(cfg.device)
-    precision = choose_precision(cfg.precision, device)
-    text_of = locate(cfg.data)
-    data = TranslationData(cfg.data, prepare(cfg.data, text_of), text_of, SEED)
+    data, precision, device, report = setup(cfg)
     batches = first_batches(data, WARM_UP + 2 * cfg.bench.steps)
+    configs = {config.name: config for config in POSITION_CONFIGS}
     names = cfg.bench.schemes or [name for name in SCHEMES if name != BASELINE]
-    found: dict[str, dict[str, Any]] = {}
+    rows: dict[str, dict[str, Any]] = {}
     for number, name in enumerate(names, 1):
-        found[name] = against_baseline(cfg, name, data, batches, precision, device)
-        print(f"{name}: {_cost(found[name])} ({number} of {len(names)})", file=sys.stderr, flush=True)
-    m = cfg.model
-    return {
-        "corpus": cfg.data.name,
-        "slots of a batch": cfg.data.batch_tokens,
-        "model": f"{m.name}: {m.n_layers}+{m.n_layers} layers, d_model {m.d_model}, {m.n_heads} heads, {m.attention}",
-        "vocabulary": len(data.tokenizer),
-        "device": describe(device),
-        "precision": precision,
-        "steps of each": 2 * cfg.bench.steps,
-        "schemes": found,
-    }
+        baseline = Training.of(as_trained(cfg, configs[BASELINE]()), data, precision, device)
+        try:
+            other = Training.of(as_trained(cfg, configs[name]()), data, precision, device)
+        except UserError as error:
+            rows[name] = {"refused": str(error)}
+        else:
+            rows[name] = {"parameters": other.parameters, **summary(in_turns(baseline, other, batches))}
+        print(f"{name}: {_cost(rows[name])} ({number} of {len(names)})", file=sys.stderr, flush=True)
+    return {**report, "steps of each": 2 * cfg.bench.steps, "schemes": rows}
 
 
-def against_baseline(
-    cfg: BenchSchemesConfig,
-    name: str,
-    data: TranslationData,
-    batches: list[Batch],
-    precision: str,
-    device: torch.device,
-) -> dict[str, Any]:
-    """What a step costs with this scheme; or, where the model does not go with it, why it is refused."""
-    positions = {position.name: position for position in POSITION_CONFIGS}
-    baseline = Training.of(as_trained(cfg, positions[BASELINE]()), data, precision, device)
-    try:
-        other = Training.of(as_trained(cfg, positions[name]()), data, precision, device)
-    except UserError as error:
-        return {"refused": str(error)}
-    pairs = list(in_turns(baseline, other, batches))[WARM_UP:]
-    return {"parameters": sum(p.numel() for p in other.module.parameters()), **summary(pairs)}
+def summary(times: Times) -> dict[str, float]:
+    """Medians and quartiles for the baseline, which is the first model, and another scheme."""
+    baseline, other = np.median(by_twos(times), axis=1)
+    return {"seconds": float(other), f"seconds of {BASELINE}": float(baseline), **ratio(times)}
 
 
-def summary(pairs: list[tuple[float, float]]) -> dict[str, float]:
-    """Medians, and the quartiles of the ratio, from the seconds of baseline and other on each batch."""
-    baseline, other = by_twos(pairs)
-    return {
-        "seconds": float(np.median(other)),
-        f"seconds of {BASELINE}": float(np.median(baseline)),
-        **spread(other / baseline),
-    }
-
-
-def table(found: dict[str, dict[str, Any]]) -> list[str]:
-    """A line for each scheme, under a heading: seconds of its step, of the baseline's, and how much more they are."""
+def table(rows: dict[str, dict[str, Any]]) -> list[str]:
+    """A heading, and a line per scheme: seconds of its step, of the baseline's, and how much longer it takes."""
     form = "{:<16}{:>12}{:>10}{:>17}{:>13}   {}"
     lines = [form.format("scheme", "parameters", "s/step", BASELINE, "against it", "quartiles")]
-    for name, row in found.items():
+    for name, row in rows.items():
         if "refused" in row:
             lines.append(f"{name:<16}refused: {row['refused']}")
             continue

@@ -1,9 +1,8 @@
-"""A model in training, step by step, alone or in turns with another one on the same batches.
+"""Models in training, step by step, and two of them in turns on the same batches.
 
-The speed of a machine that others use as well drifts by more than models differ. So two models take turns, and what
-counts is how long the one took by how long the other took just before or after. The first step on a batch also pays for
-memory of its shape, which the second finds there, so of two batches each model is the first on one, and both together
-give one ratio.
+The speed of a machine that others use, too, drifts by more than models differ. So two models take turns, and their
+times on the same batches are compared. The first step on a batch also pays for memory of its shape, which the second
+step finds. So each model goes first on one of two neighbouring batches, and both together give one ratio.
 """
 
 import time
@@ -13,23 +12,27 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from rope_mt.bench.yardstick import Yardstick
+from rope_mt.bench.peers import Baseline
 from rope_mt.config.commands import BenchDecodeConfig, BenchSchemesConfig, BenchTrainConfig, TrainConfig
 from rope_mt.config.position import PositionConfig
-from rope_mt.config.training import OptimizerConfig, SearchConfig, TrackingConfig, TrainerConfig
+from rope_mt.config.training import ModelConfig, OptimizerConfig, SearchConfig, TrackingConfig, TrainerConfig
 from rope_mt.data.batches import Batch
+from rope_mt.data.corpus import locate
 from rope_mt.data.datamodule import TranslationData
-from rope_mt.system.device import computing_in
+from rope_mt.data.prepare import prepare
+from rope_mt.system.device import choose_device, choose_precision, computing_in, describe
 from rope_mt.training.module import TranslationModule
 
 SEED = 1
-WARM_UP = 6  # steps that are not counted: memory is claimed in them, and kernels are chosen
+WARM_UP = 6  # steps that are not counted, in which memory is allocated and kernels are chosen
+Times = Float[np.ndarray, "2 batches"]  # seconds of a step of two models
 
 
 def as_trained(cfg: BenchSchemesConfig | BenchTrainConfig | BenchDecodeConfig, position: PositionConfig) -> TrainConfig:
-    """What `rope-mt train` would make of the same data and model.
+    """The settings of `rope-mt train` with the same data and model.
 
     Raises:
         UserError: the model does not go with the scheme.
@@ -47,41 +50,64 @@ def as_trained(cfg: BenchSchemesConfig | BenchTrainConfig | BenchDecodeConfig, p
     )
 
 
+def setup(cfg: BenchSchemesConfig | BenchTrainConfig) -> tuple[TranslationData, str, torch.device, dict[str, Any]]:
+    """The training text, the precision and the device, and the lines with which the report begins.
+
+    Raises:
+        UserError: there is no such device or text.
+    """
+    device = choose_device(cfg.device)
+    precision = choose_precision(cfg.precision, device)
+    corpus = locate(cfg.data)
+    data = TranslationData(cfg.data, prepare(cfg.data, corpus), corpus, SEED)
+    report = {"corpus": cfg.data.name, "slots of a batch": cfg.data.batch_tokens}
+    report["model"] = f"{shape(cfg.model)}, {cfg.model.attention}"
+    if isinstance(cfg, BenchTrainConfig):
+        report["position"] = cfg.position.name
+    report |= {"vocabulary": len(data.tokenizer), "device": describe(device), "precision": precision}
+    return data, precision, device, report
+
+
+def shape(model: ModelConfig) -> str:
+    layers = f"{model.n_layers}+{model.n_layers} layers"
+    return f"{model.name}: {layers}, d_model {model.d_model}, {model.n_heads} heads"
+
+
 def endless(data: TranslationData) -> Iterator[Batch]:
-    """The batches that training would draw, epoch after epoch."""
+    """The batches that training draws, epoch after epoch."""
     return chain.from_iterable(repeat(data.train_dataloader()))
 
 
 def first_batches(data: TranslationData, n: int) -> list[Batch]:
-    """The first n batches that training would draw, from as many epochs as it takes."""
     return list(islice(endless(data), n))
 
 
 class Training:
-    """A model in training as `rope-mt train` does it, but step by step; or the yardstick beside it."""
+    """A model in training as by `rope-mt train`, but step by step; or the baseline."""
 
-    def __init__(self, module: TranslationModule | Yardstick, precision: str, device: torch.device) -> None:
+    def __init__(self, module: TranslationModule | Baseline, precision: str, device: torch.device) -> None:
         self.module, self.precision, self.device = module.to(device), precision, device
-        self.threads = torch.get_num_threads()  # with which `seconds` lets it step
-        made = self.module.configure_optimizers()
-        self.optimizer, self.schedule = made["optimizer"], made["lr_scheduler"]["scheduler"]
+        self.threads = torch.get_num_threads()  # that `seconds` uses for a step
+        configured = self.module.configure_optimizers()
+        self.optimizer, self.schedule = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
 
     @classmethod
     def of(cls, train: TrainConfig, data: TranslationData, precision: str, device: torch.device) -> "Training":
-        """Ours, with the weights that training begins with.
-
-        Raises:
-            UserError: the model does not go with the scheme.
-        """
+        """Our model, with the weights that training begins with."""
         torch.manual_seed(SEED)
         return cls(TranslationModule(train, data, precision), precision, device)
 
+    @property
+    def parameters(self) -> int:
+        """The number of trained weights."""
+        return sum(p.numel() for p in self.module.parameters())
+
     def step(self, batch: Batch, part_ends: Callable[[], Any] = lambda: None) -> Tensor:
-        """Forward to the smoothed loss; backward; and the optimizer: gradient clipped, weights, next learning rate.
+        """Compute the smoothed loss, go backward, and update the weights with clipped gradients.
 
         Args:
             batch: on the model's device.
-            part_ends: called after each of the three.
+            part_ends: called after each of the three parts.
 
         Returns:
             The loss.
@@ -99,24 +125,22 @@ class Training:
         return loss.detach()
 
     def moved(self, batch: Batch) -> Batch:
-        """The batch on the model's device, as Lightning takes it there."""
+        """The batch on the model's device, copied there as by Lightning."""
         return Batch(*(part.to(self.device, non_blocking=True) for part in batch))
 
 
-def in_turns(one: Training, other: Training, batches: list[Batch]) -> Iterator[tuple[float, float]]:
-    """Seconds that a step of either takes, batch by batch; who goes first alternates."""
+def in_turns(one: Training, other: Training, batches: list[Batch]) -> Times:
+    """Train both models on the same batches, and time those after the first WARM_UP. The first to go alternates."""
+    times = np.zeros((2, len(batches)))
     for number, batch in enumerate(batches):
-        there = one.moved(batch)
-        if number % 2:
-            second = seconds(other, there)
-            yield seconds(one, there), second
-        else:
-            first = seconds(one, there)
-            yield first, seconds(other, there)
+        batch = one.moved(batch)
+        for which in (0, 1) if number % 2 == 0 else (1, 0):
+            times[which, number] = seconds((one, other)[which], batch)
+    return times[:, WARM_UP:]
 
 
 def seconds(training: Training, batch: Batch) -> float:
-    """How long a step takes, until the device has done all of it."""
+    """How long a step takes, until the device has finished it."""
     if training.threads != torch.get_num_threads():
         torch.set_num_threads(training.threads)
     finish(training.device)
@@ -132,12 +156,13 @@ def finish(device: torch.device) -> None:
         torch.accelerator.synchronize(device)
 
 
-def by_twos(pairs: list[tuple[float, float]]) -> np.ndarray:
-    """Mean seconds of one and other on two neighbouring batches, on which either was the first once: (2, twos)."""
-    return np.array(pairs).reshape(-1, 2, 2).mean(axis=1).T
+def by_twos(times: Times) -> Float[np.ndarray, "2 twos"]:
+    """Mean seconds of both models on two neighbouring batches, on each of which another model was first."""
+    return times.reshape(2, -1, 2).mean(axis=2)
 
 
-def spread(ratios: np.ndarray) -> dict[str, float]:
-    """The median, and the quartiles, which say how far to trust it."""
-    low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
+def ratio(times: Times) -> dict[str, float]:
+    """How many times as long the second model takes: the median, and the quartiles, which tell how far to trust it."""
+    first, second = by_twos(times)
+    low, middle, high = np.quantile(second / first, [0.25, 0.5, 0.75])
     return {"ratio": float(middle), "lower quartile": float(low), "upper quartile": float(high)}

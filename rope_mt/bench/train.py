@@ -1,7 +1,7 @@
 """`rope-mt bench train`: how fast training is, where its time goes, and `torch.nn.Transformer` on the same batches.
 
-Ours trains alone first, which tells its rate, its parts and its memory. Then both train in turns (see `steps`). On a
-CPU each does so with as many threads as are its fastest.
+Our model trains alone first, which shows its rate, its parts and its memory. Then it takes turns with the baseline (see
+`steps`). On a CPU each has the number of threads that is its fastest.
 """
 
 import sys
@@ -13,115 +13,97 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from rope_mt.bench import flops
-from rope_mt.bench.steps import SEED, WARM_UP, Training, as_trained, by_twos, endless, finish, in_turns, seconds, spread
-from rope_mt.bench.yardstick import Yardstick
+from rope_mt.bench.peers import Baseline
+from rope_mt.bench.steps import (
+    SEED,
+    WARM_UP,
+    Times,
+    Training,
+    as_trained,
+    endless,
+    finish,
+    in_turns,
+    ratio,
+    seconds,
+    setup,
+)
 from rope_mt.config.commands import BenchTrainConfig
+from rope_mt.config.training import ModelConfig
 from rope_mt.data.batches import Batch
-from rope_mt.data.corpus import locate
-from rope_mt.data.datamodule import TranslationData
-from rope_mt.data.prepare import prepare
 from rope_mt.data.tokenizer import PAD
-from rope_mt.system.device import choose_device, choose_precision, describe, peak_memory
+from rope_mt.system.device import peak_memory
 
-OURS, THEIRS = "rope-mt", "torch.nn.Transformer"
+OURS, BASELINE = "rope-mt", "torch.nn.Transformer"
 PARTS = ("data", "forward", "backward", "optimizer")
-TRIALS = 4  # batches on which a number of threads is tried
+TRIALS = 4  # batches on which each number of threads is tried
+PRODUCTS = 8  # large matrix products, of which the fastest counts
+SIDE = {"cpu": 2_048, "cuda": 8_192}  # of their square matrices: large enough that one can be timed
 
 
-class Lengths(NamedTuple):
-    """What a batch holds."""
+class Content(NamedTuple):
+    """What a batch contains."""
 
-    src: np.ndarray  # tokens of each source, eos counted
-    tgt: np.ndarray  # and of its target
-    slots: int  # places of both sides, padding among them
-
-    @classmethod
-    def of(cls, batch: Batch) -> "Lengths":
-        rows, width = batch.tgt_in.shape
-        src = (batch.src != PAD).sum(dim=1).numpy()
-        tgt = np.bincount(batch.where.numpy() // width, minlength=rows)
-        return cls(src, tgt, batch.src.numel() + batch.tgt_in.numel())
+    src: np.ndarray  # tokens of each source, with eos
+    tgt: np.ndarray  # tokens of each target, with eos
+    slots: int  # of both sides, padding included
 
 
 def measure(cfg: BenchTrainConfig) -> dict[str, Any]:
-    """Train for `bench.steps` steps alone and as many beside the yardstick; lines on standard error tell how it goes.
+    """Train for `bench.steps` steps alone and as many beside the baseline; lines on standard error tell how it goes.
 
     Raises:
-        UserError: there is no such device, the text is not there, or the model does not go with the scheme.
+        UserError: there is no such device or text, or the model does not go with the scheme.
     """
-    device = choose_device(cfg.device)
-    precision = choose_precision(cfg.precision, device)
-    train = as_trained(cfg, cfg.position)
-    text_of = locate(cfg.data)
-    data = TranslationData(cfg.data, prepare(cfg.data, text_of), text_of, SEED)
+    settings = as_trained(cfg, cfg.position)
+    data, precision, device, report = setup(cfg)
+    report["steps"] = cfg.bench.steps
     batches = endless(data)
     threads = torch.get_num_threads()
-    m = cfg.model
-    found = {
-        "corpus": cfg.data.name,
-        "slots of a batch": cfg.data.batch_tokens,
-        "model": f"{m.name}: {m.n_layers}+{m.n_layers} layers, d_model {m.d_model}, {m.n_heads} heads, {m.attention}",
-        "position": cfg.position.name,
-        "vocabulary": len(data.tokenizer),
-        "device": describe(device),
-        "precision": precision,
-        "steps": cfg.bench.steps,
-    }
     try:
-        before = peak_memory(device)
-        ours = Training.of(train, data, precision, device)
-        found["parameters"] = sum(p.numel() for p in ours.module.parameters())
+        memory = {"before training": peak_memory(device)}
+        ours = Training.of(settings, data, precision, device)
         choose_threads(OURS, ours, islice(batches, TRIALS), threads)
-        found["threads"] = ours.threads
+        report |= {"parameters": ours.parameters, "threads": ours.threads}
         for batch in islice(batches, WARM_UP):
             seconds(ours, ours.moved(batch))
-        lengths, times = alone(ours, batches, cfg.bench.steps)
-        memory = {"before training": before, "in training": peak_memory(device)}
+        contents, times = alone(ours, batches, cfg.bench.steps)
+        memory["in training"] = peak_memory(device)
         flop = None
-        if m.attention == "softmax":
-            flop = [flops.of_step(m, len(data.tokenizer), each.src, each.tgt) for each in lengths]
-        found |= summary(lengths, times, flop, flops.of_products(precision, device))
-        found["peak memory, MB"] = {name: None if size is None else size / 1e6 for name, size in memory.items()}
-        print(f"{OURS}: {found['target tokens/s']:,.0f} target tokens/s", file=sys.stderr, flush=True)
+        if cfg.model.attention == "softmax":
+            flop = [flop_of_step(cfg.model, len(data.tokenizer), batch.src, batch.tgt) for batch in contents]
+        report |= summary(contents, times, flop, flop_per_second(precision, device))
+        report["peak memory, MB"] = {name: None if size is None else size / 1e6 for name, size in memory.items()}
+        print(f"{OURS}: {report['target tokens/s']:,.0f} target tokens/s", file=sys.stderr, flush=True)
         if cfg.bench.yardstick:
             torch.manual_seed(SEED)
-            theirs = Training(Yardstick(train, len(data.tokenizer)), precision, device)
-            choose_threads(THEIRS, theirs, islice(batches, TRIALS), threads)
-            found["systems"] = beside(ours, theirs, batches, cfg.bench.steps)
+            theirs = Training(Baseline(settings, len(data.tokenizer)), precision, device)
+            choose_threads(BASELINE, theirs, islice(batches, TRIALS), threads)
+            drawn = list(islice(batches, WARM_UP + cfg.bench.steps + cfg.bench.steps % 2))
+            print(f"{OURS} and {BASELINE} in turns on {len(drawn)} batches", file=sys.stderr, flush=True)
+            tokens = [batch.n_tokens for batch in drawn[WARM_UP:]]
+            report["systems"] = against(in_turns(ours, theirs, drawn), tokens, (ours.threads, theirs.threads))
     finally:
         torch.set_num_threads(threads)
-    return found
+    return report
 
 
 def choose_threads(name: str, training: Training, batches: Iterator[Batch], most: int) -> None:
-    """Let it step with one thread, half of them and all, and keep what is fastest; a GPU does not care."""
+    """On a CPU, set `training.threads` to the fastest number: one, half of them, or all."""
     if training.device.type != "cpu":
         return
-    choices = sorted({1, max(1, most // 2), most})
-    taken = dict.fromkeys(choices, 0.0)
+    times = dict.fromkeys(sorted({1, max(1, most // 2), most}), 0.0)
     for batch in batches:
-        there = training.moved(batch)
-        training.step(there)  # what is slow at the first time only
-        for training.threads in choices:
-            taken[training.threads] += seconds(training, there)
-    training.threads = min(choices, key=lambda n: taken[n])
+        training.step(batch)  # the first step on a batch is slow
+        for training.threads in times:
+            times[training.threads] += seconds(training, batch)
+    training.threads = min(times, key=lambda n: times[n])
     print(f"{name}: {training.threads} of {most} threads", file=sys.stderr, flush=True)
 
 
-def beside(ours: Training, theirs: Training, batches: Iterator[Batch], steps: int) -> dict[str, dict[str, Any]]:
-    """Let both train in turns for so many steps, or one more where that is odd."""
-    drawn = list(islice(batches, WARM_UP + steps + steps % 2))
-    print(f"{OURS} and {THEIRS} in turns on {len(drawn)} batches", file=sys.stderr, flush=True)
-    pairs = list(in_turns(ours, theirs, drawn))[WARM_UP:]
-    tokens = [batch.n_tokens for batch in drawn[WARM_UP:]]
-    return against(pairs, tokens, ours.threads, theirs.threads)
-
-
 class Stopwatch:
-    """Notes when the device comes to a point of the program. A GPU is not waited for: it runs on, as in training."""
+    """Notes when the device reaches points of the program. It does not wait for a GPU, which runs on as in training."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -136,7 +118,7 @@ class Stopwatch:
             self.marks.append(time.perf_counter())
 
     def seconds(self) -> Float[np.ndarray, " marks"]:
-        """When each mark was passed, counted from the first."""
+        """The time of each mark after the first."""
         finish(self.device)
         if self.device.type == "cuda":
             return np.array([self.marks[0].elapsed_time(mark) / 1e3 for mark in self.marks])
@@ -145,70 +127,110 @@ class Stopwatch:
 
 def alone(
     training: Training, batches: Iterator[Batch], steps: int
-) -> tuple[list[Lengths], Float[np.ndarray, "steps parts"]]:
-    """Draw batches and train on them: what they held, and the seconds of each part of each step."""
+) -> tuple[list[Content], Float[np.ndarray, "steps parts"]]:
+    """Draw batches and train on them; return their contents, and the seconds of each part of each step."""
     torch.set_num_threads(training.threads)
-    watch, lengths = Stopwatch(training.device), []
+    watch, contents = Stopwatch(training.device), []
     for _ in range(steps):
         watch.mark()
         batch = next(batches)
-        there = training.moved(batch)
+        moved = training.moved(batch)
         watch.mark()
-        training.step(there, watch.mark)
-        lengths.append(Lengths.of(batch))  # not timed
-    return lengths, np.diff(watch.seconds().reshape(steps, -1), axis=1)
+        training.step(moved, watch.mark)
+        contents.append(content(batch))  # not timed
+    return contents, np.diff(watch.seconds().reshape(steps, -1), axis=1)
+
+
+def content(batch: Batch) -> Content:
+    rows, width = batch.tgt_in.shape
+    src = (batch.src != PAD).sum(dim=1).numpy()
+    tgt = np.bincount(batch.where.numpy() // width, minlength=rows)
+    return Content(src, tgt, batch.src.numel() + batch.tgt_in.numel())
+
+
+def flop_of_step(
+    model: ModelConfig, vocab_size: int, src: Int[np.ndarray, " pairs"], tgt: Int[np.ndarray, " pairs"]
+) -> int:
+    """FLOP of the matrix products of real tokens in a training step: 2 per multiply-add.
+
+    With d = d_model, f = d_ff, and s and t tokens in a source and its target, the forward pass multiplies and adds
+
+        encoder layer   s (4 d^2 + 2 d f) + 2 s^2 d                              last term: scores, weights times values
+        decoder layer   t (6 d^2 + 2 d f) + 2 s d^2 + 2 t^2 d + 2 t s d
+        output layer    t d vocab_size
+
+    times in each pair. Backward makes two products of the same size from each. Softmax, norms, the optimizer and the
+    products of a position scheme are not counted, so that schemes can be compared. Causal attention counts in full,
+    although half of its scores are never used.
+
+    Args:
+        model: with softmax attention; linear attention has no scores.
+        src, tgt: tokens of each pair's sides, with eos.
+    """
+    d, f = model.d_model, model.d_ff
+    pairs = list(zip(src.tolist(), tgt.tolist(), strict=True))
+    s, t = sum(n for n, _ in pairs), sum(n for _, n in pairs)
+    encoder = s * (4 * d**2 + 2 * d * f) + 2 * d * sum(n * n for n, _ in pairs)
+    decoder = t * (6 * d**2 + 2 * d * f) + s * 2 * d**2 + 2 * d * sum(m * m + m * n for n, m in pairs)
+    forward = 2 * (model.n_layers * (encoder + decoder) + t * d * vocab_size)
+    return 3 * forward
+
+
+def flop_per_second(precision: str, device: torch.device) -> float:
+    """FLOP per second of a plain product of two large square matrices, with torch's present number of threads."""
+    side = SIDE.get(device.type, SIDE["cpu"])
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    a, b = torch.randn(2, side, side, device=device).to(dtype)
+    times = []
+    for _ in range(PRODUCTS):
+        finish(device)
+        began = time.perf_counter()
+        torch.mm(a, b)
+        finish(device)
+        times.append(time.perf_counter() - began)
+    return 2 * side**3 / min(times)
 
 
 def summary(
-    lengths: list[Lengths], times: Float[np.ndarray, "steps parts"], flop: list[int] | None, reachable: float
+    contents: list[Content], times: Float[np.ndarray, "steps parts"], flop: list[int] | None, reachable: float
 ) -> dict[str, Any]:
-    """Rates are medians over steps; milliseconds are means, so that parts sum to the step.
+    """Rates are medians over steps; milliseconds are means, so that the parts sum to the step.
 
     Args:
-        flop: of each step, where they can be counted.
-        reachable: FLOP a second of a matrix product.
+        flop: of each step, if they can be counted.
+        reachable: FLOP per second of a matrix product.
     """
-    tokens = [int(each.tgt.sum()) for each in lengths]
-    real = sum(int(each.src.sum()) for each in lengths) + sum(tokens)
+    tokens = [int(batch.tgt.sum()) for batch in contents]
+    real = sum(int(batch.src.sum()) for batch in contents) + sum(tokens)
     whole = times.sum(axis=1)
     reached = None if flop is None else float(median(np.array(flop) / whole))
+    parts = dict(zip(PARTS, (1000 * times.mean(axis=0)).tolist(), strict=True))
     return {
         "target tokens/s": float(median(np.array(tokens) / whole)),
         "target tokens per step": sum(tokens) / len(tokens),
-        "real tokens over slots": real / sum(each.slots for each in lengths),
-        "milliseconds per step": {
-            "all": float(1000 * whole.mean()),
-            **dict(zip(PARTS, (1000 * times.mean(axis=0)).tolist(), strict=True)),
-        },
+        "real tokens over slots": real / sum(batch.slots for batch in contents),
+        "milliseconds per step": {"all": float(1000 * whole.mean()), **parts},
         "GFLOP/s": None if reached is None else reached / 1e9,
         "GFLOP/s of a matrix product": reachable / 1e9,
         "share of it": None if reached is None else reached / reachable,
     }
 
 
-def against(
-    pairs: list[tuple[float, float]], tokens: list[int], threads: int, their_threads: int
-) -> dict[str, dict[str, Any]]:
-    """Medians over batches of ours and the yardstick, and how many times as fast as it ours is.
-
-    Args:
-        pairs: seconds of ours and of the yardstick on each batch that was drawn before.
-        tokens: real target tokens of each.
-    """
-    found = {}
-    for name, times, n in zip((OURS, THEIRS), np.array(pairs).T, (threads, their_threads), strict=True):
-        rate = float(median(np.array(tokens) / times))
-        found[name] = {"target tokens/s": rate, "seconds": float(median(times)), "threads": n}
-    ours, theirs = by_twos(pairs)
-    found[THEIRS] |= spread(theirs / ours)
-    return found
+def against(times: Times, tokens: list[int], threads: tuple[int, int]) -> dict[str, dict[str, Any]]:
+    """Medians over batches, each of so many target tokens, of ours and the baseline; and how much faster ours is."""
+    rows = {}
+    for name, of_system, n in zip((OURS, BASELINE), times, threads, strict=True):
+        rate = float(median(np.array(tokens) / of_system))
+        rows[name] = {"target tokens/s": rate, "seconds": float(median(of_system)), "threads": n}
+    rows[BASELINE] |= ratio(times)
+    return rows
 
 
-def table(found: dict[str, dict[str, Any]]) -> list[str]:
-    """A line for each system, under a heading: its rate without drawing batches, and how much faster ours is."""
+def table(rows: dict[str, dict[str, Any]]) -> list[str]:
+    """A heading, and a line per system: its rate without the time of drawing batches, and how much faster ours is."""
     form = "{:<22}{:>16}{:>10}{:>9}{:>13}   {}"
     lines = [form.format("system", "target tokens/s", "s/step", "threads", "ours faster", "quartiles")]
-    for name, row in found.items():
+    for name, row in rows.items():
         faster, quartiles = "", ""
         if "ratio" in row:
             faster = f"{row['ratio']:.2f} x"

@@ -1,19 +1,27 @@
-"""A small corpus for what is measured in training, and one thread to train on it with."""
+"""A small corpus, its batches and a small model, on which training and decoding are measured."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
 
+from rope_mt.bench.steps import SEED
 from rope_mt.config.data import DataConfig, Recipe
+from rope_mt.config.training import ModelConfig
 from rope_mt.data import toy
+from rope_mt.data.corpus import locate
+from rope_mt.data.datamodule import TranslationData
+from rope_mt.data.prepare import prepare
 
 
-@pytest.fixture(scope="module")
-def one_thread() -> Iterator[None]:
-    """So small a model gains nothing from more, and loses much where the cores are busy."""
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch) -> Iterator[None]:
+    """More threads gain nothing for so small a model, and lose much if the cores are busy."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    monkeypatch.setattr("rope_mt.bench.peers.cores", lambda: 1)
+    monkeypatch.setattr("rope_mt.bench.train.SIDE", {"cpu": 64})
     yield
     torch.set_num_threads(threads)
 
@@ -21,10 +29,23 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def small_corpus(tmp_path_factory) -> DataConfig:
     folder = tmp_path_factory.mktemp("text")
-    corpus = toy.generate(n_train=300, n_valid=4, n_test=4)
-    for name, pairs in (("train", corpus.train), ("valid", corpus.valid)):
+    corpus = toy.generate(n_train=300, n_valid=2, n_test=9)
+    for name, pairs in (("train", corpus.train), ("test", corpus.test)):
         for side, lang in enumerate(("en", "de")):
             (folder / f"{name}.{lang}").write_text("".join(pair[side] + "\n" for pair in pairs), encoding="utf-8")
-    train, valid = str(folder / "train"), str(folder / "valid")
+    train, test = str(folder / "train"), str(folder / "test")
     recipe = Recipe(max_steps=2, val_every=4, warmup_steps=3, lr=1e-2)
-    return DataConfig("files", train, valid, valid, vocab_size=450, batch_tokens=520, dir=str(folder), recipe=recipe)
+    return DataConfig("files", train, test, test, vocab_size=450, batch_tokens=520, dir=str(folder), recipe=recipe)
+
+
+@pytest.fixture
+def small(small_corpus) -> dict[str, Any]:
+    """The settings that the configurations of all subjects but data have."""
+    model = ModelConfig("test", d_model=24, d_ff=40, n_heads=2, n_layers=2, dropout=0.0)
+    return {"data": small_corpus, "model": model, "device": "cpu"}
+
+
+@pytest.fixture
+def data(small_corpus) -> TranslationData:
+    corpus = locate(small_corpus)
+    return TranslationData(small_corpus, prepare(small_corpus, corpus), corpus, SEED)

@@ -1,8 +1,10 @@
-"""`rope-mt bench data`: it measures what it says, on a corpus of its own, and leaves nothing."""
+"""`rope-mt bench data` measures a corpus of its own, and leaves nothing of it."""
 
+import io
 import json
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -12,55 +14,45 @@ import pytest
 from rope_mt.bench import bench as bench_command
 from rope_mt.bench import data
 from rope_mt.bench.data import efficiency, shared_again
+from rope_mt.cli.main import main
 from rope_mt.config.commands import BenchDataConfig
-from rope_mt.config.data import DataConfig
-
-from .. import warm
-
-
-def bench(folder: Path, *words: str) -> str:
-    done = subprocess.run(
-        [warm.command(), "bench", "data", *words], cwd=folder, capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("bench")
+def report(small_corpus) -> dict[str, Any]:
+    """The JSON that the command prints."""
+    words = [f"data.{name}={getattr(small_corpus, name)[0]}" for name in ("train", "valid", "test")]
+    words += ["data=files", "data.vocab_size=450", f"data.dir={small_corpus.dir}/bench", "data.batch_tokens=600"]
+    words += ["bench.pairs=400", "bench.batch_tokens=[600,1200]", "bench.json=true"]
+    with redirect_stdout(io.StringIO()) as printed:
+        assert main(["bench", "data", *words]) == 0
+    return json.loads(printed.getvalue())
 
 
-@pytest.fixture(scope="module")
-def found(folder) -> dict[str, Any]:
-    settings = ("data=toy", "bench.pairs=25000", "bench.batch_tokens=[2048,4096]", "bench.json=true")
-    return json.loads(bench(folder, *settings))
-
-
-def test_the_data_path_is_measured_on_repeated_text(folder, found):
-    assert found["corpus"] == "25,000 pairs of toy, which are 20,000 repeated"
-    prepared, stream = found["prepare"], found["stream"]
-    assert prepared["pairs"] == 25_000
-    assert prepared["encoding and writing"]["tokens/s"] == pytest.approx(
-        prepared["tokens"] / prepared["encoding and writing"]["seconds"]
-    )
-    assert 0 < prepared["encoding and writing"]["seconds"] < prepared["seconds"]
-    assert stream["slots of a batch"] == 2048
+def test_the_data_path_is_measured_on_repeated_text(small_corpus, report):
+    assert report["corpus"] == "400 pairs of files, which are 300 repeated"
+    prepared, stream = report["prepare"], report["stream"]
+    assert prepared["pairs"] == 400
+    encoding = prepared["encoding and writing"]
+    assert encoding["tokens/s"] == pytest.approx(prepared["tokens"] / encoding["seconds"])
+    assert 0 < encoding["seconds"] < prepared["seconds"]
+    assert stream["slots of a batch"] == 600
     assert stream["real tokens/s"] > 10 * stream["pairs/s"]
-    assert [*found["batches"]] == ["2,048 slots", "4,096 slots"]
-    for measured in found["batches"].values():
+    assert stream["anonymous memory beyond torch, MB"] > 0
+    assert [*report["batches"]] == ["600 slots", "1,200 slots"]
+    for measured in report["batches"].values():
         assert 0.8 < measured["padding efficiency"] <= 1
         assert 0 < measured["sharing a batch again"] < 0.5
-    assert [path.name for path in (folder / "data").iterdir()] == ["toy"]
+    assert [*Path(small_corpus.dir, "bench").iterdir()] == []
 
 
-def test_it_prints_a_table_for_people(found, monkeypatch, capsys):
-    monkeypatch.setattr(data, "measure", lambda cfg: {name: found[name] for name in found if name != "machine"})
-    bench_command.bench(BenchDataConfig(data=DataConfig("files", "a", "a", "a")))
-    said = capsys.readouterr().out.splitlines()
-    assert said[0] == "machine"
-    assert any(line.startswith("    padding efficiency") for line in said)
-    assert max(map(len, said)) < 120
+def test_people_get_a_table(small_corpus, report, monkeypatch, capsys):
+    monkeypatch.setattr(data, "measure", lambda cfg: {name: report[name] for name in report if name != "machine"})
+    bench_command.bench(BenchDataConfig(data=small_corpus))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "machine"
+    assert any(line.startswith("    padding efficiency") for line in lines)
+    assert max(map(len, lines)) < 120
 
 
 def test_efficiency_is_real_tokens_over_slots():
@@ -68,7 +60,7 @@ def test_efficiency_is_real_tokens_over_slots():
     assert efficiency([np.array([0, 1]), np.array([2])], src, tgt, most=100) == pytest.approx(18 / (2 * 9 + 6))
 
 
-def test_sharing_counts_twos_of_examples():
+def test_sharing_counts_twos_of_pairs():
     first = [np.array([0, 1, 2]), np.array([3, 4])]
     second = [np.array([1, 2, 3]), np.array([0, 4])]
     assert shared_again(first, first, 5) == 1
@@ -76,16 +68,17 @@ def test_sharing_counts_twos_of_examples():
     assert shared_again(first, [np.array([n]) for n in range(5)], 6) == 0
 
 
-def test_without_text_it_says_what_to_do(folder, monkeypatch):
+def test_without_text_the_error_says_what_to_do(tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("ROPE_MT_CORPORA", raising=False)
-    done = subprocess.run([warm.command(), "bench", "data"], cwd=folder, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 2
-    assert done.stderr.startswith("rope-mt: data=wmt14 is not there, nor is text to stand in for it")
-    assert len(done.stderr.splitlines()) == 1
+    monkeypatch.chdir(tmp_path)
+    assert main(["bench", "data"]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("rope-mt: data=wmt14 is not there, nor is text to stand in for it")
+    assert len(message.splitlines()) == 1
 
 
 def test_preparing_is_measured_without_torch():
     """In a process of its own, whose memory torch would be most of."""
-    found = "import sys, rope_mt.bench.data, rope_mt.bench.machine; print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", found], capture_output=True, text=True, timeout=60)
+    program = "import sys, rope_mt.bench.data; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("False\n", "")
