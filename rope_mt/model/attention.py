@@ -202,6 +202,12 @@ class CrossAttention(nn.Module):
         k, v = split_heads(self.kv(memory), 2, self.n_heads)
         return KeyValues(position.rotate_cross(k, pos), v)
 
+    def queries(
+        self, x: Float[Tensor, "batch tgt d_model"], position: PositionScheme, pos: Int[Tensor, "*batch tgt"]
+    ) -> Float[Tensor, "batch heads tgt d_head"]:
+        q = self.q(x).unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
+        return position.rotate_cross(q, pos)
+
     def forward(
         self,
         x: Float[Tensor, "batch tgt d_model"],
@@ -211,8 +217,7 @@ class CrossAttention(nn.Module):
         visible: Visible,
     ) -> Float[Tensor, "batch tgt d_model"]:
         """Consecutive rows of x may share a source: they are then the hypotheses of one sentence."""
-        q = self.q(x).unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
-        q = position.rotate_cross(q, pos)
+        q = self.queries(x, position, pos)
         sentences, tgt = len(source.k), x.shape[1]
         if len(x) > sentences:
             q = q.unflatten(0, (sentences, -1)).transpose(1, 2).flatten(2, 3)
