@@ -42,7 +42,8 @@ from rope_mt.training.callbacks.skipping import Skipping
 from rope_mt.training.module import TranslationModule
 from rope_mt.training.processes import Processes, together
 from rope_mt.training.screens import conclude, introduce
-from rope_mt.translation.scoring import require_raw_text, scoring_warnings, variants
+from rope_mt.translation.raw_text import require_raw_text, scoring_warnings
+from rope_mt.translation.scoring import variants
 from rope_mt.translation.test_sets import score_translations, translate_and_keep, translate_joined
 from rope_mt.translation.translator import Translator
 

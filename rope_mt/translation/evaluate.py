@@ -13,72 +13,72 @@ from rope_mt.errors import UserError
 from rope_mt.runs.checkpoint import Checkpoint
 from rope_mt.runs.selection import select
 from rope_mt.runs.tracking import attach
-from rope_mt.system.device import choose_device, choose_precision
-from rope_mt.translation.scoring import Scores, lines_of, require_raw_text, scoring_warnings, variants
+from rope_mt.translation.raw_text import require_raw_text, scoring_warnings
+from rope_mt.translation.scoring import Scores, score_lines, variants
 from rope_mt.translation.test_sets import own_files, run_of, score_translations
-from rope_mt.translation.translator import Translator, changed
+from rope_mt.translation.translator import Translator
 
 
 def evaluate(cfg: EvalConfig) -> float:
-    """Print the scores of a run or checkpoint on its test set, or on `data.test`; return BLEU."""
-    path = Path(cfg.checkpoint)
-    ckpt, weights = select(path, cfg.checkpoints)
-    device = choose_device(cfg.device)
-    precision = choose_precision(cfg.precision or ckpt.config.trainer.precision, device)
-    src, ref, odd = _test_set(cfg, path, ckpt)
-    translator = Translator.of(ckpt, changed(ckpt.config.search, cfg.search), device, precision)
+    """Print the scores of a run or checkpoint on its own test set, or on `data.test`; return BLEU (0-100)."""
+    ckpt, weights = select(Path(cfg.checkpoint), cfg.checkpoints)
+    translator = Translator.of_command(ckpt, cfg)
+    src, ref, warnings = _read_test_set(cfg, ckpt)
     hypotheses, scores = score_translations(translator, src, ref)
     console = Console(highlight=False)
     lines = [
         Text(f"test set  {name_of_test_set(ref) or f'{len(ref):,} sentences'}"),
         Text(f"weights   {weights}"),
-        *lines_of(scores, variants(hypotheses, ref, ckpt.config.data.tgt_lang)),
+        *score_lines(scores, variants(hypotheses, ref, ckpt.config.data.tgt_lang)),
     ]
     for line in lines:
         console.print(line, soft_wrap=True)
-    for doubt in odd + scoring_warnings(hypotheses, ref):
-        Console(stderr=True).print(Text(doubt, "yellow"), soft_wrap=True)
-    where = _add_to_run(cfg, path, scores, list(zip(src, ref, hypotheses, strict=True)))
-    if where:
+    for warning in warnings + scoring_warnings(hypotheses, ref):
+        Console(stderr=True).print(Text(warning, "yellow"), soft_wrap=True)
+    if where := _add_to_tracked_run(cfg, scores, list(zip(src, ref, hypotheses, strict=True))):
         console.print(Text(where, "dim"), soft_wrap=True)
     return scores.bleu
 
 
-def _add_to_run(cfg: EvalConfig, path: Path, scores: Scores, rows: list[tuple[str, str, str]]) -> str:
-    """Tell W&B, if it has the run, what this evaluation found, under a name made of what it does other than the run.
-
-    Returns:
-        A line for the user, where to look.
-    """
-    words = {"checkpoints": path.name if path.is_file() else cfg.checkpoints, "data.test": cfg.data.test}
-    words |= {f"search.{name}": value for name, value in vars(cfg.search).items()}
-    words["precision"] = cfg.precision
-    given = [f"{word}={value}" for word, value in words.items() if value not in (None, "average", "average.ckpt")]
-    # W&B can sort by, and draw, names of few kinds of characters; the exact words are a value
-    parts = [re.sub("[^A-Za-z0-9]+", "-", word.removeprefix("search.")).strip("-") for word in given]
-    name = f"eval/{'_'.join(parts) or 'as-trained'}"
-    found = {"bleu": scores.bleu, "chrf": scores.chrf, "bleu_signature": scores.bleu_signature}
-    with attach(run_of(path).path) as tracker:
-        tracker.summarize({f"{name}/{key}": value for key, value in {**found, "settings": " ".join(given)}.items()})
-        tracker.log_translations(f"{name}/translations", rows)
-    return tracker.where()
-
-
-def _test_set(cfg: EvalConfig, path: Path, ckpt: Checkpoint) -> tuple[list[str], list[str], list[str]]:
-    """Sources and references that were asked for, else the run's own; and what is odd about them.
+def _read_test_set(cfg: EvalConfig, ckpt: Checkpoint) -> tuple[list[str], list[str], list[str]]:
+    """Sources and references of `data.test`, else of the run's own test set; and warnings about them.
 
     Raises:
-        UserError: the files are missing or not fit to be scored with.
+        UserError: the files are missing, or the references are not raw text.
     """
-    langs = ckpt.config.data.src_lang, ckpt.config.data.tgt_lang
+    languages = ckpt.config.data.src_lang, ckpt.config.data.tgt_lang
     if cfg.data.test is None:
+        names = [str(Path(cfg.checkpoint))]
         try:
-            names, files = [str(path)], own_files(path, ckpt)
+            files = own_files(Path(cfg.checkpoint), ckpt)
         except UserError as error:
             raise UserError(f"{error}; or name another test set with data.test=PREFIX") from error
     else:
         names = [cfg.data.test] if isinstance(cfg.data.test, str) else list(cfg.data.test)
-        files = text.pairs_of_files(names, *langs)
+        files = text.pairs_of_files(names, *languages)
     src, ref = text.read_test_set(files)
     require_raw_text(ref, ", ".join(names))
-    return src, ref, warnings_about(files, ckpt.tokenizer, *langs)
+    return src, ref, warnings_about(files, ckpt.tokenizer, *languages)
+
+
+def _add_to_tracked_run(cfg: EvalConfig, scores: Scores, rows: list[tuple[str, str, str]]) -> str:
+    """Add scores and translations to the run in W&B, if it is there; their name says how this evaluation differs.
+
+    Returns:
+        A line for the user, where to look.
+    """
+    path = Path(cfg.checkpoint)
+    run = run_of(path)
+    settings = {"checkpoints": cfg.checkpoints if run.path == path else path.name, "data.test": cfg.data.test}
+    settings |= {f"search.{name}": value for name, value in vars(cfg.search).items()}
+    settings["precision"] = cfg.precision
+    given = [f"{name}={value}" for name, value in settings.items() if value not in (None, "average", "average.ckpt")]
+    # W&B sorts by names of letters, digits and dashes only; the exact words are kept as a value
+    parts = [re.sub("[^A-Za-z0-9]+", "-", word.removeprefix("search.")).strip("-") for word in given]
+    name = f"eval/{'_'.join(parts) or 'as-trained'}"
+    values = {"bleu": scores.bleu, "chrf": scores.chrf, "bleu_signature": scores.bleu_signature}
+    values["settings"] = " ".join(given)
+    with attach(run.path) as tracker:
+        tracker.summarize({f"{name}/{key}": value for key, value in values.items()})
+        tracker.log_translations(f"{name}/translations", rows)
+    return tracker.where()

@@ -1,4 +1,4 @@
-"""A prompt for a person at a terminal: arrow keys edit the line and fetch earlier ones, also those of other days."""
+"""A prompt at a terminal: arrow keys edit the line and bring back earlier ones, also those of earlier sessions."""
 
 import os
 import sys
@@ -7,11 +7,11 @@ from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
 
-KEPT = 1_000  # lines of history
+HISTORY_LINES = 1_000
 
 
 def history_file() -> Path:
-    """Where typed lines are kept: in the state folder of the XDG base directory specification.
+    """The file of typed lines, in the state folder of the XDG base directory specification.
 
     Raises:
         RuntimeError: there is no home folder.
@@ -20,39 +20,38 @@ def history_file() -> Path:
     return (state if state.is_absolute() else Path.home() / ".local" / "state") / "rope-mt" / "history"
 
 
-def typed(prompt: str) -> Iterator[str]:
-    """Lines without the blanks around them, empty ones left out, until Ctrl-D. Ctrl-C begins the line anew."""
-    keep = _history()
+def typed_lines(prompt: str) -> Iterator[str]:
+    """Yield the lines that a person types, stripped and without empty ones. Ctrl-C clears the line, Ctrl-D ends."""
+    save_history = _load_history()
     if isinstance(sys.stdin, TextIOWrapper):
-        sys.stdin.reconfigure(errors="replace")  # a terminal may send what is not UTF-8
+        sys.stdin.reconfigure(errors="replace")  # a terminal may send bytes that are not UTF-8
     while True:
         try:
             line = input(prompt).strip()
-            keep()  # at once: a closed terminal leaves no time for it at the end
-        except KeyboardInterrupt:
+            save_history()  # at once, since a closed terminal leaves no time for it
+        except (KeyboardInterrupt, EOFError) as key:
             print()
+            if isinstance(key, EOFError):
+                return
             continue
-        except EOFError:
-            print()
-            return
         if line:
             yield line
 
 
-def _history() -> Callable[[], None]:
-    """Bring back the lines of earlier sessions; the function given back writes them down, if it can."""
+def _load_history() -> Callable[[], None]:
+    """Load the lines of earlier sessions; return a function that saves all lines, where the file can be written."""
     try:
-        import readline  # `input` asks it from now on. Not at the top: it writes to the terminal when it is imported
+        import readline  # `input` uses it from now on. It writes to the terminal when it is imported
     except ImportError:  # Python can be built without it
         return lambda: None
-    readline.set_history_length(KEPT)
+    readline.set_history_length(HISTORY_LINES)
     with suppress(OSError, RuntimeError):
         readline.read_history_file(history_file())
 
-    def keep() -> None:
+    def save() -> None:
         with suppress(OSError, RuntimeError):
             file = history_file()
             file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             readline.write_history_file(file)
 
-    return keep
+    return save

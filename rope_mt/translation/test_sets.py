@@ -37,7 +37,7 @@ def translate_and_keep(
 
 
 def translate_joined(run: RunFolder, k: int, translator: Translator, src: list[str], ref: list[str]) -> Scores | None:
-    """Do the same with each k consecutive lines joined; None if the positions of the model end before a source does."""
+    """Do the same with each k consecutive lines joined; None if a source outgrows the model's positions."""
     src, ref, longest = join_lines(src, k), join_lines(ref, k), k * LONGEST
     table = translator.model.max_len
     if table is not None and max(len(ids) for ids in read(translator.tokenizer, src, longest).ids) > table:
@@ -60,7 +60,7 @@ def own_test_set(path: Path, ckpt: Checkpoint) -> tuple[list[str], list[str]]:
 
 
 def own_files(path: Path, ckpt: Checkpoint) -> corpus.Files:
-    """The files of `own_test_set`. A strange checkpoint can name any address, so nothing is downloaded."""
+    """The files of `own_test_set`. A stranger's checkpoint can name any address, so nothing is downloaded."""
     run = run_of(path)
     refuse_changed_texts(run)
     if run.test_src.is_file() and run.test_ref.is_file():
@@ -70,5 +70,5 @@ def own_files(path: Path, ckpt: Checkpoint) -> corpus.Files:
 
 
 def run_of(path: Path) -> RunFolder:
-    """The run that a path belongs to: it is the run's folder, or a checkpoint in it."""
-    return RunFolder(path if path.is_dir() else path.parent.parent)
+    """The run of a path on the command line, which is a run's folder or a checkpoint in it."""
+    return RunFolder(path.parent.parent if path.parent.name == "checkpoints" else path)

@@ -3,32 +3,31 @@
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import TypeVar
 
 import torch
-from jaxtyping import Int
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from rope_mt.config.commands import SearchChange
+from rope_mt.config.commands import EvalConfig, TranslateConfig
 from rope_mt.config.training import SearchConfig
 from rope_mt.data.tokenizer import BOS, EOS, LONGEST, PAD, Tokenizer, read
 from rope_mt.model.search import LENGTH_PENALTIES, Hypothesis, beam_search
 from rope_mt.model.transformer import DecoderState, Transformer
 from rope_mt.runs.checkpoint import Checkpoint
 from rope_mt.runs.fitting import refuse_no_numbers
-from rope_mt.system.device import computing_in
+from rope_mt.system.device import choose_device, choose_precision, computing_in
 from rope_mt.system.memory import short_of_memory
 
-WORTH_A_THREAD = 4_096  # slots; with fewer, threads wait for each other's Python more than they compute
+SLOTS_OF_A_THREAD = 4_096  # with fewer, threads wait for each other's Python more than they compute
 
 A = TypeVar("A")
 B = TypeVar("B")
 
 
 class Translator:
-    """Translates sentences in batches of similar length, and gives them back in their order."""
+    """Translates sentences in batches of similar length, and returns them in their order."""
 
     def __init__(self, model: Transformer, tokenizer: Tokenizer, search: SearchConfig, precision: str) -> None:
         self.model, self.tokenizer, self.search, self.precision = model, tokenizer, search, precision
@@ -45,16 +44,29 @@ class Translator:
         model.load_state_dict(ckpt.weights)
         return cls(model.to(device), ckpt.tokenizer, search, precision)
 
-    def translate(self, sentences: list[str], most: int = LONGEST) -> list[str]:
-        """Translate the first `most` tokens of each sentence of raw text; an empty sentence stays empty."""
-        found = self.hypotheses(read(self.tokenizer, sentences, most).ids)
+    @classmethod
+    def of_command(cls, ckpt: Checkpoint, cfg: EvalConfig | TranslateConfig) -> "Translator":
+        """Build the model on the device, and with the precision and search, that a command asks for.
+
+        Raises:
+            UserError: the device is not there, or a search setting is out of range.
+        """
+        device = choose_device(cfg.device)
+        precision = choose_precision(cfg.precision or ckpt.config.trainer.precision, device)
+        known = vars(ckpt.config.search)
+        changes = {name: value for name, value in vars(cfg.search).items() if name in known and value is not None}
+        return cls.of(ckpt, replace(ckpt.config.search, **changes), device, precision)
+
+    def translate(self, sentences: list[str], longest: int = LONGEST) -> list[str]:
+        """Translate the first `longest` tokens of each sentence of raw text; an empty sentence stays empty."""
+        found = self.hypotheses(read(self.tokenizer, sentences, longest).ids)
         return self.decode([hypotheses[0].tokens if hypotheses else [] for hypotheses in found])
 
     def decode(self, ids: list[list[int]]) -> list[str]:
-        """Text of each sequence of ids, with blanks for other white space, as in the targets that a model learns.
+        """The text of each sequence of ids as one line, with blanks for other white space.
 
-        Every byte is a token, and a line break among them would set all lines of a file after it against wrong ones.
-        A byte order mark at the beginning would be left out when the file is read.
+        Every byte is a token, so a model can write a line break, which would shift all lines that follow in a file. A
+        byte order mark at the beginning would be skipped when the file is read.
         """
         return [" ".join(text.split()).lstrip("\ufeff ") for text in self.tokenizer.decode(ids)]
 
@@ -68,26 +80,25 @@ class Translator:
         """Up to `beam` hypotheses of each source, best first; none of an empty one.
 
         Args:
-            sources: token ids, without the end of the sentence.
-            min_lens, max_lens: tokens of each hypothesis, its end counted; None: from 1 to what the search allows.
-            advance: called with the number of sentences whenever some are done.
+            sources: token ids, without eos.
+            min_lens, max_lens: tokens of each hypothesis with eos; None: from 1 to what the search allows.
+            advance: called with the number of sentences of each batch that is done.
         """
-        longest = max_lens or [int(self.search.max_len_a * (len(ids) + 1)) + self.search.max_len_b for ids in sources]
-        known = sys.maxsize if self.model.max_len is None else self.model.max_len + 1  # words and their end
+        search = self.search
+        longest = max_lens or [int(search.max_len_a * (len(ids) + 1)) + search.max_len_b for ids in sources]
+        reach = sys.maxsize if self.model.max_len is None else self.model.max_len + 1  # positions of a hypothesis
         found: list[list[Hypothesis]] = [[] for _ in sources]
 
-        def search(rows: list[int]) -> list[list[Hypothesis]]:
-            src = pad_sequence([torch.tensor([*sources[row], EOS]) for row in rows], True, PAD)
+        def search_batch(rows: list[int]) -> list[list[Hypothesis]]:
             shortest = [min_lens[row] for row in rows] if min_lens else None
-            return self._search(src, [min(longest[row], known) for row in rows], shortest)
+            return self._search([sources[row] for row in rows], [min(longest[row], reach) for row in rows], shortest)
 
         was_training = self.model.training
-        device = self.model.embedding.weight.device
-        workers = torch.get_num_threads() if device.type == "cpu" else 1
+        workers = torch.get_num_threads() if self.model.embedding.weight.device.type == "cpu" else 1
         batches = self._batches([len(ids) for ids in sources], workers)
         try:
             self.model.eval()
-            for rows, hypotheses in zip(batches, in_threads(search, batches, workers), strict=True):
+            for rows, hypotheses in zip(batches, in_threads(search_batch, batches, workers), strict=True):
                 for row, of_row in zip(rows, hypotheses, strict=True):
                     found[row] = of_row
                 advance(len(rows))
@@ -96,43 +107,42 @@ class Translator:
         return found
 
     def _batches(self, lengths: list[int], workers: int) -> list[list[int]]:
-        """Rows of similar length, longest first, so that a batch that is too large for memory fails at once."""
+        """Rows of similar length, longest first: a batch that is too large for memory fails at once."""
         order = sorted((row for row, n in enumerate(lengths) if n), key=lambda row: (-lengths[row], row))
         slots = len(order) * (lengths[order[0]] + 1) * self.search.beam if order else 0
-        busy = max(1, min(workers, slots // WORTH_A_THREAD))
-        budget = min(self.search.batch_tokens, -(-slots // busy))  # something to do for each
+        busy = max(1, min(workers, slots // SLOTS_OF_A_THREAD))
+        budget = min(self.search.batch_tokens, -(-slots // busy))  # a batch for each worker at least
         batches = []
         while order:
-            most = max(1, budget // ((lengths[order[0]] + 1) * self.search.beam))
-            batches.append(order[:most])
-            order = order[most:]
+            size = max(1, budget // ((lengths[order[0]] + 1) * self.search.beam))
+            batches.append(order[:size])
+            order = order[size:]
         return batches
 
-    @torch.no_grad()  # and not inference_mode, in which autocast casts the weights anew at every step
+    @torch.no_grad()  # in inference_mode autocast would cast the weights again at every step
     def _search(
-        self, src: Int[Tensor, "sentences src"], max_lens: list[int], min_lens: list[int] | None
+        self, sources: list[list[int]], max_lens: list[int], min_lens: list[int] | None
     ) -> list[list[Hypothesis]]:
+        search, device = self.search, self.model.embedding.weight.device
+        src = pad_sequence([torch.tensor([*ids, EOS]) for ids in sources], True, PAD).to(device)
+        work = (
+            f"translating {len(src)} sources of up to {src.shape[1]} tokens: lower search.batch_tokens "
+            f"({search.batch_tokens:,}) or search.beam ({search.beam})"
+        )
+
         def step(tokens: Tensor, state: DecoderState) -> Tensor:
             return self.model.decode(tokens[:, None], state)[:, -1]
 
         def log_probs(hidden: Tensor) -> Tensor:
             logits = self.model.logits(hidden)
-            with torch.autocast(device.type, enabled=False):  # it would make a float32 copy of them first
+            with torch.autocast(device.type, enabled=False):  # it would first copy the logits to float32
                 return logits.log_softmax(dim=-1, dtype=torch.float32)
 
-        search, device = self.search, self.model.embedding.weight.device
-
-        def shape() -> str:
-            return (
-                f"translating {len(src)} sources of up to {src.shape[1]} tokens: lower search.batch_tokens "
-                f"({search.batch_tokens:,}) or search.beam ({search.beam})"
-            )
-
-        with short_of_memory(shape), computing_in(self.precision, device):
+        with short_of_memory(lambda: work), computing_in(self.precision, device):
             return beam_search(
                 step,
                 log_probs,
-                self.model.encode(src.to(device)),
+                self.model.encode(src),
                 max_lens,
                 beam=search.beam,
                 penalty=lambda n: LENGTH_PENALTIES[search.length_penalty_form](n, search.length_penalty),
@@ -145,10 +155,10 @@ class Translator:
 
 
 def in_threads(work: Callable[[A], B], parts: Sequence[A], n: int) -> Iterator[B]:
-    """What `work` makes of each part, in their order, done by n threads of one core each.
+    """Yield the result of `work` for each part, in their order, computed by n threads of one core each.
 
-    Decoding is many small steps: several batches side by side, each on its core, are faster than one batch whose every
-    step waits for all cores, and no other process on the machine can hold all of them up.
+    Decoding is many small steps. Several batches side by side, each on its core, are faster than one batch whose every
+    step waits for all cores; and another process on the machine delays one of the batches only.
     """
     if n == 1 or len(parts) < 2:
         yield from map(work, parts)
@@ -158,13 +168,3 @@ def in_threads(work: Callable[[A], B], parts: Sequence[A], n: int) -> Iterator[B
             yield from pool.map(work, parts)
     finally:
         torch.set_num_threads(n)
-
-
-def changed(search: SearchConfig, change: SearchChange) -> SearchConfig:
-    """The search of a run with what an evaluation wants otherwise.
-
-    Raises:
-        UserError: a value is out of range.
-    """
-    values = {field.name: getattr(change, field.name) for field in fields(SearchChange)}
-    return replace(search, **{name: value for name, value in values.items() if value is not None})

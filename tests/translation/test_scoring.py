@@ -7,15 +7,13 @@ import pytest
 
 from rope_mt.data.checks import KNOWN, name_of_test_set
 from rope_mt.errors import UserError
+from rope_mt.translation.raw_text import require_raw_text, scoring_warnings
 from rope_mt.translation.scoring import (
     _bleu,
     _moses,
     _split_compounds,
-    lines_of,
-    refuse_subwords,
-    refuse_tokenised,
     score,
-    scoring_warnings,
+    score_lines,
     variants,
 )
 
@@ -139,7 +137,7 @@ def test_only_the_score_to_be_reported_has_the_signature_of_13a():
 def test_the_lines_have_every_score_its_label_and_its_signature_and_fit_a_terminal():
     scores = variants(SENTENCES, [*SENTENCES[1:], SENTENCES[0]])
     main = score(SENTENCES, [*SENTENCES[1:], SENTENCES[0]])
-    lines = [line.plain for line in lines_of(main, scores)]
+    lines = [line.plain for line in score_lines(main, scores)]
     assert lines[0] == main.bleu_detail
     assert lines[1].strip() == scores[0].label
     assert lines[2] == f"chrF2|{main.chrf_signature} = {main.chrf:.2f}"
@@ -167,7 +165,7 @@ CUT = {
 @pytest.mark.parametrize("mark", CUT)
 def test_references_in_subwords_are_refused_with_line_and_mark(mark):
     with pytest.raises(UserError, match=rf'news\.de, line 2, has the subword mark "{mark}"') as refused:
-        refuse_subwords(CUT[mark], "news.de")
+        require_raw_text(CUT[mark], "news.de")
     assert "\n" not in str(refused.value)
 
 
@@ -192,15 +190,15 @@ def test_output_in_subwords_is_scored_all_the_same_and_a_doubt_named(mark):
     ],
 )
 def test_signs_like_marks_in_real_text_are_not_refused(line):
-    refuse_subwords([line], "the references")
-    refuse_subwords([line, line, *["Ein Satz."] * 300], "the references")
+    require_raw_text([line], "the references")
+    require_raw_text([line, line, *["Ein Satz."] * 300], "the references")
 
 
 def test_a_few_marks_are_refused_only_when_they_are_many_for_the_text():
     rest = ["Ein Satz."] * 300
-    refuse_subwords([*rest, *["ein un@@ schöner Satz"] * 3], "x")
+    require_raw_text([*rest, *["ein un@@ schöner Satz"] * 3], "x")
     with pytest.raises(UserError, match='x, line 301, has the subword mark "@@"'):
-        refuse_subwords([*rest, *["ein un@@ schöner Satz"] * 4], "x")
+        require_raw_text([*rest, *["ein un@@ schöner Satz"] * 4], "x")
 
 
 def test_a_model_that_writes_anything_cannot_make_scoring_fail():
@@ -215,11 +213,11 @@ def test_a_model_that_writes_anything_cannot_make_scoring_fail():
 
 def test_tokenised_references_are_refused_and_tokenised_output_is_doubted():
     raw, tokens = ["Das ist so.", "Und nun?"] * 10, ["Das ist so .", "Und nun ?"] * 10
-    refuse_tokenised(raw, "news.de")
-    refuse_tokenised([*raw, *tokens[:18]], "news.de")  # less than half
-    refuse_tokenised(["So ."] * 9, "news.de")  # too few to tell
+    require_raw_text(raw, "news.de")
+    require_raw_text([*raw, *tokens[:18]], "news.de")  # less than half
+    require_raw_text(["So ."] * 9, "news.de")  # too few to tell
     with pytest.raises(UserError, match=r"news\.de are tokenised"):
-        refuse_tokenised(tokens, "news.de")
+        require_raw_text(tokens, "news.de")
     assert [said.split(" (")[0] for said in scoring_warnings(tokens, raw)] == ["the output is tokenised"]
     assert [said.split(" (")[0] for said in scoring_warnings(tokens, tokens)] == ["the references are tokenised"]
     assert scoring_warnings(raw, raw) == []
@@ -236,11 +234,11 @@ def test_references_that_nothing_can_match_are_named():
 def test_no_real_text_is_refused_and_its_moses_tokens_are(corpora, read, moses_references):
     for path in sorted(corpora.glob("test/*.[de][en].xz")):
         lines = read(path.relative_to(corpora).with_suffix(""))
-        refuse_subwords(lines, path.name)
-        refuse_tokenised(lines, path.name)
+        require_raw_text(lines, path.name)
+        require_raw_text(lines, path.name)
         assert scoring_warnings(lines, lines) == []
     with pytest.raises(UserError, match="tokenised"):
-        refuse_tokenised(moses_references, "the references")
+        require_raw_text(moses_references, "the references")
 
 
 TEST_SETS = {

@@ -150,7 +150,7 @@ def test_an_output_that_fails_is_as_it_was(translate, monkeypatch):
     def fails(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("rope_mt.translation.translate.written", fails)
+    monkeypatch.setattr("rope_mt.translation.translate.output_lines", fails)
     translate("translate.output=out.de", stdin=SRC[0], code=130)
     assert Path("out.de").read_text() == "before"
     assert [path.name for path in Path().iterdir()] == ["out.de"]

@@ -1,0 +1,65 @@
+"""Only scores of raw text compare with published ones: text in subwords or tokens is refused, or warned of."""
+
+import re
+from collections.abc import Sequence
+
+from rope_mt.data.tokenizer import LONGEST, LONGEST_PIECE, list_lines
+from rope_mt.errors import UserError
+
+LONGEST_REFERENCE = LONGEST * LONGEST_PIECE  # characters: more than is translated of any sentence
+SENTENCEPIECE = re.compile("▁|<0x[0-9A-F]{2}>")  # its mark of a blank, and a lone byte
+SUBWORDS = re.compile(r"(?<=\S)@@(?= \S)|(?<=\S )##(?=\w)")  # un@@ able of subword-nmt, un ##able of WordPiece
+
+
+def require_raw_text(references: Sequence[str], where: str) -> None:
+    """Refuse references that are not raw text; `where` says in the message where they are from.
+
+    Raises:
+        UserError: a line has the mark of a subword, or most full stops at the ends of lines stand alone.
+    """
+    if mark := _first_mark(references):
+        line, sign = mark
+        advice = "give whole words, raw text that is not tokenised"
+        raise UserError(f'the references of {where}, line {line}, has the subword mark "{sign}": {advice}')
+    if _is_tokenised(references):
+        reason = "most full stops stand alone: give raw text, or no published score compares"
+        raise UserError(f"the references of {where} are tokenised, {reason}")
+
+
+def scoring_warnings(hypotheses: Sequence[str], references: Sequence[str]) -> list[str]:
+    """Reasons, a line each, why scores of these lines may not mean what they seem to mean."""
+    warnings = []
+    if mark := _first_mark(hypotheses):
+        line, sign = mark
+        warnings.append(f'the output has subword marks, as "{sign}" in line {line}: words are not put together')
+    if _is_tokenised(references):
+        advice = "compare these scores with each other alone"
+        warnings.append(f"the references are tokenised (most full stops stand alone): {advice}")
+    elif _is_tokenised(hypotheses):
+        warnings.append("the output is tokenised (most full stops stand alone) and the references are not")
+    if empty := [n for n, line in enumerate(references, start=1) if not line.strip()]:
+        warnings.append(f"{list_lines(empty)}: the reference is empty, and whatever is written there is wrong")
+    if long := [n for n, line in enumerate(references, start=1) if len(line) > LONGEST_REFERENCE]:
+        size = f"the reference has over {LONGEST_REFERENCE:,} characters"
+        warnings.append(f"{list_lines(long)}: {size}, and weighs as much in the scores")
+    return warnings
+
+
+def _first_mark(lines: Sequence[str]) -> tuple[int, str] | None:
+    """The first line, from 1, with the mark of a subword, and the mark; None if these are words.
+
+    The marks of subword-nmt and WordPiece occur in real text too (`a@@ b`, `##main`). They count only where there are
+    at least two, and one for every hundred lines.
+    """
+    marks = []
+    for n, line in enumerate(lines, start=1):
+        if match := SENTENCEPIECE.search(line):
+            return n, match[0]
+        marks += [(n, match[0]) for match in SUBWORDS.finditer(line)]
+    return marks[0] if len(marks) >= max(2, len(lines) / 100) else None
+
+
+def _is_tokenised(lines: Sequence[str]) -> bool:
+    """Whether most sentences that end in a full stop have a blank before it, and at least ten of them."""
+    alone = [line.endswith(" .") for line in map(str.rstrip, lines) if line.endswith(".")]
+    return sum(alone) >= 10 and sum(alone) > len(alone) / 2
