@@ -85,9 +85,9 @@ def test_help_shows_each_command_with_an_example_and_each_scheme_with_a_line(rop
     assert (said.code, said.err) == (0, "")
     for command in COMMANDS:
         assert re.search(rf"^  {command} +\w.*\n +rope-mt {command} ", said.out, re.MULTILINE), command
-    for scheme in POSITION_CONFIGS:
-        assert re.search(rf"^  {scheme.name} +\w", said.out, re.MULTILINE), f"comment in {scheme.name}.yaml"
-    assert [name for name, _ in schemes()] == sorted(scheme.name for scheme in POSITION_CONFIGS)
+    for name in POSITION_CONFIGS:
+        assert re.search(rf"^  {name} +\w", said.out, re.MULTILINE), f"comment in {name}.yaml"
+    assert [name for name, _ in schemes()] == sorted(POSITION_CONFIGS)
 
 
 def test_help_imports_a_few_modules_of_python_alone():

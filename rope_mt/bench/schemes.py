@@ -22,13 +22,12 @@ def measure(cfg: BenchSchemesConfig) -> dict[str, Any]:
     """
     data, precision, device, report = setup(cfg)
     batches = first_batches(data, WARM_UP + 2 * cfg.bench.steps)
-    configs = {config.name: config for config in POSITION_CONFIGS}
     names = cfg.bench.schemes or [name for name in SCHEMES if name != BASELINE]
     rows: dict[str, dict[str, Any]] = {}
     for number, name in enumerate(names, 1):
-        baseline = Training.of(as_trained(cfg, configs[BASELINE]()), data, precision, device)
+        baseline = Training.of(as_trained(cfg, POSITION_CONFIGS[BASELINE]()), data, precision, device)
         try:
-            other = Training.of(as_trained(cfg, configs[name]()), data, precision, device)
+            other = Training.of(as_trained(cfg, POSITION_CONFIGS[name]()), data, precision, device)
         except UserError as error:
             rows[name] = {"refused": str(error)}
         else:

@@ -104,6 +104,7 @@ def _run(command: str, rest: list[str], jobs: Jobs) -> int:
             plan = planned(command, flags, words, schema)
         if plan is not None and plan.jobs:
             COMMANDS[command].load()  # now, since Ctrl-C meanwhile must find nothing begun
+            _check_attention(plan)
         if command == "train" and plan is not None and plan.runs_several:
             return _sweep(plan, flags, rest, jobs)
         said = io.StringIO()
@@ -121,6 +122,15 @@ def _run(command: str, rest: list[str], jobs: Jobs) -> int:
     if jobs.failures and not jobs.several:
         raise jobs.failures[0]
     return 1 if jobs.failures else code
+
+
+def _check_attention(plan: Plan) -> None:
+    """Refuse a job whose model cannot be built before any job starts; done here since the schemes need torch."""
+    from rope_mt.position import refuse_linear_attention
+
+    for cfg in (job.cfg for job in plan.jobs):
+        if hasattr(cfg, "position"):
+            refuse_linear_attention(cfg.position, cfg.model.attention)
 
 
 def _sweep(plan: Plan, flags: dict[str, Any], rest: list[str], jobs: Jobs) -> int:

@@ -34,5 +34,5 @@ def precision_choice(setting: str, value: str | None) -> None:
         choice(setting, value, "auto", "bf16", "fp32")
 
 
-def share(setting: str, value: float) -> None:
+def fraction(setting: str, value: float) -> None:
     require(0 <= value < 1, setting, "at least 0 and below 1", value)

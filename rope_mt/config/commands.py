@@ -10,7 +10,6 @@ from rope_mt.config.checks import at_least, choice, device_choice, no_effect, pr
 from rope_mt.config.data import DataConfig
 from rope_mt.config.position import POSITION_CONFIGS, PositionConfig
 from rope_mt.config.training import ModelConfig, OptimizerConfig, SearchConfig, TrackingConfig, TrainerConfig
-from rope_mt.errors import UserError
 
 
 @dataclass
@@ -41,15 +40,9 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         require(0 <= self.seed < 2**32, "seed", "from 0 to 2**32 - 1", self.seed)
-        position, longest = self.position, getattr(self.position, "max_len", None)
+        longest, needed = getattr(self.position, "max_len", None), self.data.max_len
         if longest is not None:
-            shortest = self.data.max_len
-            require(longest >= shortest, "position.max_len", f"at least data.max_len={shortest}", longest)
-        if self.model.attention == "linear" and position.needs_scores:
-            able = ", ".join(scheme.name for scheme in POSITION_CONFIGS if not scheme.needs_scores)
-            raise UserError(
-                f"position={position.name} acts on scores, and model.attention=linear has none: take one of {able}"
-            )
+            require(longest >= needed, "position.max_len", f"at least data.max_len={needed}", longest)
 
 
 @dataclass
@@ -130,7 +123,7 @@ class BenchSchemesConfig(BenchOfTrainingConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         for scheme in self.bench.schemes or []:
-            choice("bench.schemes", scheme, *(position.name for position in POSITION_CONFIGS))
+            choice("bench.schemes", scheme, *POSITION_CONFIGS)
 
 
 @dataclass
@@ -254,7 +247,7 @@ def register() -> None:
     roots["bench"] = BenchConfig
     for name, root in roots.items():
         store.store(group="schema", name=name, node=root)
-    for scheme in POSITION_CONFIGS:
-        store.store(group="schema/position", name=scheme.name, node=scheme)
+    for name, scheme in POSITION_CONFIGS.items():
+        store.store(group="schema/position", name=name, node=scheme)
     for subject, root in BENCH_SUBJECTS.items():
         store.store(group="schema/bench", name=subject, node=root)

@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from rope_mt.config.checks import at_least, choice, no_effect, require, share
+from rope_mt.config.checks import at_least, choice, fraction, no_effect, require
 
 TEST_NAME = r"[\w.+-]+"  # of a further test set
 OF_FURTHER_TESTS = "further_tests."  # begins what the text of one is called beside those of train, valid and test
@@ -107,7 +107,7 @@ class DataConfig:
         at_least(0, data__workers=self.workers)
         choice("data.clean", self.clean, "standard", "fairseq")
         choice("data.tokenizer", self.tokenizer, "bpe", "unigram")
-        share("data.sampling", self.sampling)
+        fraction("data.sampling", self.sampling)
         if self.context_tokens is not None:
             at_least(1, data__context_tokens=self.context_tokens)
             at_least(self.context_tokens, data__max_len=self.max_len)

@@ -28,12 +28,11 @@ def from_plain(plain: dict[str, Any]) -> TrainConfig:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    schemes = {scheme.name: scheme for scheme in POSITION_CONFIGS}
     try:
         if "${" in json.dumps(plain):  # OmegaConf would put something else in its place
             raise ValueError("it refers to something else with ${...}")
         schema = OmegaConf.structured(TrainConfig)
-        schema.position = OmegaConf.structured(schemes[plain["position"]["name"]])
+        schema.position = OmegaConf.structured(POSITION_CONFIGS[plain["position"]["name"]])
         cfg = OmegaConf.to_object(OmegaConf.merge(schema, plain))
     except (OmegaConfBaseException, *WRONG) as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__

@@ -1,7 +1,6 @@
 """The position schemes: one dataclass each, chosen by `name` in rope_mt/position."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from omegaconf import MISSING
 
@@ -10,7 +9,6 @@ from rope_mt.config.checks import at_least, choice, require
 
 @dataclass
 class PositionConfig:
-    needs_scores: ClassVar[bool] = False  # acts on the (tgt, src) scores, which linear attention never makes
     name: str = MISSING
 
     def __post_init__(self) -> None:
@@ -39,7 +37,6 @@ class LearnedConfig(PositionConfig):
 
 @dataclass
 class RelativeConfig(PositionConfig):
-    needs_scores: ClassVar[bool] = True
     name: str = "relative"
     clip: int = 16  # distances beyond it share one embedding; Shaw et al. 2018 use 16 for the base model
     values: bool = True  # an embedding of the distance in the values too; their table 3 finds nothing lost without it
@@ -51,19 +48,16 @@ class RelativeConfig(PositionConfig):
 
 @dataclass
 class TransformerXLConfig(PositionConfig):
-    needs_scores: ClassVar[bool] = True
     name: str = "transformer-xl"
 
 
 @dataclass
 class T5Config(PositionConfig):
-    needs_scores: ClassVar[bool] = True
     name: str = "t5"
 
 
 @dataclass
 class TupeConfig(PositionConfig):
-    needs_scores: ClassVar[bool] = True
     name: str = "tupe"
     max_len: int = 1024  # as for learned
 
@@ -74,7 +68,6 @@ class TupeConfig(PositionConfig):
 
 @dataclass
 class DebertaConfig(PositionConfig):
-    needs_scores: ClassVar[bool] = True
     name: str = "deberta"
     clip: int = 512  # distances beyond it share one embedding; He et al. 2021 use 512
 
@@ -85,7 +78,6 @@ class DebertaConfig(PositionConfig):
 
 @dataclass
 class AlibiConfig(PositionConfig):
-    needs_scores: ClassVar[bool] = True
     name: str = "alibi"
 
 
@@ -103,20 +95,9 @@ class RopeConfig(PositionConfig):
         choice("position.layout", self.layout, "interleaved", "half")
         require(0 < self.fraction <= 1, "position.fraction", "above 0 and at most 1", self.fraction)
 
-    def turned(self, d_head: int) -> int:
-        """How many features of a head are turned: an even number, and two at least."""
+    def rotated_features(self, d_head: int) -> int:
+        """How many features of a head are rotated: an even number, and two at least."""
         return 2 * max(1, round(self.fraction * d_head / 2))
 
 
-POSITION_CONFIGS: tuple[type[PositionConfig], ...] = (
-    NoPositionConfig,
-    SinusoidalConfig,
-    LearnedConfig,
-    RelativeConfig,
-    TransformerXLConfig,
-    T5Config,
-    TupeConfig,
-    DebertaConfig,
-    AlibiConfig,
-    RopeConfig,
-)
+POSITION_CONFIGS = {scheme.name: scheme for scheme in PositionConfig.__subclasses__()}

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
-from rope_mt.config.checks import at_least, choice, device_choice, no_effect, precision_choice, require, share
+from rope_mt.config.checks import at_least, choice, device_choice, fraction, no_effect, precision_choice, require
 
 
 @dataclass
@@ -30,7 +30,7 @@ class ModelConfig:
             self.d_model % self.n_heads == 0, "model.d_model", f"a multiple of n_heads={self.n_heads}", self.d_model
         )
         require(self.d_model // self.n_heads % 2 == 0, "model.d_model / n_heads", "even", self.d_model // self.n_heads)
-        share("model.dropout", self.dropout)
+        fraction("model.dropout", self.dropout)
         choice("model.norm", self.norm, "post", "pre")
         choice("model.attention", self.attention, "softmax", "linear")
         choice("model.feature_map", self.feature_map, "elu", "favor")
@@ -58,10 +58,10 @@ class OptimizerConfig:
         require(0 < self.lr < math.inf, "optimizer.lr", "above 0 and finite", self.lr)
         at_least(1, optimizer__warmup_steps=self.warmup_steps)
         choice("optimizer.name", self.name, "adam", "muon")
-        share("optimizer.beta1", self.beta1)
-        share("optimizer.beta2", self.beta2)
+        fraction("optimizer.beta1", self.beta1)
+        fraction("optimizer.beta2", self.beta2)
         require(self.eps > 0, "optimizer.eps", "above 0", self.eps)
-        share("optimizer.momentum", self.momentum)
+        fraction("optimizer.momentum", self.momentum)
         require(self.muon_lr is None or self.muon_lr > 0, "optimizer.muon_lr", "above 0", self.muon_lr)
         at_least(0, optimizer__weight_decay=self.weight_decay)
         choice("optimizer.schedule", self.schedule, "inverse-sqrt", "linear")
@@ -70,7 +70,7 @@ class OptimizerConfig:
         require(alone, "optimizer.muon_lr", "null without optimizer.name=muon", self.muon_lr)
         alone = self.cooldown == 1 or self.schedule == "linear"
         require(alone, "optimizer.cooldown", "1 without optimizer.schedule=linear", self.cooldown)
-        share("optimizer.label_smoothing", self.label_smoothing)
+        fraction("optimizer.label_smoothing", self.label_smoothing)
 
 
 @dataclass
@@ -96,7 +96,7 @@ class TrainerConfig:
         positive |= {"accumulate": self.accumulate, "average": self.average, "log_every": self.log_every}
         at_least(1, **{f"trainer__{k}": v for k, v in positive.items()})
         at_least(0, trainer__max_skipped=self.max_skipped)
-        share("trainer.ema", self.ema or 0.0)
+        fraction("trainer.ema", self.ema or 0.0)
         self.ema = self.ema or None
         require(self.clip > 0, "trainer.clip", "above 0", self.clip)
         device_choice("trainer.device", self.device)

@@ -94,7 +94,7 @@ def specification(ckpt: Checkpoint) -> transformer_spec.TransformerSpec:
     shape: dict[str, Any] = {"num_layers": model.n_layers, "num_heads": model.n_heads, "pre_norm": model.norm == "pre"}
     shape["relative_position"] = isinstance(position, RelativeConfig)
     if isinstance(position, RopeConfig):
-        turned = position.turned(model.d_model // model.n_heads)
+        turned = position.rotated_features(model.d_model // model.n_heads)
         interleaved = position.layout == "interleaved"
         shape |= {"rotary_dim": turned, "rotary_base": position.theta, "rotary_interleave": interleaved}
     encoder = transformer_spec.TransformerEncoderSpec(**shape)

@@ -14,7 +14,7 @@ from rope_mt.errors import UserError
 from rope_mt.model.attention import CrossAttention, KeyValues, SelfAttention, Visible, room
 from rope_mt.model.dropout import Dropout
 from rope_mt.model.linear_attention import LinearAttention, LinearState
-from rope_mt.position import AttentionShape, PositionScheme, build_position
+from rope_mt.position import AttentionShape, PositionScheme, build_position, refuse_linear_attention
 
 
 class FeedForward(nn.Module):
@@ -58,6 +58,7 @@ class Stack(nn.Module):
 
     def __init__(self, cfg: ModelConfig, position: PositionConfig, causal: bool) -> None:
         super().__init__()
+        refuse_linear_attention(position, cfg.attention)
         shape = AttentionShape(cfg.d_model, cfg.n_heads, causal)
         first = build_position(position, shape)
         others = [build_position(position, shape) for _ in range(0 if first.shared else cfg.n_layers - 1)]

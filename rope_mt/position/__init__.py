@@ -1,6 +1,7 @@
 """How position enters attention. `SCHEMES` is the only place that lists the schemes."""
 
 from rope_mt.config.position import PositionConfig
+from rope_mt.errors import UserError
 from rope_mt.position.absolute import LearnedPosition, NoPosition, SinusoidalPosition
 from rope_mt.position.bias import AlibiPosition, T5Position
 from rope_mt.position.decomposed import DebertaPosition, TransformerXLPosition, TupePosition
@@ -8,7 +9,7 @@ from rope_mt.position.relative import RelativePosition
 from rope_mt.position.rotary import RotaryPosition
 from rope_mt.position.scheme import AttentionShape, PositionScheme
 
-__all__ = ["SCHEMES", "AttentionShape", "PositionScheme", "build_position"]
+__all__ = ["SCHEMES", "AttentionShape", "PositionScheme", "build_position", "refuse_linear_attention"]
 
 SCHEMES: dict[str, type[PositionScheme]] = {
     "none": NoPosition,
@@ -22,6 +23,17 @@ SCHEMES: dict[str, type[PositionScheme]] = {
     "alibi": AlibiPosition,
     "rope": RotaryPosition,
 }
+
+
+def refuse_linear_attention(cfg: PositionConfig, attention: str) -> None:
+    """Refuse a scheme that acts on scores where `model.attention` makes none.
+
+    Raises:
+        UserError: it is so.
+    """
+    if attention == "linear" and SCHEMES[cfg.name].acts_on_scores():
+        able = ", ".join(name for name, scheme in SCHEMES.items() if not scheme.acts_on_scores())
+        raise UserError(f"position={cfg.name} acts on scores, and model.attention=linear has none: take one of {able}")
 
 
 def build_position(cfg: PositionConfig, shape: AttentionShape) -> PositionScheme:

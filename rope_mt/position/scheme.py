@@ -37,6 +37,12 @@ class PositionScheme(nn.Module):
     def __init__(self, cfg: PositionConfig, shape: AttentionShape) -> None:
         super().__init__()
 
+    @classmethod
+    def acts_on_scores(cls) -> bool:
+        """Whether a hook of this class needs the (tgt, src) scores, which linear attention never makes."""
+        hooks = ("position_bias", "content_bias", "value_term")
+        return cls.n_terms != 1 or any(getattr(cls, hook) is not getattr(PositionScheme, hook) for hook in hooks)
+
     def share(self, first: "PositionScheme") -> None:
         """Take from the first layer's scheme what all layers have in common, where each layer has its own scheme."""
 

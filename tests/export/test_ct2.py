@@ -130,7 +130,7 @@ def refused(saved, tmp_path, capsys):
     return refuse
 
 
-@pytest.mark.parametrize("scheme", [s for s in POSITION_CONFIGS if s not in ct2.ABLE], ids=lambda s: s.name)
+@pytest.mark.parametrize("scheme", [s for s in POSITION_CONFIGS.values() if s not in ct2.ABLE], ids=lambda s: s.name)
 def test_other_schemes_are_refused_by_name(scheme: type[PositionConfig], untrained, refused):
     said = refused(untrained(scheme()))
     assert f"position={scheme.name} is not exported" in said

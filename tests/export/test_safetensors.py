@@ -21,7 +21,7 @@ def export(run: Path, *words: str) -> int:
     return main(["export", str(run), "--to", "safetensors", *words])
 
 
-@pytest.mark.parametrize("scheme", POSITION_CONFIGS, ids=lambda scheme: scheme.name)
+@pytest.mark.parametrize("scheme", POSITION_CONFIGS.values(), ids=lambda scheme: scheme.name)
 def test_nothing_is_lost(scheme, untrained, tmp_path):
     ckpt = untrained(scheme())
     exported.write(tmp_path, ckpt)

@@ -39,7 +39,7 @@ def largest(attention: torch.nn.Module, length: int, cfg, causal: bool) -> int:
 
 
 @pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize("scheme", POSITION_CONFIGS, ids=lambda scheme: scheme.name)
+@pytest.mark.parametrize("scheme", POSITION_CONFIGS.values(), ids=lambda scheme: scheme.name)
 def test_no_scheme_makes_features_for_each_query_and_key(scheme, causal):
     length = 100
     scores_by_distance = HEADS * length * (2 * length - 1)

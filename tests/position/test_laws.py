@@ -17,7 +17,7 @@ from rope_mt.config.training import ModelConfig
 from rope_mt.errors import UserError
 from rope_mt.model.attention import SelfAttention, Visible
 from rope_mt.model.transformer import Transformer
-from rope_mt.position import SCHEMES, AttentionShape, PositionScheme, build_position
+from rope_mt.position import SCHEMES, AttentionShape, build_position
 
 PAD = 0
 MODEL = ModelConfig("test", d_model=24, d_ff=40, n_heads=3, n_layers=2, dropout=0.0)
@@ -30,7 +30,7 @@ def scheme_config(cls: type[PositionConfig]) -> PositionConfig:
     return cls(max_len=5000) if hasattr(cls, "max_len") else cls()
 
 
-DEFAULTS = {cls.name: scheme_config(cls) for cls in POSITION_CONFIGS}
+DEFAULTS = {name: scheme_config(cls) for name, cls in POSITION_CONFIGS.items()}
 VARIANTS = {
     "rope, half": RopeConfig(layout="half"),
     "rope, half of the head": RopeConfig(fraction=0.5),
@@ -40,7 +40,7 @@ VARIANTS = {
 }
 SOFTMAX = {name: (MODEL, cfg) for name, cfg in {**DEFAULTS, **VARIANTS}.items()}
 PRE_NORM = {f"{name}, pre-norm": (replace(MODEL, norm="pre"), cfg) for name, cfg in DEFAULTS.items()}
-WITHOUT_SCORES = {name: cfg for name, cfg in DEFAULTS.items() if not cfg.needs_scores}
+WITHOUT_SCORES = {name: cfg for name, cfg in DEFAULTS.items() if not SCHEMES[name].acts_on_scores()}
 SUMS = {f"{name}, linear": (LINEAR, cfg) for name, cfg in WITHOUT_SCORES.items()}
 SUMS |= {"rope, favor": (FAVOR, RopeConfig()), "none, favor": (FAVOR, NoPositionConfig())}
 
@@ -71,10 +71,18 @@ def test_every_scheme_has_a_configuration_of_its_name():
 
 
 @every_scheme
-def test_a_scheme_says_rightly_whether_it_needs_scores(name):
-    hooks = ("position_bias", "content_bias", "value_term")
-    acts = any(getattr(SCHEMES[name], hook) is not getattr(PositionScheme, hook) for hook in hooks)
-    assert DEFAULTS[name].needs_scores == acts
+def test_linear_attention_refuses_the_schemes_that_act_on_scores_and_no_other(name):
+    scheme, x, pos = (
+        build_position(DEFAULTS[name], AttentionShape(24, 3, causal=False)),
+        random(1, 3, 4, 8),
+        torch.arange(4),
+    )
+    terms = (scheme.position_bias(pos, pos), scheme.content_bias(x, x, pos, pos))
+    acts = scheme.has_value_term or scheme.n_terms > 1 or any(term is not None for term in terms)
+    assert acts == SCHEMES[name].acts_on_scores()
+    if acts:
+        with pytest.raises(UserError, match=f"^position={name} acts on scores"):
+            Transformer(LINEAR, DEFAULTS[name], vocab_size=31, pad=PAD)
 
 
 @pytest.mark.parametrize("name", sorted({**DEFAULTS, **VARIANTS}))

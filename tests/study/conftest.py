@@ -11,8 +11,6 @@ from rope_mt.config.training import ModelConfig, OptimizerConfig, SearchConfig, 
 from rope_mt.data import toy
 from rope_mt.training.train import train
 
-SCHEMES = {scheme.name: scheme for scheme in POSITION_CONFIGS}
-
 
 @pytest.fixture(scope="session")
 def few_pairs(tmp_path_factory) -> Path:
@@ -30,7 +28,7 @@ def settings(folder: Path, scheme: str, seed: int = 1, attention: str = "softmax
     small = {"vocab_size": 450, "batch_tokens": 600, "max_len": 40, "dir": str(folder / "data")}
     return TrainConfig(
         seed=seed,
-        position=SCHEMES[scheme](),
+        position=POSITION_CONFIGS[scheme](),
         model=ModelConfig("test", d_model=32, d_ff=64, n_heads=2, n_layers=2, dropout=0.1, attention=attention),
         data=DataConfig("files", *parts, **small),
         optimizer=OptimizerConfig(lr=4e-3, warmup_steps=5),

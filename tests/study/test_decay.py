@@ -118,7 +118,7 @@ def test_batches_do_not_matter(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "position", [*(scheme() for scheme in POSITION_CONFIGS), RelativeConfig(values=False)], ids=str
+    "position", [*(scheme() for scheme in POSITION_CONFIGS.values()), RelativeConfig(values=False)], ids=str
 )
 def test_watching_changes_nothing(position):
     net, src, tgt = model(position), torch.tensor([[*SRC[0], EOS]]), torch.tensor([[BOS, *TGT[0]]])

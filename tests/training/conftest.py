@@ -12,8 +12,6 @@ from rope_mt.config.training import ModelConfig, OptimizerConfig, SearchConfig, 
 from rope_mt.data import toy
 from rope_mt.training.module import TranslationModule
 
-SCHEMES = {scheme.name: scheme for scheme in POSITION_CONFIGS}
-
 
 @pytest.fixture(scope="session")
 def text(tmp_path_factory) -> Path:
@@ -36,7 +34,7 @@ def config(text) -> Callable[..., TrainConfig]:
     def settings(train_on: str = "train", test_on: str = "valid", scheme: str = "rope", **trainer) -> TrainConfig:
         return TrainConfig(
             seed=3,
-            position=SCHEMES[scheme](),
+            position=POSITION_CONFIGS[scheme](),
             model=ModelConfig("test", d_model=64, d_ff=128, n_heads=4, n_layers=1, dropout=0.1),
             data=DataConfig(
                 "files",

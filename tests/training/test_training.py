@@ -27,11 +27,9 @@ from rope_mt.training.module import TranslationModule
 from rope_mt.training.train import train
 from rope_mt.translation.translator import Translator
 
-SCHEMES = {scheme.name: scheme for scheme in POSITION_CONFIGS}
-
 
 @pytest.mark.parametrize(
-    ("scheme", "attention"), [*((name, "softmax") for name in sorted(SCHEMES)), ("rope", "linear")]
+    ("scheme", "attention"), [*((name, "softmax") for name in sorted(POSITION_CONFIGS)), ("rope", "linear")]
 )
 def test_a_tiny_model_overfits_16_pairs(config, tmp_path, scheme, attention):
     cfg = config("sixteen", "sixteen", scheme, max_steps=100, val_every=100, average=1, precision="fp32")

@@ -70,7 +70,7 @@ def nontrivial(tokenizer: Tokenizer, position: PositionConfig) -> Transformer:
     return model
 
 
-@pytest.mark.parametrize("scheme", POSITION_CONFIGS, ids=lambda scheme: scheme.name)
+@pytest.mark.parametrize("scheme", POSITION_CONFIGS.values(), ids=lambda scheme: scheme.name)
 def test_neither_the_batch_nor_the_order_of_sentences_matters(tokenizer, scheme):
     """At most 2 in 1,000 hypotheses may differ, where the two best are as good: so none of these 60."""
     model = nontrivial(tokenizer, scheme())

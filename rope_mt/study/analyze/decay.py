@@ -64,7 +64,7 @@ def analyze_decay(cfg: AnalyzeDecayConfig) -> None:
 
 def rotated_features(position: PositionConfig, d_head: int) -> int:
     """How many features of a head rope rotates, or would rotate in the place of another scheme."""
-    return (position if isinstance(position, RopeConfig) else RopeConfig()).turned(d_head)
+    return (position if isinstance(position, RopeConfig) else RopeConfig()).rotated_features(d_head)
 
 
 # ---- the bound ------------------------------------------------------------------------------------------------------

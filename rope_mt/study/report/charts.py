@@ -144,7 +144,7 @@ def _bound(groups: Sequence[Group]) -> str:
     for number, group in enumerate(groups):
         cfg = from_plain(group.runs[0].config)
         if isinstance(cfg.position, RopeConfig) and cfg.model.attention != "linear":  # which has no q·k to bound
-            d = cfg.position.turned(cfg.model.d_model // cfg.model.n_heads)
+            d = cfg.position.rotated_features(cfg.model.d_model // cfg.model.n_heads)
             lines[f"{group.label}, d = {d}"] = (d, cfg.position.theta, look(number))
     if not lines:
         return ""
