@@ -61,21 +61,18 @@ def draw_bound(axes: Axes, distance: np.ndarray, bound: np.ndarray, **style: Any
     axes.set(xlabel="distance m − n (tokens)", xlim=(0, distance[-1]), ylim=(0, None))
 
 
-def draw_over_uniform(axes: Axes) -> None:
-    """The frame for attention weights over those of uniform attention, with a grey line at 1."""
-    use_log_scale(axes)
+def finish_over_uniform(axes: Axes) -> None:
+    """Logarithmic attention weights over those of uniform attention get a grey line at 1, after all lines are drawn."""
     axes.axhline(1, color="grey", linewidth=0.8)
+    use_log_scale(axes)
 
 
-def use_log_scale(axes: Axes, ticks: Sequence[float] = (1,)) -> None:
-    """A logarithmic vertical axis with plain numbers.
-
-    Args:
-        ticks: in each decade.
-    """
+def use_log_scale(axes: Axes) -> None:
+    """A logarithmic vertical axis with plain numbers, after all lines are drawn."""
     from matplotlib.ticker import LogLocator
 
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=ticks))
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 50 * low else (1,)))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("")

@@ -21,7 +21,7 @@ from rope_mt.model.transformer import Decoder, Encoder, Transformer
 from rope_mt.position import PositionScheme
 from rope_mt.runs import checkpoint
 from rope_mt.runs.checkpoint import Checkpoint
-from rope_mt.study.charts import draw_bound, draw_over_uniform
+from rope_mt.study.charts import draw_bound, finish_over_uniform
 from rope_mt.system.device import choose_device
 from rope_mt.system.plots import figure, write_csv
 from rope_mt.translation.test_sets import own_test_set
@@ -259,9 +259,9 @@ def _draw(stacks: dict[str, AttentionByDistance], png: Path, title: str) -> None
         for row, (name, stack) in zip(grid, stacks.items(), strict=True):
             for layer, (axes, heads) in enumerate(zip(row, stack.drawn(stack.over_uniform()), strict=True)):
                 axes.set(title=f"{name}, layer {layer + 1}")
-                draw_over_uniform(axes)
                 for head, weights in enumerate(heads):
                     axes.plot(stack.distance, weights, label=f"{head + 1}", linewidth=1.0)
+                finish_over_uniform(axes)
         drawn.supxlabel("distance m − n from query m to key n (tokens; keys ahead are negative)", fontsize=9)
         drawn.supylabel("attention weight over that of uniform attention", fontsize=9)
         drawn.suptitle(title)

@@ -135,11 +135,11 @@ def _again(comparison: Comparison, path: Path) -> str:
     """The commands that made the runs, as they were typed; the comparison; and sacreBLEU's own for a score."""
     runs = _runs(comparison)
     typed = [run.result["command"] for run in runs if run.result.get("command")]
-    unknown = [f"The record of {run.folder} has no command." for run in runs if not run.result.get("command")]
+    unknown = [str(run.folder) for run in runs if not run.result.get("command")]
     parts = [
         paragraph("These made the runs, at the commit and with the versions above, and this report of them:"),
         commands([*dict.fromkeys(typed), _compare_command(comparison, path)]),
-        items(unknown, "warnings"),
+        items([f"No command is recorded for {_listed(unknown)}."] if unknown else [], "warnings"),
     ]
     for run in runs:
         files = RunFolder(run.folder)

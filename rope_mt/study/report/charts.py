@@ -16,7 +16,7 @@ from rope_mt.errors import UserError
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
 from rope_mt.study.analyze.decay import DRAWN, AttentionByDistance, attention_in_text, decay
-from rope_mt.study.charts import draw_bound, draw_curve, draw_over_uniform, draw_scores, use_log_scale
+from rope_mt.study.charts import draw_bound, draw_curve, draw_scores, finish_over_uniform, use_log_scale
 from rope_mt.study.compare.comparison import Comparison
 from rope_mt.study.compare.groups import Group
 from rope_mt.study.compare.tables import Sheet
@@ -78,7 +78,7 @@ def training(comparison: Comparison) -> str:
                 labelled.add(label)
                 draw_curve(axes, curve.since(first), marker=marker, **style, **of_first)
             if wide:
-                use_log_scale(axes, ticks=(1, 2, 5))
+                use_log_scale(axes)
 
         text = "; ".join(f"{label}, {seed} ends at {curve.values[-1]:.4g}" for label, seed, _, curve, _ in drawn)
         charts.append(_lines(title + (", logarithmic" if wide else ""), text, draw, [line[0] for line in drawn]))
@@ -185,9 +185,9 @@ def _weights(groups: Sequence[Group], measured: dict[str, Stacks], name: str) ->
         return paragraph(f"{name.capitalize()}: no distance has {DRAWN} pairs of tokens in these sentences.", "dim")
 
     def draw(axes: Axes) -> None:
-        draw_over_uniform(axes)
         for label, (distance, weights, style) in lines.items():
             axes.plot(distance, weights, label=label, **style)
+        finish_over_uniform(axes)
         axes.set_xlabel("distance m − n in tokens" + (", negative to keys ahead" if name == "encoder" else ""))
 
     ends = {label: weights[~np.isnan(weights)][-1] for label, (_, weights, _) in lines.items()}
