@@ -41,7 +41,7 @@ sys.exit(code if code >= 0 else 128 - code)
 """
 IMPORTED = ("cli.messages", "translation.evaluate", "cli.jobs", "translation.translate", "training.train")
 IMPORTED += ("training.callbacks.interruption", "sweep.overview", "cli.plan", "sweep.sweep", "study.compare.compare")
-IMPORTED += ("study.compare.plot", "study.report", "study.analyze.lengths", "study.analyze.analyze", "bench.train")
+IMPORTED += ("study.charts", "study.report", "study.analyze.lengths", "study.analyze.analyze", "bench.train")
 
 
 def type_command(words: list[str], cwd: Path, log: Path, **env: str) -> subprocess.Popen[bytes]:
