@@ -52,9 +52,9 @@ def _corpus(cfg: BenchDataConfig) -> Iterator[tuple[DataConfig, str]]:
     if data.origin:  # a small corpus, which is quickly made or fetched
         locate(data)
     langs = (data.src_lang, data.tgt_lang)
-    if not all(text.is_there(name, *langs) for name in names):
+    if not all(text.exists(name, *langs) for name in names):
         names, pairs, description = cfg.bench.text, pairs or WMT14_PAIRS, f"text that stands in for {data.name}"
-        if not all(text.is_there(name, *langs) for name in names):
+        if not all(text.exists(name, *langs) for name in names):
             raise UserError(
                 f"data={data.name} is not there, nor is text to stand in for it: run rope-mt prepare data={data.name}, "
                 "or name text that is like it: bench.text=PREFIX"

@@ -18,12 +18,12 @@ Files = list[tuple[Path, Path]]
 
 @dataclass(frozen=True)
 class Corpus:
-    """The files of each part, source and target side, and the sha256 of what they hold."""
+    """The files of each part, source and target side, and the sha256 of their content."""
 
     train: Files
     valid: Files
     test: Files
-    further_tests: dict[str, Files]  # by name
+    further_tests: dict[str, Files]  # additional test sets by name
     fingerprints: dict[str, str]
 
 
@@ -33,18 +33,17 @@ def locate(cfg: DataConfig) -> Corpus:
     Raises:
         UserError: a file is missing and cannot be had, or cannot be read.
     """
-    # all at once, so that it is announced together
-    _provide(cfg, (*cfg.train, *cfg.valid, *cfg.test, *cfg.further_tests))
+    _provide(cfg, (*cfg.train, *cfg.valid, *cfg.test, *cfg.further_tests))  # all at once, to announce them together
     langs = (cfg.src_lang, cfg.tgt_lang)
     files = {part: text.pairs_of_files(getattr(cfg, part), *langs) for part in ("train", "valid", "test")}
-    further = {name: text.pairs_of_files([prefix], *langs) for name, prefix in cfg.named_tests.items()}
-    all_files = files | {f"{OF_FURTHER_TESTS}{name}": pairs for name, pairs in further.items()}
+    additional = {name: text.pairs_of_files([prefix], *langs) for name, prefix in cfg.named_tests.items()}
+    all_files = files | {f"{OF_FURTHER_TESTS}{name}": pairs for name, pairs in additional.items()}
     fingerprints = {part: text.fingerprint(pairs) for part, pairs in all_files.items()}
-    return Corpus(**files, further_tests=further, fingerprints=fingerprints)
+    return Corpus(**files, further_tests=additional, fingerprints=fingerprints)
 
 
 def find(cfg: DataConfig, part: str) -> Files:
-    """The files of one part alone: the 3,003 sentences of a test set do not take the archives of the training text.
+    """The files of one part alone: the test set does not take the archives of the training text.
 
     Raises:
         UserError: a file is missing and cannot be had.
@@ -55,33 +54,36 @@ def find(cfg: DataConfig, part: str) -> Files:
 
 
 def _provide(cfg: DataConfig, prefixes: Iterable[str]) -> None:
-    langs = (cfg.src_lang, cfg.tgt_lang)
+    """Make or fetch the texts that are missing."""
     if cfg.origin == "grammar":
         _write_toy(Path(cfg.dir) / "toy")
-    elif missing := [prefix for prefix in dict.fromkeys(prefixes) if not text.is_there(prefix, *langs)]:
-        if cfg.mirror and not cfg.mirror.startswith(("http://", "https://")) and not Path(cfg.mirror).is_dir():
-            raise UserError(f"data.mirror must be an address or a folder, and there is no folder {cfg.mirror}")
-        if packed := [prefix for prefix in missing if prefix in {archive.text for archive in cfg.archives}]:
-            from_archives(cfg, packed)
-        if cfg.origin:
-            _fetch(cfg, missing)
+        return
+    missing = [prefix for prefix in dict.fromkeys(prefixes) if not text.exists(prefix, cfg.src_lang, cfg.tgt_lang)]
+    if not missing:
+        return
+    if cfg.mirror and not cfg.mirror.startswith(("http://", "https://")) and not Path(cfg.mirror).is_dir():
+        raise UserError(f"data.mirror must be an address or a folder, and there is no folder {cfg.mirror}")
+    if in_archives := [prefix for prefix in missing if prefix in {archive.text for archive in cfg.archives}]:
+        from_archives(cfg, in_archives)
+    if cfg.origin:
+        _fetch(cfg, missing)
 
 
 def _write_toy(folder: Path) -> None:
-    """Write the grammar's corpus as text, unless it is there as this version of the grammar makes it."""
+    """Write the toy corpus, unless this version of the grammar has written it."""
     from rope_mt.data import toy  # builds its lexicon when it is imported
 
     sources = (file.read_bytes() for file in sorted(Path(toy.__file__).parent.glob("*.py")))
-    made_by = hashlib.sha256(b"".join(sources)).hexdigest()
-    stamp = folder / "made-by"
-    if stamp.is_file() and stamp.read_text() == made_by:
+    version = hashlib.sha256(b"".join(sources)).hexdigest()
+    made_by = folder / "made-by"
+    if made_by.is_file() and made_by.read_text() == version:
         return
     corpus = toy.generate()
     for part in ("train", "valid", "test"):
         for side, lang in enumerate(("en", "de")):
             lines = (pair[side] + "\n" for pair in getattr(corpus, part))
             write_whole(folder / f"{part}.{lang}", "".join(lines))
-    write_whole(stamp, made_by)
+    write_whole(made_by, version)
 
 
 def _fetch(cfg: DataConfig, missing: list[str]) -> None:
@@ -94,8 +96,8 @@ def _fetch(cfg: DataConfig, missing: list[str]) -> None:
             target = Path(f"{prefix}.{lang}.gz")
             if not Path(site).is_dir():
                 download(f"{site}/{target.name}", target)
-            elif (there := Path(site) / target.name).is_file():
-                with open(there, "rb") as source, whole_file(target) as copy:
+            elif (Path(site) / target.name).is_file():
+                with open(Path(site) / target.name, "rb") as source, whole_file(target) as copy:
                     shutil.copyfileobj(source, copy)
             else:
                 raise UserError(NOT_IN_MIRROR.format(site, target.name))

@@ -1,13 +1,11 @@
-"""prepare: what lies on disk in the end, whatever happens on the way there, and what is refused."""
+"""prepare: what lies on disk in the end, what is refused, and which settings make another folder."""
 
 import dataclasses
-import lzma
 import shutil
 import tempfile
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,9 +14,8 @@ from rope_mt.config.data import DataConfig
 from rope_mt.data import prepare as preparing
 from rope_mt.data import text
 from rope_mt.data.prepare import MAPS, prepare, report
-from rope_mt.data.tokenizer import Tokenizer, train_tokenizer
+from rope_mt.data.tokenizer import Tokenizer
 from rope_mt.errors import UserError
-from rope_mt.system import files
 
 from .small_text import ENGLISH, GERMAN, MODEL, PACKERS, SIDES, contents, documents, pairs, starts, write
 
@@ -45,25 +42,8 @@ def test_meta_counts_what_the_files_hold(cfg):
         assert len(lengths) == meta["kept"]
         assert lengths.sum() == len(prepared.map(f"{side}.ids")) == meta["tokens"][side]
     assert len(prepared.map("begins")) == meta["kept"]
-    assert meta["dtypes"] == {name: np.dtype(kind).name for name, kind in MAPS.items()}
-    assert meta["tokenizer_sha256"] == prepared.tokenizer().sha256
     assert len(prepared.tokenizer()) == cfg.vocab_size
     assert sorted(contents(prepared.folder)) == sorted([*MAPS, "meta.json", "sentencepiece.model"])
-
-
-def test_the_folder_stays_locked_until_it_has_its_name(cfg, monkeypatch):
-    """Else who comes meanwhile would hold a lock of its own, and finish the same folder."""
-    seen, honest = [], files._flush_to_disk
-
-    def flush(path: Path) -> None:
-        if path.parent.name.endswith(".unfinished"):
-            seen.append((path.parent / files.OWNER).exists())
-        honest(path)
-
-    monkeypatch.setattr(files, "_flush_to_disk", flush)
-    prepare(cfg)
-    assert len(seen) > len(MAPS)
-    assert all(seen)
 
 
 def test_a_folder_that_was_removed_in_part_is_not_mistaken_for_none(cfg):
@@ -76,34 +56,36 @@ def test_a_folder_that_was_removed_in_part_is_not_mistaken_for_none(cfg):
     assert prepare(cfg).folder == folder
 
 
-@pytest.mark.parametrize("name", MAPS)
-@pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: data + b"\0", None], ids=["cut", "long", "no"])
-def test_a_damaged_map_is_refused_in_one_line(cfg, name, damage):
-    prepared = prepare(cfg)
-    path = prepared.folder / name
-    if damage:
-        path.write_bytes(damage(path.read_bytes()))
-    else:
-        path.unlink()
-    with pytest.raises(UserError, match=rf"{name} is damaged: remove .*files-") as caught:
-        prepare(cfg).map(name)
-    assert "\n" not in str(caught.value)
+@pytest.fixture(scope="module")
+def prepared_once(tmp_path_factory) -> tuple[DataConfig, Path]:
+    folder = tmp_path_factory.mktemp("once")
+    train = write(folder / "train", ENGLISH, GERMAN)
+    cfg = DataConfig("files", train, train, train, vocab_size=310, dir=str(folder / "data"))
+    return cfg, prepare(cfg).folder
 
 
-def test_a_missing_damaged_or_other_model_is_refused_in_one_line(cfg):
-    prepared = prepare(cfg)
-    path = prepared.folder / "sentencepiece.model"
+DAMAGES = {
+    "a flipped bit": lambda data: data[:9] + bytes([data[9] ^ 1]) + data[10:],
+    "cut": lambda data: data[:-3],
+    "longer": lambda data: data + b"\0",
+}
+
+
+@pytest.mark.parametrize("damage", [*DAMAGES, "missing"])
+@pytest.mark.parametrize("name", [*MAPS, "sentencepiece.model", "meta.json"])
+def test_a_damaged_file_is_refused_in_one_line(prepared_once, name, damage):
+    cfg, folder = prepared_once
+    path = folder / name
     whole = path.read_bytes()
-    path.write_bytes(train_tokenizer(ENGLISH, 300))
-    with pytest.raises(UserError, match=r"is not the model of .*meta\.json"):
-        prepared.tokenizer()
-    path.write_bytes(whole[:100])
-    with pytest.raises(UserError, match=r"is not the model of .*meta\.json; remove the folder"):
-        prepared.tokenizer()
-    path.unlink()
-    with pytest.raises(UserError, match=r"No such file.*; remove .* to make it again") as caught:
-        prepared.tokenizer()
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(DAMAGES[damage](whole))
+    with pytest.raises(UserError, match=rf"{folder}.* remove ") as caught:
+        prepare(cfg)
     assert "\n" not in str(caught.value)
+    path.write_bytes(whole)
+    prepare(cfg)
 
 
 def test_the_report_says_what_was_dropped_and_what_was_made(cfg, tmp_path):
@@ -232,17 +214,6 @@ def test_a_malformed_docs_file_is_one_clear_line_and_leaves_nothing(cfg, tmp_pat
         assert not list(Path(cfg.dir).iterdir())
 
 
-def test_as_many_documents_begin_as_a_real_text_has(corpora, tmp_path):
-    ted = corpora / "train" / "ted-iwslt17-dev.en-de"
-    cfg = DataConfig("ted", str(ted), str(ted), str(ted), vocab_size=500, dir=str(tmp_path))
-    with lzma.open(f"{ted}.docs.xz", "rt") as file:
-        firsts = [int(line.split("\t")[0]) - 1 for line in file]
-    prepared = prepare(cfg)
-    assert prepared.meta["dropped"] == {}
-    assert starts(prepared) == firsts
-    assert len(firsts) == 93
-
-
 # ---- what is refused ----------------------------------------------------------------------------------------------
 
 
@@ -265,26 +236,21 @@ def test_a_broken_test_set_is_refused_before_anything_is_made(cfg, tmp_path):
         assert not (tmp_path / "data").exists()
 
 
-def test_text_without_a_pair_is_refused_and_leaves_nothing(cfg, tmp_path):
-    for sides in ((["", ""], ["a", "b"]), ([], [])):
-        cfg.train = [write(tmp_path / "text" / "empty", *sides)]
-        with pytest.raises(UserError, match=r"empty\.en: no pair to train on"):
-            prepare(cfg)
-        assert not list((tmp_path / "data").iterdir())
+BAD_TEXT = {
+    "empty lines": (["", ""], ["a", "b"], r"bad\.en: no pair to train on"),
+    "empty files": ([], [], r"bad\.en: no pair to train on"),
+    "a longer source": (ENGLISH, GERMAN[:-1], r"bad\.en has 200 lines, .*bad\.de has 199:"),
+    "a longer target": (ENGLISH[:-1], GERMAN, r"bad\.en has 199 lines, .*bad\.de has 200:"),
+    "too small": (ENGLISH, GERMAN, r"lower data\.vocab_size"),
+}
 
 
-@pytest.mark.parametrize("lengths", [(200, 199), (199, 200)])
-def test_training_text_of_unequal_length_is_refused_with_both_counts(cfg, tmp_path, lengths):
-    ours, theirs = lengths
-    cfg.train = [*cfg.train, write(tmp_path / "text" / "unequal", ENGLISH[:ours], GERMAN[:theirs])]
-    with pytest.raises(UserError, match=rf"unequal\.en has {ours} lines, .*unequal\.de has {theirs}:"):
-        prepare(cfg)
-    assert not list((tmp_path / "data").iterdir())
-
-
-def test_text_too_small_for_the_pieces_is_refused_and_leaves_nothing(cfg, tmp_path):
-    cfg.vocab_size = 5000
-    with pytest.raises(UserError, match=r"lower data\.vocab_size"):
+@pytest.mark.parametrize("case", BAD_TEXT)
+def test_text_that_cannot_be_trained_on_is_refused_and_leaves_nothing(cfg, tmp_path, case):
+    english, german, message = BAD_TEXT[case]
+    cfg.train = [write(tmp_path / "text" / "bad", english, german)]
+    cfg.vocab_size = 5000 if case == "too small" else cfg.vocab_size
+    with pytest.raises(UserError, match=message):
         prepare(cfg)
     assert not list((tmp_path / "data").iterdir())
 
@@ -294,26 +260,6 @@ def test_a_folder_that_cannot_be_written_is_one_clear_line(cfg, tmp_path):
     with pytest.raises(UserError, match=r"cannot write .*data") as caught:
         prepare(cfg)
     assert "\n" not in str(caught.value)
-
-
-def test_a_full_disk_is_one_clear_line_and_the_work_so_far_stays(cfg, monkeypatch):
-    reference = contents(prepare(dataclasses.replace(cfg, dir=f"{cfg.dir}-whole")).folder)
-    monkeypatch.setattr(preparing, "CHUNK", 50)
-    encoded = []
-    original = preparing._encode_chunk
-
-    def until_full(chunk, *rest):
-        if len(encoded) == 3:
-            raise OSError(28, "No space left on device")
-        encoded.append(chunk)
-        return original(chunk, *rest)
-
-    monkeypatch.setattr(preparing, "_encode_chunk", until_full)
-    with pytest.raises(UserError, match=r"cannot write .*: No space left on device"):
-        prepare(cfg)
-    encoded[:] = [None]  # one chunk is left
-    assert contents(prepare(cfg).folder) == reference
-    assert len(encoded) == 2
 
 
 # ---- the same work, and other work --------------------------------------------------------------------------------

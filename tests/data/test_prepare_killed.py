@@ -1,11 +1,12 @@
-"""prepare in chunks, on several threads, killed and twice at once: the same files, byte for byte."""
+"""prepare in chunks, on several threads, killed, twice at once, on a full disk: the same files, byte for byte."""
 
 import dataclasses
 import itertools
 import json
 import os
+import random
 import re
-import signal
+import shutil
 import subprocess
 import sys
 import time
@@ -17,7 +18,10 @@ import pytest
 
 from rope_mt.config.data import DataConfig
 from rope_mt.data import prepare as preparing
+from rope_mt.data import text, toy
 from rope_mt.data.prepare import prepare
+from rope_mt.errors import UserError
+from rope_mt.system import disk as space
 
 from .small_text import ENGLISH, GERMAN, MODEL, contents, documents, starts, write
 
@@ -26,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("without_waiting_for_the_disk")
 
 # ---- chunks, threads, and the sample ------------------------------------------------------------------------------
 
-CHUNK = 60
+CHUNK = 120
 
 
 @pytest.fixture
@@ -57,8 +61,7 @@ def undisturbed(rich, tmp_path) -> dict[str, bytes]:
     return contents(prepared.folder)
 
 
-@pytest.mark.parametrize("chunk", [1, 7, CHUNK, 299, 300, 301])
-@pytest.mark.parametrize("cores", [1, 3])
+@pytest.mark.parametrize(("chunk", "cores"), [(7, 1), (CHUNK, 3), (300, 3), (301, 1)])
 def test_neither_the_size_of_chunks_nor_the_number_of_threads_changes_a_file(
     rich, undisturbed, monkeypatch, chunk, cores
 ):
@@ -105,13 +108,13 @@ def test_of_small_text_the_tokenizer_sees_every_kept_line(cfg, tmp_path, monkeyp
 
 
 class KilledError(BaseException):
-    """What no line of the project catches."""
+    """Nothing in the project catches it."""
 
 
 class Steps:
     """All calls that bring something to the disk or give it its name; the process dies before number `last`."""
 
-    def __init__(self, patch: pytest.MonkeyPatch, last: int | None = None) -> None:
+    def __init__(self, patch: pytest.MonkeyPatch, last: int) -> None:
         self.done: list[tuple[str, str]] = []
         for name in ("fsync", "replace", "rename"):
             patch.setattr(os, name, self._counted(name, getattr(os, name), last))
@@ -126,149 +129,150 @@ class Steps:
         return step
 
 
-class Work:
-    """How often the tokenizer was trained, and how many chunks were encoded."""
-
-    def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        self.calls: Counter[str] = Counter()
-        for name in ("train_tokenizer", "_encode_chunk"):
-            patch.setattr(preparing, name, self._counted(name, getattr(preparing, name)))
-
-    def _counted(self, name, real):
-        def call(*args):
-            self.calls[name] += 1
-            return real(*args)
-
-        return call
-
-
 def visible(folder: str) -> list[str]:
     return [path.name for path in Path(folder).iterdir() if not path.name.startswith(".")]
 
 
 def test_a_prepare_killed_at_any_step_goes_on_where_it_was(rich, undisturbed, monkeypatch, tmp_path):
+    """Neither the tokenizer nor a chunk is made twice once it is on the disk."""
     monkeypatch.setattr(preparing, "CHUNK", CHUNK)
-    chunks = 5
+    model, honest, calls = undisturbed["sentencepiece.model"], preparing._encode_chunk, Counter()
+    monkeypatch.setattr(preparing, "train_tokenizer", lambda *_: calls.update(["train"]) or model)
+    monkeypatch.setattr(preparing, "_encode_chunk", lambda *args: calls.update(["encode"]) or honest(*args))
     for last in itertools.count():
         cfg = dataclasses.replace(rich, dir=str(tmp_path / f"killed-{last}"))
+        killed = False
         with monkeypatch.context() as patch:
             steps = Steps(patch, last)
             try:
                 prepare(cfg)
             except KilledError:
                 killed = True
-            else:
-                killed = False
         assert len(steps.done) == last
-        finished = any(name == "rename" for name, _ in steps.done)
-        assert bool(visible(cfg.dir)) == finished
-        with monkeypatch.context() as patch:
-            work = Work(patch)
-            folder = prepare(cfg).folder
+        assert bool(visible(cfg.dir)) == any(name == "rename" for name, _ in steps.done)
+        calls.clear()
+        folder = prepare(cfg).folder
         assert contents(folder) == undisturbed
         assert list(Path(cfg.dir).iterdir()) == [folder]
-        assert work.calls["train_tokenizer"] == (("replace", "sentencepiece.model") not in steps.done)
-        assert work.calls["_encode_chunk"] == chunks - steps.done.count(("replace", "progress.json"))
+        assert calls["train"] == (("replace", "sentencepiece.model") not in steps.done)
+        assert calls["encode"] == 3 - steps.done.count(("replace", "progress.json"))
         if not killed:
             break
-    assert last > 6 * chunks
+    assert last > 6 * 3
+
+
+def test_a_note_that_is_damaged_or_of_another_model_begins_the_maps_anew(rich, undisturbed, monkeypatch, capsys):
+    monkeypatch.setattr(preparing, "CHUNK", CHUNK)
+    for damaged in ("progress.json", "sentencepiece.model"):
+        with monkeypatch.context() as patch:
+            steps = Steps(patch, last=17)
+            with pytest.raises(KilledError):
+                prepare(rich)
+        assert ("replace", "progress.json") in steps.done
+        [folder] = Path(rich.dir).iterdir()
+        (folder / damaged).write_bytes(MODEL)
+        made = prepare(rich).folder
+        assert f"{damaged} " in capsys.readouterr().err
+        assert contents(made).keys() == undisturbed.keys()
+        if damaged == "progress.json":
+            assert contents(made) == undisturbed
+        shutil.rmtree(made)
 
 
 DRIVER = """
-import json, os, signal, sys, time
+import json, os, sys, time
 from pathlib import Path
 
 from rope_mt.config.data import DataConfig
 from rope_mt.data import prepare
 
-settings, chunk, die_at, wait_for = json.loads(sys.argv[1])
+settings, chunk, wait_for = json.loads(sys.argv[1])
 prepare.CHUNK = chunk
-steps = 0
+fsync = os.fsync
 
 
-def counted(real):
-    def step(*args):
-        global steps
-        if steps == die_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-        steps += 1
-        while wait_for and not Path(wait_for).exists():
-            time.sleep(0.01)
-        return real(*args)
-
-    return step
+def wait(handle):
+    while wait_for and not Path(wait_for).exists():
+        time.sleep(0.01)
+    fsync(handle)
 
 
-os.fsync, os.replace, os.rename = map(counted, (os.fsync, os.replace, os.rename))
+os.fsync = wait
 print(prepare.prepare(DataConfig(**settings)).folder)
 """
 
 
-def driver(cfg: DataConfig, die_at: int | None = None, wait_for: str = "") -> subprocess.Popen[str]:
-    """`prepare` in a process of its own, which kills itself before a step, or takes none before a file is there."""
+def driver(cfg: DataConfig, wait_for: str = "") -> subprocess.Popen[str]:
+    """`prepare` in a process of its own, which writes nothing before a file exists."""
     passed = ("name", "train", "valid", "test", "vocab_size", "dir", "drop_duplicates")
-    given = [{name: getattr(cfg, name) for name in passed}, CHUNK, die_at, wait_for]
+    given = [{name: getattr(cfg, name) for name in passed}, CHUNK, wait_for]
     command = [sys.executable, "-c", DRIVER, json.dumps(given)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-@pytest.mark.parametrize(
-    ("when", "rest"),
-    [
-        (("replace", "progress.json", 3), 3),  # the third chunk is written, the note of it is not yet
-        (("rename", "", 1), 0),
-    ],
-    ids=["third-note", "name"],
-)
-def test_a_prepare_that_is_killed_for_good_goes_on_where_it_was(rich, undisturbed, monkeypatch, tmp_path, when, rest):
-    monkeypatch.setattr(preparing, "CHUNK", CHUNK)
-    name, file, number = when
-    with monkeypatch.context() as patch:
-        steps = Steps(patch)
-        prepare(dataclasses.replace(rich, dir=str(tmp_path / "counted")))
-    places = [n for n, step in enumerate(steps.done) if step[0] == name and file in step[1]]
-    with driver(rich, die_at=places[number - 1]) as process:
-        out, err = process.communicate(timeout=60)
-    assert (process.returncode, out, err) == (-signal.SIGKILL, "", "")
-    assert visible(rich.dir) == []
-    with monkeypatch.context() as patch:
-        work = Work(patch)
-        folder = prepare(rich).folder
-    assert work.calls["_encode_chunk"] == rest
-    assert contents(folder) == undisturbed
-    assert list(Path(rich.dir).iterdir()) == [folder]
-
-
-def test_of_two_at_once_one_waits_and_says_so_and_both_have_the_same_whole_folder(rich, undisturbed, tmp_path):
+@pytest.mark.parametrize("killed", [False, True])
+def test_of_two_at_once_one_waits_and_goes_on_when_the_other_ends_or_is_killed(rich, undisturbed, tmp_path, killed):
     go = tmp_path / "go"
     with driver(rich, wait_for=str(go)) as first:
         while not (Path(rich.dir).is_dir() and list(Path(rich.dir).glob(".*/.sentencepiece.*"))):
             assert first.poll() is None
             time.sleep(0.01)
         with driver(rich) as second:
-            said = second.stderr.readline()
-            assert re.match(
-                rf"waiting for another rope-mt \(.+, process {first.pid}, since .+\) that is at work in ", said
-            )
+            waiting = rf"waiting for another rope-mt \(.+, process {first.pid}, since .+\) that is at work in "
+            assert re.match(waiting, second.stderr.readline())
             assert visible(rich.dir) == []
-            go.touch()
+            first.kill() if killed else go.touch()
             outputs = [process.communicate(timeout=60) for process in (first, second)]
-    assert [first.returncode, second.returncode] == [0, 0]
     [folder] = Path(rich.dir).iterdir()
-    assert outputs == [(f"{folder}\n", ""), (f"{folder}\n", "")]
+    assert outputs == [("" if killed else f"{folder}\n", ""), (f"{folder}\n", "")]
+    assert second.returncode == 0
     assert contents(folder) == undisturbed
 
 
-def test_the_one_that_waited_goes_on_when_the_other_is_killed(rich, undisturbed, tmp_path):
-    with driver(rich, wait_for=str(tmp_path / "never")) as first:
-        while not (Path(rich.dir).is_dir() and list(Path(rich.dir).glob(".*/.sentencepiece.*"))):
-            assert first.poll() is None
-            time.sleep(0.01)
-        with driver(rich) as second:
-            assert "waiting" in second.stderr.readline()
-            first.kill()
-            out, err = second.communicate(timeout=60)
-    assert (second.returncode, err) == (0, "")
-    [folder] = Path(rich.dir).iterdir()
-    assert out == f"{folder}\n"
-    assert contents(folder) == undisturbed
+# ---- a full disk --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("disk", ["played"], indirect=True)
+def test_prepare_goes_on_from_every_full_disk_to_the_same_files(cfg, disk, monkeypatch):
+    reference = contents(prepare(dataclasses.replace(cfg, dir=f"{cfg.dir}-whole")).folder)
+    monkeypatch.setattr(preparing, "CHUNK", 50)
+    monkeypatch.setattr(space, "ensure", lambda *args: "others fill the disk later")
+    cfg.dir = str(disk.path / "data")
+    named, prepared, dice = set(), None, random.Random(1)
+    while not prepared:
+        disk.leave(dice.randrange(8_000))
+        try:
+            prepared = prepare(cfg)
+        except UserError as error:
+            message = re.fullmatch(
+                rf"cannot write {cfg.dir}/\.files-\w+\.unfinished/(\S+): {os.strerror(28)}; it needs \S+ \w+, .*",
+                str(error),
+            )
+            assert message
+            named.add(message[1])
+            assert visible(cfg.dir) == []
+    assert {"sentencepiece.model", "src.ids", "tgt.ids", "progress.json"} <= named, named
+    assert contents(prepared.folder) == reference
+
+
+def test_prepare_says_that_it_needs_a_little_more_than_it_makes(cfg, tmp_path, monkeypatch):
+    corpus = toy.generate(n_train=600, n_valid=1, n_test=1)
+    prefix = write(tmp_path / "text" / "toy", *map(list, zip(*corpus.train, strict=True)), suffix=".xz")
+    packed = dataclasses.replace(cfg, name="toy", train=[prefix], vocab_size=800)
+    needed, honest = [], space.ensure
+    monkeypatch.setattr(space, "ensure", lambda *args: needed.append(args[2]) or honest(*args))
+    for settings in (cfg, packed):
+        made = sum(len(content) for content in contents(prepare(settings).folder).values())
+        assert made <= needed[-1] < 1.3 * made
+    for path in (Path(f"{prefix}.{lang}.xz") for lang in ("en", "de")):
+        assert text.size(path) == sum(len(line) + 1 for line in text.lines(path))
+
+
+def test_prepare_is_refused_where_there_is_no_room_and_leaves_nothing(cfg, disk):
+    cfg.dir = str(disk.path / "data")
+    disk.leave(5_000)
+    with pytest.raises(UserError, match=r"^preparing data=files takes up to \S+ kB of disk in .* data\.dir=FOLDER$"):
+        prepare(cfg)
+    assert not Path(cfg.dir).exists()
+    disk.make_room()
+    prepare(cfg)

@@ -207,7 +207,6 @@ def hostile_yaml(path: Path, dice: random.Random) -> None:
 HOSTILE: dict[str, tuple[Callable[[Path, random.Random], None], ...]] = {
     "full checkpoint": (hostile_checkpoint, lying_checkpoint),
     "average": (hostile_checkpoint, hostile_checkpoint, lying_checkpoint),
-    "meta.json": (hostile_json,),
     "run.json": (hostile_json,),
     "result.json": (hostile_json,),
     "config.yaml": (hostile_yaml,),

@@ -70,9 +70,9 @@ def make_site(site: Path) -> TrainConfig:
     Ledger(Path("sweep")).start(["seed=1", "seed=2"])
     honest, chunk = preparing.write_manifest, preparing.CHUNK
 
-    def stop_after_two(path: Path, value: dict[str, Any]) -> None:
-        honest(path, value)
-        if value.get("lines") == 80:
+    def stop_after_two(path: Path, value: dict[str, Any], files: list[Path]) -> None:
+        honest(path, value, files)
+        if value.get("progress", {}).get("lines") == 80:
             raise KilledError
 
     preparing.write_manifest, preparing.CHUNK = stop_after_two, 40
@@ -170,7 +170,7 @@ def files(site: Path) -> dict[str, tuple[Path, Read]]:
         "average": (run / "checkpoints" / "average.ckpt", _weights),
         "meta.json": (data / "meta.json", _prepared),
         **{name: (data / name, _prepared) for name in (*MAPS, "sentencepiece.model")},
-        **{f"unfinished {n}": (begun / n, _begun) for n in ("progress.json", "src.ids", "sentencepiece.model")},
+        "unfinished progress.json": (begun / "progress.json", _begun),
         **{n: (run / n, _run) for n in ("config.yaml", "result.json", "metrics.jsonl")},
         **{n: (run / n, _run) for n in ("test.hyp", "test.ref", "test.counts")},
         "test.src": (run / "test.src", _own_test_set),

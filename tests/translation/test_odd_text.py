@@ -164,7 +164,7 @@ def test_training_keeps_each_pair_beside_its_other_side_and_counts_what_it_drops
     assert prepared.meta["dropped"] == dropped
     assert prepared.meta["read"] == len(train.names)
     said = [*report(prepared)]
-    assert "2 files began with a byte order mark, which was left out" in said
+    assert "2 files began with a byte order mark, which was skipped" in said
     nul = sum("\0" in src or "\0" in tgt for src, tgt in kept)
     assert f"{nul} pairs with NUL characters: is this UTF-16 without a byte order mark?" in said
 
@@ -214,7 +214,7 @@ def test_a_test_set_has_a_hypothesis_for_each_line_and_is_read_back_as_it_was_wr
 
 def marked(paths: tuple[Path, Path], of: Text) -> list[str]:
     """What is told of the files themselves."""
-    said = [f"{path} begins with a byte order mark, which is left out" for path in paths]
+    said = [f"{path} begins with a byte order mark, which is skipped" for path in paths]
     for path, side in zip(paths, (of.src, of.tgt), strict=True):
         nul = sum(b"\0" in line for line in side)
         said.append(f"{path} has {nul} lines with NUL characters: {text.WIDE_UNMARKED}")
@@ -284,7 +284,7 @@ def test_translate_answers_each_line_by_one(translate, tmp_path):
     long = [2 * n + 2 for n, name in enumerate(ODD) if name in LONG]
     nul = sum(b"\0" in line for line in mixed)
     assert said == [
-        "rope-mt: standard input begins with a byte order mark, which is left out",
+        "rope-mt: standard input begins with a byte order mark, which is skipped",
         f"rope-mt: standard input has {nul} lines with NUL characters: {text.WIDE_UNMARKED}",
         f"rope-mt: 3 of {len(mixed)} lines are not UTF-8; U+FFFD stands for what is not",
         f"rope-mt: lines {', '.join(map(str, long))}: only the first 1,024 tokens of each are translated",
