@@ -1,4 +1,4 @@
-"""How the jobs of a sweep stand: a table below their output at a terminal, a line at each change in a log."""
+"""The jobs of a sweep while they run: a table below their output at a terminal, a line at each change in a log."""
 
 import sys
 import threading
@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -16,115 +16,109 @@ from rope_mt.system.progress import clock, living_on, output
 
 EVERY = 1.0  # seconds from one look at the files to the next
 STYLES = {RUNNING: "bold", DONE: "green", FAILED: "red", STOPPED: "yellow", LEFT_OUT: "yellow", WAITING: "dim"}
-FIRST_SHOWN = (RUNNING, FAILED, STOPPED, WAITING, DONE, LEFT_OUT)  # where a terminal has no room for all
+FIRST_SHOWN = (RUNNING, FAILED, STOPPED, WAITING, DONE, LEFT_OUT)  # in a terminal that has no room for all jobs
 
 
 class Overview:
-    """Reads the ledger; may be asked by several threads."""
+    """Reads the ledger; several threads may ask."""
 
     def __init__(self, ledger: Ledger, planned: int | None) -> None:
-        self.ledger, self.planned = ledger, planned  # jobs; None: the sweeper makes them up as it goes
-        self.told: dict[int, str] = {}  # the state of each job that was last told
-        self.first_seen: dict[
-            int, tuple[float, int | float]
-        ] = {}  # of each running job: a time and the step it then was at
+        """Show a ledger.
+
+        Args:
+            planned: number of jobs; None if the sweeper makes them up as it goes.
+        """
+        self.ledger, self.planned = ledger, planned
+        self.printed: dict[int, str] = {}  # the state of each job that was last printed
+        self.first_seen: dict[int, tuple[float, float]] = {}  # of each running job: a time and its step then
         self.lock = threading.Lock()
 
     def tell(self) -> None:
         """Print a line for each job that has begun or ended since the last time."""
         with self.lock:
             for entry in self.ledger.entries():
-                if entry.state != self.told.get(entry.number, WAITING):
+                if entry.state != self.printed.get(entry.number, WAITING):
                     print(self._line(entry), file=sys.stderr if entry.state == FAILED else sys.stdout, flush=True)
-                    self.told[entry.number] = entry.state
+                    self.printed[entry.number] = entry.state
 
     def _line(self, entry: Entry) -> str:
         if entry.state == FAILED:
             return f"rope-mt: {entry.name}: {entry.error}"
-        said = f"job {entry.number + 1}" + (f" of {self.planned}" if self.planned else "")
-        said = f"{said}, {entry.name}: {'found done' if entry.found and entry.state == DONE else entry.state}"
-        if entry.state == DONE:
-            said += f", BLEU {entry.bleu:.2f}" + ("" if entry.found else f", in {clock(entry.ended - entry.began)}")
-        return said
+        job = f"job {entry.number + 1} of {self.planned}" if self.planned else f"job {entry.number + 1}"
+        if entry.state != DONE:
+            return f"{job}, {entry.name}: {entry.state}"
+        if entry.found:
+            return f"{job}, {entry.name}: found done, BLEU {entry.bleu:.2f}"
+        return f"{job}, {entry.name}: done, BLEU {entry.bleu:.2f}, in {clock(entry.ended - entry.began)}"
 
     def table(self, rows: int | None = None) -> Group:
-        """A row a job, as many as `rows` where that is given, and the number of jobs in each state below."""
+        """A row for each job, at most `rows`, and below them the number of jobs in each state."""
         entries = self.ledger.entries()
-        out = Table(box=None, header_style="bold", pad_edge=False)
+        table = Table(box=None, header_style="bold", pad_edge=False)
         for column in ("job", "state", "step", "loss", "BLEU", "time", "left"):
-            out.add_column(column, justify="left" if column in ("job", "state") else "right", no_wrap=column != "job")
+            table.add_column(column, justify="left" if column in ("job", "state") else "right", no_wrap=column != "job")
         left = {entry.number: self._left(entry) for entry in entries}
         shown = sorted(entries, key=lambda entry: FIRST_SHOWN.index(entry.state))[:rows]
         for entry in sorted(shown, key=lambda entry: entry.number):
-            out.add_row(Text(entry.name), Text(entry.state, STYLES[entry.state]), *_figures(entry), left[entry.number])
-        return Group(out, Text(self._summary(entries), "dim"))
-
-    def _summary(self, entries: list[Entry]) -> str:
-        counts = {state: sum(entry.state == state for entry in entries) for state in STYLES}
-        said = [f"{count} {state}" for state, count in counts.items() if count]
-        took = [entry.ended - entry.began for entry in entries if entry.state == DONE and not entry.found]
-        if took and counts[WAITING]:
-            said.append(f"which take about {clock(counts[WAITING] * sum(took) / len(took))}")
-        return ", ".join(said)
+            state = Text(entry.state, STYLES[entry.state])
+            table.add_row(Text(entry.name), state, *_figures(entry), left[entry.number])
+        return Group(table, Text(_summary(entries), "dim"))
 
     def _left(self, entry: Entry) -> str:
-        """Time to the last step, by the steps since this job was first seen in one."""
+        """Time to the last step of a running job, from its speed since it was first seen."""
         step = entry.progress().get("step") if entry.state == RUNNING else None
         if step is None:
             return ""
         since, first = self.first_seen.setdefault(entry.number, (time.time(), step))
-        if step == first:
-            return ""
-        return clock((entry.max_steps - step) * (time.time() - since) / (step - first))
+        return clock((entry.max_steps - step) * (time.time() - since) / (step - first)) if step > first else ""
 
 
 def _figures(entry: Entry) -> list[str]:
-    """Step, loss, BLEU and time: of a running job those last logged, of one that is done those of its result."""
+    """Step, loss, BLEU and time: the last ones of a running job, those of the result of a job that is done."""
     if entry.state == DONE:
-        step, loss, bleu = entry.steps, entry.loss, f"{entry.bleu:.2f}"
+        figures: dict[str, float] = {"step": entry.steps, "train/loss": entry.loss, "valid/bleu": entry.bleu}
     else:
-        seen = entry.progress()
-        step, loss = seen.get("step"), seen.get("train/loss")
-        bleu = f"{seen['valid/bleu']:.2f}" if "valid/bleu" in seen else ""
-    took = (entry.ended or time.time()) - entry.began if entry.began and not entry.found else None
-    return [
-        "" if step is None else f"{step:,.0f}",
-        "" if loss is None else f"{loss:.3f}",
-        bleu,
-        "" if took is None else clock(took),
-    ]
+        figures = entry.progress()
+    formats = {"step": "{:,.0f}", "train/loss": "{:.3f}", "valid/bleu": "{:.2f}"}
+    texts = [text.format(figures[name]) if name in figures else "" for name, text in formats.items()]
+    has_run = entry.began and not entry.found
+    return [*texts, clock((entry.ended or time.time()) - entry.began) if has_run else ""]
 
 
-def _live(overview: Overview, console: Console) -> Live:
-    """The table below whatever is printed; what comes when all is over prints it in full."""
-
-    def table() -> Group:
-        return overview.table(max(3, console.height // 3))
-
-    return Live(get_renderable=table, console=console, refresh_per_second=1 / EVERY, transient=True)
+def _summary(entries: list[Entry]) -> str:
+    counts = {state: sum(entry.state == state for entry in entries) for state in STYLES}
+    parts = [f"{count} {state}" for state, count in counts.items() if count]
+    times = [entry.ended - entry.began for entry in entries if entry.state == DONE and not entry.found]
+    if times and counts[WAITING]:
+        parts.append(f"which take about {clock(counts[WAITING] * sum(times) / len(times))}")
+    return ", ".join(parts)
 
 
 @contextmanager
 def watched(ledger: Ledger, planned: int | None) -> Iterator[Overview]:
-    """Show how the jobs stand until the block ends."""
+    """Show the state of the jobs until the block ends."""
     overview = Overview(ledger, planned)
     console = output()
     ended = threading.Event()
 
     def poll() -> None:
         while not ended.wait(EVERY):
-            with suppress(OSError):  # the disk of the output may be full: the end tells
+            with suppress(OSError):  # the disk of the output may be full: the last line below says so
                 overview.tell()
 
-    watching = threading.Thread(target=poll, daemon=True)
+    def table() -> Group:
+        return overview.table(max(3, console.height // 3))
+
+    polling = threading.Thread(target=poll, daemon=True)
     with ExitStack() as stack:
         if console.is_terminal:
-            stack.enter_context(_live(overview, console))
+            live = Live(get_renderable=table, console=console, refresh_per_second=1 / EVERY, transient=True)
+            stack.enter_context(live)
             stack.enter_context(living_on(console))
-        watching.start()
+        polling.start()
         try:
             yield overview
         finally:
             ended.set()
-            watching.join()
+            polling.join()
             overview.tell()

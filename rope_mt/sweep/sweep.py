@@ -1,4 +1,4 @@
-"""One sweep: its folder, and what it prints and leaves there when its jobs have ended."""
+"""One sweep: its folder, and what it prints and writes there when its jobs have ended."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 class Sweep:
     name: str
     folder: Path
-    jobs: list[str] | None  # their names; None: the sweeper makes them up as it goes
-    command: str  # as it was typed
-    words: list[str]  # of the command, those of the choices among them
+    jobs: list[str] | None  # their names; None if the sweeper makes them up as it goes
+    command: str  # as the user typed it
+    words: list[str]  # of the command, with the choices
 
     @property
     def ledger(self) -> Ledger:
@@ -36,14 +36,14 @@ class Sweep:
 
 
 def begin(sweep: Sweep) -> None:
-    """Let its jobs wait, and forget what an earlier attempt has found."""
+    """Let all jobs wait, and forget an earlier attempt."""
     sweep.ledger.start(sweep.jobs or [])
     for suffix in ("json", "md", "png", "html"):
         (sweep.folder / f"sweep.{suffix}").unlink(missing_ok=True)
 
 
 def conclude(sweep: Sweep, overview: Overview) -> bool:
-    """Print how all jobs ended and what their comparison says, and write both to the sweep's folder.
+    """Print how all jobs ended and their comparison, and write both to the sweep's folder.
 
     Returns:
         Whether every job is done.
@@ -51,33 +51,28 @@ def conclude(sweep: Sweep, overview: Overview) -> bool:
     console = Console(highlight=False)
     console.print(overview.table())
     entries = sweep.ledger.entries()
-    missing = [entry for entry in entries if entry.state != DONE]
-    for entry in missing:
-        state = "never began" if entry.state == WAITING else entry.state
-        print(f"rope-mt: {entry.name}: {state}{': ' * bool(entry.error)}{entry.error}", file=sys.stderr)
-    folders = list(dict.fromkeys(Path(entry.run) for entry in entries if entry.state == DONE and entry.run))
-    found = _compared(folders) if folders else None
-    _write(sweep, entries, found)
-    if found is not None:
-        # imported here since the report takes torch
-        from rope_mt.study.charts import plot_scores
-        from rope_mt.study.compare import tables
-        from rope_mt.study.report import write_report
-
-        console.print()
-        tables.show(found, [len(group.runs) for group in found.groups] == [1], console)
-        plot_scores(sweep.folder / "sweep.png", found.groups, found.baseline)
-        write_report(sweep.folder / "sweep.html", found)
-    files = ["sweep.json", "sweep.md", *(["sweep.png", "sweep.html"] if found is not None else [])]
+    done = [entry for entry in entries if entry.state == DONE]
+    for entry in entries:
+        if entry.state != DONE:
+            state = "never began" if entry.state == WAITING else entry.state
+            reason = f": {entry.error}" if entry.error else ""
+            print(f"rope-mt: {entry.name}: {state}{reason}", file=sys.stderr)
+    folders = list(dict.fromkeys(Path(entry.run) for entry in done if entry.run))
+    comparison = _compared(folders) if folders else None
+    _write_record(sweep, entries, comparison)
+    files = ["sweep.json", "sweep.md"]
+    if comparison is not None:
+        _show(sweep.folder, comparison, console)
+        files += ["sweep.png", "sweep.html"]
     console.print(Text(f"files     {os.path.relpath(sweep.folder)}: {', '.join(files)}"), soft_wrap=True)
-    runs = (Path(entry.run) for entry in entries if entry.run and not entry.found)
-    for line in filter(None, dict.fromkeys(map(where, runs))):  # one line for all that lie in one folder
+    lines = dict.fromkeys(where(Path(entry.run)) for entry in entries if entry.run and not entry.found)
+    for line in filter(None, lines):
         console.print(Text(line, "dim"), soft_wrap=True)
-    return not missing
+    return len(done) == len(entries)
 
 
 def _compared(folders: list[Path]) -> Comparison | None:
-    """None, and a line on why, where they cannot be compared: the jobs themselves are done."""
+    """The comparison of the runs; None, and a line that says why, if they cannot be compared."""
     from rope_mt.study.compare.compare import compared
 
     try:
@@ -87,20 +82,28 @@ def _compared(folders: list[Path]) -> Comparison | None:
         return None
 
 
-def _write(sweep: Sweep, entries: list[Entry], found: Comparison | None) -> None:
+def _show(folder: Path, comparison: Comparison, console: Console) -> None:
+    from rope_mt.study.charts import plot_scores  # the report takes torch
+    from rope_mt.study.compare import tables
+    from rope_mt.study.report import write_report
+
+    console.print()
+    tables.show(comparison, [len(group.runs) for group in comparison.groups] == [1], console)
+    plot_scores(folder / "sweep.png", comparison.groups, comparison.baseline)
+    write_report(folder / "sweep.html", comparison)
+
+
+def _write_record(sweep: Sweep, entries: list[Entry], comparison: Comparison | None) -> None:
     from rope_mt.study.compare import records, tables
 
     record = {"name": sweep.name, "command": sweep.command, "jobs": [asdict(entry) for entry in entries]}
-    markdown = [f"# {sweep.name}", f"`{sweep.command}`", _as_markdown(entries)]
-    if found is not None:
-        record["comparison"] = json.loads(records.as_json(found))
-        markdown.append(tables.as_markdown(found))
+    rows = ["| job | state | run |", "| --- | --- | --- |"]
+    for entry in entries:
+        cells = (entry.name, f"{entry.state} {entry.error}".strip(), entry.run or "")
+        rows.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+    markdown = [f"# {sweep.name}", f"`{sweep.command}`", "\n".join(rows)]
+    if comparison is not None:
+        record["comparison"] = json.loads(records.as_json(comparison))
+        markdown.append(tables.as_markdown(comparison))
     write_json(sweep.folder / "sweep.json", record)
     write_whole(sweep.folder / "sweep.md", "\n\n".join(markdown) + "\n")
-
-
-def _as_markdown(entries: list[Entry]) -> str:
-    rows = [("job", "state", "run"), ("---", "---", "---")]
-    for entry in entries:
-        rows.append((entry.name, f"{entry.state} {entry.error}".strip(), entry.run or ""))
-    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows)

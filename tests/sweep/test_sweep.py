@@ -1,4 +1,4 @@
-"""`rope-mt train -m` with jobs that train nothing: what it says of them, what it leaves, and when it stops."""
+"""`rope-mt train -m` with jobs that train nothing: what it prints and writes, and when it stops."""
 
 import json
 import logging
@@ -16,9 +16,8 @@ from rope_mt.cli.main import main
 from rope_mt.errors import UserError
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.result import write_result
-from rope_mt.sweep.ledger import Entry, Ledger
+from rope_mt.sweep.ledger import Ledger
 from rope_mt.system.locks import alone
-from rope_mt.training.processes import OutOfStepError
 
 Train = Callable[..., float]
 
@@ -56,17 +55,17 @@ def sweep(tmp_path, monkeypatch, capsys) -> Iterator[Callable[..., tuple[int, st
 
 @pytest.fixture(autouse=True)
 def compared(monkeypatch) -> list[list[Path]]:
-    """The folders that the sweep wants compared, in place of a comparison."""
+    """The folders that the sweep compares; in place of a comparison it gets an error."""
     from rope_mt.study.compare import compare
 
-    seen: list[list[Path]] = []
+    calls: list[list[Path]] = []
 
-    def instead(folders: list[Path]) -> None:
-        seen.append(folders)
+    def refuse(folders: list[Path]) -> None:
+        calls.append(folders)
         raise UserError("they differ in test set")
 
-    monkeypatch.setattr(compare, "compared", instead)
-    return seen
+    monkeypatch.setattr(compare, "compared", refuse)
+    return calls
 
 
 def record() -> dict[str, Any]:
@@ -91,54 +90,49 @@ def fails(cfg: Any) -> None:
         raise SystemExit(1)
 
 
-def test_a_failing_job_is_told_of_at_once_and_again_at_the_end_and_leaves_the_others_alone(sweep, compared):
-    code, out, err = sweep("-m seed=1,2,3,4,5", fails)
+def test_a_failing_job_is_told_of_at_once_and_at_the_end_and_leaves_the_others_alone(sweep, compared):
+    groups = []
+
+    def job(cfg: Any) -> None:
+        groups.append(cfg.tracking.group)
+        fails(cfg)
+
+    code, out, err = sweep("-m seed=1,2,3,4", job)
     assert code == 1
-    assert states() == ["done", "failed", "failed", "failed", "done"]
-    assert compared == [[Path("outputs", f"rope-{seed}").absolute() for seed in (1, 5)]]
+    assert states() == ["done", "failed", "failed", "failed"]
+    assert compared == [[Path("outputs", "rope-1").absolute()]]
     assert err.count("rope-mt: seed=2: out of memory: make data.batch_tokens smaller\n") == 1
     assert err.count("rope-mt: seed=2: failed: out of memory: make data.batch_tokens smaller\n") == 1
     assert err.index("seed=2: out") < err.index("ZeroDivisionError") < err.index("seed=2: failed")
     assert err.count("\nZeroDivisionError") == 1  # its traceback
     assert "no comparison: they differ in test set\n" in err
     assert "Error executing job" not in err + out
-    assert "job 1 of 5, seed=1: done, BLEU 21.00, in " in out
+    assert "job 1 of 4, seed=1: done, BLEU 21.00, in " in out
+    assert groups == [record()["name"]] * 4
+    markdown = Path("outputs/sweeps", record()["name"], "sweep.md").read_text()
+    assert markdown.startswith(f"# {record()['name']}\n\n`rope-mt train -m seed=1,2,3,4`\n")
+    assert "| seed=2 | failed out of memory: make data.batch_tokens smaller |" in markdown
 
 
-def test_a_first_process_that_cannot_begin_a_job_ends_as_the_others_are_in_it(sweep, monkeypatch):
-    """If it went on, its next job would train with what the others make of this one."""
-    for name, value in {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2"}.items():
-        monkeypatch.setenv(name, value)
-    began, honest = [], Ledger.write
-
-    def write(self: Ledger, entry: Entry) -> None:
-        if (entry.number, entry.state) == (0, "running"):
-            raise UserError("no space left")
-        honest(self, entry)
-
-    monkeypatch.setattr(Ledger, "write", write)
-    with pytest.raises(OutOfStepError, match=r"^job 1 could not begin: no space left"):
-        sweep("-m seed=1,2", began.append)
-    assert not began
-
-
-def test_with_fail_fast_no_job_begins_after_one_that_failed(sweep, compared):
+def test_with_fail_fast_no_job_begins_after_one_that_failed_and_a_group_of_the_user_stays(sweep):
     began = []
 
     def job(cfg: Any) -> None:
-        began.append(cfg.seed)
+        began.append((cfg.seed, cfg.tracking.group))
         fails(cfg)
 
-    code, _, err = sweep("-m seed=1,2,5,6 sweep.fail_fast=true", job)
-    assert (code, began) == (1, [1, 2])
-    assert states() == ["done", "failed", "left out", "left out"]
-    assert "rope-mt: seed=6: left out\n" in err
+    code, _, err = sweep("-m seed=1,2,5 sweep.fail_fast=true tracking.group=mine", job)
+    assert (code, began) == (1, [(1, "mine"), (2, "mine")])
+    assert states() == ["done", "failed", "left out"]
+    assert "rope-mt: seed=5: left out\n" in err
 
 
-def test_the_same_command_again_goes_on_in_the_same_folder(sweep):
+def test_the_same_command_again_goes_on_in_the_same_folder_and_replaces_the_record(sweep):
     line = "-m position=rope,none seed=1,2"
     assert sweep(line, fails)[0] == 1
     first = record()
+    report = Path("outputs/sweeps", first["name"], "sweep.html")
+    report.write_text("of the first attempt")
     code, out, err = sweep(line, nothing)
     assert code == 0
     assert "rope-mt:" not in err.replace("rope-mt: no comparison", "")
@@ -146,6 +140,12 @@ def test_the_same_command_again_goes_on_in_the_same_folder(sweep):
     assert states() == ["done"] * 4
     assert [job["found"] for job in record()["jobs"]] == [True, False] * 2
     assert (record()["name"], record()["command"]) == (first["name"], f"rope-mt train {line}")
+    assert not report.exists()
+    with alone(report.with_name(".lock"), "at the sweep"):
+        code, _, err = sweep(line, fails)
+    assert code == 2
+    assert re.fullmatch(r"rope-mt: another rope-mt \(.*\) is at the sweep .*/.*: wait until .*\n", err)
+    assert states() == ["done"] * 4
 
 
 def test_an_interrupt_ends_the_sweep(sweep):
@@ -155,24 +155,7 @@ def test_an_interrupt_ends_the_sweep(sweep):
 
     assert sweep("-m seed=1,2,3", job)[0] == 130
     [folder] = Path("outputs/sweeps").iterdir()
-    jobs = [json.loads(file.read_text())["state"] for file in sorted((folder / "jobs").iterdir())]
-    assert jobs == ["done", "stopped", "waiting"]
-
-
-def test_every_job_is_told_the_sweep_as_its_group_but_where_the_user_gave_one(sweep):
-    groups = []
-    sweep("-m seed=1,2", lambda cfg: groups.append(cfg.tracking.group))
-    assert groups == [record()["name"]] * 2
-    sweep("-m seed=1,2 tracking.group=mine", lambda cfg: groups.append(cfg.tracking.group))
-    assert groups[2:] == ["mine"] * 2
-
-
-def test_the_record_is_also_markdown(sweep):
-    sweep("-m seed=1,2", fails)
-    [folder] = Path("outputs/sweeps").iterdir()
-    text = (folder / "sweep.md").read_text()
-    assert text.startswith(f"# {folder.name}\n\n`rope-mt train -m seed=1,2`\n")
-    assert "| seed=2 | failed out of memory: make data.batch_tokens smaller |" in text
+    assert [entry.state for entry in Ledger(folder).entries()] == ["done", "stopped", "waiting"]
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Optuna 2, when it is imported
@@ -199,28 +182,8 @@ def test_a_sweeper_that_breaks_is_no_success(sweep):
 
 
 def test_two_jobs_in_one_folder_are_refused_before_the_second_undoes_the_first(sweep):
-    line = "-m seed=1,2 hydra.sweep.dir=outputs hydra.sweep.subdir=rope-1 overwrite=true"
-    code, _, err = sweep(line, nothing)
+    code, _, err = sweep("-m seed=1,2 hydra.sweep.dir=outputs hydra.sweep.subdir=rope-1 overwrite=true", nothing)
     assert code == 1
     assert states() == ["done", "failed"]
     assert "rope-mt: seed=2: seed=1 is in " in err
     assert "make the jobs' folders differ\n" in err
-
-
-def test_a_sweep_that_runs_is_not_disturbed_by_the_same_command(sweep):
-    line = "-m seed=1,2 sweep.name=twice"
-    sweep(line, nothing)
-    before = states()
-    with alone(Path("outputs/sweeps/twice/.lock"), "at the sweep"):
-        code, _, err = sweep(line, fails)
-    assert code == 2
-    assert re.fullmatch(r"rope-mt: another rope-mt \(.*\) is at the sweep .*/twice: wait until .*\n", err)
-    assert states() == before
-
-
-def test_what_an_earlier_attempt_found_does_not_stay_beside_a_new_record(sweep):
-    sweep("-m seed=1,2 sweep.name=twice", nothing)
-    stale = Path("outputs/sweeps/twice/sweep.html")
-    stale.write_text("of the first")
-    sweep("-m seed=1,2 sweep.name=twice", fails)
-    assert not stale.exists()
