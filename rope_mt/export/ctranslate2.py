@@ -6,6 +6,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from ctranslate2.specs import attention_spec, common_spec, transformer_spec
+from ctranslate2.specs.transformer_spec import TransformerDecoderLayerSpec as DecoderLayer
+from ctranslate2.specs.transformer_spec import TransformerEncoderLayerSpec as EncoderLayer
 from torch import Tensor
 
 from rope_mt.config.commands import TrainConfig
@@ -19,10 +21,9 @@ from rope_mt.translation.translator import Translator
 ABLE = (SinusoidalConfig, RelativeConfig, RopeConfig)
 SHORTEST_TABLE = 2048  # tokens: CTranslate2 reads 1,024 of a source by default, and the target may be longer
 
-# The options that make CTranslate2's search ours. Both count the end in the length penalty. It stops a sentence when
-# beam_size * patience hypotheses have ended; ours goes on while the best that has not ended scores more, at its length,
-# than the worst of `beam` that have, and has found no better ones than patience=2. Its hypotheses are cut off at the
-# limit, where ours spend the last token on eos.
+# With these options CTranslate2 searches as we do. Both count eos in the length penalty. CTranslate2 stops a sentence
+# when beam_size * patience hypotheses have ended; our rule (see `beam_search`) found no better ones than patience=2.
+# At the limit of length CTranslate2 cuts a hypothesis off, and ours ends with eos.
 USAGE = """\
 import sys, unicodedata, ctranslate2, sentencepiece
 
@@ -33,39 +34,39 @@ search = dict(beam_size={beam}, length_penalty={alpha}, patience=2, min_decoding
 for line in sys.stdin:
     src = pieces.encode(" ".join(unicodedata.normalize("NFC", line).split()), out_type=str)
     longest = int({a} * (len(src) + 1)) + {b}
-    found = model.translate_batch([src], max_decoding_length=longest, **search)
-    print(pieces.decode(found[0].hypotheses[0]))"""
+    best = model.translate_batch([src], max_decoding_length=longest, **search)[0].hypotheses[0]
+    print(pieces.decode(best))"""
 
 Weights = dict[str, Tensor]
 
 
 def check(cfg: TrainConfig) -> None:
-    """Refuse what CTranslate2 cannot compute, or has not been shown to compute as we do.
+    """Refuse a model that CTranslate2 cannot compute, or has not been shown to compute as we do.
 
     Raises:
-        UserError: it names the setting.
+        UserError: the message names the setting.
     """
     position = cfg.position
-    reason = None
     if cfg.model.attention != "softmax":
-        reason = f"model.attention={cfg.model.attention}"
+        setting = f"model.attention={cfg.model.attention}"
     elif not isinstance(position, ABLE):
-        reason = f"position={position.name}"
+        setting = f"position={position.name}"
     elif isinstance(position, RopeConfig) and position.cross_attention:
-        reason = "position.cross_attention=true"
-    if reason:
-        able = ", ".join(scheme.name for scheme in ABLE)
-        raise UserError(f"{reason} is not exported to CTranslate2; softmax attention is, with one of {able}")
+        setting = "position.cross_attention=true"
+    else:
+        return
+    able = ", ".join(scheme.name for scheme in ABLE)
+    raise UserError(f"{setting} is not exported to CTranslate2; softmax attention is, with one of {able}")
 
 
 def table_length(cfg: TrainConfig) -> int | None:
-    """Positions that are written out, where the scheme adds a vector for each to the input; None: there is no limit."""
+    """The number of position vectors that are exported, if the scheme adds them to the input; None: no limit."""
     return max(SHORTEST_TABLE, 4 * cfg.data.max_len) if isinstance(cfg.position, SinusoidalConfig) else None
 
 
 def usage(cfg: TrainConfig, folder: Path) -> str:
-    """A Python program that translates its standard input with the exported model, by the search of the run."""
-    search, length = cfg.search, table_length(cfg)
+    """A Python program that translates its standard input with the exported model and the search of the run."""
+    search = cfg.search
     text = USAGE.format(
         folder=str(folder),
         tokenizer=str(folder / "sentencepiece.model"),
@@ -76,37 +77,34 @@ def usage(cfg: TrainConfig, folder: Path) -> str:
     )
     if search.length_penalty_form != "fairseq":
         text += f"\n# the run's own search has {search.length_penalty_form}'s length penalty, so this one differs"
-    if length:
+    if length := table_length(cfg):
         text += f"\n# positions end at {length:,} tokens, eos counted: a longer sentence is an error"
     return text
 
 
 def specification(ckpt: Checkpoint) -> transformer_spec.TransformerSpec:
-    """The model in float32, with its vocabulary: sources get eos at their end, targets begin with bos.
+    """The model in float32, with its vocabulary: sources end with eos, targets begin with bos.
 
     Raises:
         UserError: see `check`; or the weights do not fit the configuration.
     """
-    cfg = ckpt.config
+    cfg, model, position = ckpt.config, ckpt.config.model, ckpt.config.position
     check(cfg)
-    model, position = cfg.model, cfg.position
     weights = Translator.of(ckpt, cfg.search, torch.device("cpu"), "fp32").model.state_dict()
     shape: dict[str, Any] = {"num_layers": model.n_layers, "num_heads": model.n_heads, "pre_norm": model.norm == "pre"}
     shape["relative_position"] = isinstance(position, RelativeConfig)
     if isinstance(position, RopeConfig):
-        turned = position.rotated_features(model.d_model // model.n_heads)
-        interleaved = position.layout == "interleaved"
-        shape |= {"rotary_dim": turned, "rotary_base": position.theta, "rotary_interleave": interleaved}
+        shape["rotary_dim"] = position.rotated_features(model.d_model // model.n_heads)
+        shape["rotary_base"] = position.theta
+        shape["rotary_interleave"] = position.layout == "interleaved"
     encoder = transformer_spec.TransformerEncoderSpec(**shape)
     decoder = transformer_spec.TransformerDecoderSpec(**shape)
 
-    for user in (encoder.embeddings[0], decoder.embeddings, decoder.projection):
-        _set(user, weight=weights["embedding.weight"])
-    if length := table_length(cfg):
-        table = sinusoid(torch.arange(length), model.d_model)
-        _set(encoder.position_encodings, encodings=table)
-        _set(decoder.position_encodings, encodings=table)
+    for part in (encoder.embeddings[0], decoder.embeddings, decoder.projection):
+        _set(part, weight=weights["embedding.weight"])
     for name, stack in (("encoder", encoder), ("decoder", decoder)):
+        if length := table_length(cfg):
+            _set(stack.position_encodings, encodings=sinusoid(torch.arange(length), model.d_model))
         for i, layer in enumerate(stack.layer):
             _layer(layer, weights, f"{name}.layers.{i}")
             if isinstance(position, RelativeConfig):
@@ -122,20 +120,16 @@ def specification(ckpt: Checkpoint) -> transformer_spec.TransformerSpec:
     special |= {"decoder_start_token": pieces[BOS], "add_source_eos": True}
     _set(spec.config, **special, layer_norm_epsilon=1e-5)  # torch.nn.LayerNorm's
     spec.validate()
-    spec.optimize()  # finds weights that are the same, and writes them once
+    spec.optimize()  # weights that are the same are written once
     return spec
 
 
-def _layer(
-    spec: transformer_spec.TransformerEncoderLayerSpec | transformer_spec.TransformerDecoderLayerSpec,
-    weights: Weights,
-    name: str,
-) -> None:
-    """A layer of either stack. Both sides keep queries, keys and values in one matrix, in this order."""
+def _layer(spec: EncoderLayer | DecoderLayer, weights: Weights, name: str) -> None:
+    """Fill in a layer of either stack. CTranslate2 keeps queries, keys and values in one matrix, in our order."""
     sublayers = [spec.self_attention, spec.ffn]
     _linear(spec.self_attention.linear[0], weights, f"{name}.attention.qkv")
     _linear(spec.self_attention.linear[1], weights, f"{name}.attention.out")
-    if isinstance(spec, transformer_spec.TransformerDecoderLayerSpec):
+    if isinstance(spec, DecoderLayer):
         sublayers.insert(1, spec.attention)
         for linear, part in zip(spec.attention.linear, ("q", "kv", "out"), strict=True):
             _linear(linear, weights, f"{name}.cross_attention.{part}")
@@ -154,14 +148,13 @@ def _norm(spec: common_spec.LayerNormSpec, weights: Weights, name: str) -> None:
 
 
 def _distances(spec: attention_spec.MultiHeadAttentionSpec, weights: Weights, name: str, rows: int) -> None:
-    """Both tables of a layer, filled up with zeros: for the future in a decoder, for values where there are none."""
+    """Fill in the tables of a layer. Zeros stand for the future in a decoder, and for values if there are none."""
     keys = weights[f"{name}.keys"]
-    values = weights.get(f"{name}.values", torch.zeros_like(keys))
-    tables = {"keys": keys, "values": values}
-    _set(spec, **{f"relative_position_{k}": F.pad(table, (0, 0, 0, rows - len(table))) for k, table in tables.items()})
+    for part, table in (("keys", keys), ("values", weights.get(f"{name}.values", torch.zeros_like(keys)))):
+        _set(spec, **{f"relative_position_{part}": F.pad(table, (0, 0, 0, rows - len(table)))})
 
 
 def _set(spec: object, **values: Any) -> None:
-    """Fill in what a specification declares, and nothing that it does not: it then raises AttributeError."""
+    """Fill in attributes. A specification raises AttributeError for one that it does not declare."""
     for name, value in values.items():
         setattr(spec, name, value)

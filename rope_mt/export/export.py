@@ -1,4 +1,4 @@
-"""`rope-mt export CHECKPOINT --to FORMAT`: a trained model in a folder of its own, for other programs."""
+"""`rope-mt export CHECKPOINT --to FORMAT`: write a trained model for other programs into a new folder."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,19 +15,16 @@ def export(cfg: ExportConfig) -> None:
     """Write a trained model for another program; print where it is and how to use it.
 
     Raises:
-        UserError: the checkpoint cannot be read, or not be exported so; or the folder is there, or cannot be written.
+        UserError: the checkpoint cannot be read or has no such export, or the folder exists or cannot be written.
     """
     ckpt = load(cfg.checkpoint)
-    folder = cfg.out or _run_folder(cfg.checkpoint) / f"export-{cfg.to}"
+    run = cfg.checkpoint
+    if not run.is_dir():  # one checkpoint of a run
+        run = run.parent.parent if run.parent.name == "checkpoints" else run.parent
+    folder = cfg.out or run / f"export-{cfg.to}"
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} is there already: remove it, or name another folder with --out")
     FORMATS[cfg.to](ckpt, folder)
-
-
-def _run_folder(path: Path) -> Path:
-    if path.is_dir():
-        return path
-    return path.parent.parent if path.parent.name == "checkpoints" else path.parent
 
 
 def to_ctranslate2(ckpt: Checkpoint, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What CTranslate2 computes with an exported model is what the model computes."""
+"""CTranslate2 computes with an exported model what the model itself computes."""
 
 import io
 import sys
@@ -12,13 +12,7 @@ import torch.nn.functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from rope_mt.cli.main import main
-from rope_mt.config.position import (
-    POSITION_CONFIGS,
-    PositionConfig,
-    RelativeConfig,
-    RopeConfig,
-    SinusoidalConfig,
-)
+from rope_mt.config.position import POSITION_CONFIGS, RelativeConfig, RopeConfig, SinusoidalConfig
 from rope_mt.config.training import SearchConfig
 from rope_mt.data.tokenizer import BOS, EOS, PAD
 from rope_mt.export import ctranslate2 as ct2
@@ -33,9 +27,9 @@ VARIANTS = {
     "rope, pre-norm": (RopeConfig(), {"norm": "pre"}),
     "rope, halves": (RopeConfig(layout="half"), {}),
     "rope, another base": (RopeConfig(theta=50.0), {}),
-    "rope, of a part": (RopeConfig(fraction=0.5), {"d_model": 36}),
-    "rope, halves of a part": (RopeConfig(layout="half", fraction=0.5), {"d_model": 36}),
-    "rope, an uneven part": (RopeConfig(fraction=0.3), {}),
+    "rope, a fraction": (RopeConfig(fraction=0.5), {"d_model": 36}),
+    "rope, halves of a fraction": (RopeConfig(layout="half", fraction=0.5), {"d_model": 36}),
+    "rope, an odd fraction": (RopeConfig(fraction=0.3), {}),
     "relative": (RelativeConfig(clip=5), {}),
     "relative, pre-norm": (RelativeConfig(clip=5), {"norm": "pre"}),
     "relative, keys alone": (RelativeConfig(clip=5, values=False), {}),
@@ -47,24 +41,20 @@ def exported(ckpt: Checkpoint, folder: Path) -> ctranslate2.Translator:
     return ctranslate2.Translator(str(folder), compute_type="float32", intra_threads=1)
 
 
-def model_of(ckpt: Checkpoint) -> Transformer:
-    return Translator.of(ckpt, ckpt.config.search, torch.device("cpu"), "fp32").model.eval()
-
-
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_token_of_a_given_translation_is_as_likely(variant, untrained, pairs, tmp_path):
-    position, model = VARIANTS[variant]
-    ckpt = untrained(position, **model)
+    position, sizes = VARIANTS[variant]
+    ckpt = untrained(position, **sizes)
     src, tgt = (ckpt.tokenizer.encode([pair[side] for pair in pairs[:9]]) for side in (0, 1))
     src.append([id for ids in src for id in ids])  # sentences longer than any clipped distance
     tgt.append([id for ids in tgt for id in ids])
     pieces, _, _ = ckpt.tokenizer.pieces()
-    said = exported(ckpt, tmp_path).score_batch(
-        [[pieces[id] for id in ids] for ids in src], [[pieces[id] for id in ids] for ids in tgt]
-    )
+    src_pieces, tgt_pieces = ([[pieces[id] for id in ids] for ids in side] for side in (src, tgt))
+    scored = exported(ckpt, tmp_path).score_batch(src_pieces, tgt_pieces)
+    model = Translator.of(ckpt, ckpt.config.search, torch.device("cpu"), "fp32").model.eval()
     with torch.inference_mode():
-        for s, t, theirs in zip(src, tgt, said, strict=True):
-            log_probs = model_of(ckpt)(torch.tensor([[*s, EOS]]), torch.tensor([[BOS, *t]])).log_softmax(-1)[0]
+        for s, t, theirs in zip(src, tgt, scored, strict=True):
+            log_probs = model(torch.tensor([[*s, EOS]]), torch.tensor([[BOS, *t]])).log_softmax(-1)[0]
             ours = log_probs.gather(-1, torch.tensor([*t, EOS])[:, None])[:, 0]
             torch.testing.assert_close(torch.tensor(theirs.log_probs), ours, atol=1e-4, rtol=0)
 
@@ -89,14 +79,6 @@ def fitted(untrained, tokenizer, pairs) -> Checkpoint:
     return replace(ckpt, weights=model.state_dict())
 
 
-def run(program: str, lines: list[str], monkeypatch, capsys) -> list[str]:
-    """What a Python program prints, given these lines."""
-    capsys.readouterr()
-    monkeypatch.setattr(sys, "stdin", io.StringIO("".join(line + "\n" for line in lines)))
-    exec(compile(program, "printed", "exec"), {})
-    return capsys.readouterr().out.split("\n")[:-1]
-
-
 @pytest.mark.parametrize("beam", [1, 4])
 def test_the_printed_program_translates_as_we_do(beam, fitted, saved, pairs, tmp_path, monkeypatch, capsys):
     # a limit that few hypotheses reach, since both end differently there
@@ -107,49 +89,45 @@ def test_the_printed_program_translates_as_we_do(beam, fitted, saved, pairs, tmp
     program = capsys.readouterr().out
     assert (folder / "export-ctranslate2" / "model.bin").is_file()
     lines = [source for source, _ in pairs[:40]] + ["", "  a  snowy cafe\u0301 ☃ "]
+    monkeypatch.setattr(sys, "stdin", io.StringIO("".join(line + "\n" for line in lines)))
+    exec(compile(program, "printed", "exec"), {})
+    theirs = capsys.readouterr().out.split("\n")[:-1]
     ours = Translator.of(ckpt, search, torch.device("cpu"), "fp32").translate(lines)
     assert len(set(ours)) > 20
-    theirs = run(program, lines, monkeypatch, capsys)
-    assert [pair for pair in zip(ours, theirs, strict=True) if pair[0] != pair[1]] == []
+    assert theirs == ours
 
 
 @pytest.fixture
 def refused(saved, tmp_path, capsys):
-    """What `rope-mt export` says about a model that it refuses, and leaves nothing of."""
+    """The one line that `rope-mt export` prints about a model that it refuses; it leaves no file."""
 
     def refuse(ckpt: Checkpoint, *words: str) -> str:
         folder = saved(ckpt, tmp_path / "run")
         before = {*folder.rglob("*")}
         assert main(["export", str(folder), *(words or ("--to", "ctranslate2"))]) == 2
         assert {*folder.rglob("*")} == before
-        said = capsys.readouterr()
-        assert said.out == ""
-        assert said.err.count("\n") == 1
-        return said.err
+        printed = capsys.readouterr()
+        assert (printed.out, printed.err.count("\n")) == ("", 1)
+        return printed.err
 
     return refuse
 
 
-@pytest.mark.parametrize("scheme", [s for s in POSITION_CONFIGS.values() if s not in ct2.ABLE], ids=lambda s: s.name)
-def test_other_schemes_are_refused_by_name(scheme: type[PositionConfig], untrained, refused):
-    said = refused(untrained(scheme()))
-    assert f"position={scheme.name} is not exported" in said
-    assert "one of sinusoidal-add, relative, rope" in said
-
-
-def test_other_attention_is_refused_by_its_setting(untrained, refused):
+def test_other_models_are_refused_by_their_setting(untrained, refused):
+    for scheme in (scheme for scheme in POSITION_CONFIGS.values() if scheme not in ct2.ABLE):
+        message = refused(untrained(scheme()))
+        assert f"position={scheme.name} is not exported" in message
+        assert "one of sinusoidal-add, relative, rope" in message
     assert "model.attention=linear is not" in refused(untrained(RopeConfig(), attention="linear"))
     assert "position.cross_attention=true is not" in refused(untrained(RopeConfig(cross_attention=True)))
 
 
-def test_what_to_install_is_said(untrained, refused, monkeypatch):
+def test_a_missing_package_and_wrong_words_are_named(untrained, refused, monkeypatch):
+    ckpt = untrained(RopeConfig())
+    assert "--to" in refused(ckpt, "--to", "onnx")
+    assert "--to" in refused(ckpt, "--out", "somewhere")
     monkeypatch.setitem(sys.modules, "ctranslate2", None)
-    assert "pip install 'rope-mt[ct2]'" in refused(untrained(RopeConfig()))
-
-
-def test_wrong_words_are_complained_about(untrained, refused):
-    assert "--to" in refused(untrained(RopeConfig()), "--to", "onnx")
-    assert "--to" in refused(untrained(RopeConfig()), "--out", "somewhere")
+    assert "pip install 'rope-mt[ct2]'" in refused(ckpt)
 
 
 def test_the_table_of_positions_ends_where_the_program_says(untrained, tmp_path):
@@ -163,7 +141,7 @@ def test_the_table_of_positions_ends_where_the_program_says(untrained, tmp_path)
         translator.translate_batch([["▁a"] * 2048], **limits)
 
 
-def test_a_search_that_ctranslate2_has_not_is_told(untrained, tmp_path):
+def test_the_program_tells_of_a_length_penalty_that_ctranslate2_lacks(untrained, tmp_path):
     cfg = untrained(RopeConfig()).config
     assert "gnmt" not in ct2.usage(cfg, tmp_path)
     assert "gnmt" in ct2.usage(replace(cfg, search=replace(cfg.search, length_penalty_form="gnmt")), tmp_path)
