@@ -124,7 +124,7 @@ def measure_stream(cfg: DataConfig) -> dict[str, Any]:
         corpus = locate(cfg)
         prepared = prepare(cfg, corpus)
         began = time.perf_counter()
-        data = TranslationData(cfg, prepared, corpus, seed=1)
+        data = TranslationData(cfg, prepared, corpus.valid, seed=1)
         opening = time.perf_counter() - began
         starts, tokens, pairs, batches, flowing = [], 0, 0, 0, 0.0
         for epoch in range(2):

@@ -59,7 +59,7 @@ def setup(cfg: BenchSchemesConfig | BenchTrainConfig) -> tuple[TranslationData, 
     device = choose_device(cfg.device)
     precision = choose_precision(cfg.precision, device)
     corpus = locate(cfg.data)
-    data = TranslationData(cfg.data, prepare(cfg.data, corpus), corpus, SEED)
+    data = TranslationData(cfg.data, prepare(cfg.data, corpus), corpus.valid, SEED)
     report = {"corpus": cfg.data.name, "slots of a batch": cfg.data.batch_tokens}
     report["model"] = f"{shape(cfg.model)}, {cfg.model.attention}"
     if isinstance(cfg, BenchTrainConfig):

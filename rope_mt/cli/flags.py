@@ -123,7 +123,7 @@ def _add_convergence(parser: argparse.ArgumentParser) -> None:
 def export_parser() -> Parser:
     parser = Parser(prog="rope-mt export", description="Write a trained model for other programs into a new folder.")
     parser.set_defaults(schema=ExportConfig)
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help="a run folder or one .ckpt file")
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help="a run folder or one checkpoint")
     parser.add_argument(
         "--to",
         required=True,

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rope_mt.cli.commands import COMMANDS
-from rope_mt.cli.jobs import GROUP, Jobs, first_process
+from rope_mt.cli.jobs import GROUP, Jobs
 from rope_mt.cli.words import path_at, quoted, split_flags
 from rope_mt.config.choices import command_schema, foreign_groups, groups, subjects
 from rope_mt.config.files import conf_dir
@@ -43,7 +43,8 @@ def do_job(command: str, cfg: Any, opened: Callable[[Any], None] = lambda run: N
 
     folder = Path(HydraConfig.get().runtime.output_dir)
     chosen = folder != Path("outputs").absolute()  # which is what conf/train.yaml says
-    return function(cfg, folder if chosen else None, opened)
+    words = [word for word in HydraConfig.get().overrides.task if not word.startswith(GROUP)]
+    return function(cfg, folder if chosen else None, shlex.join(["rope-mt", "train", *words]), opened)
 
 
 # The names of Hydra's plugins mean our settings of them, which Hydra does not let a file of the same name hold.
@@ -57,21 +58,10 @@ OURS = {
 def run(command: str, rest: list[str]) -> int:
     """Run a command with the words that followed it; the exit code is 1 when one of several jobs failed.
 
-    Of several processes that torchrun started only the first says what is wrong with the words.
-
     Raises:
         UserError: the words make no configuration; nothing was started or written.
     """
     jobs = Jobs(partial(do_job, command))
-    try:
-        return _run(command, rest, jobs)
-    except UserError:
-        if jobs.began or first_process():
-            raise
-        return 0  # an exit code other than 0 would have torchrun end the first before it speaks
-
-
-def _run(command: str, rest: list[str], jobs: Jobs) -> int:
     flags, words = split_flags(rest)
     config = command
     if command == "bench":  # what to measure is a word of its own
@@ -144,8 +134,6 @@ def _sweep(plan: Plan, flags: dict[str, Any], rest: list[str], jobs: Jobs) -> in
     words = plan.words
     if plan.jobs[0].cfg.tracking.group is None:
         words = [*words, f"{GROUP}{quoted(name)}"]
-    if not first_process():
-        return call_hydra("train", flags, words, jobs)
     with alone(folder / ".lock", f"at the sweep {folder}"):
         return _watch(sweep, flags, words, jobs)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -21,15 +20,14 @@ GROUP = "tracking.group="  # the word that every job of a sweep is given
 class Jobs:
     """Does `task` with the configuration of each job, and keeps errors from Hydra, which would end the sweep with them.
 
-    A launcher takes a copy to each process that it starts; there `began` and the like count for nothing.
+    A launcher takes a copy to each process that it starts; there `several` and the like count for nothing.
     """
 
     def __init__(self, task: Callable[..., Any], sweep: Sweep | None = None, here: bool = True) -> None:
         self.task, self.sweep = task, sweep
         self.here = here  # in the process that reads the command line
-        self.began = self.several = self.failed = False
-        self.kept_count = False  # the first process of a sweep has written that the job is under way
-        self.failures: list[BaseException] = []  # those to tell of; of several processes the first may do it for all
+        self.several = self.failed = False
+        self.failures: list[BaseException] = []
         self.tell: Callable[[], None] = lambda: None  # how the jobs of the sweep stand
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -40,7 +38,6 @@ class Jobs:
         from hydra.types import RunMode
         from omegaconf import OmegaConf
 
-        self.began, self.kept_count = True, False
         self.several = HydraConfig.get().mode == RunMode.MULTIRUN
         try:
             return self._of_sweep(self.sweep, cfg) if self.sweep else self.task(OmegaConf.to_object(cfg))
@@ -52,20 +49,13 @@ class Jobs:
         except (Exception, SystemExit) as error:
             if not self.here and (self.sweep is None or isinstance(error, SystemExit)):
                 raise  # the launcher carries the error home, or ends the process to requeue the job
-            if self.sweep and first_process() and several_processes() and not self.kept_count:
-                from rope_mt.training.processes import OutOfStepError
-
-                # the others are in this job already, and would take the next one of this process for it
-                raise OutOfStepError(f"job {HydraConfig.get().job.num + 1} could not begin: {error}") from error
             self.failed = True
             if isinstance(error, OSError) and error.errno in FULL:
                 error = full_disk(error)
-            if isinstance(error, SystemExit) and error.code == 0:
-                return None  # of several processes, the first says what failed: rope_mt/training/processes.py
             self.failures.append(error)
             if self.several and not isinstance(error, UserError):
                 traceback.print_exception(error)
-            elif self.several and not (self.sweep and first_process()):  # a sweep's first process tells by itself
+            elif self.several and not self.sweep:  # a sweep tells by itself
                 name = HydraConfig.get().job.override_dirname
                 print(f"rope-mt: {name}: {error}" if name else f"rope-mt: {error}", file=sys.stderr)
             return None
@@ -81,19 +71,14 @@ class Jobs:
         # of a job that the sweeper made up, what it has chosen
         own = [word for word in hydra.overrides.task if word not in sweep.words and not word.startswith(GROUP)]
         name = " ".join(own) if sweep.jobs is None else sweep.jobs[number]
-        # torchrun's other processes keep off the files, which the first may be making anew
-        others = [entry for entry in ledger.entries() if entry.number != number] if first_process() else []
+        others = [entry for entry in ledger.entries() if entry.number != number]
         failed = self.failed if self.here else any(entry.state == FAILED for entry in others)
         if cfg.sweep.fail_fast and failed:
-            if first_process():
-                ledger.write(Entry(number, name, LEFT_OUT))
+            ledger.write(Entry(number, name, LEFT_OUT))
             return None
-        if not first_process():
-            return self.task(OmegaConf.to_object(cfg))
         try:
             with ledger.job(number, name, requeued=not self.here) as job:
                 self.tell()
-                self.kept_count = True
 
                 def opened(run: Any) -> None:
                     for entry in others if cfg.overwrite else ():
@@ -105,13 +90,3 @@ class Jobs:
                 return self.task(OmegaConf.to_object(cfg), opened)
         finally:
             self.tell()
-
-
-def first_process() -> bool:
-    """Whether this process prints: the only one, or the first of those that torchrun started."""
-    return "LOCAL_RANK" not in os.environ or os.environ.get("RANK", "0") == "0"
-
-
-def several_processes() -> bool:
-    """Whether torchrun started others beside this one."""
-    return "LOCAL_RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1"

@@ -61,7 +61,7 @@ def flag_names() -> list[str]:
 
 
 def path_at(words: list[str], schema: type) -> int | None:
-    """Where a run or checkpoint stands: the first word that is no setting, even with = in it, as in step=7.ckpt."""
+    """Where a run or checkpoint stands: the first word that is no setting, even with = in it, as in runs/lr=3."""
     from rope_mt.cli.messages import settings
 
     known = {*settings(schema)}

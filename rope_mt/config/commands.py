@@ -173,9 +173,9 @@ class DataChange:
 
 @dataclass
 class EvalConfig:
-    checkpoint: str = MISSING  # a run folder, or one .ckpt file
+    checkpoint: str = MISSING  # a run folder, or one checkpoint
     # which weights of a run: average, those of its own score; best, by validation BLEU; ema, of a run with trainer.ema;
-    # lastN, the mean of the last N saved; or a step, a .ckpt file or a list of them, as in [400,600]: the mean of these
+    # lastN, the mean of the last N saved; or a step, a checkpoint folder, or a list as in [400,600]: the mean of them
     checkpoints: Any = "average"
     data: DataChange = field(default_factory=DataChange)
     search: SearchChange = field(default_factory=SearchChange)
@@ -184,10 +184,11 @@ class EvalConfig:
 
     def __post_init__(self) -> None:
         named = self.checkpoints if isinstance(self.checkpoints, list) else [self.checkpoints]
-        files = all(type(one) is int or (isinstance(one, str) and one.endswith(".ckpt")) for one in named)
+        folder = r"(.*/)?(average|(step|best)-\d+)"
+        folders = all(type(name) is int or re.fullmatch(folder, str(name)) for name in named)
         word = isinstance(self.checkpoints, str) and re.fullmatch("average|best|ema|last[1-9][0-9]*", self.checkpoints)
-        must = "average, best, ema, lastN as in last5, or a list of steps and .ckpt files"
-        require(bool(word or (named and files)), "checkpoints", must, self.checkpoints)
+        must = "average, best, ema, lastN as in last5, or a list of steps and folders such as step-0000400"
+        require(bool(word or (named and folders)), "checkpoints", must, self.checkpoints)
         device_choice("device", self.device)
         precision_choice("precision", self.precision)
 

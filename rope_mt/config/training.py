@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 from omegaconf import MISSING
 
@@ -82,12 +83,14 @@ class TrainerConfig:
     accumulate: int = 1
     average: int = 5  # checkpoints whose weights are averaged for the final score, unless ema is
     # decay of an exponential moving average of the weights as 0.999; null or 0: there is none. With it, validation,
-    # best.ckpt and the final score are of that average; the weights in training are what they are without it
+    # the best checkpoint and the final score are of that average; the weights in training are what they are without it
     ema: float | None = None
     clip: float = 1.0  # largest gradient norm
     # updates in a row that may be left out because loss or gradient is not finite; with one more training ends
     max_skipped: int = no_effect(10)
     log_every: int = no_effect(50)  # steps
+    devices: Any = no_effect("auto")  # training processes on each machine; auto: one a GPU, and one on a CPU
+    machines: int = no_effect(1)  # machines that train together, each started by torchrun; see conf/README.md
     device: str = no_effect("auto")  # auto, cpu, cuda or mps
     precision: str = "auto"  # bf16 or fp32; auto: bf16 where the processor has it natively
 
@@ -96,6 +99,9 @@ class TrainerConfig:
         positive |= {"accumulate": self.accumulate, "average": self.average, "log_every": self.log_every}
         at_least(1, **{f"trainer__{k}": v for k, v in positive.items()})
         at_least(0, trainer__max_skipped=self.max_skipped)
+        at_least(1, trainer__machines=self.machines)
+        number = type(self.devices) is int and self.devices >= 1
+        require(number or self.devices == "auto", "trainer.devices", "auto or at least 1", self.devices)
         fraction("trainer.ema", self.ema or 0.0)
         self.ema = self.ema or None
         require(self.clip > 0, "trainer.clip", "above 0", self.clip)

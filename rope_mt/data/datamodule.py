@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader
 from rope_mt.config.data import DataConfig
 from rope_mt.data import text
 from rope_mt.data.batches import Batch, PairDataset, Sentences, training_pairs
-from rope_mt.data.corpus import Corpus
+from rope_mt.data.corpus import Files
 from rope_mt.data.epoch import EpochPlan, Rows, cut, on_grid
 from rope_mt.data.loader import ResumableLoader
 from rope_mt.data.prepare import Prepared
@@ -18,6 +18,7 @@ class TranslationData(L.LightningDataModule):
     """The training pairs that `prepare` wrote, and the validation set, as batches of token ids.
 
     Args:
+        valid: the files of the validation set.
         rank, world: this process and their number, where several train one model.
         accumulate: batches of each that make one update.
 
@@ -29,7 +30,7 @@ class TranslationData(L.LightningDataModule):
         self,
         cfg: DataConfig,
         prepared: Prepared,
-        corpus: Corpus,
+        valid: Files,
         seed: int,
         rank: int = 0,
         world: int = 1,
@@ -40,7 +41,7 @@ class TranslationData(L.LightningDataModule):
         self.tokenizer: Tokenizer = prepared.tokenizer()
         self.pairs = training_pairs(cfg, prepared, seed)
         self.plan = EpochPlan(*self.pairs.lengths(), cfg, seed, rank, world, accumulate)
-        self.valid_src, self.valid_ref = text.read_test_set(corpus.valid)
+        self.valid_src, self.valid_ref = text.read_test_set(valid)
 
     def train_dataloader(self) -> ResumableLoader:
         # not wherever there is a GPU: to pin makes it busy with a run on the CPU
@@ -48,11 +49,15 @@ class TranslationData(L.LightningDataModule):
         return ResumableLoader(self.pairs, self.plan, self.cfg.workers, pin=on_gpu)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        src, tgt = (Sentences.of(read(self.tokenizer, lines).ids) for lines in (self.valid_src, self.valid_ref))
-        most = int(max(src.lengths.max(), tgt.lengths.max()))
-        pairs = PairDataset(src, tgt, most)
-        by_length = np.lexsort((src.lengths, tgt.lengths))
-        # without gradients there is room for four times as much, in fewer steps
-        budget = 4 * self.cfg.batch_tokens
-        batches = cut(on_grid(src.lengths, most), on_grid(tgt.lengths, most), by_length, budget)
-        return DataLoader(pairs, sampler=[Rows(rows, 0, i) for i, rows in enumerate(batches)], batch_size=None)
+        return validation_batches(self.cfg, self.tokenizer, self.valid_src, self.valid_ref)
+
+
+def validation_batches(cfg: DataConfig, tokenizer: Tokenizer, src: list[str], ref: list[str]) -> DataLoader[Batch]:
+    """All pairs of a validation set, in batches of similar length, to compute a loss on."""
+    src_ids, ref_ids = (Sentences.of(read(tokenizer, lines).ids) for lines in (src, ref))
+    most = int(max(src_ids.lengths.max(), ref_ids.lengths.max()))
+    by_length = np.lexsort((src_ids.lengths, ref_ids.lengths))
+    # without gradients there is room for four times as much, in fewer steps
+    slots = on_grid(src_ids.lengths, most), on_grid(ref_ids.lengths, most)
+    batches = [Rows(rows, 0, i) for i, rows in enumerate(cut(*slots, by_length, 4 * cfg.batch_tokens))]
+    return DataLoader(PairDataset(src_ids, ref_ids, most), sampler=batches, batch_size=None)

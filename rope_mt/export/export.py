@@ -1,13 +1,12 @@
-"""`rope-mt export CHECKPOINT --to FORMAT`: write a trained model for other programs into a new folder."""
+"""`rope-mt export CHECKPOINT --to FORMAT`: a trained model in a folder of its own, for other programs."""
 
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 from rope_mt.config.flags import ExportConfig
 from rope_mt.errors import UserError
-from rope_mt.runs import exported
-from rope_mt.runs.checkpoint import Checkpoint
-from rope_mt.runs.selection import load
+from rope_mt.runs.checkpoint import Checkpoint, load, run_of, write
 from rope_mt.system.files import whole_folder
 
 
@@ -15,15 +14,13 @@ def export(cfg: ExportConfig) -> None:
     """Write a trained model for another program; print where it is and how to use it.
 
     Raises:
-        UserError: the checkpoint cannot be read or has no such export, or the folder exists or cannot be written.
+        UserError: the checkpoint cannot be read, or cannot be exported in this format; or the folder is not empty, or
+            cannot be written.
     """
     ckpt = load(cfg.checkpoint)
-    run = cfg.checkpoint
-    if not run.is_dir():  # one checkpoint of a run
-        run = run.parent.parent if run.parent.name == "checkpoints" else run.parent
-    folder = cfg.out or run / f"export-{cfg.to}"
+    folder = cfg.out or run_of(cfg.checkpoint).path / f"export-{cfg.to}"
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} is there already: remove it, or name another folder with --out")
+        raise UserError(f"{folder} exists: remove it, or name another folder with --out")
     FORMATS[cfg.to](ckpt, folder)
 
 
@@ -41,10 +38,10 @@ def to_ctranslate2(ckpt: Checkpoint, folder: Path) -> None:
 
 
 def to_safetensors(ckpt: Checkpoint, folder: Path) -> None:
-    with whole_folder(folder) as unfinished:
-        exported.write(unfinished, ckpt)
-    data = ckpt.config.data
-    print(f"wrote {folder}: {', '.join(exported.FILES)}; to translate with it")
+    """Write a checkpoint of its own, which `translate` and `eval` read as they do a run."""
+    write(folder, replace(ckpt, path=folder))
+    data, names = ckpt.config.data, sorted(file.name for file in folder.iterdir())
+    print(f"wrote {folder}: {', '.join(names)}; to translate with it")
     print(f"rope-mt translate {folder} < in.{data.src_lang} > out.{data.tgt_lang}")
 
 

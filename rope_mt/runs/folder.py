@@ -2,8 +2,8 @@
 
 import hashlib
 import json
+import shutil
 import subprocess
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -16,8 +16,7 @@ from rope_mt.config.commands import TrainConfig
 from rope_mt.config.data import JOINED
 from rope_mt.config.plain import identity, to_plain
 from rope_mt.errors import UserError
-from rope_mt.system.disk import cannot_write
-from rope_mt.system.files import write_whole
+from rope_mt.system.files import cannot_write, write_whole
 from rope_mt.system.manifest import read_manifest, write_manifest
 
 AGAIN = "start the run again with overwrite=true"
@@ -25,7 +24,7 @@ AGAIN = "start the run again with overwrite=true"
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Where the files of a run lie."""
+    """Where the files of a run are."""
 
     path: Path
 
@@ -35,18 +34,13 @@ class RunFolder:
 
     @property
     def identity(self) -> Path:
-        """What tells this run from another: its key, the versions that began it, and what W&B knows it by."""
+        """All that training needs: settings, prepared text, precision; and the key, the versions, the W&B run."""
         return self.path / "run.json"
 
     @property
     def lock(self) -> Path:
-        """Who trains the run, or was killed at it: whether anybody does tells only the lock on this file."""
+        """The file that the training command locks; it stays when the lock is gone."""
         return self.path / ".lock"
-
-    @property
-    def began_with(self) -> tuple[Path, ...]:
-        """What run.json knows the digests of."""
-        return self.config, self.test_src, self.test_ref
 
     @property
     def metrics(self) -> Path:
@@ -57,16 +51,18 @@ class RunFolder:
         return self.path / "result.json"
 
     @property
+    def logs(self) -> Path:
+        """What several training processes print, a folder for each."""
+        return self.path / "logs"
+
+    @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
     @property
     def average(self) -> Path:
-        return self.checkpoints / "average.ckpt"
-
-    @property
-    def best(self) -> Path:
-        return self.checkpoints / "best.ckpt"
+        """The checkpoint with the weights of the run's own score."""
+        return self.checkpoints / "average"
 
     @property
     def test_src(self) -> Path:
@@ -80,12 +76,17 @@ class RunFolder:
     def test_hyp(self) -> Path:
         return self.hyp("test")
 
+    @property
+    def began_with(self) -> tuple[Path, ...]:
+        """The files whose checksums run.json holds."""
+        return self.config, self.test_src, self.test_ref
+
     def hyp(self, test: str) -> Path:
-        """The translations of a test set: `test`, or the name of a further one."""
+        """The translations of a test set: `test`, or the name of an additional one."""
         return self.path / f"{test}.hyp"
 
     def counts(self, test: str) -> Path:
-        """What BLEU counts in these translations (rope_mt/translation/bleu_statistics.py)."""
+        """The sufficient statistics of the BLEU of these translations."""
         return self.path / f"{test}.counts"
 
 
@@ -102,28 +103,27 @@ def default_folder(cfg: TrainConfig, key: str) -> Path:
 
 
 def open_run(run: RunFolder, cfg: TrainConfig, key: str) -> None:
-    """Make or find the folder of a run that begins, goes on, or is done; `begin` empties it if it is to be overwritten.
+    """Make or find the folder of a run that begins, resumes or is finished.
 
     Raises:
-        UserError: the folder holds another run, this one is not as it was left, or it cannot be written.
+        UserError: the folder holds another run, this run was changed, or the folder cannot be written.
     """
-    for rest in run.checkpoints.glob(".*.ckpt.*"):  # of a write that was cut off, as large as what it would have made
-        with suppress(OSError):  # what is finished may lie where nobody can write
-            rest.unlink()
-    known_by = next((file for file in (run.identity, run.result) if file.is_file()), None)  # a record has no run.json
-    if known_by and not cfg.overwrite:
-        there = read_manifest(known_by, AGAIN)
-        if there.get("key") != key:
-            other = f"{run.path} holds another run ({there.get('key')})"
-            raise UserError(f"{other}: choose another folder, or overwrite=true")
-        if known_by == run.identity:
-            if lost := [file for file in run.began_with if not (run.result.is_file() or file.is_file())]:
-                raise UserError(f"{lost[0]} is not there any more: {AGAIN}")
-            read_manifest(run.identity, AGAIN, *(file.name for file in run.began_with))
+    # a published record has no run.json
+    manifest = next((file for file in (run.identity, run.result) if file.is_file()), None)
+    if manifest and not cfg.overwrite:
+        names = [file.name for file in run.began_with] if manifest == run.identity else []
+        known_key = read_manifest(manifest, AGAIN, *names).get("key")
+        if known_key != key:
+            raise UserError(f"{run.path} holds another run ({known_key}): choose another folder, or overwrite=true")
+        lost = [name for name in names if not (run.result.is_file() or (run.path / name).is_file())]
+        if lost:
+            raise UserError(f"{run.path / lost[0]} is gone: {AGAIN}")
     try:
         run.checkpoints.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(run.checkpoints, error) from error
+    for rest in run.checkpoints.glob(".*"):  # a process was killed while it wrote or removed a checkpoint
+        shutil.rmtree(rest, ignore_errors=True)
 
 
 def write_config(run: RunFolder, settings: dict[str, Any]) -> None:
@@ -131,22 +131,32 @@ def write_config(run: RunFolder, settings: dict[str, Any]) -> None:
     write_whole(run.config, OmegaConf.to_yaml(OmegaConf.create(settings)))
 
 
-def begin(run: RunFolder, cfg: TrainConfig, key: str, test_set: tuple[list[str], list[str]]) -> None:
-    """Write down what the run computes, before it does; where another run is to be overwritten, remove that first.
+def begin(
+    run: RunFolder, cfg: TrainConfig, key: str, test_set: tuple[list[str], list[str]], about: dict[str, Any]
+) -> None:
+    """Write down what a run computes, before it does. A run that resumes keeps what it began with.
+
+    Settings without effect, such as trainer.log_every, may be others when a run resumes: run.json has the latest.
+
+    Args:
+        about: what training needs to know besides the settings.
 
     Raises:
         UserError: the folder cannot be written.
     """
     if cfg.overwrite:
         _clear(run, cfg)
+    if run.identity.is_file():
+        write_manifest(run.identity, {**read_manifest(run.identity, AGAIN), **about, "config": to_plain(cfg)})
+        return
     write_config(run, to_plain(cfg))
     write_whole(run.test_src, "".join(line + "\n" for line in test_set[0]))
     write_whole(run.test_ref, "".join(line + "\n" for line in test_set[1]))
-    write_manifest(run.identity, {"key": key, **provenance()}, run.began_with)
+    write_manifest(run.identity, {"key": key, **about, **provenance(), "config": to_plain(cfg)}, run.began_with)
 
 
 def provenance() -> dict[str, Any]:
-    """Versions of what computes, and the commit of a checkout."""
+    """Versions of the packages that compute, and the commit of a checkout."""
     packages = ("torch", "lightning", "hydra-core", "sentencepiece", "sacrebleu", "wandb", "numpy")
     return {
         "versions": {"rope-mt": __version__, **{name: metadata.version(name) for name in packages}},
@@ -155,7 +165,7 @@ def provenance() -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """The commit of the checkout this code runs from, `+` behind it when files were changed; None when installed."""
+    """The commit of the checkout this code runs from, with `+` if tracked files were changed; None when installed."""
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return None
@@ -166,22 +176,21 @@ def _commit() -> str | None:
             [*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True, timeout=10
         )
     except (OSError, subprocess.SubprocessError):
-        return None  # no git, or a checkout without a commit: the version alone says what ran
+        return None  # no git, or a checkout without a commit: the version alone tells what ran
     return commit.stdout.strip() + ("+" if changes.stdout.strip() else "")
 
 
 def _clear(run: RunFolder, cfg: TrainConfig) -> None:
     """Remove what a run wrote, and nothing else that may lie in the folder.
 
-    Whose it is goes last: what a kill on the way leaves belongs to this run until all of it is gone.
+    run.json goes last: until then, what a kill leaves here still belongs to this run.
     """
-    full = run.checkpoints.glob("step-*.ckpt")  # from which a run that is not cleared would go on
-    rest = (*run.checkpoints.glob("*.ckpt"), *run.path.glob("skipped-*.json"))
-    joined = (file.stem for file in run.path.glob(f"{JOINED.format('*')}.counts"))
+    joined = [file.stem for file in run.path.glob(f"{JOINED.format('*')}.counts")]
     tests = ("test", *cfg.data.named_tests, *joined)
     texts = (run.metrics, run.config, run.test_src, run.test_ref, *map(run.hyp, tests), *map(run.counts, tests))
-    for file in (*full, *rest, *texts, run.result, run.identity):
+    for path in (run.checkpoints, run.logs, *run.path.glob("skipped-*.json"), *texts, run.result, run.identity):
         try:
-            file.unlink(missing_ok=True)
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         except OSError as error:
-            raise cannot_write(file, error) from error
+            raise cannot_write(path, error) from error
+    run.checkpoints.mkdir()

@@ -14,7 +14,7 @@ from rope_mt.runs.result import REMEDY, files_of_tests, read_result, write_resul
 from rope_mt.system.files import whole_folder
 
 
-def published(cfg: TrainConfig, fingerprints: dict[str, str], processes: int) -> RunFolder | None:
+def find_record(cfg: TrainConfig, fingerprints: dict[str, str], processes: int) -> RunFolder | None:
     """The record below `sweep.published` of the run that this configuration describes; None where there is none.
 
     Settings are compared one by one, and not by the key that a run began with: a setting that came later changes every
@@ -22,9 +22,10 @@ def published(cfg: TrainConfig, fingerprints: dict[str, str], processes: int) ->
     another machine, which took the other, is what was asked for too.
 
     Raises:
-        UserError: the folder is not there, or a record in it is damaged.
+        UserError: the folder is not there, a record in it is damaged, or the record was to be overwritten.
     """
-    assert cfg.sweep.published is not None
+    if cfg.sweep.published is None:
+        return None
     folder = Path(cfg.sweep.published)
     if not folder.is_dir():
         raise UserError(f"sweep.published: there is no folder {folder}")
@@ -38,6 +39,8 @@ def published(cfg: TrainConfig, fingerprints: dict[str, str], processes: int) ->
             raise UserError(f"sweep.published: {run.path} cannot be read: {error}") from error
         wanted = of_record["precision"] if cfg.trainer.precision == "auto" else cfg.trainer.precision
         if computed_with == [fingerprints, processes] and theirs == _settings(cfg, wanted):
+            if cfg.overwrite:
+                raise UserError(f"{run.path} is published: leave out overwrite=true, or sweep.published")
             return run
     return None
 

@@ -11,14 +11,16 @@ import torch
 from torch import Tensor
 
 from rope_mt.config.commands import TrainConfig
+from rope_mt.config.plain import identity
 from rope_mt.data.batches import Batch
 from rope_mt.data.datamodule import TranslationData
 from rope_mt.data.tokenizer import PAD
+from rope_mt.errors import UserError
 from rope_mt.model.loss import smoothed_cross_entropy
 from rope_mt.model.transformer import Transformer
-from rope_mt.runs.checkpoint import contents
-from rope_mt.system.device import computing_in
-from rope_mt.training import optimizers, resuming
+from rope_mt.runs.checkpoint import Checkpoint
+from rope_mt.runs.folder import AGAIN
+from rope_mt.training import optimizers
 from rope_mt.training.processes import ALONE, Processes
 from rope_mt.translation.test_sets import score_translations
 from rope_mt.translation.translator import Translator
@@ -116,40 +118,31 @@ class TranslationModule(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Loss over the whole validation set; BLEU of a greedy translation of its first sentences."""
-        loss = self._take_valid_loss()
+        loss = self._valid_nats / self._valid_tokens
+        self._valid_nats, self._valid_tokens = 0.0, 0
         n = self.cfg.trainer.val_sentences
         src, ref = self.data.valid_src[:n], self.data.valid_ref[:n]
         hyp, scores = score_translations(self.translator, src, ref)
         self.validation = {"loss": loss, "perplexity": float(np.exp(loss)), "bleu": scores.bleu, "chrf": scores.chrf}
         self.samples = list(zip(src, ref, hyp, strict=True))
 
-    def _take_valid_loss(self) -> float:
-        loss = self._valid_nats / self._valid_tokens
-        self._valid_nats, self._valid_tokens = 0.0, 0
-        return loss
-
-    @torch.inference_mode()
-    def valid_loss(self) -> float:
-        """Nats per target token of the validation set with the translator's model, outside of Lightning's loop."""
-        self.translator.model.eval()
-        with computing_in(self.precision, self.device):
-            for i, batch in enumerate(self.data.val_dataloader()):
-                self.validation_step(Batch(*(part.to(self.device) for part in batch)), i)
-        return self._take_valid_loss()
-
     def configure_optimizers(self) -> Any:
         return optimizers.configured(self.model, self.cfg.optimizer, self.cfg.trainer.max_steps, self.precision)
 
+    def checkpoint(self, model: Transformer) -> Checkpoint:
+        """A checkpoint of the weights of this model at this step."""
+        folder = Path(f"step {self.global_step}")
+        return Checkpoint(self.cfg, self.data.tokenizer, dict(model.state_dict()), self.global_step, folder)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["rope_mt"] = self.described()
+        checkpoint["ckpt"] = self.checkpoint(self.model)
+        checkpoint["tokens_seen"] = self.tokens_seen
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
-        resuming.refuse_foreign(Path(str(self.trainer.ckpt_path)), checkpoint, self)
-        self._seen = checkpoint["rope_mt"]["tokens_seen"]
-
-    def described(self) -> dict[str, Any]:
-        """What a checkpoint says beside its weights."""
-        return {**contents(self.cfg, self.data.tokenizer), "tokens_seen": self.tokens_seen}
+        ckpt: Checkpoint = checkpoint["ckpt"]
+        if identity(ckpt.config) != identity(self.cfg) or ckpt.tokenizer.model != self.data.tokenizer.model:
+            raise UserError(f"{ckpt.path} is of a run with other settings or other text: {AGAIN}")
+        self._seen = checkpoint["tokens_seen"]
 
 
 def loss_of(model: Transformer, batch: Batch, smoothing: float) -> Tensor:

@@ -1,199 +1,114 @@
-"""Several processes that train one model: who they are, and how they wait for each other.
+"""Several processes that train one model: the one who starts them, and what each needs to know of the others."""
 
-`torchrun --nproc-per-node N -m rope_mt train ...` starts them and tells each its rank; alone, a process is the first
-of one. Outside of the steps they meet in torchrun's key-value store and not on the device: there one may wait for as
-long as it takes, and hears when the one waited for has failed.
-"""
-
-import itertools
 import os
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import timedelta
-from functools import cache
-from pathlib import Path
+import shutil
+import sys
+from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed import PrefixStore, Store  # pyright: ignore[reportPrivateImportUsage]: documented to be there
-from torch.distributed.rendezvous import rendezvous
 
-from rope_mt.errors import UserError
-from rope_mt.system.device import choose_device
-
-PATIENCE = 10.0  # seconds that a process whose job has failed gives the others to end it too
-POLL = 0.05  # seconds
-
-
-class OtherFailedError(UserError):
-    """The job has failed in another process."""
-
-
-class OutOfStepError(BaseException):
-    """The others are still in a job that has failed here: this process must end, for then torchrun ends them all."""
+from rope_mt.config.training import TrainerConfig
+from rope_mt.errors import Interrupted, UserError
+from rope_mt.runs.folder import RunFolder
 
 
 @dataclass(frozen=True)
 class Processes:
-    """This process's rank, and how many there are, in all and on each machine."""
+    """This process's rank, the number of training processes, and the number of them on this machine."""
 
     rank: int = 0
     world: int = 1
-    per_machine: int = 1
-    store: Store | None = None  # of this job alone; None where there is one process
-    meetings: Iterator[int] = field(default_factory=itertools.count, repr=False, compare=False)
+    on_machine: int = 1
+
+    @classmethod
+    def of_environment(cls) -> "Processes":
+        """As torch's elastic launcher has told this process; alone where no launcher has started it."""
+        if "TORCHELASTIC_RUN_ID" not in os.environ:
+            return cls()
+        return cls(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")))
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes, prints and scores."""
+        """Whether this process writes and prints for all."""
         return self.rank == 0
 
-    def wait(self) -> None:
-        """Until all processes are here.
-
-        Raises:
-            OtherFailedError: the job has ended in another one, which will not come.
-        """
-        if self.store is None:
-            return
-        meeting = next(self.meetings)
-        self.store.set(f"meeting/{meeting}/{self.rank}", "here")
-        for other in range(self.world):
-            while True:
-                ended = self.store.check([f"end/{other}"])  # asked first: it may come here and end in between
-                if self.store.check([f"meeting/{meeting}/{other}"]):
-                    break
-                if ended:
-                    raise OtherFailedError(f"process {other} of {self.world} has failed")
-                time.sleep(POLL)
-
-    def first_says(self, said: str) -> str:
-        """What the first process says, in each of them; another may have looked at a disk at another moment.
-
-        Raises:
-            OtherFailedError: the first has failed.
-        """
-        if self.store is None:
-            return said
-        if self.first:
-            self.store.set("said", said)
-        self.wait()
-        said = self.store.get("said").decode()
-        self.wait()
-        return said
-
-    @contextmanager
-    def first_alone(self) -> Iterator[None]:
-        """The body is done by the first process, however long it takes, and then by the others, who find it done.
-
-        Raises:
-            OtherFailedError: the first has failed.
-        """
-        if not self.first:
-            self.wait()
-        yield
-        if self.first:
-            self.wait()
-
     def total(self, nats: Tensor, tokens: int) -> tuple[Tensor, int | Tensor]:
-        """Loss and tokens of all processes together; of several they stay on the device, for nobody to wait for it."""
+        """The loss and the tokens of all processes; of several they stay on the device, so that no process waits."""
         if self.world == 1:
             return nats, tokens
         both = torch.stack((nats.double(), torch.full_like(nats, tokens, dtype=torch.float64)))
         dist.all_reduce(both)
         return both[0], both[1]
 
-    def end(self, error: BaseException | None) -> bool:
-        """Tell the others how this process's job has ended; after an error, go on together or not at all.
-
-        Returns:
-            Whether the first process tells of this error, so that this one need not.
-
-        Raises:
-            OutOfStepError: the others have not ended the job within `PATIENCE`.
-        """
-        if self.store is None:
-            return False
-        said = "" if error is None else f"{type(error).__name__}: {error}"
-        self.store.set(f"end/{self.rank}", said)
-        if error is None:
-            return False
-        try:
-            ends = [f"end/{other}" for other in range(self.world)]
-            self.store.wait(ends, timedelta(seconds=PATIENCE))
-        except dist.DistStoreError:
-            raise OutOfStepError(f"the job failed in process {self.rank} alone: {said}") from error
-        told = self.store.get("end/0").decode()
-        return not self.first and bool(told) and (told == said or isinstance(error, OtherFailedError))
-
 
 ALONE = Processes()
-_jobs = itertools.count()
 
 
-@cache
-def _meeting_place() -> Store:
-    """The store that torchrun keeps as long as it runs."""
-    return next(rendezvous("env://"))[0]
-
-
-def share_cores(processes: int) -> None:
-    """Take as many threads as this process's share of the cores has, unless the user has said how many.
-
-    torchrun, its parent, sets OMP_NUM_THREADS=1 where it finds nothing, and most cores would idle. What it has found
-    is in the environment that it was started with.
-
-    Args:
-        processes: on this machine, this one counted.
-    """
-    try:
-        environment = Path(f"/proc/{os.getppid()}/environ").read_bytes()
-    except OSError:
-        return  # not Linux
-    if not any(word.startswith(b"OMP_NUM_THREADS=") for word in environment.split(b"\0")):
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // processes))
-
-
-@contextmanager
-def together(device_wanted: str) -> Iterator[Processes]:
-    """Connect with the other processes that `torchrun` has started, if it has, for one job.
-
-    An error in one process outside of the steps ends the job in all. In a step the others cannot be told: then all
-    processes end, and the jobs that would follow do not begin.
+def devices_of(cfg: TrainerConfig, device: torch.device) -> int:
+    """The number of training processes on each machine: `trainer.devices`, or all GPUs; on a CPU one.
 
     Raises:
-        UserError: the device asked for is not there, or the machine has fewer GPUs than processes.
-        SystemExit: with code 0, for an error that the first process tells of.
-        OutOfStepError: the job has failed here alone.
+        UserError: the machine has fewer GPUs.
     """
-    world = int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
-    if world == 1:
-        yield ALONE
-        return
-    rank, per_machine = int(os.environ["RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
-    # every job of a sweep connects anew, and must not find the addresses of the one before
-    store = PrefixStore(f"job-{next(_jobs)}", _meeting_place())
-    processes = Processes(rank, world, per_machine, store)
+    gpus = torch.cuda.device_count() if device.type == "cuda" else 0
+    if cfg.devices == "auto":
+        return max(1, gpus)
+    if gpus and cfg.devices > gpus:
+        raise UserError(f"trainer.devices={cfg.devices}, and this machine has {gpus} GPUs")
+    return cfg.devices
+
+
+def refuse_torchrun() -> None:
+    """Refuse to start as one of several processes.
+
+    Raises:
+        UserError: torchrun has started this process.
+    """
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        raise UserError("rope-mt starts its own training processes: type it without torchrun, with trainer.devices=N")
+
+
+def launch(run: RunFolder, n: int) -> None:
+    """Train the run in n processes of this machine, with torch's elastic launcher, and wait for their end.
+
+    The first one prints to the terminal. All else that they print is in the logs of the run.
+
+    Raises:
+        UserError: one has failed, which ends the others.
+        Interrupted: a signal has come, which has ended all.
+    """
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // n)))
+    shutil.rmtree(run.logs, ignore_errors=True)
+    run.logs.mkdir()
+    redirects = {rank: Std.ERR if rank == 0 else Std.ALL for rank in range(n)}
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=n,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        run_id="train",
+        max_restarts=0,
+        monitor_interval=0.1,
+        logs_specs=DefaultLogsSpecs(log_dir=str(run.logs), redirects=redirects),
+    )
     try:
-        device = choose_device(device_wanted)
-        if device.type == "cpu":
-            share_cores(per_machine)
-        if device.type == "cuda":
-            if per_machine > torch.cuda.device_count():
-                raise UserError(f"{per_machine} processes on a machine with {torch.cuda.device_count()} GPUs")
-            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        backend = "nccl" if device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, store=PrefixStore("group", store), rank=rank, world_size=world)
-        yield processes
-    except (Exception, SystemExit) as error:
-        told = processes.end(error)
-        if dist.is_initialized():
-            dist.destroy_process_group()
-        if told:
-            raise SystemExit(0) from error
-        raise
-    processes.end(None)
-    dist.destroy_process_group()
+        elastic_launch(config, sys.executable)("-m", "rope_mt.training.fit", str(run.path))
+    except SignalException as error:
+        raise Interrupted(int(error.sigval)) from error
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        message = failure.message.splitlines()[0] if failure.message else ""
+        if message.startswith("UserError: "):
+            raise UserError(message.removeprefix("UserError: ")) from error
+        reason = f"killed by {failure.signal_name()}" if failure.exitcode < 0 else f"exit code {failure.exitcode}"
+        log = next(run.logs.glob(f"*/attempt_0/{rank}/stderr.log"), run.logs)
+        raise UserError(f"training process {rank} of {n} has failed ({reason}): its log is {log}") from error

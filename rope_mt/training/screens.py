@@ -1,6 +1,5 @@
 """The first screen of a run and its last: what will be trained, and what came of it."""
 
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -8,57 +7,57 @@ from rich.text import Text
 
 from rope_mt.config.commands import TrainConfig
 from rope_mt.data.prepare import Prepared, report
+from rope_mt.runs.checkpoint import latest
 from rope_mt.runs.folder import RunFolder
 from rope_mt.system.device import choose_device, describe
 from rope_mt.system.disk import size_text
-from rope_mt.system.progress import clock
-from rope_mt.training.callbacks.checkpoints import room
-from rope_mt.training.module import TranslationModule
-from rope_mt.training.processes import Processes
+from rope_mt.system.progress import clock, output
+from rope_mt.training.checks import Checked
 
 
-def introduce(
-    cfg: TrainConfig,
-    run: RunFolder,
-    prepared: Prepared,
-    module: TranslationModule,
-    precision: str,
-    processes: Processes,
-    resume: Path | None,
-    console: Console,
-) -> None:
+def introduce(cfg: TrainConfig, run: RunFolder, about: dict[str, Any], prepared: Prepared, checked: Checked) -> None:
     """The first screen: what will be trained, on what, where, and how much disk it takes."""
-    parameters = sum(p.numel() for p in module.parameters())
-    m, t = cfg.model, cfg.trainer
-    device = choose_device(t.device)
+    console, m, t, processes = output(), cfg.model, cfg.trainer, about["processes"]
     shape = f"{m.n_layers}+{m.n_layers} layers, d_model {m.d_model}, d_ff {m.d_ff}, {m.n_heads} heads"
-    share = f", seed {cfg.seed}" + (f", {processes.world} processes" if processes.world > 1 else "")
+    seed = f", seed {cfg.seed}" + (f", {processes} processes" if processes > 1 else "")
     batches = f"{t.accumulate} batches of " if t.accumulate > 1 else ""
     optimizer = "" if cfg.optimizer.name == "adam" else f", {cfg.optimizer.name}"
-    read, made, *odd = report(prepared)
+    read, made, *warnings = report(prepared)
     lines = {
         "position": cfg.position.name,
-        "model": f"{m.name}: {shape}, {m.norm}-norm; {parameters:,} parameters",
+        "model": f"{m.name}: {shape}, {m.norm}-norm; {checked.parameters:,} parameters",
         "data": f"{cfg.data.name}: {read}; {made}",
-        "training": f"{t.max_steps:,} steps of {batches}at most {cfg.data.batch_tokens:,} tokens{optimizer}{share}",
-        "device": f"{describe(device)}, {precision}",
-        "run": f"{run.path} (about {size_text(room(run, module)[0])})",
+        "training": f"{t.max_steps:,} steps of {batches}at most {cfg.data.batch_tokens:,} tokens{optimizer}{seed}",
+        "device": f"{describe(choose_device(t.device))}, {about['precision']}",
+        "run": f"{run.path} (about {size_text(checked.bytes)})",
     }
-    if resume is not None:
-        lines["continues"] = str(resume)
+    if (resumed := latest(run)) is not None:
+        lines["continues"] = str(resumed)
     for name, value in lines.items():
         _line(console, name, value)
-    for line in odd:
-        console.print(Text(f"{'':<10}{line}", "yellow"), soft_wrap=True)
+    for warning in warnings + checked.warnings:
+        _warning(console, warning)
 
 
-def conclude(result: dict[str, Any], run: RunFolder, console: Console) -> None:
+def how_to_train(cfg: TrainConfig, run: RunFolder, about: dict[str, Any]) -> None:
+    """The command that trains a run on several machines, and what to do when it has ended."""
+    machines = cfg.trainer.machines
+    torchrun = f"torchrun --nnodes {machines} --nproc-per-node {about['processes'] // machines}"
+    rendezvous = "--rdzv-backend c10d --rdzv-endpoint HOST:29400"
+    console = output()
+    console.print(Text(f"\nOn each of the {machines} machines, where HOST is the name of one of them:"), soft_wrap=True)
+    console.print(Text(f"  {torchrun} {rendezvous} -m rope_mt.training.fit {run.path.absolute()}"), soft_wrap=True)
+    console.print(Text("When it has ended, type the same rope-mt command again: it scores the run."), soft_wrap=True)
+
+
+def conclude(result: dict[str, Any], run: RunFolder) -> None:
     """The last screen: scores with their signatures, and where everything lies."""
+    console = output()
     search = f"beam {result['search']['beam']}, length penalty {result['search']['length_penalty']}"
     trained, validated, scored = (result[f"{what}_seconds"] for what in ("training", "validation", "scoring"))
-    share = 100 * validated / (trained + validated)
-    took = f"trained {clock(trained)}, validated {clock(validated)} ({share:.0f} %), scored {clock(scored)}"
-    _line(console, "time", took)
+    percent = 100 * validated / (trained + validated)
+    times = f"trained {clock(trained)}, validated {clock(validated)} ({percent:.0f} %), scored {clock(scored)}"
+    _line(console, "time", times)
     if result["test_set"]:
         _line(console, "test set", result["test_set"])
     for part in ("valid", "test"):
@@ -66,17 +65,20 @@ def conclude(result: dict[str, Any], run: RunFolder, console: Console) -> None:
         _line(console, part, f"BLEU {scores['bleu']:.2f}   chrF {scores['chrf']:.2f}   ({search})")
     _line(console, "", result["test"]["bleu_detail"])
     for name, scores in result["further_tests"].items():
-        said = f"BLEU {scores['bleu']:.2f}   chrF {scores['chrf']:.2f}" if scores else "longer than the model reads"
-        _line(console, "", f"{name}: {said}")
+        values = f"BLEU {scores['bleu']:.2f}   chrF {scores['chrf']:.2f}" if scores else "longer than the model reads"
+        _line(console, "", f"{name}: {values}")
     if skipped := result["skipped_updates"]:
-        said = f"{skipped:,} of {result['steps']:,} updates were left out: their loss or gradient was not finite"
-        console.print(Text(f"{'':<10}{said}", "yellow"), soft_wrap=True)
-    for doubt in result["test"]["doubts"]:
-        console.print(Text(f"{'':<10}{doubt}", "yellow"), soft_wrap=True)
-    files = [run.test_hyp, run.result, run.average]
-    there = ", ".join(str(file.relative_to(run.path)) for file in files if file.is_file())  # a record has no weights
-    _line(console, "files", f"{run.path}: {there}")
+        skipped_text = f"{skipped:,} of {result['steps']:,} updates were skipped: their loss or gradient was not finite"
+        _warning(console, skipped_text)
+    for warning in result["test"]["doubts"]:
+        _warning(console, warning)
+    paths = [path for path in (run.test_hyp, run.result, run.average) if path.exists()]  # a record has no weights
+    _line(console, "files", f"{run.path}: {', '.join(str(path.relative_to(run.path)) for path in paths)}")
 
 
 def _line(console: Console, name: str, value: str) -> None:
     console.print(Text(f"{name:<10}", "bold"), Text(value), sep="", soft_wrap=True)
+
+
+def _warning(console: Console, text: str) -> None:
+    console.print(Text(f"{'':<10}{text}", "yellow"), soft_wrap=True)

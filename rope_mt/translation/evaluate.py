@@ -10,12 +10,11 @@ from rope_mt.config.commands import EvalConfig
 from rope_mt.data import text
 from rope_mt.data.checks import name_of_test_set, warnings_about
 from rope_mt.errors import UserError
-from rope_mt.runs.checkpoint import Checkpoint
-from rope_mt.runs.selection import select
+from rope_mt.runs.checkpoint import Checkpoint, run_of, select
 from rope_mt.runs.tracking import attach
 from rope_mt.translation.raw_text import require_raw_text, scoring_warnings
 from rope_mt.translation.scoring import Scores, score_lines, variants
-from rope_mt.translation.test_sets import own_files, run_of, score_translations
+from rope_mt.translation.test_sets import own_files, score_translations
 from rope_mt.translation.translator import Translator
 
 
@@ -72,7 +71,7 @@ def _add_to_tracked_run(cfg: EvalConfig, scores: Scores, rows: list[tuple[str, s
     settings = {"checkpoints": cfg.checkpoints if run.path == path else path.name, "data.test": cfg.data.test}
     settings |= {f"search.{name}": value for name, value in vars(cfg.search).items()}
     settings["precision"] = cfg.precision
-    given = [f"{name}={value}" for name, value in settings.items() if value not in (None, "average", "average.ckpt")]
+    given = [f"{name}={value}" for name, value in settings.items() if value not in (None, "average")]
     # W&B sorts by names of letters, digits and dashes only; the exact words are kept as a value
     parts = [re.sub("[^A-Za-z0-9]+", "-", word.removeprefix("search.")).strip("-") for word in given]
     name = f"eval/{'_'.join(parts) or 'as-trained'}"

@@ -5,7 +5,7 @@ from pathlib import Path
 from rope_mt.config.data import JOINED
 from rope_mt.data import corpus, text
 from rope_mt.data.tokenizer import LONGEST, read
-from rope_mt.runs.checkpoint import Checkpoint
+from rope_mt.runs.checkpoint import Checkpoint, run_of
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.result import refuse_changed_texts
 from rope_mt.system.files import write_whole
@@ -67,8 +67,3 @@ def own_files(path: Path, ckpt: Checkpoint) -> corpus.Files:
         return [(run.test_src, run.test_ref)]
     data = ckpt.config.data
     return text.pairs_of_files(data.test, data.src_lang, data.tgt_lang)
-
-
-def run_of(path: Path) -> RunFolder:
-    """The run of a path on the command line, which is a run's folder or a checkpoint in it."""
-    return RunFolder(path.parent.parent if path.parent.name == "checkpoints" else path)

@@ -12,8 +12,7 @@ from rope_mt.data import checks, text
 from rope_mt.data.tokenizer import LONGEST, list_lines, read
 from rope_mt.errors import UserError
 from rope_mt.model.search import Hypothesis
-from rope_mt.runs.checkpoint import Checkpoint
-from rope_mt.runs.selection import load
+from rope_mt.runs.checkpoint import Checkpoint, load
 from rope_mt.system.files import whole_file
 from rope_mt.system.progress import progress
 from rope_mt.translation import attention_map

@@ -15,8 +15,7 @@ from rope_mt.config.training import SearchConfig
 from rope_mt.data.tokenizer import BOS, EOS, LONGEST, PAD, Tokenizer, read
 from rope_mt.model.search import LENGTH_PENALTIES, Hypothesis, beam_search
 from rope_mt.model.transformer import DecoderState, Transformer
-from rope_mt.runs.checkpoint import Checkpoint
-from rope_mt.runs.fitting import refuse_no_numbers
+from rope_mt.runs.checkpoint import Checkpoint, model_of
 from rope_mt.system.device import choose_device, choose_precision, computing_in
 from rope_mt.system.memory import short_of_memory
 
@@ -37,12 +36,9 @@ class Translator:
         """Build the model that a checkpoint describes.
 
         Raises:
-            UserError: a weight is not finite.
+            UserError: the weights do not fit its settings, or one is not finite.
         """
-        refuse_no_numbers(ckpt.path, ckpt.weights)
-        model = Transformer(ckpt.config.model, ckpt.config.position, len(ckpt.tokenizer), PAD)
-        model.load_state_dict(ckpt.weights)
-        return cls(model.to(device), ckpt.tokenizer, search, precision)
+        return cls(model_of(ckpt).to(device), ckpt.tokenizer, search, precision)
 
     @classmethod
     def of_command(cls, ckpt: Checkpoint, cfg: EvalConfig | TranslateConfig) -> "Translator":

@@ -48,4 +48,4 @@ def small(small_corpus) -> dict[str, Any]:
 @pytest.fixture
 def data(small_corpus) -> TranslationData:
     corpus = locate(small_corpus)
-    return TranslationData(small_corpus, prepare(small_corpus, corpus), corpus, SEED)
+    return TranslationData(small_corpus, prepare(small_corpus, corpus), corpus.valid, SEED)

@@ -15,9 +15,9 @@ from rope_mt.config.commands import BenchSchemesConfig, BenchSchemesSettings
 from rope_mt.config.position import RopeConfig
 from rope_mt.data.batches import Batch
 from rope_mt.position import SCHEMES
+from rope_mt.training.fit import build_trainer
 from rope_mt.training.module import TranslationModule
 from rope_mt.training.processes import ALONE
-from rope_mt.training.train import build_trainer
 
 STEPS, WARM_UP = 2, 2
 
@@ -82,7 +82,7 @@ def test_a_step_is_the_one_that_training_makes(cfg, data):
     for batch in first_batches(data, 2):
         here.step(batch)
     data.plan.epoch = 0
-    trainer = build_trainer(there.module.cfg, "cpu", "fp32", [], ALONE)
+    trainer = build_trainer(there.module.cfg, "fp32", [], ALONE)
     assert isinstance(there.module, TranslationModule)
     trainer.fit(there.module, data)
     for mine, theirs, old in zip(here.module.parameters(), there.module.parameters(), before, strict=True):

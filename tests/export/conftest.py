@@ -15,7 +15,7 @@ from rope_mt.data import toy
 from rope_mt.data.tokenizer import PAD, Tokenizer, train_tokenizer
 from rope_mt.model.transformer import Transformer
 from rope_mt.runs import checkpoint
-from rope_mt.runs.checkpoint import PREFIX, Checkpoint
+from rope_mt.runs.checkpoint import Checkpoint
 
 
 @pytest.fixture(scope="session")
@@ -58,10 +58,7 @@ def saved() -> Callable[[Checkpoint, Path], Path]:
     """Writes a checkpoint to where a finished run keeps its own; returns the run folder."""
 
     def save(ckpt: Checkpoint, folder: Path) -> Path:
-        weights = {PREFIX + name: tensor for name, tensor in ckpt.weights.items()}
-        ours = checkpoint.contents(ckpt.config, ckpt.tokenizer)
-        path = folder / "checkpoints" / "average.ckpt"
-        checkpoint.write(path, {"state_dict": weights, "rope_mt": ours, "global_step": ckpt.step})
+        checkpoint.write(folder / "checkpoints" / "average", ckpt)
         return folder
 
     return save

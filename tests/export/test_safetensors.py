@@ -14,7 +14,7 @@ from rope_mt.cli.main import main
 from rope_mt.config.position import POSITION_CONFIGS, DebertaConfig, RopeConfig
 from rope_mt.data.tokenizer import train_tokenizer
 from rope_mt.errors import UserError
-from rope_mt.runs import exported, selection
+from rope_mt.runs import checkpoint
 
 
 def export(run: Path, *words: str) -> int:
@@ -24,8 +24,8 @@ def export(run: Path, *words: str) -> int:
 @pytest.mark.parametrize("scheme", POSITION_CONFIGS.values(), ids=lambda scheme: scheme.name)
 def test_nothing_is_lost(scheme, untrained, tmp_path):
     ckpt = untrained(scheme())
-    exported.write(tmp_path, ckpt)
-    again = selection.load(tmp_path)
+    checkpoint.write(tmp_path, ckpt)
+    again = checkpoint.load(tmp_path)
     assert {name: tensor.dtype for name, tensor in again.weights.items()} == {
         name: tensor.dtype for name, tensor in ckpt.weights.items()
     }
@@ -36,7 +36,9 @@ def test_nothing_is_lost(scheme, untrained, tmp_path):
 def test_the_file_is_what_other_programs_read(untrained, saved, tmp_path):
     ckpt = untrained(DebertaConfig())
     assert export(saved(ckpt, tmp_path), "--out", str(tmp_path / "out")) == 0
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(exported.FILES)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
+        (checkpoint.WEIGHTS, checkpoint.TOKENIZER, checkpoint.MANIFEST)
+    )
     weights = load_file(tmp_path / "out" / "model.safetensors")
     assert weights.keys() == ckpt.weights.keys()
     assert "encoder.layers.0.attention.qkv.weight" in weights
@@ -58,43 +60,43 @@ def test_translate_reads_the_folder_as_it_does_the_run(untrained, saved, pairs, 
     assert len(set(said[0].split(b"\n"))) > 2
 
 
-@pytest.mark.parametrize("name", exported.FILES)
+@pytest.mark.parametrize("name", [checkpoint.WEIGHTS, checkpoint.TOKENIZER, checkpoint.MANIFEST])
 def test_a_missing_or_damaged_file_is_named(name, untrained, tmp_path):
-    exported.write(tmp_path, untrained(RopeConfig()))
+    checkpoint.write(tmp_path, untrained(RopeConfig()))
     path = tmp_path / name
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2] + b"\n: [")
     with pytest.raises(UserError, match=str(tmp_path)):
-        selection.load(tmp_path)
+        checkpoint.load(tmp_path)
     path.unlink()
     with pytest.raises(UserError, match=f"has no {name}"):
-        selection.load(tmp_path)
+        checkpoint.load(tmp_path)
 
 
 def test_weights_of_others_are_refused(untrained, tmp_path):
     ckpt = untrained(RopeConfig())
-    exported.write(tmp_path, ckpt)
+    checkpoint.write(tmp_path, ckpt)
     save_file({"embedding.weight": torch.zeros(2, 3)}, tmp_path / "model.safetensors")
     with pytest.raises(UserError, match="not written by rope-mt"):
-        selection.load(tmp_path)
+        checkpoint.load(tmp_path)
     save_file({"embedding.weight": torch.zeros(2, 3)}, tmp_path / "model.safetensors", {"rope_mt_format": "3"})
     with pytest.raises(UserError, match="format 3; this version of rope-mt reads its own format 2"):
-        selection.load(tmp_path)
+        checkpoint.load(tmp_path)
 
 
 def test_the_vocabulary_of_another_model_is_refused(untrained, tmp_path, pairs):
-    exported.write(tmp_path, untrained(RopeConfig()))
+    checkpoint.write(tmp_path, untrained(RopeConfig()))
     other = train_tokenizer([line for pair in pairs[:40] for line in pair], 420, "bpe")
     (tmp_path / "sentencepiece.model").write_bytes(other)
     with pytest.raises(UserError, match="or that of another model"):
-        selection.load(tmp_path)
+        checkpoint.load(tmp_path)
 
 
 def test_one_checkpoint_of_a_run_goes_to_the_folder_of_the_run(untrained, saved, tmp_path, capsys):
     run = saved(untrained(RopeConfig()), tmp_path / "run")
     assert export(run / "checkpoints" / "average.ckpt") == 0
     assert str(run / "export-safetensors") in capsys.readouterr().out
-    assert selection.load(run / "export-safetensors").step == 7
+    assert checkpoint.load(run / "export-safetensors").step == 7
 
 
 def test_a_folder_that_holds_something_is_left_alone(untrained, saved, tmp_path, capsys):

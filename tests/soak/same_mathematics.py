@@ -45,7 +45,7 @@ def test_two_hundred_steps(tmp_path, monkeypatch):
         tracking=TrackingConfig("none"),
     )
     text_of = locate(cfg.data)
-    data = TranslationData(cfg.data, prepare(cfg.data, text_of), text_of, cfg.seed)
+    data = TranslationData(cfg.data, prepare(cfg.data, text_of), text_of.valid, cfg.seed)
     fast = Training.of(cfg, data, "fp32", torch.device("cpu"))
     plain = Textbook(fast.module)
     pairs = [(fast.step(batch).item(), plain.step(batch)) for batch in first_batches(data, 200)]

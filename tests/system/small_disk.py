@@ -1,18 +1,15 @@
 """A disk that is full or read-only when a test wants it: a real one where mounting is allowed, else one that is played.
 
-As root, or in `unshare -rm`, it is a small tmpfs. Otherwise binary files that are opened in its folder fail to write.
+As root, or in `unshare -rm`, it is a small tmpfs. Without that, writing to the folder fails in `os.write`.
 """
 
-import builtins
 import errno
-import io
 import os
 import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -31,7 +28,7 @@ class MountedDisk:
         self._fill.unlink(missing_ok=True)
 
     def forbid(self, folder: Path) -> None:
-        """Let nothing be written in a folder."""
+        """Let nothing be written in a folder that is there."""
         for how in (["--bind", str(folder)], ["-o", "remount,bind,ro"]):
             subprocess.run(["mount", *how, str(folder)], check=True)
 
@@ -42,25 +39,21 @@ class MountedDisk:
 class PlayedDisk:
     def __init__(self, path: Path, patch: pytest.MonkeyPatch) -> None:
         self.path, self.left = path.resolve(), 1 << 40
-        open, usage = builtins.open, shutil.disk_usage
+        write, usage = os.write, shutil.disk_usage
 
-        class LimitedFile(io.FileIO):
-            def write(_, data: Any) -> int:  # noqa: N805
-                if not self.left:
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                written = super().write(memoryview(data)[: self.left])
-                self.left -= written
-                return written
+        def here(handle: int) -> bool:
+            return Path(os.readlink(f"/proc/self/fd/{handle}")).is_relative_to(self.path)
 
-        def open_limited(file: Any, mode: str = "r", buffering: int = -1, *rest: Any, **more: Any) -> Any:
-            here = isinstance(file, str | Path) and Path(file).absolute().is_relative_to(self.path)
-            if not here or mode not in ("wb", "ab"):
-                return open(file, mode, buffering, *rest, **more)
-            raw = LimitedFile(file, mode)
-            return io.BufferedWriter(raw) if buffering else raw
+        def write_what_fits(handle: int, data: bytes) -> int:
+            if not here(handle):
+                return write(handle, data)
+            if not self.left:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            written = write(handle, data[: self.left])
+            self.left -= written
+            return written
 
-        patch.setattr(builtins, "open", open_limited)
-        patch.setattr(io, "open", open_limited)  # pathlib's
+        patch.setattr(os, "write", write_what_fits)
         patch.setattr(shutil, "disk_usage", lambda folder: usage(folder)._replace(free=self.left))
 
     def leave(self, left: int) -> None:

@@ -25,7 +25,15 @@ MOMENT = {"prepare": 0.1, "training": 0.005, "validation": 0.03, "checkpoint": 0
 STEPS, EVERY = 24, 4
 # times, the machine, and what the number of loader workers is written in, which changes nothing
 OTHER = {"training_seconds", "validation_seconds", "scoring_seconds", "tokens_per_second", "_elapsed"}
-OTHER |= {"train/tokens_per_second", "train/peak_memory_mb", "metrics.jsonl", "seal", "workers", "config.yaml"}
+OTHER |= {
+    "train/tokens_per_second",
+    "train/peak_memory_mb",
+    "metrics.jsonl",
+    "checksum",
+    "workers",
+    "config.yaml",
+    "command",
+}
 
 Start = Callable[[list[str], Path, Path], Any]  # words, folder, log -> something like a subprocess.Popen
 
@@ -60,7 +68,7 @@ class Typed:
     words: list[str]
     dice: random.Random = field(default_factory=seeded)
     seed: int = 1
-    full: set[str] = field(default_factory=set)  # all checkpoints in full that were seen
+    full: set[str] = field(default_factory=set)  # all checkpoints of steps that were seen
     before: dict[Path, int] = field(default_factory=dict)  # when what lay there had been written
     process: Any = None
     seconds: dict[str, float] = field(default_factory=dict)  # that each command takes when nobody kills it
@@ -77,7 +85,8 @@ class Typed:
         return self.cwd / f"log-{self.seed}"
 
     def type(self) -> None:
-        self.before = {path: path.stat().st_mtime_ns for path in (self.run.metrics, self.run.average) if path.is_file()}
+        watched = (self.run.metrics, self.run.average / checkpoint.MANIFEST)
+        self.before = {path: path.stat().st_mtime_ns for path in watched if path.is_file()}
         self.process = self.start(["train", *self.words, f"seed={self.seed}"], self.cwd, self.log)
 
     def ended(self) -> bool:
@@ -99,18 +108,18 @@ class Typed:
 
     def phase(self) -> str:
         """What the command is at, or was when it died."""
-        run, name = self.run, f".{self.process.pid}"
+        run = self.run
         if next(self.cwd.glob("data/.*.unfinished"), None):
             return "prepare"
-        unfinished = [path.name for path in run.checkpoints.glob(f".*{name}")]
-        if f".average.ckpt{name}" in unfinished or self._new(run.average):
+        unfinished = [path.name for path in run.checkpoints.glob(".*")]
+        if any(name.startswith(".average.") for name in unfinished) or self._new(run.average / checkpoint.MANIFEST):
             return "between" if run.result.is_file() else "scoring"
         if unfinished:
             return "checkpoint"
         if not self._new(run.metrics):  # written when training begins
             return "between"
         row = last_row(run)
-        saved = (run.checkpoints / f"step-{row['step']:07d}.ckpt").is_file()
+        saved = (run.checkpoints / f"step-{row['step']:07d}").is_dir()
         if row["step"] % EVERY or saved or not row["step"]:
             return "training" if row["step"] < STEPS else "between"
         return "validation" if "train/loss" in row else "between"
@@ -182,12 +191,12 @@ def rows(run: RunFolder) -> list[dict[str, Any]]:
 def check_files(typed: Typed) -> None:
     """Whatever has a final name is whole, and the last two checkpoints in full are there."""
     run = typed.run
-    for file in run.checkpoints.glob("[!.]*.ckpt"):
-        checkpoint.read(file)
-    full = {file.name for file in run.checkpoints.glob("step-*.ckpt")}
-    typed.full |= full
-    latest = sorted(typed.full)[-2:]
-    assert full.issuperset(latest), (full, latest)
+    for folder in run.checkpoints.glob("[!.]*"):
+        checkpoint.read(folder)
+    steps = {folder.name for folder in checkpoint.saved(run)}
+    typed.full |= steps
+    for name in sorted(typed.full)[-2:]:
+        checkpoint.read_training(run.checkpoints / name, "")
     for file in (run.identity, run.result):
         if file.is_file():
             json.loads(file.read_text())
@@ -227,7 +236,12 @@ def killed_in_turn(typed: Typed, wanted: list[str], seconds: dict[str, float]) -
 def outcome(typed: Typed) -> dict[str, Any]:
     """All that a run leaves."""
     run = typed.run
-    found: dict[str, Any] = {file.name: checkpoint.read(file) for file in run.checkpoints.iterdir()}
+    found: dict[str, Any] = {}
+    for folder in run.checkpoints.iterdir():
+        found[folder.name] = {"weights": checkpoint.read(folder).weights}
+    last = checkpoint.latest(run)
+    assert last
+    found["training"] = checkpoint.read_training(last, "")
     for file in (*typed.cwd.glob("data/*/*"), run.test_src, run.test_ref, run.test_hyp):
         found[file.name] = file.read_bytes()
     found["rows"] = rows(run)

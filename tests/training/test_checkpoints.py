@@ -11,8 +11,8 @@ from rope_mt.config.commands import EvalConfig
 from rope_mt.data import checks
 from rope_mt.errors import UserError
 from rope_mt.runs import checkpoint
+from rope_mt.runs.checkpoint import select
 from rope_mt.runs.folder import RunFolder
-from rope_mt.runs.selection import select
 from rope_mt.training.callbacks import checkpoints
 from rope_mt.training.module import TranslationModule
 from rope_mt.training.train import train

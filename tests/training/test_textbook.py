@@ -19,7 +19,7 @@ def test_every_lever_on_gives_the_losses_of_every_lever_off(config):
     cfg = config()
     cfg = replace(cfg, model=replace(cfg.model, dropout=0.0))
     text_of = locate(cfg.data)
-    data = TranslationData(cfg.data, prepare(cfg.data, text_of), text_of, cfg.seed)
+    data = TranslationData(cfg.data, prepare(cfg.data, text_of), text_of.valid, cfg.seed)
     batches = first_batches(data, STEPS)
     fast = Training.of(cfg, data, "fp32", torch.device("cpu"))
     plain = Textbook(fast.module)

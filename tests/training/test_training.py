@@ -125,7 +125,7 @@ def test_the_rows_tell_the_epoch_that_they_are_of(config, tmp_path):
     lengths = [0]
     while max(lengths[1:3], default=0) <= lengths[0]:
         cfg.seed += 1
-        plan = TranslationData(cfg.data, prepared, located, cfg.seed).plan
+        plan = TranslationData(cfg.data, prepared, located.valid, cfg.seed).plan
         lengths = []
         for plan.epoch in range(8):
             lengths.append(len(plan))

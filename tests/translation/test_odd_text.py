@@ -29,7 +29,7 @@ from rope_mt.data.tokenizer import LONGEST, PAD, Tokenizer
 from rope_mt.errors import UserError
 from rope_mt.model.transformer import Transformer
 from rope_mt.runs import checkpoint
-from rope_mt.runs.checkpoint import PREFIX
+from rope_mt.runs.checkpoint import Checkpoint
 from rope_mt.system.files import write_whole
 from rope_mt.translation.test_sets import score_translations
 from rope_mt.translation.translator import Translator
@@ -127,9 +127,8 @@ def model(made, tmp_path_factory) -> Path:
     torch.manual_seed(0)
     tokenizer = Tokenizer(MODEL)
     weights = Transformer(cfg.model, cfg.position, len(tokenizer), PAD).state_dict()
-    path = tmp_path_factory.mktemp("model") / "model.ckpt"
-    values = {"state_dict": {PREFIX + name: tensor for name, tensor in weights.items()}, "global_step": 1}
-    checkpoint.write(path, {**values, "rope_mt": checkpoint.contents(cfg, tokenizer)})
+    path = tmp_path_factory.mktemp("model") / "model"
+    checkpoint.write(path, Checkpoint(cfg, tokenizer, weights, 1, path))
     return path
 
 
@@ -245,7 +244,7 @@ def test_what_is_not_read_of_a_set_is_named_by_file_and_line(made, tmp_path):
 
 def test_the_loss_is_of_every_line_but_of_no_more_than_its_first_tokens(made):
     cfg, _, test = made
-    data = TranslationData(cfg, prepare(cfg), corpus.locate(cfg), seed=1)
+    data = TranslationData(cfg, prepare(cfg), corpus.locate(cfg).valid, seed=1)
     batches = [*data.val_dataloader()]
     assert sum(len(batch.src) for batch in batches) == len(test.src)
     assert max(max(batch.src.shape[1], batch.tgt_in.shape[1]) for batch in batches) == LONGEST + 1

@@ -26,7 +26,7 @@ from rope_mt.data import toy
 from rope_mt.data.tokenizer import BOS, EOS, LONGEST, PAD, Tokenizer, read, train_tokenizer
 from rope_mt.model.transformer import Transformer
 from rope_mt.runs import checkpoint
-from rope_mt.runs.checkpoint import PREFIX
+from rope_mt.runs.checkpoint import Checkpoint
 from rope_mt.translation.prompt import history_file
 from rope_mt.translation.translate import MANY
 from rope_mt.translation.translator import Translator
@@ -57,10 +57,8 @@ def models(tmp_path_factory) -> dict[str, Path]:
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter += 0.3 * torch.randn(parameter.shape) if parameter.dim() == 1 else 0.5 * parameter
-        weights = {PREFIX + name: tensor for name, tensor in model.state_dict().items()}
-        values = {"state_dict": weights, "rope_mt": checkpoint.contents(cfg, tokenizer), "global_step": 7}
-        made[position.name] = tmp_path_factory.mktemp("models") / f"{position.name}.ckpt"
-        checkpoint.write(made[position.name], values)
+        path = made[position.name] = tmp_path_factory.mktemp("models") / position.name
+        checkpoint.write(path, Checkpoint(cfg, tokenizer, model.state_dict(), 7, path))
     return made
 
 

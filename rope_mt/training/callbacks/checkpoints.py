@@ -1,4 +1,4 @@
-"""Which checkpoints a run keeps: the last two in full, the weights of the best, and of the last few for averaging."""
+"""The checkpoints that a run keeps: the last two to resume from, the best, and the last few for averaging."""
 
 from pathlib import Path
 from typing import Any
@@ -7,41 +7,41 @@ import lightning as L
 from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.callbacks import Callback
 
-from rope_mt.runs.checkpoint import PREFIX, write
+from rope_mt.config.training import TrainerConfig
+from rope_mt.runs import checkpoint
+from rope_mt.runs.checkpoint import remove, saved, step_of, write
 from rope_mt.runs.folder import RunFolder
-from rope_mt.runs.selection import latest, numbered
 from rope_mt.training.module import TranslationModule
-from rope_mt.training.optimizers import Muon
-from rope_mt.training.resuming import read_full
 
-# bytes in a checkpoint beside its numbers and the tokenizer: for each tensor, and for all else
-PER_TENSOR, PER_FILE = 290, 16_000
+RESUMABLE = 2  # checkpoints with the state of training
+REMEDY = "remove it to resume from the one before, or start again with overwrite=true"
 
 
-class WholeFiles(CheckpointIO):
-    """Writes checkpoints whole or not at all, and reads them without running any code that they name."""
+class CheckpointFolders(CheckpointIO):
+    """Lightning's checkpoints, a dict, in the form of rope_mt/runs/checkpoint.py."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        write(Path(path), checkpoint)
+        training = {name: value for name, value in checkpoint.items() if name not in ("ckpt", "state_dict")}
+        write(Path(path), checkpoint["ckpt"], training)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        return read_full(Path(path))
+        ckpt = checkpoint.read(Path(path), REMEDY)
+        weights = {f"model.{name}": tensor for name, tensor in ckpt.weights.items()}
+        return {"ckpt": ckpt, "state_dict": weights, **checkpoint.read_training(Path(path), REMEDY)}
 
     def remove_checkpoint(self, path: Any) -> None:
-        Path(path).unlink(missing_ok=True)
+        remove(Path(path))
 
 
 class Checkpoints(Callback):
-    """After each validation, and at the end: `step-N.ckpt` in full, `weights-N.ckpt` for averaging, `best.ckpt`.
+    """Saves `step-N` after each validation and at the end, and `best-N` if a validation has the highest BLEU so far.
 
-    The best is the first with the highest BLEU, which may be 0, and holds the weights that were validated: with
-    `trainer.ema` the moving average, where the other two have the weights in training.
+    The best checkpoint is the first with that BLEU, which may be 0, and holds the weights that were validated: with
+    `trainer.ema` the moving average, where `step-N` has the weights in training.
     """
 
-    FULL = 2
-
-    def __init__(self, run: RunFolder, average: int) -> None:
-        self.run, self.average = run, average
+    def __init__(self, run: RunFolder, cfg: TrainerConfig) -> None:
+        self.run, self.cfg = run, cfg
         self.best_bleu = -1.0
         self.saved_at = -1  # step
 
@@ -54,67 +54,36 @@ class Checkpoints(Callback):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, TranslationModule)
         bleu = pl_module.validation["bleu"]
-        # before the full checkpoint that knows of it: a run that dies in between finds the same best again
+        # before the checkpoint that knows of it: a run that is killed in between finds the same best again
         if bleu > self.best_bleu and trainer.is_global_zero:
-            weights = {PREFIX + name: tensor for name, tensor in pl_module.translator.model.state_dict().items()}
-            about = {"rope_mt": pl_module.described(), "global_step": trainer.global_step}
-            write(self.run.best, {"state_dict": weights, **about})
+            best = self.run.checkpoints / f"best-{trainer.global_step:07d}"
+            write(best, pl_module.checkpoint(pl_module.translator.model))
+            for folder in saved(self.run, "best"):
+                if folder != best:
+                    remove(folder)
         self.best_bleu = max(bleu, self.best_bleu)
-        self._save(trainer)
+        self.save(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.saved_at != trainer.global_step:
-            self._save(trainer)
+            self.save(trainer)
 
-    def save_between(self, trainer: L.Trainer) -> None:
-        """Save a step between two validations to go on from, but not to average, as an undisturbed run has none."""
-        self._write(trainer, "step")
-
-    def _save(self, trainer: L.Trainer) -> None:
+    def save(self, trainer: L.Trainer) -> None:
+        """Save this step, and remove what is not kept any more."""
         self.saved_at = trainer.global_step
-        self._write(trainer, "weights", "step")
-
-    def _write(self, trainer: L.Trainer, *kinds: str) -> None:
-        for kind in kinds:
-            path = self.run.checkpoints / f"{kind}-{trainer.global_step:07d}.ckpt"
-            trainer.save_checkpoint(path, weights_only=kind == "weights")
+        trainer.save_checkpoint(self.run.checkpoints / f"step-{trainer.global_step:07d}")
         if not trainer.is_global_zero:  # the first process writes and removes files for all
             return
-        for kind, keep in (("step", self.FULL), ("weights", self.average)):
-            for old in numbered(self.run, kind)[:-keep]:
-                old.unlink()
+        folders = saved(self.run)
+        resumable, ended = folders[-RESUMABLE:], trainer.global_step >= self.cfg.max_steps
+        averaged = [folder for folder in folders if is_averaged(self.cfg, step_of(folder))][-self.cfg.average :]
+        for folder in folders:
+            if folder not in averaged and (ended or folder not in resumable):
+                remove(folder)
+            elif folder not in resumable:
+                (folder / checkpoint.TRAINING).unlink(missing_ok=True)
 
 
-def sizes(module: TranslationModule) -> tuple[int, int]:
-    """Bytes of a checkpoint in full and of one with weights alone, as they will be."""
-    rest = len(module.data.tokenizer.model) + PER_FILE
-    numbers = {each.data_ptr(): each.nbytes for each in module.model.state_dict().values()}  # some have two names
-    weights = sum(numbers.values()) + len(numbers) * PER_TENSOR
-    full = weights * (1 + bool(module.cfg.trainer.ema))
-    optimizer = module.configure_optimizers()["optimizer"]
-    for each in getattr(optimizer, "optimizers", [optimizer]):
-        trained = [weight for group in each.param_groups for weight in group["params"]]
-        moments = 1 if isinstance(each, Muon) else 2
-        full += sum(moments * (weight.nbytes + PER_TENSOR) for weight in trained)
-        full += len(trained) * PER_TENSOR * (moments == 2)  # the count of steps, which is one of a weight's tensors
-    return full + rest, weights + rest
-
-
-def room(run: RunFolder, module: TranslationModule) -> tuple[int, int]:
-    """Bytes of all checkpoints of a run when it has ended, and when they take the most.
-
-    That is when there is one more of each kind than is kept, before the oldest is removed.
-    """
-    cfg, last = module.cfg.trainer, None if module.cfg.overwrite else latest(run)
-    at = int(last.stem.partition("-")[2]) if last else 0
-    to_come = 0 if at >= cfg.max_steps else -(-cfg.max_steps // cfg.val_every) - at // cfg.val_every
-
-    def taken(more: int) -> int:
-        limits = {"step": Checkpoints.FULL + more, "weights": cfg.average + more}
-        counts = {kind: (0 if module.cfg.overwrite else len(numbered(run, kind))) + to_come for kind in limits}
-        n_full, n_weights = (min(counts[kind], limits[kind]) for kind in limits)
-        return n_full * full + (n_weights + 1) * weights  # and best.ckpt
-
-    full, weights = sizes(module)
-    end = taken(0) + weights  # average.ckpt
-    return end, max(end, taken(1))
+def is_averaged(cfg: TrainerConfig, step: int) -> bool:
+    """Whether the weights of a step may be averaged: not those that were saved because a signal came."""
+    return step % cfg.val_every == 0 or step == cfg.max_steps

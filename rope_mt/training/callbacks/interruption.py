@@ -82,7 +82,7 @@ class Interruption(Callback):
             return
         step, settings = trainer.global_step, pl_module.cfg.trainer
         if step % settings.val_every and step != settings.max_steps:  # those are saved without being asked for it
-            self.checkpoints.save_between(trainer)
+            self.checkpoints.save(trainer)
             self._saved(step)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

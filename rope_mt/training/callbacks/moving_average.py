@@ -8,7 +8,6 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from rope_mt.runs.checkpoint import PREFIX
 from rope_mt.training.module import TranslationModule
 
 
@@ -47,12 +46,10 @@ class MovingAverage(Callback):
             self.begun = True
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Called for full checkpoints alone."""
-        checkpoint["ema"] = {PREFIX + name: tensor for name, tensor in self.model.state_dict().items()}
+        checkpoint["ema"] = self.model.state_dict()
 
     def on_load_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: Mapping[str, Any]
     ) -> None:
-        weights = {name.removeprefix(PREFIX): tensor for name, tensor in checkpoint["ema"].items()}
-        self.model.load_state_dict(weights)
+        self.model.load_state_dict(checkpoint["ema"])
         self.begun = checkpoint["global_step"] > 0

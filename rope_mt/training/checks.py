@@ -1,0 +1,90 @@
+"""What would end a run after hours, found before it writes anything: text, lengths, and room on the disk."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rope_mt.config.commands import TrainConfig
+from rope_mt.data import text
+from rope_mt.data.checks import warnings_about
+from rope_mt.data.datamodule import TranslationData
+from rope_mt.data.prepare import Prepared
+from rope_mt.data.tokenizer import PAD, read
+from rope_mt.errors import UserError
+from rope_mt.model.transformer import Transformer
+from rope_mt.runs import checkpoint
+from rope_mt.runs.folder import RunFolder
+from rope_mt.system import disk
+from rope_mt.system.memory import short_of_memory
+from rope_mt.training.callbacks.checkpoints import RESUMABLE
+from rope_mt.translation.raw_text import require_raw_text
+
+ANOTHER_DISK = "choose another disk with hydra.run.dir=FOLDER, of several runs hydra.sweep.dir and hydra.sweep.subdir"
+MANIFEST_BYTES = 16_000
+
+
+@dataclass(frozen=True)
+class Checked:
+    test_set: tuple[list[str], list[str]]  # sources and references
+    parameters: int
+    bytes: int  # of the run's checkpoints when it has ended
+    warnings: list[str]
+
+
+def check(cfg: TrainConfig, run: RunFolder, about: dict[str, Any], prepared: Prepared) -> Checked:
+    """Make model and batches once, and read all test sets.
+
+    Args:
+        about: see `begin`.
+
+    Raises:
+        UserError: a test set is not raw text or too small, the batches are too few, a sentence is longer than the
+            positions of the model, or the disk has too little room.
+    """
+    sets = {"valid": about["valid"], "test": about["test"], **about["further_tests"]}
+    files = {name: [(Path(src), Path(tgt)) for src, tgt in pairs] for name, pairs in sets.items()}
+    sides = {name: text.read_test_set(pairs) for name, pairs in files.items()}
+    for name, (_, references) in sides.items():
+        require_raw_text(references, ", ".join(str(tgt) for _, tgt in files[name]))
+    lines = len(sides["test"][0])
+    if too_few := [k for k in cfg.data.joined_tests if k > lines]:
+        few = f"the test set has {lines} lines, too few to join {too_few[0]}"
+        raise UserError(f"{few}: lower data.joined_tests")
+    data = TranslationData(cfg.data, prepared, files["valid"], cfg.seed, 0, about["processes"], cfg.trainer.accumulate)
+    data.plan.batches()
+    with short_of_memory(lambda: "making the model: choose a smaller one"):
+        model = Transformer(cfg.model, cfg.position, len(data.tokenizer), PAD)
+    if model.max_len is not None:
+        for name, (src, ref) in sides.items():
+            for side in (src, ref) if name == "valid" else (src,):
+                model.check_length(max(map(len, read(data.tokenizer, side).ids)))
+
+    weights = sum(tensor.nbytes for tensor in model.state_dict().values()) + len(data.tokenizer.model) + MANIFEST_BYTES
+    at_end, at_most = room(cfg, run, weights)
+    disk.ensure("this run", run.checkpoints, at_most, ANOTHER_DISK)
+    warnings = []
+    for name, pairs in files.items():
+        warnings += warnings_about(pairs, data.tokenizer, cfg.data.src_lang, cfg.data.tgt_lang, name == "valid")
+    return Checked(sides["test"], sum(p.numel() for p in model.parameters()), at_end, warnings)
+
+
+def room(cfg: TrainConfig, run: RunFolder, weights: int) -> tuple[int, int]:
+    """Bytes of all checkpoints of a run when it has ended, and when they take the most.
+
+    Args:
+        weights: bytes of a checkpoint with weights alone. The state of training is at most two numbers a weight, and
+            one more for `trainer.ema`.
+    """
+    trainer, state = cfg.trainer, weights * (3 if cfg.trainer.ema else 2)
+    last = None if cfg.overwrite else checkpoint.latest(run)
+    step = checkpoint.step_of(last) if last else 0
+    to_come = -(-trainer.max_steps // trainer.val_every) - step // trainer.val_every if step < trainer.max_steps else 0
+    validations = to_come + (0 if cfg.overwrite else len(checkpoint.saved(run)))
+
+    def taken(more: int) -> int:
+        """Checkpoints of steps, and the best one; `more` are there while another is written before the oldest goes."""
+        n_weights, n_resumable = (min(validations, kept + more) for kept in (trainer.average, RESUMABLE))
+        return (max(n_weights, n_resumable) + 1) * weights + n_resumable * state
+
+    at_end = taken(0) + weights  # average
+    return at_end, max(at_end, taken(1) + weights)  # while a better best is written, there are two

@@ -1,0 +1,125 @@
+"""The part of one training process: it reads the run folder, trains, and writes metrics and checkpoints there.
+
+`python -m rope_mt.training.fit RUN` is one of several processes that torch's elastic launcher or torchrun has started.
+"""
+
+import logging
+import sys
+import warnings
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import lightning as L
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from torch.distributed.elastic.multiprocessing.errors import record
+
+from rope_mt.config.commands import TrainConfig
+from rope_mt.config.plain import from_plain, to_plain
+from rope_mt.data.datamodule import TranslationData
+from rope_mt.data.prepare import Prepared
+from rope_mt.errors import UserError
+from rope_mt.runs import checkpoint
+from rope_mt.runs.folder import AGAIN, RunFolder
+from rope_mt.runs.tracking import Tracker, track
+from rope_mt.system.device import choose_device
+from rope_mt.system.manifest import read_manifest
+from rope_mt.system.memory import short_of_memory
+from rope_mt.system.progress import output
+from rope_mt.training.callbacks.checkpoints import CheckpointFolders, Checkpoints
+from rope_mt.training.callbacks.interruption import Interruption
+from rope_mt.training.callbacks.moving_average import MovingAverage
+from rope_mt.training.callbacks.report import Report
+from rope_mt.training.callbacks.skipping import Skipping
+from rope_mt.training.module import TranslationModule
+from rope_mt.training.processes import Processes
+
+
+def fit(path: Path, tracker: Tracker | None = None) -> None:
+    """Train the run in this folder from its last checkpoint to its last step.
+
+    Args:
+        tracker: the W&B run to log to; None: the first process opens it.
+
+    Raises:
+        UserError: a file of the run or of its text was changed, or too many updates were skipped.
+        Interrupted: a signal has come.
+    """
+    run, processes = RunFolder(path), Processes.of_environment()
+    about = read_manifest(run.identity, AGAIN)
+    cfg, precision = from_plain(about["config"]), about["precision"]
+    if processes.world != about["processes"]:
+        wanted = f"{run.path} is for {about['processes']} training processes"
+        raise UserError(f"{wanted}, and {processes.world} were started: give trainer.devices and trainer.machines")
+    _quieten_lightning()
+    L.seed_everything(cfg.seed, verbose=False)
+    valid = [(Path(src), Path(tgt)) for src, tgt in about["valid"]]
+    place = (processes.rank, processes.world, cfg.trainer.accumulate)
+    data = TranslationData(cfg.data, Prepared.read(Path(about["prepared"])), valid, cfg.seed, *place)
+    module = TranslationModule(cfg, data, precision, processes)
+
+    opens_tracker = processes.first and tracker is None
+    with track_training(cfg, run) if opens_tracker else nullcontext(tracker) as tracker:
+        checkpoints = Checkpoints(run, cfg.trainer)
+        interruption = Interruption(checkpoints, processes, cfg.overwrite)
+        # A report of a validation comes before the checkpoint that holds the report's sums, and the batches of a step
+        # are looked at before it is saved; an interruption leaves when all others have done their part of the step.
+        callbacks: list[L.Callback] = [Skipping(run, cfg.trainer), checkpoints, interruption]
+        if cfg.trainer.ema:
+            callbacks.insert(2, MovingAverage(module, cfg.trainer.ema))
+        if tracker is not None:
+            callbacks.insert(0, Report(run.metrics, tracker, output(), cfg.trainer.log_every, cfg.trainer.max_steps))
+        trainer = build_trainer(cfg, precision, callbacks, processes)
+        with interruption.heeded(), short_of_memory(module.under_way):
+            trainer.fit(module, data, ckpt_path=checkpoint.latest(run), weights_only=True)
+
+
+def track_training(cfg: TrainConfig, run: RunFolder) -> AbstractContextManager[Tracker]:
+    """The run at W&B, open as long as the context."""
+    return track(cfg.tracking, run.path, to_plain(cfg), tags=[cfg.position.name, cfg.model.name, cfg.data.name])
+
+
+def build_trainer(cfg: TrainConfig, precision: str, callbacks: list[L.Callback], processes: Processes) -> L.Trainer:
+    """Lightning's loop as this project uses it: it steps, validates and restores; reports and files are ours."""
+    device = choose_device(cfg.trainer.device).type
+    trainer = L.Trainer(
+        max_steps=cfg.trainer.max_steps,
+        accumulate_grad_batches=cfg.trainer.accumulate,
+        val_check_interval=cfg.trainer.val_every * cfg.trainer.accumulate,  # batches
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        accelerator={"cuda": "gpu"}.get(device, device),
+        devices=processes.on_machine,
+        num_nodes=processes.world // processes.on_machine,
+        strategy="auto" if processes.world == 1 else "ddp",
+        precision="bf16-mixed" if precision == "bf16" else "32-true",
+        use_distributed_sampler=False,
+        callbacks=callbacks,
+        # named, since Lightning would take the variables of a SLURM job for its own
+        plugins=[CheckpointFolders(), LightningEnvironment() if processes.world == 1 else TorchElasticEnvironment()],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    # At each step it would ask the device whether another process was told to end. The launcher tells them all.
+    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
+    # Its own answer to SIGTERM saves nothing, and communicates with processes that may be anywhere.
+    trainer._signal_connector.register_signal_handlers = lambda: None
+    return trainer
+
+
+def _quieten_lightning() -> None:
+    """Silence Lightning's advice about workers, its adverts and its device report."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")
+
+
+@record  # which tells the launcher of an exception
+def main() -> None:
+    fit(Path(sys.argv[1]))
+
+
+if __name__ == "__main__":
+    main()
