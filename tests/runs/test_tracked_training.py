@@ -16,14 +16,15 @@ import sacrebleu
 from rope_mt.config.commands import EvalConfig, SearchChange, TrainConfig
 from rope_mt.config.data import DataConfig
 from rope_mt.config.plain import to_plain
-from rope_mt.config.position import AlibiConfig, NoPositionConfig, PositionConfig, RopeConfig
+from rope_mt.config.position import NoPositionConfig, PositionConfig, RopeConfig
 from rope_mt.config.training import ModelConfig, OptimizerConfig, SearchConfig, TrackingConfig, TrainerConfig
-from rope_mt.data import toy
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.tracking import STEP, attach
+from rope_mt.system.manifest import read_manifest, write_manifest
 from rope_mt.training.train import train
 from rope_mt.translation.evaluate import evaluate
 
+from ..training.killed_run import words
 from .newcomer import KEY, forget_wandb, newcomer
 from .wandb_server import WandbServer
 
@@ -54,14 +55,10 @@ def settings(position: PositionConfig, **tracking: Any) -> TrainConfig:
 
 @pytest.fixture(scope="module")
 def jobs(server: WandbServer) -> dict[str, TrainConfig]:
-    """Three jobs of a sweep, by the names of their folders; the last one keeps its files at the server."""
-    corpus = toy.generate(n_train=60, n_valid=5, n_test=7)
-    for name, pairs in (("train", corpus.train), ("valid", corpus.valid), ("test", corpus.test)):
-        for side, lang in enumerate(("en", "de")):
-            Path(f"{name}.{lang}").write_text("".join(pair[side] + "\n" for pair in pairs), encoding="utf-8")
+    """Two jobs of a sweep, by the names of their folders; the second one keeps its files at the server."""
+    words(Path())  # writes the text
     made = {
         "none": settings(NoPositionConfig(), group="sweep"),
-        "alibi": settings(AlibiConfig(), group="sweep"),
         "rope": settings(RopeConfig(), group="sweep", tags=["mine"], artifacts=True),
     }
     for name, cfg in made.items():
@@ -78,7 +75,7 @@ def lines(name: str, file: str) -> list[str]:
 
 
 def test_jobs_of_a_sweep_are_runs_of_one_group_with_their_nested_settings(server, jobs):
-    assert len({id_of(name) for name in jobs}) == 3
+    assert len({id_of(name) for name in jobs}) == 2
     assert {id_of(name) for name in jobs} == {*server.rows}
     for name, cfg in jobs.items():
         first = next(upsert for upsert in server.upserts if upsert["name"] == id_of(name))
@@ -126,13 +123,13 @@ def test_the_files_of_a_run_are_kept_only_where_that_is_asked_for(server, jobs):
 
 
 def test_an_evaluation_is_added_to_the_run_and_changes_nothing_else_of_it(server, jobs, capsys):
-    run = id_of("alibi")
+    run = id_of("rope")
     before, config = dict(server.summary[run]), server.config[run]
     upserts, rows = len(server.upserts), list(server.rows[run])
-    bleu = evaluate(EvalConfig("outputs/alibi", search=SearchChange(beam=3, length_penalty=1.0), device="cpu"))
+    bleu = evaluate(EvalConfig("outputs/rope", search=SearchChange(beam=3, length_penalty=1.0), device="cpu"))
 
     assert capsys.readouterr().out.splitlines()[-1] == f"W&B: {server.url}/me/rope-mt/runs/{run}"
-    assert len(server.rows) == 3
+    assert len(server.rows) == 2
     name = "eval/beam-3_length-penalty-1-0"
     after = dict(server.summary[run])
     assert after.pop(f"{name}/bleu") == bleu
@@ -161,7 +158,7 @@ def test_what_an_evaluation_found_offline_is_uploaded_to_the_run(server, jobs, m
     assert "eval/checkpoints-2/bleu" not in server.summary[run]
     monkeypatch.delenv("WANDB_MODE")
     subprocess.run([sys.executable, "-m", "wandb", "sync", "outputs/wandb"], check=True, capture_output=True)
-    assert len(server.rows) == 3
+    assert len(server.rows) == 2
     assert server.summary[run]["eval/checkpoints-2/bleu"] == bleu
     assert server.summary[run]["test/bleu"] == before["test/bleu"]
     assert server.summary[run]["valid/loss"] == before["valid/loss"]
@@ -181,11 +178,14 @@ def test_overwriting_begins_another_run_of_the_same_name(server, jobs):
     assert names == {old: "none", new: "none"}
 
 
-def test_nothing_is_added_to_what_is_no_finished_run_that_was_tracked(server, jobs, tmp_path, monkeypatch):
+def test_nothing_is_added_to_an_untracked_or_unfinished_run(server, jobs, tmp_path, monkeypatch):
     untracked, unfinished = Path("outputs", "untracked"), Path("outputs", "unfinished")
-    train(settings(RopeConfig(), name="none"), untracked)
-    shutil.copytree(Path("outputs", "rope"), unfinished)
+    for folder in (untracked, unfinished):
+        shutil.copytree(Path("outputs", "rope"), folder)
     (unfinished / "result.json").unlink()
+    content = read_manifest(untracked / "run.json", "")
+    del content["wandb"]
+    write_manifest(untracked / "run.json", content)
     for folder in (untracked, unfinished, tmp_path):
         with attach(folder) as tracker:
             assert tracker.run is None
