@@ -30,9 +30,14 @@ class Batch(NamedTuple):
 
 
 class Sentences:
-    """One side of a corpus: the ids of all sentences end to end, without eos; where each begins, and the last one ends.
+    """One side of a corpus.
 
-    `lengths` counts the eos that `padded` adds.
+    Args:
+        ids: the ids of all sentences end to end, without eos.
+        offsets: where each sentence begins, and at last where the last one ends.
+
+    Attributes:
+        lengths: tokens of each sentence, with the eos that `padded` adds.
     """
 
     def __init__(self, ids: Integer[np.ndarray, " tokens"], offsets: Integer[np.ndarray, " bounds"]) -> None:
@@ -45,7 +50,7 @@ class Sentences:
         return cls(ids, np.cumsum([0, *map(len, encoded)]))
 
     def __getstate__(self) -> dict[str, Any]:
-        """For another process: ids on disk by the name of their file."""
+        """What goes to another process: of ids on disk the name of their file."""
         ids = self.ids
         return {**vars(self), "ids": (str(ids.filename), ids.dtype) if isinstance(ids, np.memmap) else ids}
 
@@ -59,12 +64,12 @@ class Sentences:
         return [self.ids[self.offsets[row] : self.offsets[row + 1]].tolist() for row in rows]
 
     def padded(self, rows: np.ndarray, most: int) -> Int[np.ndarray, "batch slots"]:
-        """The sentences of these rows, one below the other, eos behind each, and PAD as far as `on_grid` says."""
+        """The sentences of these rows, eos behind each, and PAD up to the length that `on_grid` gives."""
         lengths = self.lengths[rows]
         longest = int(on_grid(lengths.max(), most))
         out = np.full((len(rows), longest), PAD, dtype=np.int64)
         last = lengths - 1
-        # gathered in one go: the sentences' places in the corpus, row after row
+        # the places of all tokens in `ids`, row after row, so that they are gathered in one go
         places = np.arange(int(last.sum())) + np.repeat(self.offsets[rows] - (np.cumsum(last) - last), last)
         out[np.arange(longest) < last[:, None]] = self.ids[places]
         out[np.arange(len(rows)), last] = EOS
@@ -75,24 +80,24 @@ class PairDataset(Dataset[Batch]):
     """Batches by their rows: `dataset[Rows([3, 1, 4], ...)]` is one batch of three pairs.
 
     Args:
-        most: slots that a side has at most, which its longest example needs.
+        most: slots of a side, at most.
     """
 
     def __init__(self, src: Sentences, tgt: Sentences, most: int) -> None:
         self.src, self.tgt, self.most = src, tgt, most
 
     def __getitem__(self, batch: Rows) -> Batch:
-        return collate(*(side.padded(batch.rows, self.most) for side in (self.src, self.tgt)))
+        return collate(self.src.padded(batch.rows, self.most), self.tgt.padded(batch.rows, self.most))
 
     def lengths(self) -> tuple[np.ndarray, np.ndarray]:
-        """How many tokens both sides of each pair have: what batches are cut by."""
+        """Tokens of both sides of each pair: batches are cut by them."""
         return self.src.lengths, self.tgt.lengths
 
 
 class SampledPairs(PairDataset):
     """Batches whose text is cut into pieces anew, by random numbers from (seed, epoch, batch) alone.
 
-    A sentence that comes out longer than `max_len` keeps the ids it has.
+    A sentence that would become longer than `max_len` keeps the ids it has.
     """
 
     def __init__(self, src: Sentences, tgt: Sentences, tokenizer: Tokenizer, cfg: DataConfig, seed: int) -> None:
@@ -102,8 +107,12 @@ class SampledPairs(PairDataset):
 
     def __getitem__(self, batch: Rows) -> Batch:
         seeds = np.random.SeedSequence((self.seed, batch.epoch, batch.number)).generate_state(2)
-        sides = [self._sampled(s, batch.rows, int(seed)) for s, seed in zip((self.src, self.tgt), seeds, strict=True)]
-        return collate(*(side.padded(np.arange(len(batch.rows)), self.most) for side in sides))
+        src, tgt = (
+            self._sampled(self.src, batch.rows, int(seeds[0])),
+            self._sampled(self.tgt, batch.rows, int(seeds[1])),
+        )
+        every_row = np.arange(len(batch.rows))
+        return collate(src.padded(every_row, self.most), tgt.padded(every_row, self.most))
 
     def _sampled(self, side: Sentences, rows: np.ndarray, seed: int) -> Sentences:
         kept = side.some(rows)
@@ -111,14 +120,14 @@ class SampledPairs(PairDataset):
         return Sentences.of([new if len(new) <= self.max_len else old for old, new in zip(kept, drawn, strict=True)])
 
     def lengths(self) -> tuple[np.ndarray, np.ndarray]:
-        """How many tokens both sides of each pair have on average, as far as a thousand of them tell."""
+        """Tokens of both sides of each pair on average over samples, estimated with a thousand pairs."""
         some = np.linspace(0, len(self.src.lengths) - 1, min(1000, len(self.src.lengths))).astype(np.int64)
-        grown = []
+        lengths = []
         for side in (self.src, self.tgt):
             growth = self._sampled(side, some, seed=0).lengths.sum() / side.lengths[some].sum()
-            most = np.maximum(side.lengths, self.most)  # what fits is not left out because most samples would not
-            grown.append(np.minimum(np.ceil(side.lengths * growth), most).astype(np.int32))
-        return grown[0], grown[1]
+            most = np.maximum(side.lengths, self.most)  # a pair that fits is not skipped because most samples would not
+            lengths.append(np.minimum(np.ceil(side.lengths * growth), most).astype(np.int32))
+        return lengths[0], lengths[1]
 
 
 def collate(src: Int[np.ndarray, "batch src"], tgt: Int[np.ndarray, "batch tgt"]) -> Batch:
@@ -131,11 +140,13 @@ def collate(src: Int[np.ndarray, "batch src"], tgt: Int[np.ndarray, "batch tgt"]
 
 def training_pairs(cfg: DataConfig, prepared: Prepared, seed: int) -> PairDataset:
     """The examples to train on: pairs, or with `context_tokens` consecutive pairs joined."""
-    offsets = [np.concatenate(([0], prepared.map(f"{s}.lengths").cumsum(dtype=np.int64))) for s in ("src", "tgt")]
+    src_offsets, tgt_offsets = (
+        np.concatenate(([0], prepared.map(f"{side}.lengths").cumsum(dtype=np.int64))) for side in ("src", "tgt")
+    )
     if cfg.context_tokens:
-        firsts = join(offsets[0], offsets[1], prepared.map("begins"), cfg.context_tokens)
-        offsets = [side[firsts] for side in offsets]
-    src, tgt = Sentences(prepared.map("src.ids"), offsets[0]), Sentences(prepared.map("tgt.ids"), offsets[1])
+        firsts = join(src_offsets, tgt_offsets, prepared.map("begins"), cfg.context_tokens)
+        src_offsets, tgt_offsets = src_offsets[firsts], tgt_offsets[firsts]
+    src, tgt = Sentences(prepared.map("src.ids"), src_offsets), Sentences(prepared.map("tgt.ids"), tgt_offsets)
     if cfg.sampling:
         return SampledPairs(src, tgt, prepared.tokenizer(), cfg, seed)
     return PairDataset(src, tgt, cfg.max_len + 1)

@@ -1,11 +1,11 @@
-"""Which training pairs are left out, and why: named steps, each counted.
+"""Cleaning: named steps, each of which drops training pairs and counts them.
 
-Some look at the text, the others at its length in pieces, which is how fairseq's preparation of WMT14 measures it.
+Some steps look at the text, the others at its length in pieces, as fairseq's preparation of WMT14 does.
 """
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool
@@ -14,15 +14,14 @@ from rope_mt.config.data import DataConfig
 from rope_mt.data.text import normalize
 from rope_mt.data.tokenizer import LONGEST_PIECE
 
-MAX_BROKEN = 1 / 1000  # share of training lines that may be invalid UTF-8
+MAX_BROKEN = 1 / 1000  # fraction of training lines that may be invalid UTF-8
 
 
-@dataclass(frozen=True)
-class Lengths:
-    """How long the sides of a pair may be, in pieces."""
+class Lengths(NamedTuple):
+    """Limits for the lengths of a pair, in pieces."""
 
     most: int
-    ratio: float | None = None  # of the longer side to the shorter one
+    ratio: float = np.inf  # of the longer side to the shorter one
 
 
 LENGTHS = {
@@ -32,48 +31,50 @@ LENGTHS = {
 
 
 class Cleaning:
-    """The steps of one configuration, and in `dropped` how many pairs each of them took out."""
+    """The steps of one configuration; `dropped` counts the pairs that each of them dropped."""
 
     STEPS = ("not UTF-8", "empty", "too long", "length ratio", "identical sides", "duplicate")
 
     def __init__(self, cfg: DataConfig) -> None:
         self.lengths = LENGTHS[cfg.clean]
-        self.identical, self.duplicates = cfg.drop_identical, cfg.drop_duplicates
-        self.languages = cfg.src_lang, cfg.tgt_lang
+        self.drop_identical, self.drop_duplicates = cfg.drop_identical, cfg.drop_duplicates
         self.dropped: Counter[str] = Counter()
-        self._seen: set[int] = set()  # of the pairs so far, 64 bits each: 0.3 GB for WMT14
+        self._seen: set[int] = set()  # 64 bits of each pair so far: 0.3 GB for WMT14
 
     def text(self, src: bytes, tgt: bytes) -> tuple[str, str] | None:
-        """The normalised pair, or None for one that is dropped."""
-        most = self.lengths.most * LONGEST_PIECE  # of more characters it has more pieces, without counting them
+        """The normalised pair, or None if it is dropped."""
+        most = self.lengths.most * LONGEST_PIECE  # a line of more characters has too many pieces; they are not counted
+        step = ""
+        pair = ("", "")
         try:
             pair = normalize(src.decode(), most), normalize(tgt.decode(), most)
         except UnicodeDecodeError:
-            return self._drop("not UTF-8")
-        if not pair[0] or not pair[1]:
-            return self._drop("empty")
-        if max(map(len, pair)) > most:
-            return self._drop("too long")
-        if self.identical and pair[0] == pair[1]:
-            return self._drop("identical sides")
-        if self.duplicates and self._known("\n".join(pair)):
-            return self._drop("duplicate")
+            step = "not UTF-8"
+        else:
+            if not all(pair):
+                step = "empty"
+            elif max(map(len, pair)) > most:
+                step = "too long"
+            elif self.drop_identical and pair[0] == pair[1]:
+                step = "identical sides"
+            elif self.drop_duplicates and self._is_known(pair):
+                step = "duplicate"
+        if step:
+            self.dropped[step] += 1
+            return None
         return pair
 
-    def _drop(self, step: str) -> None:
-        self.dropped[step] += 1
-
-    def _known(self, pair: str) -> bool:
-        mark = int.from_bytes(hashlib.blake2b(pair.encode(), digest_size=8).digest())
-        known = mark in self._seen
-        self._seen.add(mark)
+    def _is_known(self, pair: tuple[str, str]) -> bool:
+        key = int.from_bytes(hashlib.blake2b("\n".join(pair).encode(), digest_size=8).digest())
+        known = key in self._seen
+        self._seen.add(key)
         return known
 
     def fits(self, src: np.ndarray, tgt: np.ndarray) -> Bool[np.ndarray, " pairs"]:
         """Which pairs of these lengths, in pieces, are kept."""
         longer, shorter = np.maximum(src, tgt), np.minimum(src, tgt)
         short = longer <= self.lengths.most
-        alike = longer <= (self.lengths.ratio or np.inf) * shorter
+        alike = longer <= self.lengths.ratio * shorter
         self.dropped["too long"] += int((~short).sum())
         self.dropped["length ratio"] += int((short & ~alike).sum())
         return short & alike

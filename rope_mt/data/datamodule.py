@@ -1,4 +1,4 @@
-"""The text of a run as Lightning takes it: training batches as they come, and those of the validation set."""
+"""The text of a run for Lightning: training batches, and batches of the validation set."""
 
 import lightning as L
 import numpy as np
@@ -10,7 +10,7 @@ from rope_mt.data.batches import Batch, PairDataset, Sentences, training_pairs
 from rope_mt.data.corpus import Files
 from rope_mt.data.epoch import EpochPlan, Rows, cut, on_grid
 from rope_mt.data.loader import ResumableLoader
-from rope_mt.data.prepare import Prepared
+from rope_mt.data.prepared import Prepared
 from rope_mt.data.tokenizer import Tokenizer, read
 
 
@@ -19,11 +19,11 @@ class TranslationData(L.LightningDataModule):
 
     Args:
         valid: the files of the validation set.
-        rank, world: this process and their number, where several train one model.
-        accumulate: batches of each that make one update.
+        rank, world: the number of this process, from 0, and of all processes that train one model.
+        accumulate: batches of each process that make one update.
 
     Raises:
-        UserError: the prepared folder is damaged, or no training pair is short enough.
+        UserError: no training pair is short enough.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class TranslationData(L.LightningDataModule):
         self.valid_src, self.valid_ref = text.read_test_set(valid)
 
     def train_dataloader(self) -> ResumableLoader:
-        # not wherever there is a GPU: to pin makes it busy with a run on the CPU
+        # not wherever there is a GPU: pinned memory would use it for a run on the CPU
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
         return ResumableLoader(self.pairs, self.plan, self.cfg.workers, pin=on_gpu)
 

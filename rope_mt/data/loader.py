@@ -1,6 +1,6 @@
-"""What draws batches, in this process or in workers, and goes on at the very next one where a run is resumed.
+"""A loader of batches, in this process or in workers, that a resumed run continues with the very next batch.
 
-Workers import this file and no more, which is why nothing of Lightning is here.
+Workers import this file and what it imports. Nothing here imports Lightning, which would take each of them seconds.
 """
 
 import os
@@ -17,7 +17,7 @@ from rope_mt.data.epoch import EpochPlan
 
 
 def _end_with_parent(worker: int) -> None:
-    """End this worker when the training process is gone, however it went; torch looks at the server alone."""
+    """End this worker when the training process is gone, even if it was killed; torch watches the fork server alone."""
     os.setpgrp()  # Ctrl-C is for the training process, which finishes its step
     parent = parent_process()
     assert parent is not None
@@ -30,10 +30,10 @@ def _end_with_parent(worker: int) -> None:
 
 
 class ResumableLoader(DataLoader[Batch]):
-    """A loader whose state is (epoch, batches drawn): after `load_state_dict` it goes on with the very next batch.
+    """A loader whose state is (epoch, batches drawn); Lightning saves and restores it with a checkpoint.
 
-    Lightning saves and restores this state with a checkpoint; it is the same on every rank. It needs the length of the
-    epoch, or it would draw one batch ahead of what has been trained on.
+    The state is the same in every process. The loader has a length: without one, Lightning would draw a batch ahead of
+    the one that is trained on.
 
     Args:
         pin: put batches where a GPU can fetch them without waiting.
@@ -42,8 +42,8 @@ class ResumableLoader(DataLoader[Batch]):
     def __init__(self, dataset: PairDataset, plan: EpochPlan, workers: int, pin: bool = False) -> None:
         context = None
         if workers:
-            # forked from a server without threads, since a process with threads that forks can leave a worker locked
-            # for ever: seen in one of a dozen runs of two processes
+            # workers are forked from a server without threads: a worker that is forked from a process with threads can
+            # stay locked for ever, which happened in one of a dozen runs of two processes
             context = get_context("forkserver")
             context.set_forkserver_preload(["rope_mt.data.loader"])
         super().__init__(
@@ -61,8 +61,7 @@ class ResumableLoader(DataLoader[Batch]):
         return len(self.plan)
 
     def __iter__(self) -> Iterator[Batch]:  # pyright: ignore[reportIncompatibleMethodOverride]: torch's is private
-        # rolled over here and not after the last batch, since Lightning never asks for a batch beyond the length
-        if self.drawn >= len(self.plan):
+        if self.drawn >= len(self.plan):  # here, as Lightning never asks for a batch beyond the length
             self.plan.epoch += 1
             self.drawn = 0
         self.plan.start = self.drawn

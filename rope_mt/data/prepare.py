@@ -198,7 +198,16 @@ def _encode(cfg: DataConfig, files: Files, n_pairs: int, folder: Path) -> Progre
             file.truncate(done.bytes[name])  # drop what was written after the note
     with progress("encoding", n_pairs, "pairs", done.lines) as advance:
         while chunk := _next_chunk(pairs):
-            _encode_chunk(chunk, done, cleaning, tokenizer, folder)
+            arrays, kept, done.begins = _encode_chunk(chunk, done.begins, cleaning, tokenizer)
+            for name in MAPS:
+                done.bytes[name] = append(folder / name, arrays[name].tobytes(), to_disk=True)
+            directions = checks.directions(kept, cfg.src_lang, cfg.tgt_lang)
+            done.lines += len(chunk)
+            done.kept += len(kept)
+            done.dropped = {step: cleaning.dropped[step] for step in cleaning.STEPS if cleaning.dropped[step]}
+            done.show_languages += len(directions) - directions.count(0)
+            done.look_exchanged += directions.count(-1)
+            done.hold_nul += sum("\0" in src or "\0" in tgt for src, tgt in kept)
             if cleaning.dropped["not UTF-8"] > n_pairs * MAX_BROKEN:
                 broken = f"{cleaning.dropped['not UTF-8']} of {n_pairs} training lines"
                 raise UserError(f"{broken} are not UTF-8: is this text?")
@@ -207,9 +216,18 @@ def _encode(cfg: DataConfig, files: Files, n_pairs: int, folder: Path) -> Progre
     return done
 
 
-def _encode_chunk(chunk: list[Pair], done: Progress, cleaning: Cleaning, tokenizer: Tokenizer, folder: Path) -> None:
-    """Append the ids of one chunk to the maps, and bring `done` up to date."""
-    kept, begins, begins_here = [], [], done.begins
+def _encode_chunk(
+    chunk: list[Pair], begins_here: bool, cleaning: Cleaning, tokenizer: Tokenizer
+) -> tuple[dict[str, np.ndarray], list[tuple[str, str]], bool]:
+    """Clean and encode a chunk.
+
+    Args:
+        begins_here: whether a document begins with the first pair, or a pair was dropped before it.
+
+    Returns:
+        What is to be appended to each map, the kept pairs, and `begins_here` for the next chunk.
+    """
+    kept, begins = [], []
     for src, tgt, begins_document in chunk:
         begins_here |= begins_document
         if (pair := cleaning.text(src, tgt)) is not None:
@@ -227,17 +245,8 @@ def _encode_chunk(chunk: list[Pair], done: Progress, cleaning: Cleaning, tokeniz
     for side in SIDES:
         arrays[f"{side}.ids"] = ids[side][np.repeat(fits, lengths[side])]
         arrays[f"{side}.lengths"] = lengths[side][fits].astype(np.uint16)
-    for name in MAPS:
-        done.bytes[name] = append(folder / name, arrays[name].tobytes(), to_disk=True)
-    kept = [pair for pair, fit in zip(kept, fits, strict=True) if fit]
-    directions = checks.directions(kept, *cleaning.languages)
-    done.lines += len(chunk)
-    done.kept += len(kept)
-    done.dropped = {step: cleaning.dropped[step] for step in cleaning.STEPS if cleaning.dropped[step]}
-    done.show_languages += len(directions) - directions.count(0)
-    done.look_exchanged += directions.count(-1)
-    done.hold_nul += sum("\0" in src or "\0" in tgt for src, tgt in kept)
-    done.begins = begins_here or bool(len(fits) and not fits[-1])
+    begins_next = begins_here or bool(kept and not fits[-1])
+    return arrays, [pair for pair, fit in zip(kept, fits, strict=True) if fit], begins_next
 
 
 def cores() -> int:

@@ -1,7 +1,7 @@
 """Subword regularisation: the same text in other pieces, by random numbers that are the same in every process.
 
-SentencePiece samples too, but since its version 0.2.2 what it draws depends on the process, whatever the seed: a run
-that resumes would see other batches.
+SentencePiece samples too, but since its version 0.2.2 its draws depend on the process, whatever the seed: a run that
+resumes would see other batches.
 """
 
 import functools
@@ -19,14 +19,14 @@ class SubwordSampler:
     """Draws other ids for text that is already encoded.
 
     - of a byte-pair encoding by BPE dropout (Provilkov et al. 2020, algorithm 1): words are merged anew, and in each
-      step every possible merge is left out with the probability `alpha`;
+      step every possible merge is skipped with the probability `alpha`;
     - of a unigram model from all segmentations of a word (Kudo 2018), each as likely as the power `alpha` of its
       probability.
     """
 
     def __init__(self, tokenizer: Tokenizer, kind: str, alpha: float) -> None:
         self.alpha = alpha
-        self._ways = {"bpe": self._merged, "unigram": self._drawn}[kind]
+        self._cut = {"bpe": self._merged, "unigram": self._drawn}[kind]
         self._texts, self._scores, bytes_ = tokenizer.pieces()
         self._bytes = frozenset(bytes_)
         known = range(EOS + 1, len(tokenizer))
@@ -43,7 +43,7 @@ class SubwordSampler:
     def sample(self, encoded: list[list[int]], seed: int) -> list[list[int]]:
         """Other ids of the same sentences: the same for the same seed."""
         draw = random.Random(seed).random
-        return [[i for word in self._words(ids) for i in self._ways(word, draw)] for ids in encoded]
+        return [[i for word in self._words(ids) for i in self._cut(word, draw)] for ids in encoded]
 
     def _words(self, ids: list[int]) -> Iterator[Word]:
         """The pieces of each word: no piece reaches over a blank."""
@@ -54,13 +54,13 @@ class SubwordSampler:
     def _merged(self, word: Word, draw: Callable[[], float]) -> list[int]:
         symbols = list(self._characters(word))
         while len(symbols) > 1:
-            first, at = len(self._texts), -1
+            best, place = len(self._texts), -1
             for n, pair in enumerate(itertools.pairwise(symbols)):
-                if (merged := self._merges.get(pair, first)) < first and draw() >= self.alpha:
-                    first, at = merged, n
-            if at < 0:
+                if (merged := self._merges.get(pair, best)) < best and draw() >= self.alpha:
+                    best, place = merged, n
+            if place < 0:
                 break
-            symbols[at : at + 2] = [first]
+            symbols[place : place + 2] = [best]
         return symbols
 
     def _drawn(self, word: Word, draw: Callable[[], float]) -> list[int]:
@@ -75,13 +75,13 @@ class SubwordSampler:
 
     @functools.lru_cache(maxsize=100_000)  # noqa: B019 - a sampler lives as long as its process
     def _characters(self, word: Word) -> Word:
-        """The ids of the characters of a word; bytes stay what they are."""
+        """The ids of the characters of a word; bytes stay bytes."""
         parts = ((i,) if i in self._bytes else map(self._ids.__getitem__, self._texts[i]) for i in word)
         return tuple(itertools.chain.from_iterable(parts))
 
     @functools.lru_cache(maxsize=100_000)  # noqa: B019
     def _lattice(self, word: Word) -> list[list[tuple[float, int, int]]]:
-        """For each place where a piece may end: the pieces, where they begin, and their cumulated shares."""
+        """For each place where a piece may end: the pieces, where they begin, and their cumulated fractions."""
         characters = self._characters(word)
         total: list[float] = [0.0]  # log of the mass of all ways to each place
         lattice: list[list[tuple[float, int, int]]] = [[]]
@@ -94,8 +94,8 @@ class SubwordSampler:
             top = max(way[0] for way in ways)
             mass = sum(math.exp(way[0] - top) for way in ways)
             total.append(top + math.log(mass))
-            shares = itertools.accumulate(math.exp(way[0] - top) / mass for way in ways)
-            lattice.append([(share, begin, piece) for share, (_, begin, piece) in zip(shares, ways, strict=True)])
+            fractions = itertools.accumulate(math.exp(way[0] - top) / mass for way in ways)
+            lattice.append([(upto, begin, piece) for upto, (_, begin, piece) in zip(fractions, ways, strict=True)])
         return lattice
 
     def _piece(self, characters: Word) -> int | None:

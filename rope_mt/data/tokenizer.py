@@ -21,7 +21,7 @@ LONGEST = 1_024
 
 
 class Tokenizer:
-    """Text to ids and back. What goes in comes out, a literal U+2581 apart: unknown characters become bytes.
+    """Text to ids and back without loss, except a literal U+2581: unknown characters become bytes.
 
     Raises:
         UserError: `model` is not a SentencePiece model of this project.
@@ -53,8 +53,8 @@ class Tokenizer:
         return [*map(model.id_to_piece, ids)], [*map(model.get_score, ids)], [i for i in ids if model.is_byte(i)]
 
     def decode(self, ids: list[list[int]]) -> list[str]:
-        """Text of each sequence of ids; pad, bos and eos say nothing."""
-        return self._processor.decode(ids) if ids else []  # of nothing it makes one empty text
+        """Text of each sequence of ids; pad, bos and eos are ignored."""
+        return self._processor.decode(ids) if ids else []  # it decodes an empty list to one empty text
 
 
 class Read(NamedTuple):
@@ -88,20 +88,20 @@ def train_tokenizer(sentences: Iterable[str], vocab_size: int, kind: str = "bpe"
     model = io.BytesIO()
     failed: list[BaseException] = []
 
-    def fed() -> Iterator[str]:
+    def text() -> Iterator[str]:
         try:
             yield from sentences
         except (Exception, KeyboardInterrupt) as error:
-            failed.append(error)  # SentencePiece would tell only of an error inside of it
+            failed.append(error)  # SentencePiece reports its own errors alone
             raise
-        if interruptible:  # what follows is no Python and takes minutes, for which Ctrl-C would wait
+        if interruptible:  # the C++ that follows takes minutes, and Python would handle Ctrl-C after it
             signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-    in_main = threading.current_thread() is threading.main_thread()  # no other thread may
+    in_main = threading.current_thread() is threading.main_thread()  # others may not set a handler
     interruptible = in_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
     try:
         spm.SentencePieceTrainer.train(
-            sentence_iterator=fed(),
+            sentence_iterator=text(),
             model_writer=model,
             model_type=kind,
             vocab_size=vocab_size,

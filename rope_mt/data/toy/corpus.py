@@ -2,7 +2,7 @@
 
 A sentence is drawn as a tree and said twice, and its English determines its German, so a perfect learner reaches 100
 BLEU. Many sentences come with a partner that has the same English words in another order and nearly always another
-meaning; a model that ignores order cannot tell the two apart, and that is what this corpus measures.
+meaning. A model that ignores order cannot tell the two apart: this corpus measures that.
 """
 
 import random
@@ -45,7 +45,7 @@ def _nodes(node: Tree) -> Iterator[Tree]:
 
 
 def _exchanged(node: Tree, new: dict[int, Tree]) -> Tree:
-    """A copy of the tree with some of its nodes, named by id(), replaced."""
+    """A copy of the tree with some of its nodes replaced; `new` holds the new ones by the id() of the old."""
     if id(node) in new:
         return new[id(node)]
     children = {item.name: getattr(node, item.name) for item in fields(node)}
@@ -89,16 +89,16 @@ def _partners(sentence: Sentence, en: str, rng: random.Random, n: int) -> list[t
     """Up to n pairs of the same English words in another order."""
     exchanges = list(_exchanges(sentence))
     rng.shuffle(exchanges)
-    bag, found = bag_of_words(en), {en: ""}
+    bag, partners = bag_of_words(en), {}
     for exchange in exchanges:
-        if len(found) > n:
+        if len(partners) == n:
             break
         partner = _exchanged(sentence, exchange)
         assert isinstance(partner, Sentence)
         other = english(partner)
-        if other not in found and bag_of_words(other) == bag:
-            found[other] = german(partner)
-    return list(found.items())[1:]
+        if other != en and other not in partners and bag_of_words(other) == bag:
+            partners[other] = german(partner)
+    return list(partners.items())
 
 
 # --- The corpus ------------------------------------------------------------------------------------------------------

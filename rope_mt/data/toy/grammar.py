@@ -10,20 +10,9 @@ from itertools import chain
 from typing import Literal
 
 from rope_mt.data.toy import lexicon as lx
-from rope_mt.data.toy.lexicon import (
-    Adjective,
-    Case,
-    Conjunction,
-    Determiner,
-    Noun,
-    Preposition,
-    Pronoun,
-    Tense,
-    Verb,
-    Word,
-)
+from rope_mt.data.toy.lexicon import Adjective, Case, Conjunction, Preposition, Pronoun, Tense, Time, Verb, Word
 
-Gap = Literal["", "subject", "object", "indirect"]  # what a relative clause lacks, the noun before it being that
+Gap = Literal["", "subject", "object", "indirect"]  # the part that a relative clause lacks: the noun before it
 
 
 # --- Trees -----------------------------------------------------------------------------------------------------------
@@ -31,12 +20,12 @@ Gap = Literal["", "subject", "object", "indirect"]  # what a relative clause lac
 
 @dataclass(frozen=True)
 class Head:
-    """Determiner, number, adjectives and noun: what agrees."""
+    """Determiner, number, adjectives and noun, which agree."""
 
-    determiner: Determiner | None
+    determiner: lx.Determiner | None
     number: int  # 0 is none
     adjectives: tuple[Adjective, ...]
-    noun: Noun
+    noun: lx.Noun
     plural: bool
 
 
@@ -50,7 +39,7 @@ class Name:
 
 @dataclass(frozen=True)
 class Common:
-    """A noun with what belongs to it: "Anna's old dog", "the man with the hat", "the king who sleeps"."""
+    """A noun with everything that belongs to it: "Anna's old dog", "the man with the hat", "the king who sleeps"."""
 
     head: Head
     owner: "Common | Name | None" = None
@@ -75,20 +64,11 @@ class Phrase:
 
 @dataclass(frozen=True)
 class Predicate:
-    """What "to be" says of its subject: "old", "older than the church", "as old as the church"."""
+    """The predicate of "to be": "old", "older than the church", "as old as the church"."""
 
     adjective: Adjective
     than: NounPhrase | None = None
     equal: bool = False
-
-
-@dataclass(frozen=True)
-class Time:
-    """An adverbial of time, and the times of Tense it fits."""
-
-    en: str
-    de: str
-    fits: str
 
 
 @dataclass(frozen=True)
@@ -169,14 +149,14 @@ def _english_clause(clause: Clause, antecedent: Common | None = None, question: 
         person = antecedent.head.noun.kind == "P"
         pronoun = "which" if not person else "who" if clause.gap == "subject" else "whom"
         words += ["to", pronoun] if clause.gap == "indirect" else [pronoun]
-    said = _english_noun(clause.subject) if clause.subject else []
+    spoken = _english_noun(clause.subject) if clause.subject else []
     if subject is None:
         words += ["to", clause.verb.en]
     else:
         auxiliary, main = _english_verb(clause.verb, clause.tense, is_plural(subject), question or clause.negated)
         adverb = [clause.adverb.en] if clause.adverb else []
         negation = ["not"] if clause.negated else []
-        begin = [*auxiliary, *said] if question else [*said, *auxiliary]
+        begin = [*auxiliary, *spoken] if question else [*spoken, *auxiliary]
         words += [*begin, *negation, *adverb, *main]
     words += [clause.verb.particle] if clause.verb.particle else []
     indirect = _english_noun(clause.indirect, True) if clause.indirect else []
@@ -192,7 +172,7 @@ def _english_clause(clause: Clause, antecedent: Common | None = None, question: 
 
 
 def _english_verb(verb: Verb, tense: Tense, plural: bool, support: bool) -> tuple[list[str], list[str]]:
-    """The auxiliary, which questions put before the subject, and the rest; `support` asks for "does" or "did"."""
+    """The auxiliary, which questions put before the subject, and the rest; `support`: "does" or "did" is needed."""
     if tense.english:
         return [tense.english[plural]], [verb.en_participle if tense is lx.PERFECT else verb.en]
     if verb is lx.BE:
@@ -249,15 +229,6 @@ def _english_noun(noun: NounPhrase, is_object: bool = False) -> list[str]:
 # --- German ----------------------------------------------------------------------------------------------------------
 
 Order = Literal["second", "first", "last"]  # where the finite verb stands
-CONTRACTIONS = {
-    ("in", "dem"): "im",
-    ("in", "das"): "ins",
-    ("an", "dem"): "am",
-    ("zu", "dem"): "zum",
-    ("zu", "der"): "zur",
-    ("von", "dem"): "vom",
-    ("bei", "dem"): "beim",
-}
 
 
 def german(sentence: Sentence) -> str:
@@ -275,10 +246,10 @@ def german(sentence: Sentence) -> str:
 
 
 def _german_clause(clause: Clause, order: Order, antecedent: Common | None = None) -> list[str]:
-    """Prefield, finite verb, midfield, the rest of the verb, and what is heavy enough to follow it."""
+    """Prefield, finite verb, midfield, the rest of the verb, and the heavy parts that follow it."""
     verb = clause.verb
     subject = clause.subject or (antecedent if clause.gap == "subject" else None)
-    said = _german_noun(clause.subject, "nom") if clause.subject else []
+    spoken = _german_noun(clause.subject, "nom") if clause.subject else []
     time = [clause.time.de] if clause.time else []
     place = _german_phrase(clause.place) if clause.place else []
     prefield: list[str] = []
@@ -289,7 +260,7 @@ def _german_clause(clause: Clause, order: Order, antecedent: Common | None = Non
     elif clause.front == "place":
         prefield, place = place, []
     elif order == "second":
-        prefield, said = said, []
+        prefield, spoken = spoken, []
     elif antecedent:
         case: Case = "nom" if clause.gap == "subject" else "dat" if clause.gap == "indirect" else verb.case
         prefield = [_relative_pronoun(antecedent.head, case)]
@@ -298,7 +269,7 @@ def _german_clause(clause: Clause, order: Order, antecedent: Common | None = Non
     light = [_german_noun(noun, case) for noun, case in reversed(objects) if isinstance(noun, Pronoun)]
     full = [_german_noun(noun, case, bare=True) for noun, case in objects if noun and not isinstance(noun, Pronoun)]
     adverb = [clause.adverb.de] if clause.adverb else []
-    middle = [*said, *chain(*light), *time, *adverb, *chain(*full)]
+    middle = [*spoken, *chain(*light), *time, *adverb, *chain(*full)]
     middle += ["nicht"] if clause.negated else []
     middle += _german_phrase(clause.companion) if clause.companion else []
     middle += place + (_german_predicate(clause.predicate) if clause.predicate else [])
@@ -316,7 +287,7 @@ def _german_clause(clause: Clause, order: Order, antecedent: Common | None = Non
 
 
 def _german_verb(verb: Verb, tense: Tense, plural: bool) -> tuple[str, list[str]]:
-    """The finite form, and what closes the clause: prefix, participle or infinitive."""
+    """The finite form, and the words that close the clause: prefix, participle or infinitive."""
     if tense is lx.PERFECT:
         return (lx.IS_ARE if verb.takes_sein else lx.HAVE)[plural], [verb.prefix + verb.de_participle]
     if tense.german:
@@ -389,8 +360,8 @@ def _written(words: Sequence[str], stop: str) -> str:
             if not written[-1:] or written[-1].endswith(","):
                 continue
             written[-1] += ","
-        elif written and (written[-1], word) in CONTRACTIONS:
-            written[-1] = CONTRACTIONS[written[-1], word]
+        elif written and (written[-1], word) in lx.CONTRACTIONS:
+            written[-1] = lx.CONTRACTIONS[written[-1], word]
         else:
             written.append(word)
     text = " ".join(written).rstrip(",")

@@ -704,3 +704,63 @@ def german_number(n: int) -> str:
     if n < 20:
         return UNITS[n - 1].de
     return (f"{UNITS[n % 10 - 1].de}und" if n % 10 else "") + TENS[n // 10 - 2].de
+
+
+@dataclass(frozen=True)
+class Time:
+    """An adverbial of time, and the times of Tense it fits."""
+
+    en: str
+    de: str
+    fits: str
+
+
+def _times() -> list[list[Time]]:
+    """Adverbials of time, in groups of which each is as likely as another."""
+
+    def german(stem: str, noun: Noun) -> str:
+        return f"{stem}{STRONG[noun.gender, 'acc']} {noun.german(False, 'acc')}"
+
+    usual = "is was will"
+    fits = {"today": "is was will has", "now": "is", "yesterday": "was", "tomorrow": "is will", "soon": "will"}
+    deictic = [Time(word.en, word.de, fits[word.en]) for word in DEICTIC]
+    every = [Time(f"every {noun.en}", german("jed", noun), usual) for noun in PERIODS]
+    last = [Time(f"last {noun.en}", german("letzt", noun), "was") for noun in PERIODS[1:]]
+    next_ = [Time(f"next {noun.en}", german("nächst", noun), "will") for noun in PERIODS[1:]]
+    days = [Time(f"on {word.en}", f"am {word.de}", usual) for word in WEEKDAYS]
+    months = [Time(f"in {word.en}", f"im {word.de}", usual) for word in MONTHS]
+    daytimes = [Time(f"in the {word.en}", f"am {word.de}", usual) for word in DAYTIMES]
+    hours = [Time(f"at {n.en} {O_CLOCK.en}", f"um {n.de} {O_CLOCK.de}", usual) for n in UNITS[:12]]
+    events = [
+        Time(f"after the {noun.en}", f"nach {DEFINITE[noun.gender, 'dat']} {noun.german(False, 'dat')}", usual)
+        for noun in EVENTS
+    ]
+    return [deictic, deictic, every, last + next_, days, days, *[months] * 4, daytimes, hours, events, events]
+
+
+TIMES = {
+    time: [fit for group in _times() if (fit := [t for t in group if time in t.fits.split()])]
+    for time in ("is", "was", "will", "has")
+}
+
+KINDS = "PATOWFL"
+NOUNS_OF = {kind: [noun for noun in NOUNS if noun.kind == kind] for kind in KINDS}
+ADJECTIVES_OF = {kind: [adjective for adjective in ADJECTIVES if kind in adjective.kinds] for kind in KINDS}
+COMPARABLE_OF = {kind: [adjective for adjective in ADJECTIVES_OF[kind] if adjective.en_more] for kind in KINDS}
+CONTRACTIONS = {
+    ("in", "dem"): "im",
+    ("in", "das"): "ins",
+    ("an", "dem"): "am",
+    ("zu", "dem"): "zum",
+    ("zu", "der"): "zur",
+    ("von", "dem"): "vom",
+    ("bei", "dem"): "beim",
+}
+VERBS_OF = {  # by the shape of their clause
+    "transitive": TRANSITIVE,
+    "double": DOUBLE_OBJECT,
+    "to": OBJECT_TO,
+    "intransitive": INTRANSITIVE,
+    "motion": MOTION,
+    "be": [BE],
+}

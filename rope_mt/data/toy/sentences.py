@@ -1,4 +1,4 @@
-"""Draws the sentences of the toy corpus as trees of its grammar."""
+"""The sentences of the toy corpus, drawn at random as trees of its grammar."""
 
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -18,52 +18,11 @@ from rope_mt.data.toy.grammar import (
     Predicate,
     Sentence,
     Tail,
-    Time,
 )
-from rope_mt.data.toy.lexicon import Adjective, Conjunction, Noun, Preposition, Tense
+from rope_mt.data.toy.lexicon import Adjective, Conjunction, Preposition, Tense
 
 T = TypeVar("T")
-
-
-def _times() -> list[list[Time]]:
-    """Adverbials of time, in groups of which each is as likely as another."""
-
-    def german(stem: str, noun: Noun) -> str:
-        return f"{stem}{lx.STRONG[noun.gender, 'acc']} {noun.german(False, 'acc')}"
-
-    usual = "is was will"
-    fits = {"today": "is was will has", "now": "is", "yesterday": "was", "tomorrow": "is will", "soon": "will"}
-    deictic = [Time(word.en, word.de, fits[word.en]) for word in lx.DEICTIC]
-    every = [Time(f"every {noun.en}", german("jed", noun), usual) for noun in lx.PERIODS]
-    last = [Time(f"last {noun.en}", german("letzt", noun), "was") for noun in lx.PERIODS[1:]]
-    next_ = [Time(f"next {noun.en}", german("nächst", noun), "will") for noun in lx.PERIODS[1:]]
-    days = [Time(f"on {word.en}", f"am {word.de}", usual) for word in lx.WEEKDAYS]
-    months = [Time(f"in {word.en}", f"im {word.de}", usual) for word in lx.MONTHS]
-    daytimes = [Time(f"in the {word.en}", f"am {word.de}", usual) for word in lx.DAYTIMES]
-    hours = [Time(f"at {n.en} {lx.O_CLOCK.en}", f"um {n.de} {lx.O_CLOCK.de}", usual) for n in lx.UNITS[:12]]
-    events = [
-        Time(f"after the {noun.en}", f"nach {lx.DEFINITE[noun.gender, 'dat']} {noun.german(False, 'dat')}", usual)
-        for noun in lx.EVENTS
-    ]
-    return [deictic, deictic, every, last + next_, days, days, *[months] * 4, daytimes, hours, events, events]
-
-
-TIMES = {
-    time: [fit for group in _times() if (fit := [t for t in group if time in t.fits.split()])]
-    for time in ("is", "was", "will", "has")
-}
-NOUNS = {kind: [noun for noun in lx.NOUNS if noun.kind == kind] for kind in "PATOWFL"}
-ADJECTIVES = {kind: [adjective for adjective in lx.ADJECTIVES if kind in adjective.kinds] for kind in "PATOWFL"}
-COMPARABLE = {kind: [adjective for adjective in ADJECTIVES[kind] if adjective.en_more] for kind in "PATOWFL"}
 SHAPES = {"transitive": 44, "double": 13, "to": 5, "intransitive": 10, "motion": 12, "be": 16}
-VERBS = {
-    "transitive": lx.TRANSITIVE,
-    "double": lx.DOUBLE_OBJECT,
-    "to": lx.OBJECT_TO,
-    "intransitive": lx.INTRANSITIVE,
-    "motion": lx.MOTION,
-    "be": [lx.BE],
-}
 CLAUSES = {1: 77, 2: 15.5, 3: 3.6, 4: 2, 5: 1.2, 6: 0.7}  # clauses a sentence, or so, and how often in a hundred
 Tenses = Literal["any", "unfinished", "simple"]  # without the perfect; only present and past
 Role = Literal["subject", "object", "other"]
@@ -136,12 +95,12 @@ class Painter:
         return Phrase(lx.WITH if self.chance(0.7) else lx.WITHOUT, Common(head))
 
     def owner(self) -> Head:
-        noun = self.fresh(NOUNS["P"], lambda noun: noun.en)
+        noun = self.fresh(lx.NOUNS_OF["P"], lambda noun: noun.en)
         determiner = self.rng.choice(lx.POSSESSIVES) if noun.en in lx.RELATED and self.chance(0.5) else lx.THE
         return Head(determiner, 0, self.adjectives("P", 0.3), noun, plural=False)
 
     def head(self, kind: str, role: Role, singular: bool) -> Head:
-        noun = self.fresh(NOUNS[kind], lambda noun: noun.en)
+        noun = self.fresh(lx.NOUNS_OF[kind], lambda noun: noun.en)
         plural = not singular and self.chance(0.32)
         number = 0
         if (kind != "P" or noun.en in lx.RELATED) and self.chance(0.2):
@@ -150,7 +109,7 @@ class Painter:
             plural, number = True, self.number()
             determiner = lx.THE if self.chance(0.15) else None
         elif not singular and role != "other" and self.chance(0.25):
-            fits = [each for each in lx.QUANTIFIERS if ("p" if plural else "s") in each.numbers]
+            fits = [word for word in lx.QUANTIFIERS if ("p" if plural else "s") in word.numbers]
             determiner = self.rng.choice([*fits, lx.NO] if role == "object" else fits)
         else:
             determiner = lx.THE if self.chance(0.7) or plural else lx.A
@@ -165,7 +124,7 @@ class Painter:
     def adjectives(self, kind: str, probability: float) -> tuple[Adjective, ...]:
         if not self.chance(probability):
             return ()
-        first = self.fresh(ADJECTIVES[kind], lambda adjective: adjective.en)
+        first = self.fresh(lx.ADJECTIVES_OF[kind], lambda adjective: adjective.en)
         if first not in lx.COLOURS and self.chance(0.2):
             colour = self.fresh(lx.COLOURS, lambda adjective: adjective.en)
             return (first, colour) if kind in colour.kinds else (first,)
@@ -196,14 +155,14 @@ class Painter:
         return lx.FUTURE if self.chance(0.3) else self.rng.choice(lx.MODALS)
 
     def shape(self, gap: Gap, kind: str, tenses: Tenses, infinitive: bool) -> str:
-        """What a clause is built of, as far as its subject and its place in the sentence allow."""
+        """The shape of a clause that its subject and its place in the sentence allow."""
         if gap in ("object", "indirect"):
             return "double" if gap == "indirect" else "transitive"
         if kind and kind not in "PA":
             return "be"
-        no_state = infinitive or (tenses != "any" and not gap)  # whoever is old is not so until somebody sleeps
+        no_state = infinitive or (tenses != "any" and not gap)  # a person is not old until somebody sleeps
         shape = self.weighted({shape: weight for shape, weight in SHAPES.items() if shape != "be" or not no_state})
-        return shape if any(kind in verb.subjects for verb in VERBS[shape]) else "transitive"
+        return shape if any(kind in verb.subjects for verb in lx.VERBS_OF[shape]) else "transitive"
 
     def plain(
         self,
@@ -218,15 +177,15 @@ class Painter:
 
         Args:
             tenses: which may be chosen; "to be" may always have the future.
-            gap: what a relative clause takes from the noun before it.
-            kind: the kind of that noun, or of whoever is meant as the subject of an infinitive.
+            gap: the part that a relative clause takes from the noun before it.
+            kind: of that noun, or of the person who is the subject of an infinitive.
             infinitive: has no subject.
             shape: key of SHAPES, to be chosen if empty.
             lean: nothing after the object.
         """
         shape = shape or self.shape(gap, kind, tenses, infinitive)
         missing = gap == "subject" or infinitive
-        verbs = VERBS[shape]
+        verbs = lx.VERBS_OF[shape]
         if missing or gap == "object":
             verbs = [verb for verb in verbs if kind in (verb.subjects if missing else verb.objects)]
         verb = self.rng.choice(verbs)
@@ -253,8 +212,8 @@ class Painter:
 
     def predicate(self, kind: str) -> Predicate:
         if self.chance(0.3):
-            return Predicate(self.fresh(ADJECTIVES[kind], lambda adjective: adjective.en))
-        adjective = self.fresh(COMPARABLE[kind], lambda adjective: adjective.en)
+            return Predicate(self.fresh(lx.ADJECTIVES_OF[kind], lambda adjective: adjective.en))
+        adjective = self.fresh(lx.COMPARABLE_OF[kind], lambda adjective: adjective.en)
         return Predicate(adjective, self.name_or_common(kind), equal=self.chance(0.25))
 
     def adverbials(self, clause: Clause, shape: str, lean: bool, adverb: bool) -> Clause:
@@ -281,7 +240,7 @@ class Painter:
         """Maybe add an adverbial of time."""
         if clause.predicate or clause.adverb in lx.ADVERBS or not self.chance(probability):
             return clause
-        return replace(clause, time=self.rng.choice(self.rng.choice(TIMES[clause.tense.time])))
+        return replace(clause, time=self.rng.choice(self.rng.choice(lx.TIMES[clause.tense.time])))
 
     def opened(self, clause: Clause) -> Clause:
         """Maybe begin a main clause with something other than its subject."""
