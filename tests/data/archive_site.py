@@ -2,8 +2,6 @@
 
 import hashlib
 import io
-import lzma
-import os
 import re
 import tarfile
 import threading
@@ -12,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -30,7 +28,7 @@ from rope_mt.errors import UserError
 
 @dataclass(frozen=True)
 class Mood:
-    """How the server treats a request; as it stands here, well."""
+    """How the server treats a request; the default is well."""
 
     status: int = 0  # answer with this error and nothing else
     ranges: bool = True  # or ignore them
@@ -38,7 +36,7 @@ class Mood:
     cut: bool = False  # send no byte beyond the middle of the file, then hang up
     length: bool = True  # announce Content-Length
     hold: bool = False  # send the head, and the body when `gate` opens
-    foreign: bool = False  # speak something else than HTTP
+    foreign: bool = False  # speak another protocol than HTTP
 
 
 WELL = Mood()
@@ -54,7 +52,7 @@ class Asked:
 
 @dataclass
 class Site:
-    """What a test sees of the server: it puts files into `root`, sets moods, and reads the log."""
+    """The server for a test: the test puts files into `root`, sets moods, and reads the log."""
 
     root: Path
     address: str
@@ -91,7 +89,7 @@ def serve(root: Path) -> Iterator[Site]:
             mood = waiting.pop(0) if waiting else site.always.get(path, WELL)
             asked = Asked(self.command, path, self.headers.get("Range", ""))
             site.log.append(asked)
-            with suppress(ConnectionError):  # whoever asked may have heard enough
+            with suppress(ConnectionError):  # the client may have closed the connection
                 self.answer(mood, asked)
 
         def do_HEAD(self) -> None:
@@ -146,37 +144,26 @@ def serve(root: Path) -> Iterator[Site]:
 
 Sides = dict[str, list[str]]  # language -> its lines
 TRAIN = ("europarl-v7", "commoncrawl", "news-commentary-v9")  # in the order of conf/data/wmt14.yaml
-REAL = {
-    "europarl-v7": "train/europarl-v7-head20k",
-    "commoncrawl": "train/commoncrawl-head10k-detok",
-    "news-commentary-v9": "train/wmt15-mix10k-detok",
-    "newstest2013": "test/newstest2013",
-    "newstest2014": "test/newstest2014",
-}
-COUNTS = {name: 12 if name.startswith("newstest") else 300 for name in REAL}
+COUNTS = {**dict.fromkeys(TRAIN, 100), "newstest2013": 12, "newstest2014": 12}
 EUROPARL = "wmt13/training-parallel-europarl-v7.tgz"
 COMMON_CRAWL = "wmt13/training-parallel-commoncrawl.tgz"
 NEWS_COMMENTARY = "wmt14/training-parallel-nc-v9.tgz"
 DEV = "wmt19/translation-task/dev.tgz"
 TEST = "wmt14/test-full.tgz"
+ARCHIVES = sorted([COMMON_CRAWL, DEV, EUROPARL, NEWS_COMMENTARY, TEST])
+NAMES = sorted(PurePosixPath(path).name for path in ARCHIVES)
+TEXTS = [f"{name}.{lang}" for name in ("newstest2013", "newstest2014", "train") for lang in ("de", "en")]
 FRENCH = b"Ce texte n'est pas de ceux qu'il faut.\n"
 
 
 def texts() -> dict[str, Sides]:
-    """The first lines of the real texts where ROPE_MT_CORPORA names them, else sentences of the toy grammar."""
-    found: dict[str, Sides] = {}
-    if corpora := os.environ.get("ROPE_MT_CORPORA"):
-        for name, file in REAL.items():
-            found[name] = {}
-            for lang in ("en", "de"):
-                with lzma.open(Path(corpora) / f"{file}.en-de.{lang}.xz") as lines:
-                    found[name][lang] = [line.decode().rstrip("\n") for line in islice(lines, COUNTS[name])]
-        return found
+    """The text in the archives: sentences of the toy grammar."""
     pairs = iter(toy.generate(n_train=sum(COUNTS.values()), n_valid=0, n_test=0).train)
+    text: dict[str, Sides] = {}
     for name, count in COUNTS.items():
         some = [*islice(pairs, count)]
-        found[name] = {"en": [en for en, _ in some], "de": [de for _, de in some]}
-    return found
+        text[name] = {"en": [en for en, _ in some], "de": [de for _, de in some]}
+    return text
 
 
 def plain(lines: Iterable[str]) -> bytes:
@@ -215,39 +202,37 @@ def special(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:
     return entry
 
 
-def archives(found: dict[str, Sides]) -> dict[str, bytes]:
+def archives(text: dict[str, Sides]) -> dict[str, bytes]:
     """Path on statmt.org -> archive. Names, folders and neighbours of the members are as in the real ones."""
-    text = {name: {lang: plain(lines) for lang, lines in sides.items()} for name, sides in found.items()}
     folder = special("training", tarfile.DIRTYPE)
 
     def parallel(name: str, below: str) -> list[Member]:
         other = [(f"{below}{name}.fr-en.{lang}", FRENCH) for lang in ("fr", "en")]
-        return [*other, *((f"{below}{name}.de-en.{lang}", text[name][lang]) for lang in ("de", "en"))]
+        return [*other, *((f"{below}{name}.de-en.{lang}", plain(text[name][lang])) for lang in ("de", "en"))]
 
-    dev = text["newstest2013"]
-    source, reference = found["newstest2014"]["en"], found["newstest2014"]["de"]
+    dev, test = text["newstest2013"], text["newstest2014"]
     return {
         EUROPARL: packed(folder, *parallel("europarl-v7", "training/")),
         COMMON_CRAWL: packed(*parallel("commoncrawl", "./"), ("./commoncrawl.de-en.annotation", b"1\n")),
         NEWS_COMMENTARY: packed(folder, *parallel("news-commentary-v9", "training/")),
         DEV: packed(
             *((f"dev/newstest2012.{lang}", FRENCH) for lang in ("de", "en", "fr")),
-            ("dev/newstest2013-src.de.sgm", sgml(found["newstest2013"]["de"], "srcset")),
-            *((f"dev/newstest2013.{lang}", content) for lang, content in (("de", dev["de"]), ("en", dev["en"]))),
+            ("dev/newstest2013-src.de.sgm", sgml(dev["de"], "srcset")),
+            *((f"dev/newstest2013.{lang}", plain(dev[lang])) for lang in ("de", "en")),
             ("dev/newstest2013.fr", FRENCH),
         ),
         TEST: packed(
-            ("test-full/newstest2014-deen-ref.de.sgm", sgml(reference, "refset")),
-            ("test-full/newstest2014-deen-ref.en.sgm", sgml(source, "refset")),
-            ("test-full/newstest2014-deen-src.de.sgm", sgml(reference, "srcset")),
-            ("test-full/newstest2014-deen-src.en.sgm", sgml(source, "srcset")),
+            ("test-full/newstest2014-deen-ref.de.sgm", sgml(test["de"], "refset")),
+            ("test-full/newstest2014-deen-ref.en.sgm", sgml(test["en"], "refset")),
+            ("test-full/newstest2014-deen-src.de.sgm", sgml(test["de"], "srcset")),
+            ("test-full/newstest2014-deen-src.en.sgm", sgml(test["en"], "srcset")),
             ("test-full/newstest2014-fren-ref.fr.sgm", FRENCH),
         ),
     }
 
 
-def wmt14(site: Site) -> Any:
-    """conf/data/wmt14.yaml with the addresses, sizes and check sums of what lies on the server now."""
+def wmt14(site: Site, **settings: Any) -> Any:
+    """conf/data/wmt14.yaml with the addresses, sizes and checksums of the server's files."""
     cfg = OmegaConf.load(conf_dir() / "data" / "wmt14.yaml")
     for archive in cfg.archives:
         path = urlsplit(archive.url).path.lstrip("/")
@@ -259,22 +244,45 @@ def wmt14(site: Site) -> Any:
             archive.size = len(content)
     for parquet, names in zip(cfg.parquet, (TRAIN, ("newstest2013",), ("newstest2014",)), strict=True):
         parquet.pairs = sum(COUNTS[name] for name in names)
-    cfg.disk = 0.01
-    cfg.vocab_size = 400
+    cfg.update({"disk": 0.01, "vocab_size": 400, **settings})
     return cfg
 
 
+def locate(cfg: Any, folder: Path) -> corpus.Corpus:
+    """`corpus.locate` with its text below `folder`."""
+    return corpus.locate(config(cfg, folder))
+
+
 def config(cfg: Any, folder: Path) -> DataConfig:
-    """The same as the object that the code gets, with its text below `folder`."""
     root = OmegaConf.merge(OmegaConf.structured(PrepareConfig), {"data": cfg}, {"data": {"dir": str(folder)}})
-    made = OmegaConf.to_object(root.data)
-    assert isinstance(made, DataConfig)
-    return made
+    data = OmegaConf.to_object(root.data)
+    assert isinstance(data, DataConfig)
+    return data
 
 
-def refused_in_code(cfg: Any, folder: Path, *words: str) -> None:
-    """What `prepare` would end with, without the command around it."""
+def refused(cfg: Any, folder: Path, *words: str) -> str:
+    """The one line that `locate` ends with, in which these words must be."""
     with pytest.raises(UserError) as error:
-        corpus.locate(config(cfg, folder))
+        locate(cfg, folder)
+    line = " ".join(str(error.value).split())  # as the command line prints it
     for word in words:
-        assert word in str(error.value)
+        assert word in line
+    return line
+
+
+def files_below(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir())
+
+
+def has_no_text(folder: Path) -> bool:
+    """Whether nothing is there that a later command would take for text or for a prepared corpus."""
+    return all(PurePosixPath(name).parent == PurePosixPath("wmt14/archives") for name in files_below(folder))
+
+
+def assert_text(folder: Path, text: dict[str, Sides]) -> None:
+    """The text made is the text that was packed."""
+    for lang in ("en", "de"):
+        train = b"".join(plain(text[name][lang]) for name in TRAIN)
+        assert (folder / f"wmt14/train.{lang}").read_bytes() == train
+        for name in ("newstest2013", "newstest2014"):
+            assert (folder / f"wmt14/{name}.{lang}").read_bytes() == plain(text[name][lang])

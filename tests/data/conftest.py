@@ -1,35 +1,26 @@
-"""A small corpus; a local statmt.org; `rope-mt prepare` in this process."""
+"""A small corpus; a local statmt.org."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from rope_mt.cli.main import main
 from rope_mt.config.data import DataConfig
 from rope_mt.data import download
 
-from .archive_site import (
-    Sides,
-    Site,
-    archives,
-    serve,
-    texts,
-)
+from .archive_site import Sides, Site, archives, serve, texts
 from .small_text import ENGLISH, GERMAN, write
-from .wmt14_site import Said, chosen
 
 
 @pytest.fixture(scope="session")
-def found() -> dict[str, Sides]:
+def packed_text() -> dict[str, Sides]:
     return texts()
 
 
 @pytest.fixture(scope="session")
-def statmt(found) -> dict[str, bytes]:
-    return archives(found)
+def statmt(packed_text) -> dict[str, bytes]:
+    return archives(packed_text)
 
 
 @pytest.fixture
@@ -50,29 +41,8 @@ def folder(tmp_path) -> Path:
 
 
 @pytest.fixture
-def prepare(tmp_path, monkeypatch, capsys) -> Iterator[Callable[..., Said]]:
-    """`rope-mt prepare` in this process and in a folder of its own; a configuration becomes data=local."""
-    from hydra.core.global_hydra import GlobalHydra
-
-    (tmp_path / "cwd").mkdir()
-    monkeypatch.chdir(tmp_path / "cwd")
-    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-
-    def run(cfg: Any, *words: str) -> Said:
-        capsys.readouterr()
-        code = main(["prepare", *chosen(cfg, tmp_path / "conf"), *words])
-        captured = capsys.readouterr()
-        return Said(code, captured.out, captured.err)
-
-    yield run
-    GlobalHydra.instance().clear()
-
-
-# ---- a small corpus
-
-
-@pytest.fixture
 def cfg(tmp_path) -> DataConfig:
+    """A small corpus."""
     train = write(tmp_path / "text" / "train", ENGLISH, GERMAN)
     valid = write(tmp_path / "text" / "valid", ENGLISH[:3], GERMAN[:3])
     return DataConfig("files", train, valid, valid, vocab_size=310, dir=str(tmp_path / "data"))

@@ -1,75 +1,222 @@
-"""Archives that are wrong or hostile end in one clear line and leave nothing; and how members become text."""
+"""WMT14 from its archives: what becomes text, which archives are refused, and what else may stand in their place."""
 
 import gzip
 import hashlib
+import io
 import random
+import shutil
+import sys
 import tarfile
+import threading
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from omegaconf import OmegaConf
 from sacrebleu.dataset.fake_sgml import FakeSGMLDataset
 
+from rope_mt.cli.main import main
+from rope_mt.config.files import conf_dir
 from rope_mt.data import archives, corpus
 
 from .archive_site import (
+    ARCHIVES,
     COMMON_CRAWL,
+    COUNTS,
+    DEV,
     EUROPARL,
+    FRENCH,
+    NAMES,
     NEWS_COMMENTARY,
+    TEST,
+    TEXTS,
+    TRAIN,
     Member,
     Mood,
+    assert_text,
     config,
+    files_below,
+    has_no_text,
+    locate,
     packed,
-    refused_in_code,
+    plain,
+    refused,
+    serve,
     sgml,
     special,
     wmt14,
 )
-from .wmt14_site import NAMES, TEXTS, assert_text, left, no_text, refused
 
-# ---- archives that are wrong: the command line -----------------------------------------------------------------------
-
-
-def test_a_wrong_check_sum_leaves_nothing_and_the_next_command_starts_anew(site, prepare, folder, found):
-    right = wmt14(site)
-    for archive, algorithm in ((right.archives[0], "sha256"), (right.archives[4], "md5")):
-        wrong = right.copy()
-        digest = hashlib.new(algorithm, b"something else").hexdigest()
-        [one] = [one for one in wrong.archives if one.url == archive.url]
-        one.check = f"{algorithm}:{digest}"
-        refused(prepare(wrong), archive.url, algorithm, f"not {digest}", "not the file that was meant")
-        assert PurePosixPath(archive.url).name not in " ".join(left(folder))
-        assert not list((folder / "wmt14").glob("newstest2014.*" if algorithm == "md5" else "*.*"))
-    said = prepare(right)
-    assert said.code == 0, said.err
-    assert_text(folder, found)
+# ---- what goes well --------------------------------------------------------------------------------------------------
 
 
-def test_a_wrong_size_is_refused_before_the_archive_is_sent(site, prepare, folder):
-    cfg = wmt14(site)
-    cfg.archives[0].size += 1
+def test_the_command_goes_from_the_archives_of_the_site_to_a_prepared_folder(
+    site, tmp_path, folder, packed_text, monkeypatch, capsys
+):
+    """Once the text is there, other settings need no archive."""
+    (tmp_path / "conf" / "data").mkdir(parents=True)
+    OmegaConf.save(wmt14(site), tmp_path / "conf" / "data" / "local.yaml")
+    words = ["prepare", f"--config-dir={tmp_path / 'conf'}", "data=local"]
+    folder.parent.mkdir()
+    monkeypatch.chdir(folder.parent)
+    assert main(words) == 0
+    out, err = capsys.readouterr()
+    assert "300 pairs read" in out
+    assert "takes up to 10.0 MB of disk in data/wmt14; 0 bytes are there" in err
+    assert_text(folder, packed_text)
+    assert files_below(folder / "wmt14") == sorted([*TEXTS, *(f"archives/{name}" for name in NAMES)])
+    assert sorted(asked.path for asked in site.log) == ARCHIVES
+    for name in TEXTS:
+        assert FRENCH.strip() not in (folder / "wmt14" / name).read_bytes()
+    shutil.rmtree(folder / "wmt14" / "archives")
+    assert main([*words, "data.vocab_size=390"]) == 0
+    out, err = capsys.readouterr()
+    assert (err, "300 pairs read" in out) == ("", True)
+    assert len(site.log) == len(ARCHIVES)
+
+
+def test_archives_of_an_earlier_command_are_read_and_not_fetched(site, folder, packed_text):
+    locate(wmt14(site), folder)
+    (folder / "wmt14" / "train.de").unlink()
+    locate(wmt14(site), folder)
+    assert len(site.log) == len(ARCHIVES)
+    assert_text(folder, packed_text)
+
+
+def test_a_test_set_takes_no_archive_but_its_own(site, folder):
+    [(source, target)] = corpus.find(config(wmt14(site), folder), "test")
+    assert (source.name, target.name) == ("newstest2014.en", "newstest2014.de")
+    assert [asked.path for asked in site.log] == [TEST]
+
+
+def test_the_other_direction_is_made_from_the_same_archives(site, folder, packed_text):
+    made = locate(wmt14(site, src_lang="de", tgt_lang="en"), folder)
+    assert made.train == [(folder / "wmt14/train.de", folder / "wmt14/train.en")]
+    assert_text(folder, packed_text)
+
+
+def test_text_of_ones_own_takes_the_place_of_an_archive(site, folder, packed_text):
+    for lang in ("en", "de"):
+        path = folder / "wmt14" / f"train.{lang}.gz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(gzip.compress(plain(packed_text["europarl-v7"][lang])))
+    made = locate(wmt14(site), folder)
+    assert [source.name for source, _ in made.train] == ["train.en.gz"]
+    assert sorted(asked.path for asked in site.log) == sorted([DEV, TEST])
+
+
+def test_files_and_sizes_are_announced_before_anything_is_fetched(site, folder, capsys):
+    """The configuration as it is, with a mirror that has none of it."""
+    cfg = OmegaConf.load(conf_dir() / "data" / "wmt14.yaml")
+    cfg.update({"mirror": f"{site.address}/nothing", "disk": 0.25})
+    refused(cfg, folder, "cannot fetch", "/nothing/training-parallel-europarl-v7.tgz", "404")
+    announced = capsys.readouterr().err.partition("fetching")[0]
+    for word in (
+        "data=wmt14 is not all there",
+        "training-parallel-europarl-v7.tgz (658 MB), training-parallel-commoncrawl.tgz (918 MB)",
+        "training-parallel-nc-v9.tgz (80 MB), dev.tgz (39 MB), test-full.tgz",
+        "takes up to 250.0 MB of disk",
+    ):
+        assert word in announced
+
+
+def test_two_commands_at_once_fetch_each_file_once_and_both_end_well(site, folder, packed_text, capsys):
     site.always[EUROPARL] = Mood(hold=True)
-    refused(prepare(cfg), EUROPARL, f"has {cfg.archives[0].size - 1:,} bytes, not {cfg.archives[0].size:,}")
-    assert left(folder) == []
-    assert site.sent(EUROPARL) == 0
+    made, cfg = [], config(wmt14(site), folder)
+    both = [threading.Thread(target=lambda: made.append(corpus.locate(cfg))) for _ in range(2)]
+    for command in both:
+        command.start()
+    said = ""
+    while "waiting for another rope-mt" not in said:
+        said += capsys.readouterr().err
+    site.gate.set()
+    for command in both:
+        command.join()
+    assert made[0] == made[1]
+    assert sorted(asked.path for asked in site.log) == ARCHIVES
+    said += capsys.readouterr().err
+    assert said.count("reading ") == len(ARCHIVES)  # each text is made by one of them
+    assert_text(folder, packed_text)
 
 
-def test_an_archive_that_is_gone_from_its_site_can_be_put_there_by_hand(site, prepare, folder, found, statmt):
+# ---- a disk, a connection --------------------------------------------------------------------------------------------
+
+
+def test_a_disk_without_room_is_one_line_before_anything_is_fetched(site, folder):
+    words = ("takes up to 1000000000.0 GB of disk", "GB are free: make room", "data.dir=FOLDER")
+    refused(wmt14(site, disk=1e9), folder, *words)
+    assert files_below(folder) == []
+    assert site.log == []
+
+
+def test_files_that_are_there_need_no_room_again(site, folder, packed_text, monkeypatch):
+    """On a disk that has just as much as the corpus takes, every text is made, not only the first."""
+    usage = type(shutil.disk_usage(folder.parent.parent))
+
+    def disk(path: Any) -> Any:
+        used = sum((folder / name).stat().st_size for name in files_below(folder))
+        return usage(10_000_000, used, 10_000_000 - used)
+
+    monkeypatch.setattr(shutil, "disk_usage", disk)
+    locate(wmt14(site), folder)
+    assert_text(folder, packed_text)
+    (folder / "wmt14" / "train.de").unlink()
+    refused(wmt14(site, disk=0.010_001), folder, "make room")
+
+
+def test_an_archive_that_was_cut_is_resumed_by_the_same_command(site, folder, packed_text):
+    size = len((site.root / EUROPARL).read_bytes())
+    site.always[EUROPARL] = Mood(cut=True)
+    refused(wmt14(site), folder, "cannot fetch all of", EUROPARL, "the same command goes on where it was cut")
+    assert files_below(folder) == ["wmt14/archives/training-parallel-europarl-v7.tgz.part"]
+    del site.always[EUROPARL], site.log[:]
+    locate(wmt14(site), folder)
+    assert site.spans(EUROPARL) == [f"bytes={size // 2}-"]
+    assert_text(folder, packed_text)
+
+
+def test_half_of_a_text_that_a_killed_command_left_is_made_again(site, folder, packed_text):
+    (folder / "wmt14").mkdir(parents=True)
+    (folder / "wmt14" / "train.en").write_bytes(b"an old line\n")
+    for name in (".train.de.123", ".newstest2013.en.123"):
+        (folder / "wmt14" / name).write_bytes(b"half a li")
+    locate(wmt14(site), folder)
+    assert_text(folder, packed_text)
+    assert files_below(folder / "wmt14") == sorted([*TEXTS, *(f"archives/{name}" for name in NAMES)])
+
+
+# ---- archives that are wrong -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("number", "algorithm"), [(0, "sha256"), (4, "md5")])
+def test_a_wrong_checksum_leaves_nothing_and_the_next_command_starts_anew(site, folder, packed_text, number, algorithm):
+    wrong = wmt14(site)
+    digest = hashlib.new(algorithm, b"something else").hexdigest()
+    wrong.archives[number].check = f"{algorithm}:{digest}"
+    refused(wrong, folder, wrong.archives[number].url, algorithm, f"not {digest}", "not the file that was meant")
+    assert PurePosixPath(wrong.archives[number].url).name not in " ".join(files_below(folder))
+    assert not list((folder / "wmt14").glob("*.*" if number == 0 else "newstest2014.*"))
+    locate(wmt14(site), folder)
+    assert_text(folder, packed_text)
+
+
+def test_an_archive_that_is_gone_from_its_site_can_be_put_there_by_hand_and_is_verified(
+    site, folder, packed_text, statmt
+):
     cfg = wmt14(site)
     (site.root / COMMON_CRAWL).unlink()
-    refused(prepare(cfg), "cannot fetch", COMMON_CRAWL, "404", "into data/wmt14/archives", "data.mirror")
-    assert left(folder) == ["wmt14/archives/training-parallel-europarl-v7.tgz"]
-    (folder / "wmt14/archives/training-parallel-commoncrawl.tgz").write_bytes(statmt[COMMON_CRAWL])
-    assert prepare(cfg).code == 0
-    assert_text(folder, found)
-
-
-def test_an_archive_put_there_by_hand_is_verified_too(site, prepare, folder):
-    path = folder / "wmt14/archives/training-parallel-europarl-v7.tgz"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(packed(("training/europarl-v7.de-en.de", b"x\n"), ("training/europarl-v7.de-en.en", b"x\n")))
-    refused(prepare(wmt14(site)), "data/wmt14/archives/training-parallel-europarl-v7.tgz has", "bytes, not")
-    assert no_text(folder)
+    refused(cfg, folder, "cannot fetch", COMMON_CRAWL, "404", "data/wmt14/archives", "data.mirror")
+    assert files_below(folder) == ["wmt14/archives/training-parallel-europarl-v7.tgz"]
+    by_hand = folder / "wmt14/archives/training-parallel-commoncrawl.tgz"
+    by_hand.write_bytes(packed(("commoncrawl.de-en.de", b"x\n"), ("commoncrawl.de-en.en", b"x\n")))
+    refused(cfg, folder, f"{by_hand} has", "bytes, not")
+    assert has_no_text(folder)
+    by_hand.write_bytes(statmt[COMMON_CRAWL])
+    locate(cfg, folder)
+    assert_text(folder, packed_text)
 
 
 DE, EN = ("training/europarl-v7.de-en.de", b"eins\nzwei\n"), ("training/europarl-v7.de-en.en", b"one\ntwo\n")
@@ -86,11 +233,7 @@ BAD_ARCHIVES = {
     "a side is missing": (packed(DE), "holds no europarl-v7.de-en.en"),
     "both are missing": (packed(), "holds no europarl-v7.de-en.de and no europarl-v7.de-en.en"),
     "twice": (packed(DE, ("elsewhere/europarl-v7.de-en.de", b"drei\nvier\n"), EN), "more than once", ".de-en.de"),
-    "unequal": (
-        packed(DE, (EN[0], b"one\ntwo\nthree")),
-        "europarl-v7.de-en.de has 2 lines",
-        "europarl-v7.de-en.en has 3 lines",
-    ),
+    "unequal": (packed(DE, (EN[0], b"one\ntwo\nthree")), ".de-en.de has 2 lines", ".de-en.en has 3 lines"),
     "a folder": (packed(DE, special(EN[0], tarfile.DIRTYPE)), "holds no europarl-v7.de-en.en"),
     "only links": (
         packed(DE, special(EN[0], tarfile.SYMTYPE, DE[0]), special(EN[0], tarfile.LNKTYPE, DE[0])),
@@ -100,17 +243,16 @@ BAD_ARCHIVES = {
 
 
 @pytest.mark.parametrize("case", BAD_ARCHIVES)
-def test_an_archive_with_the_right_check_sum_and_wrong_insides_is_refused(site, folder, case):
+def test_an_archive_with_the_right_checksum_and_wrong_content_is_refused(site, folder, case):
     content, *words = BAD_ARCHIVES[case]
     site.put(EUROPARL, content)
-    refused_in_code(wmt14(site), folder, "data/wmt14/archives/training-parallel-europarl-v7.tgz", *words)
-    assert no_text(folder)
-    assert set(left(folder)) == {
-        f"wmt14/archives/{PurePosixPath(path).name}" for path in (EUROPARL, COMMON_CRAWL, NEWS_COMMENTARY)
-    }
+    refused(wmt14(site), folder, "data/wmt14/archives/training-parallel-europarl-v7.tgz", *words)
+    assert has_no_text(folder)
+    fetched = sorted(PurePosixPath(path).name for path in (EUROPARL, COMMON_CRAWL, NEWS_COMMENTARY))
+    assert files_below(folder) == [f"wmt14/archives/{name}" for name in fetched]
 
 
-def test_nothing_is_written_outside_and_no_link_is_followed_whatever_an_archive_holds(site, prepare, folder, tmp_path):
+def test_nothing_is_written_outside_and_no_link_is_followed_whatever_an_archive_holds(site, folder, tmp_path):
     secret = tmp_path / "secret"
     secret.write_text("not for the corpus\n")
     evil = b"evil\n"
@@ -127,39 +269,19 @@ def test_nothing_is_written_outside_and_no_link_is_followed_whatever_an_archive_
         (f"../..{tmp_path}/europarl-v7.de-en.de", DE[1]),
         ("/europarl-v7.de-en.en", EN[1]),
     ]
-    before = {*left(tmp_path)}
     site.put(EUROPARL, packed(*hostile))
-    said = prepare(wmt14(site))
-    assert said.code == 0, said.err
-    made = {name for name in left(tmp_path) if name not in before and not name.startswith(("conf/", "site/"))}
-    assert made - {f"cwd/data/wmt14/{name}" for name in (*TEXTS, *(f"archives/{name}" for name in NAMES))} == {
-        name for name in made if name.startswith("cwd/data/wmt14-")
-    }
+    before = {*files_below(tmp_path)}
+    locate(wmt14(site), folder)
+    texts = {f"cwd/data/wmt14/{name}" for name in (*TEXTS, *(f"archives/{name}" for name in NAMES))}
+    assert {*files_below(tmp_path)} - before == texts
     assert not any(path.is_symlink() for path in tmp_path.rglob("*"))
-    assert secret.read_text() == "not for the corpus\n"
     for lang, content in (("de", DE[1]), ("en", EN[1])):
         assert (folder / f"wmt14/train.{lang}").read_bytes().startswith(content)
         assert secret.read_bytes() not in (folder / f"wmt14/train.{lang}").read_bytes()
 
 
-def test_an_error_in_the_second_archive_leaves_no_half_of_the_text(site, prepare, folder):
-    site.put(COMMON_CRAWL, packed(("commoncrawl.de-en.de", b"eins\n")))
-    refused(prepare(wmt14(site)), "training-parallel-commoncrawl.tgz holds no commoncrawl.de-en.en")
-    assert no_text(folder)
-
-
-def test_half_of_a_text_that_a_killed_command_left_is_made_again(site, folder, found):
-    (folder / "wmt14").mkdir(parents=True)
-    (folder / "wmt14" / "train.en").write_bytes(b"an old line\n")
-    for name in (".train.de.123", ".newstest2013.en.123"):
-        (folder / "wmt14" / name).write_bytes(b"half a li")
-    corpus.locate(config(wmt14(site), folder))
-    assert_text(folder, found)
-    assert {name for name in left(folder / "wmt14") if not name.startswith("archives/")} == set(TEXTS)
-
-
-def test_a_language_that_the_archives_do_not_have_is_one_line(site, prepare, folder):
-    refused(prepare(wmt14(site), "data.src_lang=fr"), "data=wmt14 has en and de, not fr")
+def test_a_language_that_the_archives_do_not_have_is_one_line(site, folder):
+    refused(wmt14(site, src_lang="fr"), folder, "data=wmt14 has en and de, not fr")
     assert site.log == []
     assert not folder.exists()
 
@@ -168,7 +290,7 @@ def test_a_language_that_the_archives_do_not_have_is_one_line(site, prepare, fol
 
 
 def copied(tmp_path: Path, *members: tuple[str, bytes], how: str = "gz") -> list[bytes]:
-    """What the members of an archive become."""
+    """The text that the members of an archive become."""
     (tmp_path / "archive").write_bytes(packed(*members, how=how))
     names = [name for name, _ in members]
     with ExitStack() as files:
@@ -178,23 +300,17 @@ def copied(tmp_path: Path, *members: tuple[str, bytes], how: str = "gz") -> list
 
 
 @pytest.mark.parametrize("how", ["", "gz", "bz2", "xz"])
-def test_an_archive_is_read_however_it_is_compressed(tmp_path, how):
-    assert copied(tmp_path, ("a", b"one\n"), ("b", b"eins\n"), how=how) == [b"one\n", b"eins\n"]
-
-
-def test_a_last_line_without_an_end_does_not_run_into_the_next_archive(tmp_path):
-    assert copied(tmp_path, ("a", b"one\ntwo"), ("b", b"eins\nzwei\n")) == [b"one\ntwo\n", b"eins\nzwei\n"]
-
-
-def test_lines_are_taken_byte_by_byte(tmp_path):
+def test_lines_are_copied_byte_by_byte_however_an_archive_is_compressed(tmp_path, how):
+    """A last line without an end gets one, so that it does not run into the next archive."""
     odd = "carriage\r\nnext line\x85vertical\x0btab \u2028and  blanks \n\n".encode() + b"\xff\n"
-    assert copied(tmp_path, ("a", odd), ("b", odd)) == [odd, odd]
+    large = b"".join(b"%d\n" % n for n in range(40_000))
+    assert copied(tmp_path, ("a", odd + large), ("b", odd + large[:-1]), how=how) == [odd + large] * 2
 
 
-def test_members_larger_than_a_block_keep_every_line(tmp_path):
-    large = b"".join(b"%d\n" % n for n in range(400_000))
-    assert len(large) > 2 * archives.BLOCK
-    assert copied(tmp_path, ("a", large), ("b", large[:-1])) == [large, large]
+def test_members_larger_than_a_block_keep_every_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "BLOCK", 1000)
+    lines = b"".join(b"%d\n" % n for n in range(1_000))
+    assert copied(tmp_path, ("a", lines), ("b", lines[:-1])) == [lines, lines]
 
 
 def test_segments_are_what_sacrebleu_makes_of_them(tmp_path):
@@ -212,3 +328,153 @@ def test_segments_are_what_sacrebleu_makes_of_them(tmp_path):
     FakeSGMLDataset("any", langpairs={})._convert_format(str(tmp_path / "a.sgm"), str(tmp_path / "a.txt"))
     ours = copied(tmp_path, ("a.sgm", document), ("b.sgm", document))
     assert ours == [(tmp_path / "a.txt").read_bytes()] * 2
+
+
+# ---- mirrors of the archives -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mirror(tmp_path, statmt) -> Path:
+    """A folder with the archives side by side."""
+    (tmp_path / "mirror").mkdir()
+    for path, content in statmt.items():
+        (tmp_path / "mirror" / PurePosixPath(path).name).write_bytes(content)
+    return tmp_path / "mirror"
+
+
+def test_a_folder_with_the_archives_is_read_where_it_is(site, folder, mirror, packed_text):
+    before = {name: (mirror / name).read_bytes() for name in files_below(mirror)}
+    locate(wmt14(site, mirror=str(mirror)), folder)
+    assert site.log == []
+    assert_text(folder, packed_text)
+    assert files_below(folder / "wmt14") == sorted(TEXTS)
+    assert {name: (mirror / name).read_bytes() for name in files_below(mirror)} == before
+
+
+def test_an_archive_in_a_folder_that_is_damaged_or_missing_is_refused_and_left_alone(site, folder, mirror):
+    path = mirror / "training-parallel-nc-v9.tgz"
+    for damaged, word in ((bytes(len(path.read_bytes())), "sha256"), (path.read_bytes()[:-1], "bytes, not")):
+        path.write_bytes(damaged)
+        refused(wmt14(site, mirror=str(mirror)), folder, str(path), word, "not the file that was meant")
+        assert path.read_bytes() == damaged
+    path.unlink()
+    refused(wmt14(site, mirror=str(mirror)), folder, f"the mirror {mirror} has no training-parallel-nc-v9.tgz")
+    assert files_below(folder) == []
+
+
+def test_an_address_with_the_archives_is_asked_instead_of_their_own(site, folder, statmt, packed_text):
+    cfg = wmt14(site, mirror=f"{site.address}/mirror/")
+    for path, content in statmt.items():
+        site.put(f"mirror/{PurePosixPath(path).name}", content)
+        (site.root / path).unlink()
+    locate(cfg, folder)
+    assert_text(folder, packed_text)
+    assert sorted(a.path for a in site.log if a.method == "GET") == sorted(f"mirror/{name}" for name in NAMES)
+
+
+@pytest.mark.parametrize("name", ["nowhere", "nowhere/at/all", "ftp://127.0.0.1/x"])
+def test_a_mirror_that_is_neither_folder_nor_address_is_one_line(site, folder, name):
+    refused(wmt14(site, mirror=name), folder, "data.mirror must be an address or a folder", name)
+    assert site.log == []
+    assert not folder.exists()
+
+
+def test_a_mirror_that_does_not_answer_is_one_line(site, folder, tmp_path):
+    with serve(tmp_path / "closed") as gone:
+        pass
+    refused(wmt14(site, mirror=gone.address), folder, f"data.mirror={gone.address} does not answer")
+    site.always[FIRST] = Mood(foreign=True)
+    refused(wmt14(site, mirror=site.address), folder, f"data.mirror={site.address} does not answer")
+    assert not folder.exists()
+
+
+# ---- the Parquet files of Hugging Face -------------------------------------------------------------------------------
+
+FIRST = "de-en/train-00000-of-00003.parquet"
+
+
+def parquet(column: str, rows: Any) -> bytes:
+    """A file with one column; in the data set wmt/wmt14 it has a string a language."""
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({column: pa.array(rows)}), buffer, row_group_size=30)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def hugging_face(packed_text) -> dict[str, bytes]:
+    """Path in the data set -> file. One sentence has line ends inside."""
+    rows = {
+        name: [{"de": de, "en": en} for de, en in zip(sides["de"], sides["en"], strict=True)]
+        for name, sides in packed_text.items()
+    }
+    first = rows["europarl-v7"][0]
+    rows["europarl-v7"][0] = {"de": first["de"].replace(" ", "\n", 1), "en": first["en"].replace(" ", "\r\n", 1)}
+    parts = {f"train-0000{n}-of-00003": rows[name] for n, name in enumerate(TRAIN)}
+    parts |= {"validation-00000-of-00001": rows["newstest2013"], "test-00000-of-00001": rows["newstest2014"]}
+    return {f"de-en/{name}.parquet": parquet("translation", some) for name, some in parts.items()}
+
+
+@pytest.mark.parametrize("of", ["folder", "address"])
+def test_parquet_files_give_the_same_text(site, folder, hugging_face, packed_text, capsys, of):
+    for path, content in hugging_face.items():
+        site.put(f"wmt14/resolve/main/{path}", content)
+    below = "wmt14/resolve/main"
+    locate(wmt14(site, mirror=f"{site.root if of == 'folder' else site.address}/{below}"), folder)
+    assert_text(folder, packed_text)
+    assert "train-00000-of-00003.parquet, train-00001-of-00003.parquet" in capsys.readouterr().err
+    asked = sorted(asked.path.removeprefix(f"{below}/") for asked in site.log if asked.method == "GET")
+    assert asked == ([] if of == "folder" else sorted(hugging_face))
+
+
+def test_a_sentence_that_is_missing_becomes_an_empty_line(tmp_path):
+    rows = [{"de": "eins", "en": "one"}, {"de": None, "en": "two"}, {"de": "drei", "en": ""}]
+    (tmp_path / "a.parquet").write_bytes(parquet("translation", rows))
+    with open(tmp_path / "en", "wb") as en, open(tmp_path / "de", "wb") as de:
+        archives.copy_columns([tmp_path / "a.parquet"], {"en": en, "de": de}, 3)
+    assert (tmp_path / "en").read_bytes() == b"one\ntwo\n\n"
+    assert (tmp_path / "de").read_bytes() == b"eins\n\ndrei\n"
+
+
+BAD_PARQUET = {
+    "cut": (lambda content: content[:-100], "cannot read"),
+    "empty": (lambda _: b"", "cannot read"),
+    "damaged": (lambda content: content[:200] + bytes(1_000) + content[1_200:], "cannot read"),
+    "another column": (lambda _: parquet("text", ["one"]), "cannot read"),
+    "another language": (lambda _: parquet("translation", [{"en": "one", "fr": "un"}]), "cannot read"),
+    "fewer pairs": (
+        lambda _: parquet("translation", [{"de": "eins", "en": "one"}]),
+        f"has {sum(COUNTS[name] for name in TRAIN[1:]) + 1} pairs, not 300",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_PARQUET)
+def test_parquet_files_that_are_not_what_was_meant_are_refused(site, folder, hugging_face, packed_text, case):
+    change, word = BAD_PARQUET[case]
+    for path, content in hugging_face.items():
+        site.put(path, content)
+    site.put(FIRST, change(hugging_face[FIRST]))
+    refused(wmt14(site, mirror=str(site.root)), folder, word, "de-en")
+    assert files_below(folder) == []
+
+
+def test_a_parquet_file_that_came_damaged_says_what_to_remove(site, folder, hugging_face, packed_text):
+    for path, content in hugging_face.items():
+        site.put(path, content)
+    site.put(FIRST, hugging_face[FIRST][:-100])
+    fetched = folder / "wmt14/archives/train-00000-of-00003.parquet"
+    refused(wmt14(site, mirror=site.address), folder, f"cannot read {fetched}", "remove it to fetch it again")
+    assert has_no_text(folder)
+    fetched.unlink()
+    site.put(FIRST, hugging_face[FIRST])
+    locate(wmt14(site, mirror=site.address), folder)
+    assert_text(folder, packed_text)
+
+
+def test_parquet_without_pyarrow_is_one_line_that_names_the_extra(site, folder, hugging_face, monkeypatch):
+    for path, content in hugging_face.items():
+        site.put(path, content)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.delitem(sys.modules, "pyarrow.parquet", raising=False)
+    refused(wmt14(site, mirror=str(site.root)), folder, "pip install 'rope-mt[parquet]'")
+    assert files_below(folder) == []

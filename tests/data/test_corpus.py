@@ -1,4 +1,4 @@
-"""locate: the text that a configuration names, and what it holds."""
+"""locate: the text that a configuration names, its fingerprint, and text that is fetched without archives."""
 
 import gzip
 from pathlib import Path
@@ -11,6 +11,8 @@ from rope_mt.data import text, toy
 from rope_mt.data.corpus import locate
 from rope_mt.errors import UserError
 
+from .archive_site import files_below, plain
+
 
 @pytest.fixture
 def cfg(tmp_path) -> DataConfig:
@@ -21,7 +23,7 @@ def cfg(tmp_path) -> DataConfig:
     return DataConfig("files", [str(tmp_path / "train"), str(tmp_path / "m*")], **names, dir=str(tmp_path / "data"))
 
 
-def test_the_files_of_each_part_are_found_in_order_with_the_fingerprint_of_what_they_hold(cfg, tmp_path):
+def test_the_files_of_each_part_are_found_in_order_with_the_fingerprint_of_their_content(cfg, tmp_path):
     corpus = locate(cfg)
     expected = {"train": ["train", "more"], "valid": ["valid"], "test": ["test"]}
     for part, names in expected.items():
@@ -33,8 +35,7 @@ def test_the_files_of_each_part_are_found_in_order_with_the_fingerprint_of_what_
 
 def test_other_languages_are_other_files(cfg, tmp_path):
     cfg.src_lang, cfg.tgt_lang = "de", "en"
-    turned = locate(cfg)
-    assert turned.test == [(tmp_path / "test.de.gz", tmp_path / "test.en.gz")]
+    assert locate(cfg).test == [(tmp_path / "test.de.gz", tmp_path / "test.en.gz")]
     cfg.tgt_lang = "fr"
     with pytest.raises(UserError, match=r"no such text: .*train\.fr"):
         locate(cfg)
@@ -67,3 +68,49 @@ def test_the_toy_corpus_is_written_once_and_again_when_another_grammar_made_it(t
     (tmp_path / "toy" / "made-by").write_text("an older grammar")
     assert locate(cfg) == first
     assert len(made) == 2
+
+
+# ---- text that lies gzipped on a site, without archives --------------------------------------------------------------
+
+
+@pytest.fixture
+def gzipped(tmp_path, site) -> DataConfig:
+    """A corpus that is fetched file by file: no size, no checksum."""
+    for lang in ("en", "de"):
+        site.put(f"raw/train.{lang}.gz", gzip.compress(plain(f"{lang} {n}" for n in range(200))))
+    prefix = str(tmp_path / "fetched" / "train")
+    return DataConfig("files", prefix, prefix, prefix, origin=f"{site.address}/raw", dir=str(tmp_path / "data"))
+
+
+def test_missing_text_is_fetched_once_from_its_origin(gzipped, site, capsys):
+    made = locate(gzipped)
+    assert gzip.decompress(made.train[0][0].read_bytes()).startswith(b"en 0\nen 1\n")
+    assert capsys.readouterr().err.count("fetching") == 2
+    locate(gzipped)
+    assert capsys.readouterr().err == ""
+    assert len(site.log) == 2
+
+
+def test_text_that_cannot_be_fetched_is_one_clear_line_and_leaves_nothing(gzipped, site, tmp_path):
+    (site.root / "raw" / "train.en.gz").unlink()
+    with pytest.raises(UserError, match=r"^cannot fetch .*train\.en\.gz .*404.*put train\.en\.gz into .*fetched, or"):
+        locate(gzipped)
+    assert files_below(tmp_path / "fetched") == []
+
+
+def test_a_mirror_takes_the_place_of_the_origin(gzipped, site):
+    gzipped.mirror, gzipped.origin = gzipped.origin, "http://127.0.0.1:1/nobody"
+    assert locate(gzipped).train
+    assert [asked.path for asked in site.log] == ["raw/train.en.gz", "raw/train.de.gz"]
+
+
+def test_a_folder_is_a_mirror_too(gzipped, site, tmp_path):
+    gzipped.mirror = f"{site.root}/raw/"
+    made = locate(gzipped)
+    assert gzip.decompress(made.train[0][0].read_bytes()).startswith(b"en 0\nen 1\n")
+    assert site.log == []
+    for file in (tmp_path / "fetched").iterdir():
+        file.unlink()
+    (site.root / "raw" / "train.de.gz").unlink()
+    with pytest.raises(UserError, match=rf"^the mirror {site.root}/raw has no train\.de\.gz$"):
+        locate(gzipped)

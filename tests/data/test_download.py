@@ -1,6 +1,7 @@
-"""A download from a server that fails in every way: what comes is whole and verified, or is not there."""
+"""A download from a server that fails in every way: the file is complete and verified, or is not there."""
 
 import hashlib
+import os
 import random
 import re
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from rope_mt.data import download as module
 from rope_mt.data.download import download
 from rope_mt.errors import UserError
+from rope_mt.system import disk as disk_space
 
 from .archive_site import Mood, Site, serve
 
@@ -22,13 +24,9 @@ CUT = Mood(cut=True)
 
 
 @pytest.fixture
-def site(tmp_path, monkeypatch):
-    """A server with one file, and a client that loses no time between two tries."""
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(module, "PAUSE", 0.0)
-    with serve(tmp_path / "site") as site:
-        site.put("file.tgz", CONTENT)
-        yield site
+def site(site):
+    site.put("file.tgz", CONTENT)
+    return site
 
 
 @pytest.fixture
@@ -51,12 +49,12 @@ def refused(*words: str, site: Site, target: Path, size: int | None = None, chec
     return said
 
 
-def left(target: Path) -> list[str]:
+def files_beside(target: Path) -> list[str]:
     return sorted(path.name for path in target.parent.iterdir())
 
 
 def leave_part(target: Path, content: bytes) -> None:
-    target.parent.mkdir()
+    target.parent.mkdir(exist_ok=True)
     target.with_name("file.tgz.part").write_bytes(content)
 
 
@@ -65,17 +63,12 @@ def leave_part(target: Path, content: bytes) -> None:
 
 @pytest.mark.parametrize("check", [SHA256, MD5, ""])
 @pytest.mark.parametrize("size", [SIZE, None])
-def test_a_file_is_fetched_in_one_piece_and_nothing_lies_beside_it(site, target, size, check):
-    fetch(site, target, size, check)
-    assert target.read_bytes() == CONTENT
-    assert left(target) == ["file.tgz"]
-    assert site.spans("file.tgz") == [""]
-
-
-def test_what_is_there_is_not_asked_for(site, target):
-    fetch(site, target)
-    fetch(site, target)
-    assert len(site.log) == 1
+def test_a_file_is_fetched_in_one_piece_and_only_once(site, target, size, check):
+    for _ in range(2):
+        fetch(site, target, size, check)
+        assert target.read_bytes() == CONTENT
+        assert files_beside(target) == ["file.tgz"]
+        assert site.spans("file.tgz") == [""]
 
 
 def test_an_empty_file_is_a_file(site, target):
@@ -105,17 +98,16 @@ def test_a_cut_shows_by_the_size_alone_where_the_server_announces_none(site, tar
     assert site.spans("file.tgz") == ["", f"bytes={HALF}-"]
 
 
-def test_what_came_before_the_command_gave_up_is_gone_on_with_by_the_next(site, target):
+def test_the_next_command_resumes_after_the_bytes_that_came(site, target):
     site.always["file.tgz"] = CUT
     refused("cannot fetch all of", f"{HALF:,} of {SIZE:,} bytes", "the same command goes on", site=site, target=target)
-    assert left(target) == ["file.tgz.part"]
+    assert files_beside(target) == ["file.tgz.part"]
     assert target.with_name("file.tgz.part").read_bytes() == CONTENT[:HALF]
     del site.always["file.tgz"], site.log[:]
     fetch(site, target)
     assert target.read_bytes() == CONTENT
-    assert left(target) == ["file.tgz"]
+    assert files_beside(target) == ["file.tgz"]
     assert site.spans("file.tgz") == [f"bytes={HALF}-"]
-    assert site.sent("file.tgz") == SIZE - HALF
 
 
 def test_tries_are_counted_anew_whenever_something_came(site, target):
@@ -148,9 +140,8 @@ def test_a_server_that_ignores_ranges_gives_the_file_once_not_one_and_a_half_tim
 
 
 def test_a_server_without_ranges_is_tried_from_the_start_and_not_for_ever(site, target):
-    deaf = Mood(ranges=False)
     site.once["file.tgz"] = [Mood(ranges=False, cut=True)]
-    site.always["file.tgz"] = deaf
+    site.always["file.tgz"] = Mood(ranges=False)
     fetch(site, target)
     assert target.read_bytes() == CONTENT
     target.unlink()
@@ -163,19 +154,14 @@ def test_a_server_without_ranges_is_tried_from_the_start_and_not_for_ever(site, 
 # ---- what an earlier command left ------------------------------------------------------------------------------------
 
 
-def test_a_part_that_is_whole_needs_no_request_where_the_size_is_known(site, target):
-    leave_part(target, CONTENT)
-    fetch(site, target, SIZE)
-    assert target.read_bytes() == CONTENT
-    assert site.log == []
-
-
-def test_a_part_that_is_whole_is_recognised_by_the_server_having_no_more(site, target):
-    leave_part(target, CONTENT)
-    fetch(site, target)
-    assert target.read_bytes() == CONTENT
-    assert site.spans("file.tgz") == [f"bytes={SIZE}-"]  # and the answer was 416
-    assert site.sent("file.tgz") == 0
+def test_a_complete_part_is_recognised_by_its_size_or_by_the_server_that_has_no_more(site, target):
+    for size, spans in ((SIZE, []), (None, [f"bytes={SIZE}-"])):  # answered with 416
+        leave_part(target, CONTENT)
+        fetch(site, target, size)
+        assert target.read_bytes() == CONTENT
+        assert site.spans("file.tgz") == spans
+        assert site.sent("file.tgz") == 0
+        target.unlink()
 
 
 @pytest.mark.parametrize("size", [SIZE, None])
@@ -183,7 +169,7 @@ def test_a_part_that_is_whole_is_recognised_by_the_server_having_no_more(site, t
 def test_a_part_of_another_file_is_thrown_away_and_the_next_command_starts_anew(site, target, part, size):
     leave_part(target, part)
     refused("it is not the file that was meant", site=site, target=target, size=size)
-    assert left(target) == []
+    assert files_beside(target) == []
     fetch(site, target, size)
     assert target.read_bytes() == CONTENT
 
@@ -195,36 +181,33 @@ def test_a_part_of_another_file_is_thrown_away_and_the_next_command_starts_anew(
 def test_a_wrong_check_sum_is_refused_with_both_sums_and_leaves_nothing(site, target, algorithm):
     found, expected = (hashlib.new(algorithm, content).hexdigest() for content in (CONTENT, OTHER))
     refused(f"{algorithm} {found}, not {expected}", site=site, target=target, check=f"{algorithm}:{expected}")
-    assert left(target) == []
+    assert files_beside(target) == []
 
 
-def test_a_wrong_size_is_refused_before_the_first_byte_is_sent(site, target):
+def test_a_wrong_size_is_refused_before_the_first_byte_is_sent_and_a_part_is_thrown_away(site, target):
     site.always["file.tgz"] = Mood(hold=True)  # nobody opens the gate
-    refused(f"has {SIZE:,} bytes, not {SIZE + 1:,}", site=site, target=target, size=SIZE + 1)
-    assert left(target) == []
-    assert site.sent("file.tgz") == 0
+    for part in (b"", OTHER[:HALF]):
+        if part:
+            leave_part(target, part)
+        refused(f"has {SIZE:,} bytes, not {SIZE + 1:,}", site=site, target=target, size=SIZE + 1)
+        assert files_beside(target) == []
+        assert site.sent("file.tgz") == 0
 
 
-def test_a_wrong_size_throws_away_the_part_that_cannot_become_right(site, target):
-    leave_part(target, OTHER[:HALF])
-    refused(f"has {SIZE:,} bytes, not {SIZE + 1:,}", site=site, target=target, size=SIZE + 1)
-    assert left(target) == []
-
-
-def test_a_wrong_size_that_nobody_announced_is_refused_too(site, target):
+def test_a_wrong_size_that_the_server_does_not_announce_is_refused_too(site, target):
     site.always["file.tgz"] = Mood(length=False)
     refused(f"has {SIZE:,} bytes, not {SIZE - 1:,}", site=site, target=target, size=SIZE - 1)
-    assert left(target) == []
+    assert files_beside(target) == []
 
 
 # ---- what cannot be had ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("status", [403, 404])
-def test_a_server_that_says_no_is_believed_at_once(site, target, status):
+def test_a_server_that_refuses_is_not_asked_again(site, target, status):
     site.always["file.tgz"] = Mood(status=status)
     refused("cannot fetch", str(status), f"put file.tgz into {target.parent}", "data.mirror", site=site, target=target)
-    assert left(target) == []
+    assert files_beside(target) == []
     assert len(site.log) == 1
 
 
@@ -236,21 +219,17 @@ def test_a_server_in_trouble_is_asked_again_and_in_the_end_given_up(site, target
     del site.log[:]
     site.always["file.tgz"] = Mood(status=500)
     refused("cannot fetch", "500", site=site, target=target)
-    assert left(target) == []
+    assert files_beside(target) == []
     assert len(site.log) == module.TRIES
 
 
-def test_what_is_no_web_server_is_one_clear_line(site, target):
+def test_a_server_that_is_gone_or_speaks_another_protocol_is_one_clear_line(site, target, tmp_path):
     site.always["file.tgz"] = Mood(foreign=True)
     refused("cannot fetch", "this is no web server", site=site, target=target)
-    assert left(target) == []
-
-
-def test_a_server_that_is_not_there_is_one_clear_line(site, target, tmp_path):
     with serve(tmp_path / "closed") as gone:
         pass
     refused("cannot fetch", "refused", site=gone, target=target)
-    assert left(target) == []
+    assert files_beside(target) == []
 
 
 def test_a_folder_that_cannot_be_written_is_one_clear_line(site, target):
@@ -258,3 +237,22 @@ def test_a_folder_that_cannot_be_written_is_one_clear_line(site, target):
     with pytest.raises(UserError, match=rf"^cannot write {re.escape(str(target.parent))}: .*$"):
         fetch(site, target)
     assert site.log == []
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_a_file_that_does_not_fit_is_not_fetched_and_one_cut_by_a_full_disk_is_resumed(site, disk, monkeypatch, check):
+    content = bytes(range(256)) * 2_000
+    site.put("file", content)
+    target, known = disk.path / "file", "md5:" + hashlib.md5(content).hexdigest() if check else ""
+    disk.leave(300_000)
+    with pytest.raises(UserError, match=r"^file takes 512 kB of disk, and \d+ kB are free in .*: make room, or choose"):
+        download(f"{site.address}/file", target, check=known)
+    monkeypatch.setattr(disk_space, "free", lambda folder: 1 << 40)
+    monkeypatch.setattr("rope_mt.data.download.BLOCK", 1 << 16)
+    with pytest.raises(UserError, match=rf"^cannot write {target}.part: {os.strerror(28)}; it needs \d+ kB, "):
+        download(f"{site.address}/file", target, check=known)
+    assert [path.name for path in disk.path.iterdir() if path.name != ".fill"] == ["file.part"] * check
+    disk.make_room()
+    download(f"{site.address}/file", target, check=known)
+    assert target.read_bytes() == content
+    assert bool(site.spans("file")[-1]) == check
