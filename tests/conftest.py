@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 
@@ -42,14 +43,12 @@ def corpora() -> Path:
     return Path(folder)
 
 
-@pytest.fixture(params=["mounted", "played"])
+@pytest.fixture
 def disk(request, tmp_path, monkeypatch) -> Iterator[MountedDisk | PlayedDisk]:
-    """A small disk."""
-    if request.param == "played":
-        (tmp_path / "disk").mkdir()
-        yield PlayedDisk(tmp_path / "disk", monkeypatch)
-        return
-    with mounted(tmp_path / "disk") as disk:
-        if disk is None:
+    """A small disk: `mounted` or `played` if a test asks for one of them, else mounted where that is allowed."""
+    wanted = getattr(request, "param", None)
+    with mounted(tmp_path / "disk") if wanted != "played" else nullcontext() as disk:
+        if disk is None and wanted == "mounted":
             pytest.skip("mounting is not allowed here")
-        yield disk
+        (tmp_path / "disk").mkdir(exist_ok=True)
+        yield disk or PlayedDisk(tmp_path / "disk", monkeypatch)

@@ -109,8 +109,9 @@ def _receive(address: str, part: Path, size: int | None) -> None:
             part.unlink(missing_ok=True)
             raise UserError(f"{address} has {total:,} bytes, not {size:,}: {WRONG}")
         name, needs = part.name.removesuffix(".part"), (total or start) - start
-        if needs > disk.free(part.parent):
-            amounts = f"{disk.size_text(needs)} of disk, and {disk.free_text(part.parent)} in {part.parent}"
+        free = disk.free(part.parent)
+        if needs > free:
+            amounts = f"{disk.size_text(needs)} of disk, and {disk.size_text(free)} are free in {part.parent}"
             raise UserError(f"{name} takes {amounts}: make room, or choose another disk with data.dir=FOLDER")
         if not start:
             part.unlink(missing_ok=True)

@@ -16,7 +16,8 @@ from rope_mt.config.commands import TrainConfig
 from rope_mt.config.data import JOINED
 from rope_mt.config.plain import identity, to_plain
 from rope_mt.errors import UserError
-from rope_mt.system.files import cannot_write, write_whole
+from rope_mt.system.disk import cannot_write
+from rope_mt.system.files import write_whole
 from rope_mt.system.manifest import read_manifest, write_manifest
 
 AGAIN = "start the run again with overwrite=true"

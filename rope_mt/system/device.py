@@ -1,4 +1,4 @@
-"""Which processor computes, and in which precision."""
+"""The device that computes, its precision, its name and its memory."""
 
 import platform
 import re
@@ -13,22 +13,22 @@ from rope_mt.errors import UserError
 
 
 def choose_device(wanted: str) -> torch.device:
-    """CUDA, else Apple's mps, else the CPU, unless one is asked for by name.
+    """The device of this name; `auto` is CUDA, or else Apple's mps, or else the CPU.
 
     Raises:
-        UserError: the device asked for is not there.
+        UserError: this machine has no such device.
     """
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    available = [name for name in here if here[name]]
     if wanted == "auto":
-        return torch.device(next(name for name, available in there.items() if available))
-    if not there[wanted]:
-        available = " or ".join(name for name, yes in there.items() if yes)
-        raise UserError(f"this machine has no {wanted} device: use device={available}, or auto")
+        return torch.device(available[0])
+    if wanted not in available:
+        raise UserError(f"this machine has no {wanted} device: use device={' or '.join(available)}, or auto")
     return torch.device(wanted)
 
 
 def choose_precision(wanted: str, device: torch.device) -> str:
-    """bf16 where the processor multiplies it natively, else fp32, unless one is asked for by name."""
+    """The precision of this name; `auto` is bf16 where the device multiplies it natively, or else fp32."""
     if wanted != "auto":
         return wanted
     if device.type == "cuda":
@@ -47,7 +47,7 @@ def computing_in(precision: str, device: torch.device) -> AbstractContextManager
 
 
 def describe(device: torch.device) -> str:
-    """The device as a person would name it."""
+    """The name of the GPU, or of the CPU with its number of threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     threads = torch.get_num_threads()
@@ -55,22 +55,22 @@ def describe(device: torch.device) -> str:
 
 
 def processor() -> str:
-    """The name that the system has for the CPU."""
-    known = Path("/proc/cpuinfo")
-    names = re.findall(r"model name\s*: (.*)", known.read_text()) if known.is_file() else []
-    return next(iter(names), platform.processor() or platform.machine())
+    """The name of the CPU."""
+    cpuinfo = Path("/proc/cpuinfo")  # Linux has it
+    model = re.search(r"model name\s*: (.*)", cpuinfo.read_text()) if cpuinfo.is_file() else None
+    return model[1] if model else platform.processor() or platform.machine()
 
 
 def forget_peak_memory(device: torch.device) -> None:
-    """On a GPU, count the most bytes in use from now on: a process may have trained other models before."""
+    """Begin to measure a GPU's peak memory anew: this process may have trained other models before."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
 
 
 def peak_memory(device: torch.device) -> int | None:
-    """The most bytes in use: tensors on a GPU, all of the process on a CPU since it began; None where it is unknown."""
+    """Peak memory in bytes: of tensors on a GPU, of the whole process on a CPU since it began; None if unknown."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    if device.type != "cpu":
-        return None
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    if device.type == "cpu":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return None

@@ -3,8 +3,6 @@
 import errno
 import os
 import shutil
-import stat
-from contextlib import suppress
 from pathlib import Path
 
 from rope_mt.errors import UserError
@@ -25,13 +23,7 @@ def free(folder: Path) -> int:
 
 def used(folder: Path) -> int:
     """Bytes of all files below a folder; hidden files, which a killed process may have left, do not count."""
-    total = 0
-    for path in folder.rglob("*"):
-        with suppress(FileNotFoundError):  # another process has just removed it
-            status = path.lstat()
-            if stat.S_ISREG(status.st_mode) and not path.name.startswith("."):
-                total += status.st_size
-    return total
+    return sum(path.stat().st_size for path in folder.rglob("[!.]*") if path.is_file())
 
 
 def size_text(size: float) -> str:
@@ -39,13 +31,6 @@ def size_text(size: float) -> str:
     if size < 1e6:
         return f"{size:.0f} bytes" if size < 1e3 else f"{size / 1e3:.0f} kB"
     return f"{size / 1e6:.1f} MB" if size < 1e9 else f"{size / 1e9:.1f} GB"
-
-
-def free_text(folder: Path) -> str:
-    """How much is free on the disk of a folder, as part of a sentence."""
-    status = os.statvfs(nearest(folder))
-    no_inode = status.f_files > 0 and status.f_favail == 0  # no further file can be made, whatever its size
-    return f"{size_text(free(folder))} are free" + (" but no inode" if no_inode else "")
 
 
 def ensure(work: str, folder: Path, needed: float, remedy: str) -> str:
@@ -73,21 +58,18 @@ def ensure(work: str, folder: Path, needed: float, remedy: str) -> str:
 
 
 def cannot_write(path: Path, error: OSError, needs: int = 0) -> UserError:
-    """One line about a file or folder that could not be written, and what the user can do.
-
-    Args:
-        needs: bytes that are to be written, if they are known.
-    """
+    """One line about a path that could not be written, and what to do; `needs` is the size in bytes, 0 if unknown."""
     line = f"cannot write {path}: {error.strerror or error}"
     if error.errno in FULL:
         amounts = f"it needs {size_text(needs)}, " if needs else ""
-        return UserError(f"{line}; {amounts}{free_text(path.parent)}: make room, and give the same command again")
+        amounts += f"{size_text(free(path.parent))} are free"
+        return UserError(f"{line}; {amounts}: make room, and give the same command again")
     if error.errno in CLOSED:
         return UserError(f"{line}; make {nearest(path.parent)} writable, or choose another folder")
     return UserError(line)
 
 
 def full_disk(error: OSError) -> UserError:
-    """The same line for a full disk where another library was writing; printing gives an error without a file name."""
+    """The line for a full disk where another library was writing; printing gives an error without a file name."""
     name = error.filename or "standard output or a file"
     return UserError(f"cannot write {name}: {error.strerror}: make room, and give the same command again")

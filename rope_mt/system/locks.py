@@ -39,9 +39,23 @@ def only_one(folder: Path) -> Iterator[None]:
         os.close(lock)
 
 
+def _wait_for(folder: Path) -> int:
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock, owner = _try_lock(folder / OWNER)
+        if owner is not None:
+            print(f"waiting for {owner} that is at work in {folder}", file=sys.stderr, flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            _sign(lock)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(lock), os.stat(folder / OWNER)):
+                return lock
+        os.close(lock)  # the other process has removed this file or renamed its folder meanwhile: try again
+
+
 @contextmanager
 def alone(file: Path, at_work: str) -> Iterator[None]:
-    """Lock a file for the block, and refuse to begin where another process has it. The file stays.
+    """Lock a file, which stays, for the block.
 
     Args:
         at_work: the work of the process that has the lock, as in `training outputs/toy`.
@@ -63,38 +77,14 @@ def alone(file: Path, at_work: str) -> Iterator[None]:
         os.close(lock)
 
 
-def _wait_for(folder: Path) -> int:
-    while True:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock, owner = _try_lock(folder / OWNER)
-        if owner is not None:
-            print(f"waiting for {owner} that is at work in {folder}", file=sys.stderr, flush=True)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            _sign(lock)
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(lock), os.stat(folder / OWNER)):
-                return lock
-        os.close(lock)  # the other process has removed this file or renamed its folder meanwhile: try again
-
-
 def _try_lock(file: Path) -> tuple[int, str | None]:
-    """Open a file and lock it if it is free; it then names this process.
-
-    Returns:
-        The open file, and the other process that has the lock, if one has.
-
-    Raises:
-        OSError: the file cannot be opened or locked.
-    """
+    """Open a file, and lock it unless another process has it: then the second value names that process."""
     lock = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)  # on NFS only a file open for writing can be locked
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         name = os.pread(lock, 1_000, 0).decode(errors="replace")
         return lock, f"another rope-mt ({name})" if name else "another rope-mt"
-    except OSError:
-        os.close(lock)
-        raise
     _sign(lock)
     return lock, None
 
@@ -105,8 +95,7 @@ def _sign(lock: int) -> None:
         user = getpass.getuser()
     except (KeyError, OSError):  # in a container a user may have no name
         user = f"user {os.getuid()}"
-    now = datetime.now().astimezone()
-    owner = f"{user} on {socket.gethostname()}, process {os.getpid()}, since {now:%Y-%m-%d %H:%M:%S %Z}"
+    since = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
     with suppress(OSError):  # on a full disk the lock holds without a name
         os.ftruncate(lock, 0)
-        os.pwrite(lock, owner.encode(), 0)
+        os.pwrite(lock, f"{user} on {socket.gethostname()}, process {os.getpid()}, since {since}".encode(), 0)

@@ -1,4 +1,4 @@
-"""Memory: what the C library does with what this process has freed, and what is said when there is none left."""
+"""Memory: freed memory is kept for the next tensors, and the message where none is left."""
 
 import ctypes
 import os
@@ -8,15 +8,15 @@ from contextlib import contextmanager
 from rope_mt.errors import UserError
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # glibc's numbers, <malloc.h>
-# what torch says where there is no memory: of a GPU, of a processor, and oneDNN's way to say it
-SIGNS = ("out of memory", "can't allocate memory", "could not create a primitive")
+# torch's messages where memory is short: of a GPU, of a CPU, and of oneDNN
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "could not create a primitive")
 
 
 def keep_freed() -> None:
     """Keep freed memory for the next tensor instead of giving it back to the system; only glibc can.
 
-    Tensors of some megabytes come and go at every step. By default most are given back at once, and claimed again page
-    by page: a tenth of the processor time of decoding. From 32 MiB on, glibc always gives them back.
+    Giving back tensors of some megabytes at every step, and claiming them again page by page, takes a tenth of the
+    processor time of decoding. glibc always gives back 32 MiB and more.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
@@ -25,25 +25,21 @@ def keep_freed() -> None:
 
 
 def keep_few_kernels() -> None:
-    """Have oneDNN and PyTorch's own layer above it each keep what they compile for 256 shapes, not for 1,024.
+    """Let oneDNN, and PyTorch's own layer above it, each cache compiled kernels for 256 shapes instead of 1,024.
 
     In bf16 on a CPU every shape of a batch has kernels of its own, and rare shapes go on coming for 16,000 steps. Both
-    read this when torch is imported; what the user has set stays.
+    libraries read these variables when torch is imported; a value that the user has set stays.
     """
-    for cache in ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"):
-        os.environ.setdefault(cache, "256")
+    os.environ.setdefault("LRU_CACHE_CAPACITY", "256")
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
 
 
 @contextmanager
 def short_of_memory(doing: Callable[[], str]) -> Iterator[None]:
-    """Tell the user what the block was doing when it runs out of memory, a GPU's or the machine's, and what to lower.
-
-    Raises:
-        UserError: it did.
-    """
+    """Raise a UserError that says what the block was `doing`, and what to lower, when memory ran out."""
     try:
         yield
-    except (MemoryError, RuntimeError) as error:  # torch's own kind is a RuntimeError; on a CPU it has none
-        if isinstance(error, MemoryError) or any(sign in str(error) for sign in SIGNS):
+    except (MemoryError, RuntimeError) as error:  # torch raises a RuntimeError
+        if isinstance(error, MemoryError) or any(message in str(error) for message in OUT_OF_MEMORY):
             raise UserError(f"out of memory {doing()}") from error
         raise

@@ -11,72 +11,60 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 LINE_EVERY = 15.0  # seconds between two lines in a log
 
-
-_taken: Console | None = None  # the console at whose end something lives for longer, as the table of a sweep
+_occupied: Console | None = None  # the console that shows the table of a sweep at its end
 
 
 @contextmanager
 def living_on(console: Console) -> Iterator[None]:
-    """Nothing else is drawn at the end of the terminal meanwhile, and text is printed above what lives there."""
-    global _taken
-    _taken = console
+    """Reserve the end of the terminal for the block: no bar is drawn there, and text is printed above it."""
+    global _occupied
+    _occupied = console
     try:
         yield
     finally:
-        _taken = None
-
-
-def clock(seconds: float) -> str:
-    """As in 1:02:03."""
-    return str(timedelta(seconds=round(seconds)))
+        _occupied = None
 
 
 def output() -> Console:
     """The console for standard output."""
-    return _taken or Console(highlight=False)
+    return _occupied or Console(highlight=False)
 
 
 def may_draw(console: Console) -> bool:
-    """Whether a bar can live at the end of this console: it is a terminal, and nothing lives there yet."""
-    return console.is_terminal and _taken is None
+    """Whether a bar can be drawn: the console is a terminal, and the end of it is not reserved."""
+    return console.is_terminal and _occupied is None
+
+
+def clock(seconds: float) -> str:
+    """A time as in 1:02:03."""
+    return str(timedelta(seconds=round(seconds)))
 
 
 @contextmanager
 def progress(
-    what: str, total: int | None, unit: str, done: int = 0, scale: float = 1.0
+    work: str, total: int | None, unit: str, done: int = 0, scale: float = 1.0
 ) -> Iterator[Callable[[int], None]]:
-    """Show that `what` is under way on standard error; the function given back is called with every amount done.
+    """Show on standard error that work is under way. The block calls the returned function with every amount done.
 
     Args:
-        total: of the whole work, in the smallest unit (bytes, lines); None when nobody knows.
-        unit: what `total / scale` is counted in, as in MB.
-        done: what an earlier attempt has done already.
+        total: amount of the whole work, in the smallest unit (bytes, lines); None if it is unknown.
+        unit: name of `scale` smallest units, as in MB.
+        done: amount that an earlier attempt has done.
     """
-
-    def amount(n: int | float) -> str:
-        return f"{n / scale:,.0f}"
-
-    of = f" of {amount(total)}" if total else ""
     console = Console(file=sys.stderr)
-    if may_draw(console):
-        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=console, transient=True) as bar:
-            task = bar.add_task(what, total=total, completed=done)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    printed = time.monotonic()
+    with Progress(*columns, console=console, transient=True, disable=not may_draw(console)) as bar:
+        task = bar.add_task(work, total=total, completed=done)
 
-            def advance(n: int) -> None:
-                bar.advance(task, n)
-                bar.update(task, description=f"{what}: {amount(bar.tasks[0].completed)}{of} {unit}")
+        def advance(amount: int) -> None:
+            nonlocal printed
+            bar.advance(task, amount)
+            line = f"{work}: {bar.tasks[0].completed / scale:,.0f}"
+            line += f" of {total / scale:,.0f} {unit}" if total else f" {unit}"
+            bar.update(task, description=line)
+            if bar.disable and time.monotonic() - printed >= LINE_EVERY:
+                printed = time.monotonic()
+                print(line, file=sys.stderr, flush=True)
 
-            yield advance
-        return
-
-    at, said = done, time.monotonic()
-
-    def advance_line(n: int) -> None:
-        nonlocal at, said
-        at += n
-        if time.monotonic() - said >= LINE_EVERY:
-            said = time.monotonic()
-            print(f"{what}: {amount(at)}{of} {unit}", file=sys.stderr, flush=True)
-
-    yield advance_line
+        yield advance

@@ -1,15 +1,18 @@
 """A disk that is full or read-only when a test wants it: a real one where mounting is allowed, else one that is played.
 
-As root, or in `unshare -rm`, it is a small tmpfs. Without that, writing to the folder fails in `os.write`.
+As root, or in `unshare -rm`, it is a small tmpfs. Otherwise binary files that are opened in its folder fail to write.
 """
 
+import builtins
 import errno
+import io
 import os
 import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,7 +31,7 @@ class MountedDisk:
         self._fill.unlink(missing_ok=True)
 
     def forbid(self, folder: Path) -> None:
-        """Let nothing be written in a folder that is there."""
+        """Let nothing be written in a folder."""
         for how in (["--bind", str(folder)], ["-o", "remount,bind,ro"]):
             subprocess.run(["mount", *how, str(folder)], check=True)
 
@@ -39,21 +42,25 @@ class MountedDisk:
 class PlayedDisk:
     def __init__(self, path: Path, patch: pytest.MonkeyPatch) -> None:
         self.path, self.left = path.resolve(), 1 << 40
-        write, usage = os.write, shutil.disk_usage
+        open, usage = builtins.open, shutil.disk_usage
 
-        def here(handle: int) -> bool:
-            return Path(os.readlink(f"/proc/self/fd/{handle}")).is_relative_to(self.path)
+        class LimitedFile(io.FileIO):
+            def write(_, data: Any) -> int:  # noqa: N805
+                if not self.left:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                written = super().write(memoryview(data)[: self.left])
+                self.left -= written
+                return written
 
-        def write_what_fits(handle: int, data: bytes) -> int:
-            if not here(handle):
-                return write(handle, data)
-            if not self.left:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            written = write(handle, data[: self.left])
-            self.left -= written
-            return written
+        def open_limited(file: Any, mode: str = "r", buffering: int = -1, *rest: Any, **more: Any) -> Any:
+            here = isinstance(file, str | Path) and Path(file).absolute().is_relative_to(self.path)
+            if not here or mode not in ("wb", "ab"):
+                return open(file, mode, buffering, *rest, **more)
+            raw = LimitedFile(file, mode)
+            return io.BufferedWriter(raw) if buffering else raw
 
-        patch.setattr(os, "write", write_what_fits)
+        patch.setattr(builtins, "open", open_limited)
+        patch.setattr(io, "open", open_limited)  # pathlib's
         patch.setattr(shutil, "disk_usage", lambda folder: usage(folder)._replace(free=self.left))
 
     def leave(self, left: int) -> None:

@@ -11,7 +11,7 @@ from rope_mt.config.commands import TrainConfig
 from rope_mt.errors import UserError
 from rope_mt.runs import checkpoint, folder
 from rope_mt.runs.folder import RunFolder
-from rope_mt.system import disk
+from rope_mt.system import disk as space
 from rope_mt.training import train as training
 from rope_mt.training.train import train
 
@@ -39,7 +39,7 @@ def undisturbed(small, tmp_path_factory) -> RunFolder:
 
 
 def without_times(values: dict) -> dict:
-    return {name: value for name, value in values.items() if not re.search("second|memory|files|seal", name)}
+    return {name: value for name, value in values.items() if not re.search("second|memory|files|checksum", name)}
 
 
 def outcome(run: RunFolder) -> dict:
@@ -60,7 +60,7 @@ def outcome(run: RunFolder) -> dict:
 def test_a_run_goes_on_from_every_full_disk_to_the_same_end(small, disk, undisturbed, monkeypatch):
     """Others fill the disk once the run has begun. Weights are 0.45 MB, and a checkpoint in full is 1.36 MB."""
     run = RunFolder(disk.path / "run")
-    told, honest, honest_begin = [], disk.ensure, folder.begin
+    told, honest, honest_begin = [], space.ensure, folder.begin
     rooms = [100, 1_000_000, 700_000, 2_900_000, 3_800_000, 2_000_000]
 
     def ensure(*args):
@@ -104,7 +104,7 @@ def test_the_room_that_a_run_is_said_to_take_is_about_what_it_takes(small, monke
 
         def write(path, values, run=run):
             honest(path, values)
-            most[0] = max(most[0], disk.there(run.checkpoints))
+            most[0] = max(most[0], space.used(run.checkpoints))
 
         monkeypatch.setattr(training.checkpoint, "write", write)
         monkeypatch.setattr("rope_mt.training.callbacks.checkpoints.write", write)
