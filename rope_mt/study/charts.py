@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rope_mt.study.compare.groups import Group
-from rope_mt.study.run_files import Curve
 from rope_mt.system.plots import COLOURS, PAPER, figure
 
 if TYPE_CHECKING:
-    import numpy as np
     from matplotlib.axes import Axes
 
 BLUE, ORANGE = COLOURS[:2]
@@ -49,16 +48,30 @@ def draw_scores(axes: Axes, groups: Sequence[Group], baseline: Group | None, nam
     axes.grid(visible=False, axis="y")
 
 
-def draw_curve(axes: Axes, curve: Curve, **style: Any) -> None:
-    """A line over the target tokens seen."""
-    axes.plot([tokens / 1e6 for tokens in curve.tokens], curve.values, **style)
+@dataclass(frozen=True)
+class Line:
+    name: str
+    label: str  # in the legend, where lines with the same label stand once
+    x: Sequence[float]
+    y: Sequence[float]
+    style: dict[str, Any]
+
+
+def draw_lines(axes: Axes, lines: Sequence[Line]) -> None:
+    labelled = set()
+    for line in lines:
+        axes.plot(line.x, line.y, label=None if line.label in labelled else line.label, **line.style)
+        labelled.add(line.label)
+
+
+def finish_tokens(axes: Axes) -> None:
+    """Label the axes below curves of training."""
     axes.set(xlabel="target tokens seen (millions)", xlim=(0, None))
 
 
-def draw_bound(axes: Axes, distance: np.ndarray, bound: np.ndarray, **style: Any) -> None:
-    """RoPE's relative bound on q·k (RoFormer's figure 2)."""
-    axes.plot(distance, bound, **style)
-    axes.set(xlabel="distance m − n (tokens)", xlim=(0, distance[-1]), ylim=(0, None))
+def finish_bound(axes: Axes, longest: int) -> None:
+    """Label the axes of RoPE's relative bound on q·k (RoFormer's figure 2)."""
+    axes.set(xlabel="distance m − n (tokens)", xlim=(0, longest), ylim=(0, None))
 
 
 def finish_over_uniform(axes: Axes) -> None:

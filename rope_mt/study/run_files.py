@@ -83,6 +83,11 @@ class Curve:
     values: list[float]
     steps: list[int]
 
+    @property
+    def millions(self) -> list[float]:
+        """Of tokens."""
+        return [tokens / 1e6 for tokens in self.tokens]
+
     def since(self, tokens: int) -> "Curve":
         """The part from this many tokens on."""
         first = bisect_left(self.tokens, tokens)

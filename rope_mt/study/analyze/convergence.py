@@ -9,7 +9,7 @@ from rich.text import Text
 
 from rope_mt.config.flags import AnalyzeConvergenceConfig
 from rope_mt.errors import UserError
-from rope_mt.study.charts import draw_curve
+from rope_mt.study.charts import Line, draw_lines, finish_tokens
 from rope_mt.study.finished_runs import FinishedRun, read_runs, warnings_about
 from rope_mt.study.run_files import Curve, loss_curve
 from rope_mt.system.plots import COLOURS, DASHES, figure, write_csv
@@ -90,15 +90,18 @@ def _draw(runs: list[FinishedRun], curves: list[Curve], goal: float, png: Path) 
     """A colour a scheme, another dash for each further run of it, and a grey line at the baseline's last loss."""
     positions = [run.position for run in runs]
     schemes = [*dict.fromkeys(positions)]
+    lines = []
+    for i, (name, curve) in enumerate(zip(_names(runs), curves, strict=True)):
+        again, colour = divmod(schemes.index(positions[i]), len(COLOURS))
+        dash = DASHES[positions[:i].count(positions[i]) % len(DASHES)]
+        style = {"color": COLOURS[colour], "linestyle": dash, "marker": MARKERS[again % len(MARKERS)], "markersize": 4}
+        lines.append(Line(name, name, curve.millions, curve.values, style))
     with figure(png, height=max(4.0, 0.2 * len(runs))) as drawn:
         axes = drawn.subplots()
         if math.isfinite(goal):
             axes.axhline(goal, color="#999999", linewidth=0.8, linestyle="-", zorder=1)
-        for i, (name, curve) in enumerate(zip(_names(runs), curves, strict=True)):
-            again, colour = divmod(schemes.index(positions[i]), len(COLOURS))
-            dash = DASHES[positions[:i].count(positions[i]) % len(DASHES)]
-            style = {"color": COLOURS[colour], "linestyle": dash, "marker": MARKERS[again % len(MARKERS)]}
-            draw_curve(axes, curve, label=name, markersize=4, **style)
+        draw_lines(axes, lines)
+        finish_tokens(axes)
         axes.set(ylabel="validation loss (nats a token)")
         if len(runs) <= 8:  # curves fall, which leaves the upper right corner free
             axes.legend(loc="upper right")

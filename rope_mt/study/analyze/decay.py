@@ -21,7 +21,7 @@ from rope_mt.model.transformer import Decoder, Encoder, Transformer
 from rope_mt.position import PositionScheme
 from rope_mt.runs import checkpoint
 from rope_mt.runs.checkpoint import Checkpoint
-from rope_mt.study.charts import draw_bound, finish_over_uniform
+from rope_mt.study.charts import finish_bound, finish_over_uniform
 from rope_mt.system.device import choose_device
 from rope_mt.system.plots import figure, write_csv
 from rope_mt.translation.test_sets import own_test_set
@@ -38,24 +38,24 @@ def analyze_decay(cfg: AnalyzeDecayConfig) -> None:
     Raises:
         UserError: a value is out of range, or the run cannot be read or has no attention weights.
     """
-    ckpt = checkpoint.load(cfg.run) if cfg.run else None
-    d, theta = cfg.d, cfg.theta
-    if d is None:
-        d = 128
-        if ckpt:
-            d = rotated_features(ckpt.config.position, ckpt.config.model.d_model // ckpt.config.model.n_heads)
-    if theta is None:
-        theta = float(getattr(ckpt.config.position, "theta", 10_000.0)) if ckpt else 10_000.0
-    for wrong, must in (
+    d, theta, ckpt = 128, 10_000.0, None
+    if cfg.run:
+        ckpt = checkpoint.load(cfg.run)
+        position, model = ckpt.config.position, ckpt.config.model
+        d = rotated_features(position, model.d_model // model.n_heads)
+        theta = float(getattr(position, "theta", theta))
+        if model.attention == "linear":
+            raise UserError(f"{cfg.run} has linear attention, which makes no weights: name another run, or none")
+    d = d if cfg.d is None else cfg.d
+    theta = theta if cfg.theta is None else cfg.theta
+    for wrong, rule in (
         (d < 2 or d % 2, "--d must be even and at least 2"),
         (not 1 < theta < np.inf, "--theta must be above 1"),
         (cfg.longest < 1, "--longest must be at least 1"),
         (cfg.sentences < 1, "--sentences must be at least 1"),
     ):
         if wrong:
-            raise UserError(must)
-    if ckpt and ckpt.config.model.attention == "linear":
-        raise UserError(f"{cfg.run} has linear attention, which makes no weights: name another run, or none")
+            raise UserError(rule)
     console = Console(highlight=False)
     _report_bound(d, theta, cfg.longest, cfg.out, console)
     if cfg.run and ckpt:
@@ -102,12 +102,12 @@ def _report_bound(d: int, theta: float, longest: int, out: Path, console: Consol
     write_csv(csv, ("distance", "relative bound", "inner product"), rows)
     with figure(png, 7.0, 2.9) as drawn:
         left, right = drawn.subplots(1, 2)
-        draw_bound(left, distance, bound)
+        left.plot(distance, bound)
+        finish_bound(left, longest)
         left.set(title="relative bound on q·k, eq. 37")
         left.set_ylabel("mean of $|S_1|, …, |S_{d/2}|$", parse_math=True)
         right.plot(distance, product)
-        right.set(title="q·k itself, q and k all ones", ylabel="q·k", xlim=(0, longest))
-        right.set(xlabel="distance m − n (tokens)")
+        right.set(title="q·k itself, q and k all ones", ylabel="q·k", xlabel=left.get_xlabel(), xlim=(0, longest))
         drawn.suptitle(f"RoPE, d = {d}, θ = {theta:g}")
     console.print(Text(f"files: {csv} {png}"), soft_wrap=True)
 
@@ -210,15 +210,15 @@ def attention_by_distance(
         return pad_sequence([*map(torch.tensor, sentences)], batch_first=True, padding_value=model.pad).to(device)
 
     for at in range(0, len(src), BATCH):
-        read = padded([[*ids, EOS] for ids in src[at : at + BATCH]])
-        written = padded([[BOS, *ids] for ids in tgt[at : at + BATCH]])
-        encoder.real, decoder.real = read != model.pad, written != model.pad
-        model.decode(written, model.encode(read))
+        src_ids = padded([[*ids, EOS] for ids in src[at : at + BATCH]])
+        tgt_ids = padded([[BOS, *ids] for ids in tgt[at : at + BATCH]])
+        encoder.real, decoder.real = src_ids != model.pad, tgt_ids != model.pad
+        model.decode(tgt_ids, model.encode(src_ids))
     return {"encoder": encoder, "decoder": decoder}
 
 
 def attention_in_text(ckpt: Checkpoint, src: Sequence[str], ref: Sequence[str]) -> dict[str, AttentionByDistance]:
-    """The same of the model in a checkpoint, which reads each line as far as its positions reach."""
+    """The same for the model in a checkpoint, which reads each line as far as its positions reach."""
     model = Translator.of(ckpt, ckpt.config.search, choose_device("auto"), "fp32").model
     most = min(model.max_len or LONGEST, LONGEST)
     src_ids, ref_ids = (read(ckpt.tokenizer, lines, most).ids for lines in (src, ref))
@@ -232,9 +232,8 @@ def _report_attention(ckpt: Checkpoint, path: Path, sentences: int, out: Path, c
     console.print(Text(f"\nMean distance of attention (tokens), {len(src)} sentences, {path}"), soft_wrap=True)
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("layer")
-    for layer in range(ckpt.config.model.n_layers):
-        table.add_column(str(layer + 1), justify="right")
-    table.add_column("if even", justify="right")
+    for column in (*range(1, ckpt.config.model.n_layers + 1), "if even"):
+        table.add_column(str(column), justify="right")
     for name, stack in stacks.items():
         table.add_row(name, *(f"{mean:.2f}" for mean in [*stack.mean_distances(), stack.uniform_distance()]))
     console.print(table)

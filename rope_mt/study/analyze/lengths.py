@@ -6,7 +6,7 @@ others, and on joined sentences, which differ from the single ones in nothing bu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -28,7 +28,6 @@ from rope_mt.study.run_files import statistics
 from rope_mt.system.locks import only_one
 from rope_mt.system.plots import figure, write_csv
 from rope_mt.system.progress import progress
-from rope_mt.translation.bleu_statistics import BleuStatistics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,6 +40,8 @@ COLUMNS += ("bleu without brevity penalty",)
 class Cell:
     """The score of one run on one part of the test set."""
 
+    run: FinishedRun
+    scheme: str
     kind: str  # bucket or joined
     name: str
     low: int  # tokens of a source: the bounds of a bucket; of joined sources the shortest and the longest
@@ -55,18 +56,6 @@ class Cell:
         if score is not None:
             return f"{score:.2f}"
         return "too long" if self.lengths else "-"
-
-
-@dataclass(frozen=True)
-class Row:
-    """A run and its scores."""
-
-    run: FinishedRun
-    scheme: str
-    cells: list[Cell]
-
-    def of(self, kind: str) -> list[Cell]:
-        return [cell for cell in self.cells if cell.kind == kind]
 
 
 def analyze_lengths(cfg: AnalyzeLengthsConfig) -> None:
@@ -84,22 +73,23 @@ def analyze_lengths(cfg: AnalyzeLengthsConfig) -> None:
     bounds = cfg.buckets or default_bounds(caps[0], max(lengths))
     score_joined(runs, [k for k in cfg.joined if k > 1])
     runs = read_runs(cfg.runs)[0]  # with those scores
-    rows = []
+    cells = []
     for run, scheme in zip(runs, labels(runs), strict=True):
-        joined_cells = [joined_cell(run, k, lengths) for k in cfg.joined]
-        rows.append(Row(run, scheme, bucket_cells(statistics(run), bounds) + joined_cells))
+        cells += bucket_cells(run, scheme, bounds)
+        cells += [joined_cell(run, scheme, k, lengths) for k in cfg.joined]
 
     console = Console(highlight=False)
     console.print(Text(runs[0].result["test"]["bleu_signature"], "dim"), soft_wrap=True)
-    console.print(Text(f"trained on at most {_listed(caps, ' or ')} tokens a side"), soft_wrap=True)
+    console.print(Text(f"trained on at most {' or '.join(map(str, caps))} tokens a side"), soft_wrap=True)
     for penalised, lacks in ((True, ""), (False, ", without its brevity penalty")):
         for kind, told in (("bucket", "by source length in tokens"), ("joined", "of so many test sentences joined")):
-            console.print(Text(f"\nBLEU {told}{lacks}", "bold"), table(rows, kind, penalised), sep="\n")
+            of_kind = [cell for cell in cells if cell.kind == kind]
+            console.print(Text(f"\nBLEU {told}{lacks}", "bold"), table(of_kind, penalised), sep="\n")
     for line in warnings_about(runs, unfinished):
         console.print(Text(line, "yellow"), soft_wrap=True)
     csv, png = Path(f"{cfg.out}.csv"), Path(f"{cfg.out}.png")
-    write_csv(csv, COLUMNS, _csv_rows(rows))
-    plot(png, rows, caps, fmean(lengths))
+    write_csv(csv, COLUMNS, map(_csv_row, cells))
+    plot(png, cells, caps, fmean(lengths))
     console.print(Text(f"\nfiles     {csv}, {png}"), soft_wrap=True)
 
 
@@ -157,41 +147,44 @@ def _translate_joined(run: RunFolder, precision: str, numbers: Sequence[int], ad
         advance(1)
 
 
-def bucket_cells(counted: BleuStatistics, bounds: Sequence[int]) -> list[Cell]:
+def bucket_cells(run: FinishedRun, scheme: str, bounds: Sequence[int]) -> list[Cell]:
     """The scores of a run's translations of the test set, by the length of their sources."""
-    cells = []
-    for low, high, part in zip([0, *bounds], [*bounds, None], in_buckets(counted.lengths, bounds), strict=True):
-        inside = [counted.lengths[i] for i in part]
-        scores = (counted.bleu(part), counted.bleu_unpenalised(part)) if part else (None, None)
-        cells.append(Cell("bucket", bucket_name(low + 1, high), low + 1, high, inside, *scores))
+    of_run, cells = statistics(run), []
+    for low, high, part in zip([0, *bounds], [*bounds, None], in_buckets(of_run.lengths, bounds), strict=True):
+        inside = [of_run.lengths[i] for i in part]
+        scores = (of_run.bleu(part), of_run.bleu_unpenalised(part)) if part else (None, None)
+        cells.append(Cell(run, scheme, "bucket", bucket_name(low + 1, high), low + 1, high, inside, *scores))
     return cells
 
 
-def joined_cell(run: FinishedRun, k: int, lengths: list[int]) -> Cell:
+def joined_cell(run: FinishedRun, scheme: str, k: int, lengths: list[int]) -> Cell:
     """The score of k sentences joined; `lengths` are those of single ones."""
     name = JOINED.format(k) if k > 1 else "test"
     together = [sum(lengths[i : i + k]) for i in range(0, len(lengths) - k + 1, k)]
     scores = (None, None)
     if run.scores(name):
-        counted = statistics(run, name)
-        scores = (counted.bleu(), counted.bleu_unpenalised())
-    return Cell("joined", str(k), min(together), max(together), together, *scores)
+        of_run = statistics(run, name)
+        scores = (of_run.bleu(), of_run.bleu_unpenalised())
+    return Cell(run, scheme, "joined", str(k), min(together), max(together), together, *scores)
 
 
-def table(rows: list[Row], kind: str, penalised: bool) -> Table:
+def table(cells: list[Cell], penalised: bool) -> Table:
     """BLEU, a row a run; under the name of a column how many sources it has, and their mean length in tokens."""
     out = Table(box=None, header_style="bold", pad_edge=False)
     out.add_column("position\n[dim]sources\ntokens, mean[/]", no_wrap=True)
     out.add_column("seed\n\n", justify="right")
-    for cell in rows[0].of(kind):
+    rows: dict[Path, list[Cell]] = {}
+    for cell in cells:
+        rows.setdefault(cell.run.folder, []).append(cell)
+    for cell in rows[cells[0].run.folder]:
         tokens = f"{fmean(cell.lengths):.1f}" if cell.lengths else "-"
         out.add_column(f"{cell.name}\n[dim]{len(cell.lengths):,}\n{tokens}[/]", justify="right", no_wrap=True)
-    for row in rows:
-        out.add_row(row.scheme, str(row.run.seed), *(cell.text(penalised) for cell in row.of(kind)))
+    for row in rows.values():
+        out.add_row(row[0].scheme, str(row[0].run.seed), *(cell.text(penalised) for cell in row))
     return out
 
 
-def plot(path: Path, rows: list[Row], caps: list[int], mean_length: float) -> None:
+def plot(path: Path, cells: list[Cell], caps: list[int], mean_length: float) -> None:
     """BLEU against the length of the source, and against the number of sentences joined: a line a scheme.
 
     Lines are means over seeds, with a mark for each seed. A dashed line stands at the longest source of the training
@@ -200,11 +193,11 @@ def plot(path: Path, rows: list[Row], caps: list[int], mean_length: float) -> No
     with figure(path, width=8.0, height=3.8) as drawn:
         left, right = drawn.subplots(1, 2)
         for axes, kind in ((left, "bucket"), (right, "joined")):
-            for scheme in dict.fromkeys(row.scheme for row in rows):
-                _draw_scheme(axes, scheme, [cell for row in rows if row.scheme == scheme for cell in row.of(kind)])
+            for scheme in dict.fromkeys(cell.scheme for cell in cells):
+                _draw_scheme(axes, scheme, [cell for cell in cells if (cell.scheme, cell.kind) == (scheme, kind)])
             axes.set_ylim(bottom=0)
         left.set(xlabel="source length (tokens, mean of the bucket)", ylabel="BLEU")
-        numbers = [cell.name for cell in rows[0].of("joined")]
+        numbers = [*dict.fromkeys(cell.name for cell in cells if cell.kind == "joined")]
         right.set(xlabel="test sentences joined")
         right.set_xscale("log", base=2)
         right.set_xticks([int(number) for number in numbers], numbers)
@@ -230,13 +223,7 @@ def _draw_scheme(axes: Axes, scheme: str, cells: list[Cell]) -> None:
     axes.scatter(xs, ys, s=14, marker="x", linewidths=0.7, color=line.get_color())
 
 
-def _csv_rows(rows: list[Row]) -> Iterator[tuple[object, ...]]:
-    for row in rows:
-        for cell in row.cells:
-            tokens = f"{fmean(cell.lengths):.2f}" if cell.lengths else None
-            part = (cell.kind, cell.name, cell.low, cell.high, len(cell.lengths), tokens)
-            yield (row.run.folder, row.scheme, row.run.seed, *part, cell.bleu, cell.unpenalised)
-
-
-def _listed(values: Sequence[object], by: str = ",") -> str:
-    return by.join(str(value) for value in values)
+def _csv_row(cell: Cell) -> tuple[object, ...]:
+    tokens = f"{fmean(cell.lengths):.2f}" if cell.lengths else None
+    part = (cell.kind, cell.name, cell.low, cell.high, len(cell.lengths), tokens)
+    return (cell.run.folder, cell.scheme, cell.run.seed, *part, cell.bleu, cell.unpenalised)

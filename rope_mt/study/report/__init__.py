@@ -52,7 +52,7 @@ def _of_text(comparison: Comparison) -> tuple[str, str]:
         return "", items([f"No translations and no attention: {error}."], "warnings")
     distance = charts.by_distance(comparison.groups, src, ref)
     try:
-        return distance, samples.translations(comparison.groups, comparison.baseline, src, ref)
+        return distance, samples.translations(comparison, src, ref)
     except UserError as error:
         return distance, items([f"No translations: {error}."], "warnings")
 

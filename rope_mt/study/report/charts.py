@@ -4,7 +4,6 @@ import math
 import textwrap
 from collections.abc import Callable, Sequence
 from html import escape
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,12 +15,20 @@ from rope_mt.errors import UserError
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
 from rope_mt.study.analyze.decay import DRAWN, AttentionByDistance, attention_in_text, decay
-from rope_mt.study.charts import draw_bound, draw_curve, draw_scores, finish_over_uniform, use_log_scale
+from rope_mt.study.charts import (
+    Line,
+    draw_lines,
+    draw_scores,
+    finish_bound,
+    finish_over_uniform,
+    finish_tokens,
+    use_log_scale,
+)
 from rope_mt.study.compare.comparison import Comparison
 from rope_mt.study.compare.groups import Group
 from rope_mt.study.compare.tables import Sheet
 from rope_mt.study.report.page import items, paragraph, side_by_side, table
-from rope_mt.study.run_files import Curve, curves
+from rope_mt.study.run_files import curves
 from rope_mt.system.plots import inline_svg, look
 
 CURVES = {  # names in metrics.jsonl
@@ -52,7 +59,7 @@ def scores(comparison: Comparison) -> str:
 
 def training(comparison: Comparison) -> str:
     """Validation loss, validation BLEU and training loss over the target tokens seen, a line a run."""
-    runs: list[tuple[str, str, dict[str, Any], list[Curve]]] = []  # label, seed, style and curves of each
+    lines: dict[str, list[Line]] = {name: [] for name in CURVES}
     missing = []
     for number, group in enumerate(comparison.groups):
         for run in group.runs:
@@ -60,32 +67,22 @@ def training(comparison: Comparison) -> str:
                 of_run = curves(run, *CURVES)
             except UserError as error:
                 missing.append(f"no curves: {error}")
-            else:
-                runs.append((group.label, f"seed {run.seed}", look(number), of_run))
+                continue
+            first = of_run[0].tokens[0]
+            for name, curve in zip(CURVES, of_run, strict=True):
+                curve = curve.since(first)
+                style = {"marker": "." if name.startswith("valid") else "", **look(number)}
+                line = Line(f"{group.label}, seed {run.seed}", group.label, curve.millions, curve.values, style)
+                lines[name] += [line] if curve.values else []
     charts = []
-    for i, (name, title) in enumerate(CURVES.items()):
-        drawn = [(label, seed, style, of_run[i], of_run[0].tokens[0]) for label, seed, style, of_run in runs]
-        drawn = [line for line in drawn if line[3].values]
-        if not drawn:
-            continue
-        values = [value for *_, curve, _ in drawn for value in curve.values if math.isfinite(value)]
-        wide = name.endswith("loss") and 0 < FALLEN * min(values, default=0) < max(values, default=0)
-
-        def draw(axes: Axes, wide: bool = wide, drawn: list[Any] = drawn, marker: str = "." * name.startswith("valid")):
-            labelled = set()
-            for label, _, style, curve, first in drawn:
-                of_first = {"label": label} if label not in labelled else {}
-                labelled.add(label)
-                draw_curve(axes, curve.since(first), marker=marker, **style, **of_first)
-            if wide:
-                use_log_scale(axes)
-
-        text = "; ".join(f"{label}, {seed} ends at {curve.values[-1]:.4g}" for label, seed, _, curve, _ in drawn)
-        charts.append(_lines(title + (", logarithmic" if wide else ""), text, draw, [line[0] for line in drawn]))
-    if not charts:
-        return items(missing, "warnings")
+    for name, title in CURVES.items():
+        values = [value for line in lines[name] for value in line.y if math.isfinite(value)]
+        if values and name.endswith("loss") and 0 < FALLEN * min(values) < max(values):
+            charts.append(_chart(f"{title}, logarithmic", lines[name], finish_tokens, use_log_scale))
+        elif values:
+            charts.append(_chart(title, lines[name], finish_tokens))
     about = "A line a run. Training loss, which label smoothing raises, is drawn from the first validation on."
-    return paragraph(about, "dim") + side_by_side(charts) + items(missing, "warnings")
+    return (paragraph(about, "dim") + side_by_side(charts) if charts else "") + items(missing, "warnings")
 
 
 def by_length(comparison: Comparison) -> str:
@@ -93,19 +90,18 @@ def by_length(comparison: Comparison) -> str:
     buckets = [bucket for bucket in comparison.buckets if bucket.sentences]
     if not buckets:
         return ""
-    labels = [group.label for group in comparison.groups]
-    means = {label: [bucket.bleu[label].mean for bucket in buckets] for label in labels}
+    places, lines = range(len(buckets)), []
+    for number, group in enumerate(comparison.groups):
+        means = [bucket.bleu[group.label].mean for bucket in buckets]
+        lines.append(Line(group.label, group.label, places, means, {"marker": ".", **look(number)}))
+    names = [f"{bucket.name}\n{bucket.sentences:,}" for bucket in buckets]
+    every = math.ceil(len(buckets) / 8)  # there is room for eight names
 
-    def draw(axes: Axes) -> None:
-        for number, (label, values) in enumerate(means.items()):
-            axes.plot(range(len(buckets)), values, marker="o", markersize=4, label=label, **look(number))
-        every = math.ceil(len(buckets) / 8)  # there is room for eight names
-        names = [f"{bucket.name}\n{bucket.sentences:,}" for bucket in buckets]
-        axes.set_xticks(range(len(buckets))[::every], names[::every])
+    def finish(axes: Axes) -> None:
+        axes.set_xticks(places[::every], names[::every])
         axes.set_ylim(bottom=0)
 
-    text = "; ".join(f"{label} from {values[0]:.1f} to {values[-1]:.1f}" for label, values in means.items())
-    return side_by_side([_lines("BLEU by source length (tokens, and below them sentences)", text, draw, labels)])
+    return side_by_side([_chart("BLEU by source length (tokens, and below them sentences)", lines, finish)])
 
 
 def by_distance(groups: Sequence[Group], src: list[str], ref: list[str]) -> str:
@@ -140,23 +136,14 @@ def by_distance(groups: Sequence[Group], src: list[str], ref: list[str]) -> str:
 
 def _bound(groups: Sequence[Group]) -> str:
     """The bound for each group with rope; nothing where there is none."""
-    lines = {}
+    distance, lines = np.arange(LONGEST + 1), []
     for number, group in enumerate(groups):
         cfg = from_plain(group.runs[0].config)
         if isinstance(cfg.position, RopeConfig) and cfg.model.attention != "linear":  # which has no q·k to bound
             d = cfg.position.rotated_features(cfg.model.d_model // cfg.model.n_heads)
-            lines[f"{group.label}, d = {d}"] = (d, cfg.position.theta, look(number))
-    if not lines:
-        return ""
-    distance = np.arange(LONGEST + 1)
-    bounds = {label: decay(d, theta, distance)[0] for label, (d, theta, _) in lines.items()}
-
-    def draw(axes: Axes) -> None:
-        for label, bound in bounds.items():
-            draw_bound(axes, distance, bound, label=label, **lines[label][2])
-
-    text = "; ".join(f"{label} falls from {bound[0]:.1f} to {bound[-1]:.1f}" for label, bound in bounds.items())
-    return _lines("RoPE's relative bound on q·k", text, draw, [*bounds])
+            bound, _ = decay(d, cfg.position.theta, distance)
+            lines.append(Line(group.label, f"{group.label}, d = {d}", distance.tolist(), bound.tolist(), look(number)))
+    return _chart("RoPE's relative bound on q·k", lines, lambda axes: finish_bound(axes, LONGEST)) if lines else ""
 
 
 def _measured(group: Group, src: list[str], ref: list[str]) -> Stacks:
@@ -174,25 +161,21 @@ def _measured(group: Group, src: list[str], ref: list[str]) -> Stacks:
 
 
 def _weights(groups: Sequence[Group], measured: dict[str, Stacks], name: str) -> str:
-    lines = {}
+    lines = []
     for number, group in enumerate(groups):
         if group.label in measured:
             stack = measured[group.label][name]
             weights = stack.drawn(stack.over_uniform().mean(axis=(0, 1)))
             if not np.isnan(weights).all():
-                lines[group.label] = (stack.distance, weights, look(number))
+                points = (stack.distance.tolist(), weights.tolist())
+                lines.append(Line(group.label, group.label, *points, look(number)))
     if not lines:
         return paragraph(f"{name.capitalize()}: no distance has {DRAWN} pairs of tokens in these sentences.", "dim")
 
-    def draw(axes: Axes) -> None:
-        for label, (distance, weights, style) in lines.items():
-            axes.plot(distance, weights, label=label, **style)
-        finish_over_uniform(axes)
+    def label(axes: Axes) -> None:
         axes.set_xlabel("distance m − n in tokens" + (", negative to keys ahead" if name == "encoder" else ""))
 
-    ends = {label: weights[~np.isnan(weights)][-1] for label, (_, weights, _) in lines.items()}
-    text = "; ".join(f"{label} ends at {end:.4g}" for label, end in ends.items())
-    return _lines(f"{name.capitalize()}: attention over uniform attention", text, draw, [*lines])
+    return _chart(f"{name.capitalize()}: attention over uniform attention", lines, label, finish_over_uniform)
 
 
 def _mean_distances(measured: dict[str, Stacks]) -> Sheet:
@@ -208,19 +191,30 @@ def _mean_distances(measured: dict[str, Stacks]) -> Sheet:
     return Sheet(["scheme", *(f"{stack} {name}" for stack in ("encoder", "decoder") for name in names)], rows)
 
 
-def _lines(title: str, text: str, draw: Callable[[Axes], None], labels: Sequence[str]) -> str:
-    """A chart with a legend below its lines."""
-    labels = [*dict.fromkeys(labels)]
+def _chart(title: str, lines: Sequence[Line], *finish: Callable[[Axes], None]) -> str:
+    """Lines with a legend below them.
+
+    Args:
+        finish: label the axes when the lines are drawn.
+    """
+    labels = [*dict.fromkeys(line.label for line in lines)]
     longest = max(map(len, labels))
     columns = 3 if longest < 12 else 2 if longest < 20 else 1
 
-    def draw_all(drawn: Figure) -> None:
+    def draw(drawn: Figure) -> None:
         axes = drawn.subplots()
-        draw(axes)
-        lines, names = axes.get_legend_handles_labels()
-        drawn.legend(lines, [textwrap.fill(name, 44) for name in names], loc="outside lower left", ncols=columns)
+        draw_lines(axes, lines)
+        for step in finish:
+            step(axes)
+        handles, names = axes.get_legend_handles_labels()
+        drawn.legend(handles, [textwrap.fill(name, 44) for name in names], loc="outside lower left", ncols=columns)
 
-    return _figure(title, inline_svg(draw_all, title, text, height=2.7 + 0.24 * math.ceil(len(labels) / columns)))
+    ends = []
+    for line in lines:
+        known = [value for value in line.y if math.isfinite(value)]
+        ends.append(f"{line.name} ends at {known[-1]:.4g}" if known else f"{line.name} has no number")
+    height = 2.7 + 0.24 * math.ceil(len(labels) / columns)
+    return _figure(title, inline_svg(draw, title, "; ".join(ends), height=height))
 
 
 def _figure(title: str, svg: str) -> str:
