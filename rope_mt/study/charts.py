@@ -52,8 +52,8 @@ def draw_scores(axes: Axes, groups: Sequence[Group], baseline: Group | None, nam
 class Line:
     name: str
     label: str  # in the legend, where lines with the same label stand once
-    x: Sequence[float]
-    y: Sequence[float]
+    x: Sequence[float | int]
+    y: Sequence[float | int]
     style: dict[str, Any]
 
 

@@ -46,7 +46,7 @@ def make(runs, tmp_path) -> Make:
         config["model"] |= model
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
         (folder / "checkpoints").mkdir()
-        (folder / "checkpoints" / "average.ckpt").symlink_to(runs[scheme] / "checkpoints" / "average.ckpt")
+        (folder / "checkpoints" / "average").symlink_to(runs[scheme] / "checkpoints" / "average")
         hyp = without_words(rate, seed)
         for part, lines in (("src", SRC), ("ref", REF), ("hyp", hyp)):
             (folder / f"test.{part}").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
@@ -271,7 +271,7 @@ def test_a_record_without_text_and_weights_says_the_same(make, compared):
     whole = compared(*folders)
     assert len(whole["buckets"]) == 2
     for folder in map(Path, folders):
-        for file in (folder / "checkpoints" / "average.ckpt", folder / "test.src", folder / "test.ref"):
+        for file in (folder / "checkpoints" / "average", folder / "test.src", folder / "test.ref"):
             file.unlink()
     assert compared(*folders) == whole
 

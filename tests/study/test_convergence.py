@@ -57,7 +57,7 @@ def test_the_command_compares_with_sinusoidal_add_or_the_run_that_is_named(runs,
     assert printed.count("rope, seed") == 2
     with open(tmp_path / "curves.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [int(row["step"]) for row in rows] == 3 * [3, 6, 9]
+    assert [int(row["step"]) for row in rows] == 3 * [1, 2, 3]
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     metrics = [json.loads(line) for line in (runs["rope"] / "metrics.jsonl").read_text().splitlines()]
     assert [float(row["loss"]) for row in rows[:3]] == [row["valid/loss"] for row in metrics if "valid/loss" in row]

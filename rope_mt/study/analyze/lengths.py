@@ -119,7 +119,7 @@ def score_joined(runs: list[FinishedRun], numbers: Sequence[int]) -> None:
     missing = []
     for run in runs:
         if wanted := [k for k in numbers if JOINED.format(k) not in run.additional_tests]:
-            if not RunFolder(run.folder).average.is_file():
+            if not RunFolder(run.folder).average.is_dir():
                 lacks = f"{run.folder} has no translations for --joined {','.join(map(str, wanted))}"
                 raise UserError(f"{lacks}, and no weights to make them: leave it out")
             missing.append((run, wanted))

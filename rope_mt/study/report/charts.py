@@ -155,7 +155,7 @@ def _measured(group: Group, src: list[str], ref: list[str]) -> Stacks:
     if group.runs[0].config["model"]["attention"] == "linear":
         raise UserError("as linear attention makes no weights")
     for run in group.runs:
-        if RunFolder(run.folder).average.is_file():
+        if RunFolder(run.folder).average.is_dir():
             return attention_in_text(checkpoint.load(run.folder), src, ref)
     raise UserError(f"as {RunFolder(group.runs[0].folder).average} is gone")
 

@@ -71,7 +71,7 @@ def test_what_a_run_has_lost_is_left_out_with_a_line(page, finished, evil):
     lines = page.text["li"]
     assert f"no tokens to a loss: {metrics}" in lines
     assert f"no curves: {metrics}" in lines
-    assert f"{evil}: no attention was measured, as {finished[-1]}/checkpoints/average.ckpt is gone" in lines
+    assert f"{evil}: no attention was measured, as {finished[-1]}/checkpoints/average is gone" in lines
     descriptions = page.text["desc"]
     assert sum("sinusoidal-add, seed 2 ends at" in line and evil not in line for line in descriptions) == 3
     head, *rows = page.tables["Mean distance of attention by layer, in tokens"]
