@@ -6,22 +6,17 @@ from collections.abc import Iterator
 from importlib import import_module, metadata
 from typing import Any
 
-from rope_mt.config.commands import (
-    BENCH_SUBJECTS,
-    BenchDataConfig,
-    BenchDecodeConfig,
-    BenchSchemesConfig,
-    BenchTrainConfig,
-)
+from rope_mt.config.commands import BENCH_SUBJECTS, BenchConfig
 from rope_mt.data.prepare import cores
 from rope_mt.system.device import processor
 
 
-def bench(cfg: BenchDataConfig | BenchSchemesConfig | BenchDecodeConfig | BenchTrainConfig) -> None:
+def bench(cfg: BenchConfig) -> None:
     """Print the report as a table, or with `bench.json=true` as one JSON object.
 
     Raises:
-        UserError: there is no text to measure with, or the configuration does not fit this machine.
+        UserError: there is no such device or text, a system that is asked for cannot run, or the model does not go with
+            the position scheme.
     """
     name = next(name for name, config in BENCH_SUBJECTS.items() if isinstance(cfg, config))
     subject = import_module(f"rope_mt.bench.{name}")
@@ -30,8 +25,7 @@ def bench(cfg: BenchDataConfig | BenchSchemesConfig | BenchDecodeConfig | BenchT
         print(json.dumps(report, indent=2))
         return
     rows = report.pop("schemes", None) or report.pop("systems", None)
-    table = ["", *subject.table(rows)] if rows else []
-    print("\n".join([*_lines(report), *table]))
+    print("\n".join([*_lines(report), *(["", *subject.table(rows)] if rows else [])]))
 
 
 def machine() -> dict[str, Any]:

@@ -31,11 +31,7 @@ STREAM_SECONDS = 20.0  # half of it for drawing batches in each of two epochs, u
 
 
 def measure(cfg: BenchDataConfig) -> dict[str, Any]:
-    """Prepare a corpus, stream it, and look at its batches.
-
-    Raises:
-        UserError: there is no text to measure with.
-    """
+    """Prepare a corpus, stream it, and look at its batches."""
     with _corpus(cfg) as (data, description):
         return {
             "corpus": description,
@@ -118,7 +114,7 @@ def measure_stream(cfg: DataConfig) -> dict[str, Any]:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     torch.set_num_threads(1)
-    with _peak_anonymous_memory() as memory:
+    with _anonymous_memory() as memory:
         from rope_mt.data.datamodule import TranslationData
 
         corpus = locate(cfg)
@@ -152,15 +148,14 @@ def measure_stream(cfg: DataConfig) -> dict[str, Any]:
 
 
 @contextmanager
-def _peak_anonymous_memory() -> Iterator[list[int]]:
-    """Readings, while the body runs, of the bytes of this process that no file holds; none without /proc."""
+def _anonymous_memory() -> Iterator[list[int]]:
+    """Readings, while the body runs, of the bytes of this process that no file holds; empty without /proc."""
     readings: list[int] = []
     status, ended = Path("/proc/self/status"), threading.Event()
 
     def read() -> None:
-        kilobytes = re.search(r"RssAnon:\s+(\d+) kB", status.read_text()) if status.is_file() else None
-        if kilobytes:
-            readings.append(int(kilobytes[1]) * 1024)
+        if status.is_file():
+            readings.extend(1024 * int(n) for n in re.findall(r"RssAnon:\s+(\d+) kB", status.read_text()))
 
     def watch() -> None:
         while not ended.wait(0.01):

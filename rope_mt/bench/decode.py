@@ -50,11 +50,7 @@ SYSTEMS = {OURS: Ours, "transformers": Transformers, "ctranslate2": CTranslate2}
 
 
 def measure(cfg: BenchDecodeConfig) -> dict[str, Any]:
-    """Decode the test set of `data` with every system; lines on standard error tell how it goes.
-
-    Raises:
-        UserError: there is no such device or text, or a system that is asked for cannot run.
-    """
+    """Decode the test set of `data` with every system; lines on standard error tell how it goes."""
     device = choose_device(cfg.device)
     names = able(cfg, device)
     ckpt = untrained(cfg)
@@ -138,14 +134,12 @@ def fastest(name: str, system: Decoder, work: Work) -> Setting:
     first = max(0, (len(work) - n) // 2)
     part = sorted(work, key=lambda sentence: sentence[1])[first : first + n]
 
+    def took(setting: Setting) -> float:
+        system.use(setting)
+        return seconds(system, part)
+
     def best(settings: list[Setting]) -> Setting:
-        if len(settings) == 1:
-            return settings[0]
-        times = []
-        for setting in settings:
-            system.use(setting)
-            times.append(seconds(system, part))
-        return settings[times.index(min(times))]
+        return settings[0] if len(settings) == 1 else min(settings, key=took)
 
     system.use({**system.sizes[-1], **system.threads[-1]})
     system.decode(part[:8])  # the first call is slow

@@ -15,11 +15,7 @@ BASELINE = "sinusoidal-add"  # the Transformer's own, and among the cheapest
 
 
 def measure(cfg: BenchSchemesConfig) -> dict[str, Any]:
-    """Train a few steps with each scheme in turns with the baseline; a line on standard error tells of each.
-
-    Raises:
-        UserError: there is no such device or text.
-    """
+    """Train a few steps with each scheme in turns with the baseline; a line on standard error tells of each."""
     data, precision, device, report = setup(cfg)
     batches = first_batches(data, WARM_UP + 2 * cfg.bench.steps)
     names = cfg.bench.schemes or [name for name in SCHEMES if name != BASELINE]

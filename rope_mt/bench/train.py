@@ -51,11 +51,7 @@ class Content(NamedTuple):
 
 
 def measure(cfg: BenchTrainConfig) -> dict[str, Any]:
-    """Train for `bench.steps` steps alone and as many beside the baseline; lines on standard error tell how it goes.
-
-    Raises:
-        UserError: there is no such device or text, or the model does not go with the scheme.
-    """
+    """Train for `bench.steps` steps alone and as many beside the baseline; lines on standard error tell how it goes."""
     settings = as_trained(cfg, cfg.position)
     data, precision, device, report = setup(cfg)
     report["steps"] = cfg.bench.steps

@@ -86,13 +86,13 @@ class BenchConfig:
     """What all subjects have; each has a root of its own below."""
 
     data: DataConfig = MISSING
+    bench: Any = MISSING
 
 
 @dataclass
 class BenchOfTrainingConfig(BenchConfig):
     """What those have that train."""
 
-    bench: Any = MISSING
     model: ModelConfig = MISSING
     device: str = "auto"
     precision: str = "auto"
