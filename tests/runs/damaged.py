@@ -126,7 +126,7 @@ def _test_set(path: Path, cfg: TrainConfig) -> Any:
 def _identity(path: Path, cfg: TrainConfig) -> Any:
     run = RunFolder(path.parent)
     open_run(run, cfg, json.loads(run.result.read_text())["key"])
-    return path.read_bytes()
+    return json.loads(path.read_bytes())  # without the line end, it is still the same
 
 
 def _entries(path: Path, cfg: TrainConfig) -> Any:
