@@ -21,7 +21,7 @@ MOST_NAMES = 80  # pieces of a side; more names would be too small to read
 
 @torch.inference_mode()
 def cross_attention(model: Transformer, src: list[int], tgt: list[int]) -> Float[Tensor, "layers heads tgt src"]:
-    """The weights of every decoder layer over the source while the model, in float32, is made to write `tgt`.
+    """The weights of every decoder layer over the source while the model, in eval mode and float32, writes `tgt`.
 
     Args:
         src, tgt: ids without bos and eos; eos is added to both.
@@ -35,17 +35,13 @@ def cross_attention(model: Transformer, src: list[int], tgt: list[int]) -> Float
         x, position, pos, source, visible = args
         attend(layer.queries(x, position, pos), source.k, source.v, visible, value_term=weights.append)
 
-    device, was_training = model.embedding.weight.device, model.training
+    device = model.embedding.weight.device
     layers = [module for module in model.decoder.modules() if isinstance(module, CrossAttention)]
     hooks = [layer.register_forward_hook(keep_weights) for layer in layers]
-    model.eval()
-    try:
-        state = model.encode(torch.tensor([[*src, EOS]], device=device))
-        model.decode(torch.tensor([[BOS, *tgt]], device=device), state)
-    finally:
-        model.train(was_training)
-        for hook in hooks:
-            hook.remove()
+    state = model.encode(torch.tensor([[*src, EOS]], device=device))
+    model.decode(torch.tensor([[BOS, *tgt]], device=device), state)
+    for hook in hooks:
+        hook.remove()
     return torch.cat(weights)
 
 

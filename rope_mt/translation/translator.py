@@ -26,7 +26,7 @@ B = TypeVar("B")
 
 
 class Translator:
-    """Translates sentences in batches of similar length, and returns them in their order."""
+    """Translates sentences in batches of similar length, and returns them in their order; the model is in eval mode."""
 
     def __init__(self, model: Transformer, tokenizer: Tokenizer, search: SearchConfig, precision: str) -> None:
         self.model, self.tokenizer, self.search, self.precision = model, tokenizer, search, precision
@@ -38,7 +38,7 @@ class Translator:
         Raises:
             UserError: the weights do not fit its settings, or one is not finite.
         """
-        return cls(model_of(ckpt).to(device), ckpt.tokenizer, search, precision)
+        return cls(model_of(ckpt).to(device).eval(), ckpt.tokenizer, search, precision)
 
     @classmethod
     def of_command(cls, ckpt: Checkpoint, cfg: EvalConfig | TranslateConfig) -> "Translator":
@@ -80,8 +80,7 @@ class Translator:
             min_lens, max_lens: tokens of each hypothesis with eos; None: from 1 to what the search allows.
             advance: called with the number of sentences of each batch that is done.
         """
-        search = self.search
-        longest = max_lens or [int(search.max_len_a * (len(ids) + 1)) + search.max_len_b for ids in sources]
+        longest = max_lens or [int(self.search.max_len_a * (len(ids) + 1)) + self.search.max_len_b for ids in sources]
         reach = sys.maxsize if self.model.max_len is None else self.model.max_len + 1  # positions of a hypothesis
         found: list[list[Hypothesis]] = [[] for _ in sources]
 
@@ -89,17 +88,12 @@ class Translator:
             shortest = [min_lens[row] for row in rows] if min_lens else None
             return self._search([sources[row] for row in rows], [min(longest[row], reach) for row in rows], shortest)
 
-        was_training = self.model.training
         workers = torch.get_num_threads() if self.model.embedding.weight.device.type == "cpu" else 1
         batches = self._batches([len(ids) for ids in sources], workers)
-        try:
-            self.model.eval()
-            for rows, hypotheses in zip(batches, in_threads(search_batch, batches, workers), strict=True):
-                for row, of_row in zip(rows, hypotheses, strict=True):
-                    found[row] = of_row
-                advance(len(rows))
-        finally:
-            self.model.train(was_training)
+        for rows, hypotheses in zip(batches, in_threads(search_batch, batches, workers), strict=True):
+            for row, of_row in zip(rows, hypotheses, strict=True):
+                found[row] = of_row
+            advance(len(rows))
         return found
 
     def _batches(self, lengths: list[int], workers: int) -> list[list[int]]:

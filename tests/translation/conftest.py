@@ -40,7 +40,7 @@ def untrained_model(position: PositionConfig, vocab_size: int, **settings: Any) 
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += 0.3 * torch.randn(parameter.shape) if parameter.dim() == 1 else parameter
-    return model
+    return model.eval()
 
 
 @pytest.fixture(scope="session")

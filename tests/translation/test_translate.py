@@ -151,7 +151,6 @@ def test_there_are_no_more_hypotheses_than_the_search_finds(translate):
 def test_the_score_is_the_log_probability_over_the_length_penalty(translate, translators):
     ours = translators["rope"]
     sources = read(ours.tokenizer, [line.decode() for line in SRC]).ids
-    ours.model.eval()
     printed = translate(TEXT, scores=True)[0]
     for src, [best, *_], line in zip(sources, ours.hypotheses(sources), printed, strict=True):
         with torch.no_grad():
