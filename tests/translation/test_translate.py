@@ -1,5 +1,6 @@
 """`rope-mt translate` with small models that are not trained: what goes in and out, and what is refused."""
 
+import fcntl
 import gzip
 import lzma
 import os
@@ -8,7 +9,7 @@ import select
 import signal
 import subprocess
 import sys
-import time
+import termios
 from pathlib import Path
 
 import pytest
@@ -185,47 +186,17 @@ def test_history_lies_in_the_state_folder(monkeypatch, tmp_path):
         assert history_file() == Path("/home/ada/.local/state/rope-mt/history")
 
 
-class Terminal:
-    """The command at a terminal of its own."""
-
-    def __init__(self, *words: str, **env: str) -> None:
-        self.ours, theirs = pty.openpty()
-        command = [sys.executable, "-m", "rope_mt", "translate", *words]
-        env = {**os.environ, "TERM": "xterm", **env}
-        self.process = subprocess.Popen(
-            command, stdin=theirs, stdout=theirs, stderr=theirs, env=env, start_new_session=True, preexec_fn=_controlled
-        )
-        os.close(theirs)
-
-    def until(self, end: str) -> str:
-        """What the terminal shows up to `end`."""
-        shown, deadline = b"", time.monotonic() + 60
-        while end.encode() not in shown:
-            assert self.answers(within=max(0.0, deadline - time.monotonic())), shown
-            shown += os.read(self.ours, 4096)
-        return shown.decode()
-
-    def answers(self, within: float) -> bool:
-        return bool(select.select([self.ours], [], [], within)[0])
-
-    def types(self, keys: str) -> None:
-        os.write(self.ours, keys.encode())
-
-    def __enter__(self) -> "Terminal":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.wait()
-        os.close(self.ours)
-
-
-def _controlled() -> None:
-    import fcntl
-    import termios
-
+def control_terminal() -> None:
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # so that Ctrl-C reaches the process
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # a process started in a shell's background ignores it
+
+
+def read_until(terminal: int, end: str) -> str:
+    shown = b""
+    while end.encode() not in shown:
+        assert select.select([terminal], [], [], 60)[0], shown
+        shown += os.read(terminal, 4096)
+    return shown.decode()
 
 
 def test_the_prompt(checkpoints, translate, tmp_path):
@@ -234,20 +205,37 @@ def test_the_prompt(checkpoints, translate, tmp_path):
     history = tmp_path / "rope-mt" / "history"
     history.parent.mkdir()
     history.write_text(f"{second}\n")
-    with Terminal(str(checkpoints["rope"]), "device=cpu", XDG_STATE_HOME=str(tmp_path)) as terminal:
-        greeting = f"{checkpoints['rope'].name}: en to de, position=rope. Ctrl-C clears the line, Ctrl-D ends."
-        assert greeting in terminal.until("en> ")
-        terminal.types(f"{first}\n")
-        terminal.until(f"\r\n{answers[0]}\r\nen> ")
-        terminal.types("\n half a line")
-        terminal.until("half a line")
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "rope_mt", "translate", str(checkpoints["rope"]), "device=cpu"]
+    env = {**os.environ, "TERM": "xterm", "XDG_STATE_HOME": str(tmp_path)}
+    process = subprocess.Popen(
+        command,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=env,
+        start_new_session=True,
+        preexec_fn=control_terminal,
+    )
+    try:
+        greeting = "rope: en to de, position=rope. Ctrl-C clears the line, Ctrl-D ends."
+        assert greeting in read_until(ours, "en> ")
+        os.write(ours, f"{first}\n".encode())
+        read_until(ours, f"\r\n{answers[0]}\r\nen> ")
+        os.write(ours, b"\n half a line")
+        read_until(ours, "half a line")
         for _ in range(20):  # readline misses a Ctrl-C in the moment between two keys
-            terminal.types("\x03")
-            if terminal.answers(within=0.5):
+            os.write(ours, b"\x03")
+            if select.select([ours], [], [], 0.5)[0]:
                 break
-        terminal.until("\r\nen> ")
-        terminal.types("\x1b[A\x1b[A\n")  # twice up: the line of the earlier session
-        terminal.until(f"\r\n{answers[1]}\r\nen> ")
-        terminal.types("\x04")
-        assert terminal.process.wait(60) == 0
+        read_until(ours, "\r\nen> ")
+        os.write(ours, b"\x1b[A\x1b[A\n")  # twice up: the line of the earlier session
+        read_until(ours, f"\r\n{answers[1]}\r\nen> ")
+        os.write(ours, b"\x04")
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+        os.close(theirs)
     assert history.read_text().splitlines() == [second, first, second]
