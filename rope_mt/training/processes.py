@@ -1,17 +1,26 @@
 """Several processes that train one model: the one who starts them, and what each needs to know of the others."""
 
+import logging
 import os
 import shutil
+import signal
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from rope_mt.config.training import TrainerConfig
+from rope_mt.data.prepare import cores
 from rope_mt.errors import Interrupted, UserError
+from rope_mt.runs.checkpoint import latest, step_of
 from rope_mt.runs.folder import RunFolder
+
+# SIGTERM comes from `kill`, schedulers and containers, SIGINT from Ctrl-C, SIGHUP from a terminal that is closed, and
+# SIGUSR2 from SLURM before a job's time is up, where submitit asks for it.
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
 
 
 @dataclass(frozen=True)
@@ -84,8 +93,12 @@ def launch(run: RunFolder, n: int) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // n)))
+    for name in list(logging.Logger.manager.loggerDict):  # each has a level of its own
+        if name.startswith("torch.distributed.elastic"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // n)))
+    os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = ",".join(signum.name for signum in SIGNALS)
+    handlers = {signum: signal.getsignal(signum) for signum in SIGNALS}
     shutil.rmtree(run.logs, ignore_errors=True)
     run.logs.mkdir()
     redirects = {rank: Std.ERR if rank == 0 else Std.ALL for rank in range(n)}
@@ -103,12 +116,20 @@ def launch(run: RunFolder, n: int) -> None:
     try:
         elastic_launch(config, sys.executable)("-m", "rope_mt.training.fit", str(run.path))
     except SignalException as error:
-        raise Interrupted(int(error.sigval)) from error
+        last = latest(run)
+        raise Interrupted(int(error.sigval), step_of(last) if last else None) from error
     except ChildFailedError as error:
-        rank, failure = error.get_first_failure()
-        message = failure.message.splitlines()[0] if failure.message else ""
-        if message.startswith("UserError: "):
-            raise UserError(message.removeprefix("UserError: ")) from error
-        reason = f"killed by {failure.signal_name()}" if failure.exitcode < 0 else f"exit code {failure.exitcode}"
-        log = next(run.logs.glob(f"*/attempt_0/{rank}/stderr.log"), run.logs)
-        raise UserError(f"training process {rank} of {n} has failed ({reason}): its log is {log}") from error
+        raise _failure(run, n, *error.get_first_failure()) from error
+    finally:
+        for signum, handler in handlers.items():
+            signal.signal(signum, handler)
+
+
+def _failure(run: RunFolder, n: int, rank: int, failure: Any) -> UserError:
+    """One line on a training process that has failed, where its own was a line for the user that line."""
+    message = failure.message.splitlines()[0] if isinstance(failure.message, str) and failure.message else ""
+    if message.startswith("UserError: "):
+        return UserError(message.removeprefix("UserError: "))
+    reason = f"killed by {failure.signal_name()}" if failure.exitcode < 0 else f"exit code {failure.exitcode}"
+    log = next(run.logs.glob(f"*/attempt_0/{rank}/stderr.log"), run.logs)
+    return UserError(f"training process {rank} of {n} has failed ({reason}): its log is {log}")

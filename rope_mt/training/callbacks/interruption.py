@@ -1,8 +1,4 @@
-"""Signals that end training: the step under way is finished and saved first, so that nothing is lost.
-
-SIGTERM comes from `kill`, schedulers and containers, SIGINT from Ctrl-C, SIGHUP from a terminal that is closed, and
-SIGUSR2 from SLURM before a job's time is up, where submitit asks for it.
-"""
+"""Signals that end training: the step under way is finished and saved first, so that nothing is lost."""
 
 import os
 import signal
@@ -18,9 +14,7 @@ from lightning.pytorch.callbacks import Callback
 from rope_mt.errors import Interrupted, UserError
 from rope_mt.training.callbacks.checkpoints import Checkpoints
 from rope_mt.training.module import TranslationModule
-from rope_mt.training.processes import Processes
-
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
+from rope_mt.training.processes import SIGNALS, Processes
 
 
 class Interruption(Callback):
