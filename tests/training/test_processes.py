@@ -1,0 +1,137 @@
+"""Two training processes of one run: they make the updates of one, and a killed one changes nothing in the end."""
+
+import gc
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from rope_mt.cli.main import main
+from rope_mt.config.training import TrainerConfig
+from rope_mt.errors import UserError
+from rope_mt.runs import checkpoint
+from rope_mt.training.fit import fit
+from rope_mt.training.processes import Processes, devices_of
+
+STEPS = 6
+# torch's launcher leaves the logs of a killed process open
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+
+
+@pytest.fixture
+def words(small_run, tmp_path, monkeypatch) -> list[str]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    words = [
+        *small_run,
+        f"trainer.max_steps={STEPS}",
+        "trainer.val_every=2",
+        "trainer.log_every=1",
+        "model.dropout=0.1",
+    ]
+    return ["train", *words, "trainer.precision=fp32", "trainer.ema=0.8"]
+
+
+def rows(folder: Path) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if "second" not in k and "memory" not in k} for line in lines]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return checkpoint.load(folder).weights
+
+
+def kill_a_process_in_step(folder: Path, step: int) -> threading.Thread:
+    """Kill the second training process when the run has logged this step."""
+
+    def wait_and_kill() -> None:
+        metrics = folder / "metrics.jsonl"
+        while not metrics.is_file() or f'"step": {step},' not in metrics.read_text():
+            time.sleep(0.01)
+        for process in Path("/proc").glob("[0-9]*"):
+            environment = process / "environ"
+            try:
+                if (
+                    b"\0RANK=1\0" in environment.read_bytes()
+                    and b"rope_mt.training.fit" in (process / "cmdline").read_bytes()
+                ):
+                    os.kill(int(process.name), signal.SIGKILL)
+            except OSError:  # a process that has just ended, or another user's
+                continue
+
+    thread = threading.Thread(target=wait_and_kill, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_a_killed_process_fails_its_job_alone_and_the_resumed_run_is_that_of_one_process(words, tmp_path, capfd):
+    """To rounding; to the bit, and killed at any moment: tests/soak/killed_anywhere.py."""
+    sweep = [*words, "-m", "trainer.devices=2,1", "hydra.sweep.dir=runs", "hydra.sweep.subdir=${trainer.devices}"]
+    two = tmp_path / "runs" / "2"
+    killer = kill_a_process_in_step(two, 4)
+    assert main(sweep) == 1
+    killer.join(timeout=1)
+    gc.collect()
+    errors = capfd.readouterr().err
+    [line] = [line for line in errors.splitlines() if line.startswith("rope-mt: trainer.devices=2: training process")]
+    assert "training process 1 of 2 has failed (killed by SIGKILL): its log is runs/2/logs/" in line
+    assert Path(line.rpartition("its log is ")[2]).is_file()
+    assert "Traceback" not in errors
+    assert not (two / "result.json").exists()
+    assert (tmp_path / "runs" / "1" / "result.json").is_file()
+
+    assert main(sweep) == 0
+    assert json.loads((two / "result.json").read_text())["processes"] == 2
+    assert main([*words, "trainer.accumulate=2", "hydra.run.dir=one"]) == 0
+    for ours, theirs in zip(rows(two), rows(tmp_path / "one"), strict=True):
+        assert ours.keys() == theirs.keys()
+        for name in ours.keys() & {"step", "tokens", "train/loss", "train/gradient_norm", "valid/loss"}:
+            assert ours[name] == pytest.approx(theirs[name], rel=1e-4), name
+    resumed, expected = weights(two), weights(tmp_path / "one")
+    for name in expected:
+        torch.testing.assert_close(resumed[name], expected[name], rtol=1e-3, atol=1e-4)
+
+
+def test_on_several_machines_the_command_writes_the_folder_and_says_what_to_type(words, tmp_path, capsys):
+    """Trained by two launchers: tests/soak/two_machines.py."""
+    assert main([*words, "trainer.machines=2", "hydra.run.dir=run"]) == 0
+    printed = capsys.readouterr().out
+    assert "torchrun --nnodes 2 --nproc-per-node 1 --rdzv-backend c10d --rdzv-endpoint HOST:29400" in printed
+    assert f"-m rope_mt.training.fit {tmp_path}/run" in printed
+    assert not (tmp_path / "run" / "result.json").exists()
+    with pytest.raises(UserError, match="is for 2 training processes, and 1 were started"):
+        fit(Path("run"))
+
+
+def test_a_command_inside_of_torchrun_is_refused(words, monkeypatch, capsys):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    assert main(words) == 2
+    message = "rope-mt: rope-mt starts its own training processes: type it without torchrun, with trainer.devices=N\n"
+    assert capsys.readouterr().err == message
+
+
+def test_the_number_of_processes_is_that_of_the_gpus_unless_it_is_given(monkeypatch):
+    cuda = torch.device("cuda")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    settings = {"max_steps": 1, "val_every": 1, "val_sentences": 1}
+    assert devices_of(TrainerConfig(**settings), cuda) == 3
+    assert devices_of(TrainerConfig(**settings), torch.device("cpu")) == 1
+    assert devices_of(TrainerConfig(**settings, devices=2), cuda) == 2
+    with pytest.raises(UserError, match=r"trainer\.devices=4, and this machine has 3 GPUs"):
+        devices_of(TrainerConfig(**settings, devices=4), cuda)
+    with pytest.raises(UserError, match=r"trainer\.devices must be auto or at least 1, not 0"):
+        TrainerConfig(**settings, devices=0)
+
+
+def test_a_process_knows_its_place_from_the_launcher_alone(monkeypatch):
+    for name, value in {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    assert Processes.of_environment() == Processes()  # left over by something else
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "train")
+    assert Processes.of_environment() == Processes(1, 2, 2)
+    assert not Processes.of_environment().first
