@@ -16,7 +16,11 @@ from typing import Any
 import pytest
 
 from rope_mt.cli.commands import COMMANDS
-from rope_mt.cli.main import main, schemes
+from rope_mt.cli.help import meanings
+from rope_mt.cli.main import main
+from rope_mt.cli.messages import settings
+from rope_mt.config.choices import command_schema, options
+from rope_mt.config.data import ArchiveConfig, ParquetConfig
 from rope_mt.config.position import POSITION_CONFIGS
 from rope_mt.errors import UserError
 from rope_mt.runs.folder import RunFolder
@@ -87,7 +91,7 @@ def test_help_shows_each_command_with_an_example_and_each_scheme_with_a_line(rop
         assert re.search(rf"^  {command} +\w.*\n +rope-mt {command} ", said.out, re.MULTILINE), command
     for name in POSITION_CONFIGS:
         assert re.search(rf"^  {name} +\w", said.out, re.MULTILINE), f"comment in {name}.yaml"
-    assert [name for name, _ in schemes()] == sorted(POSITION_CONFIGS)
+    assert [*options("position")] == sorted(POSITION_CONFIGS)
 
 
 def test_help_imports_a_few_modules_of_python_alone():
@@ -102,6 +106,7 @@ def test_help_imports_a_few_modules_of_python_alone():
     assert "rope_mt.cli.main" in modules
     assert {name.partition(".")[0] for name in modules} <= {"rope_mt", *sys.stdlib_module_names}
     assert len(modules) < 130  # about 100; torch alone is more than a thousand
+    assert not {"torch", "lightning", "numpy"} & imported("-m", "rope_mt", "train", "--help")
 
 
 def test_version(rope_mt):
@@ -277,8 +282,8 @@ def test_flags_may_stand_anywhere(rope_mt):
         ("train data=files --cfg job -p data", "train: ???\n"),
         ("train position=none --info defaults", "position/none"),
         ("train --info position=none", "position/none"),
-        ("train --help position=none", "\nposition: alibi, deberta, learned, none, "),
-        ("train --help position=none", "position:\n  name: none\n"),
+        ("train --help position=none", "  position:                   alibi, deberta, learned, none, "),
+        ("train --help position=none", "  position.name=none  "),
         ("train --hydra-help", "--experimental-rerun"),
         ("train hydra/launcher=basic --cfg job -p seed", "1"),
         ("eval --cfg job", "checkpoint: ???\n"),
@@ -302,14 +307,39 @@ def test_hydras_own_flags_work(rope_mt, line, shown):
 
 def test_help_of_a_command_shows_no_groups_of_another(rope_mt):
     assert "schema" not in rope_mt("train", "--help").out
-    groups = rope_mt("eval", "--help").out.partition("== Config ==")[0]
-    assert "search: beam, greedy" in groups
+    groups = rope_mt("eval", "--help").out.partition("general\n")[0]
+    assert re.search("  search: +beam, greedy\n", groups)
     assert "model:" not in groups
     assert "bench:" not in groups
     for subject, wanted in (("data", False), ("schemes", True)):
-        groups = rope_mt("bench", subject, "--help").out.partition("== Config ==")[0]
-        assert "data: files, " in groups
-        assert ("model: " in groups) == wanted
+        groups = rope_mt("bench", subject, "--help").out.partition("data: A parallel corpus")[0]
+        assert "  data:  " in groups
+        assert ("  model:  " in groups) == wanted
+
+
+@pytest.mark.parametrize(
+    "words", ["train", "eval", "translate", "prepare", *(f"bench {name}" for name in options("bench"))]
+)
+def test_help_gives_every_setting_a_value_and_a_meaning_in_80_columns(rope_mt, words):
+    said = rope_mt(*words.split(), "--help")
+    assert (said.code, said.err) == (0, "")
+    assert max(map(len, said.out.splitlines())) <= 80
+    entries = re.findall(r"^  ([\w.]+)=\S*\s+(\S.*)", said.out, re.MULTILINE)
+    groups = ("model", "data", "data.recipe", "position", "optimizer", "trainer", "search", "tracking", "sweep")
+    of_command = {*settings(command_schema(words.replace(" ", "/")))} - {*groups, "bench", "translate"}
+    assert {name for name, _ in entries} <= of_command
+    other_schemes = {name for name in of_command if name.startswith("position.")}
+    assert of_command - {name for name, _ in entries} <= other_schemes
+    for schema in (*POSITION_CONFIGS.values(), ArchiveConfig, ParquetConfig):
+        assert all(meanings(schema).values()), schema
+
+
+def test_help_follows_the_words_beside_it(rope_mt, tmp_path):
+    (tmp_path / "position").mkdir()
+    (tmp_path / "position/mine.yaml").write_text("# of the test\n")
+    said = rope_mt("train", "--help", "position=relative", "data=multi30k", "seed=7", "--config-dir", str(tmp_path)).out
+    for shown in ("  seed=7  ", "  position.clip=16  ", "  trainer.max_steps=6000  ", "learned, mine, none"):
+        assert shown in said
 
 
 def test_help_of_bench_names_each_subject_with_a_line(rope_mt):

@@ -1,7 +1,5 @@
 """Tab completion: the shell calls `rope-mt -sc query=SHELL` with the line typed so far in COMP_LINE."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import os
@@ -10,8 +8,9 @@ import re
 from rope_mt.cli.commands import COMMANDS
 from rope_mt.cli.flags import PARSERS, SUBJECTS
 from rope_mt.cli.hydra import call_hydra
-from rope_mt.cli.words import flag_names, path_at, split_flags
-from rope_mt.config.choices import command_schema, foreign_groups, subjects
+from rope_mt.cli.messages import settings
+from rope_mt.cli.words import flag_names
+from rope_mt.config.choices import command_schema, groups, options
 
 
 def complete(rest: list[str]) -> int:
@@ -20,41 +19,31 @@ def complete(rest: list[str]) -> int:
         return call_hydra("train", {"--shell-completion": True}, rest)
     line = os.environ.get("COMP_LINE", "")
     words = line.split()[1:] + ([""] if line.endswith(" ") else [])
-    if len(words) < 2:
-        print(" ".join(COMMANDS))
-    elif words[0] == "analyze":
-        if len(words) == 2:
-            print(" ".join(SUBJECTS))
-    elif words[0] not in COMMANDS or words[0] in PARSERS:
-        pass  # the shell completes the names of runs
-    elif words[-1].startswith("-"):
-        print(" ".join(flag_names()))
+    command, *before, word = words if len(words) > 1 else ["", ""]
+    if not command:
+        print(*COMMANDS)
+    elif command == "analyze":
+        print(*(SUBJECTS if not before else ()))
+    elif command not in COMMANDS or command in PARSERS:
+        print()  # the shell completes the names of runs
+    elif word.startswith("-"):
+        print(*flag_names())
     else:
-        named = subjects() if words[0] == "bench" and len(words) == 2 else ()
-        first = [name for name in named if name.startswith(words[1])]
-        with contextlib.suppress(Exception):  # what is typed so far may be wrong: no suggestion then, and no word
-            first += _settings(words[0], words[1:-1], words[-1], rest)
-        print(" ".join(first))
+        subjects = options("bench") if command == "bench" and not before else ()
+        print(*(name for name in subjects if name.startswith(word)), *_settings(command, before, word, rest))
     return 0
 
 
 def _settings(command: str, before: list[str], word: str, query: list[str]) -> list[str]:
-    """Hydra's suggestions for `word`, less the groups of other commands."""
-    flags, typed = split_flags(before)
-    if command == "bench":  # what to measure is a word of its own
-        typed = [name if "=" in name else f"bench={name}" for name in typed]
-    schema = command_schema(command)
-    if (at := path_at(typed, schema)) is not None:
-        del typed[at]
-    elif "=" not in word and path_at([*typed, word], schema) == len(typed):
-        return []  # a run: where it is told nothing, the shell completes the names of files
-    line = os.environ["COMP_LINE"]
+    """Hydra's suggestions for `word`, without the groups of other commands."""
+    if command == "bench":
+        before = [name if "=" in name else f"bench={name}" for name in before]
+    known = {*settings(command_schema(command)), *groups(command), "hydra", "-m", "--multirun"}
+    typed = sorted((name for name in before if name.partition("=")[0] in known), key=lambda name: name[0] != "-")
+    if len(before) - len(typed) != ("checkpoint" in known) and "=" not in word:
+        return []  # a run comes next, and the shell completes its name
+    os.environ["COMP_LINE"] = " ".join(["rope-mt", *typed, word])
     suggestions = io.StringIO()
-    try:
-        os.environ["COMP_LINE"] = " ".join(["rope-mt", *(["-m"] if "--multirun" in flags else []), *typed, word])
-        with contextlib.redirect_stdout(suggestions):
-            call_hydra(command, {"--shell-completion": True}, query)
-    finally:
-        os.environ["COMP_LINE"] = line
-    foreign = re.compile(rf"[+~]?(?:{'|'.join(foreign_groups(command))})(?:[/=@]|$)")
-    return [found for found in suggestions.getvalue().split() if not foreign.match(found)]
+    with contextlib.suppress(Exception), contextlib.redirect_stdout(suggestions):  # what is typed so far may be wrong
+        call_hydra(command, {"--shell-completion": True}, query)
+    return [name for name in suggestions.getvalue().split() if re.split("[./=@]", name.lstrip("+~"))[0] in known]

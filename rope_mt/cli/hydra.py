@@ -6,12 +6,9 @@ a path needs no quotes, every job is checked before the first one starts, and on
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import io
 import logging
 import os
-import re
 import shlex
 import sys
 import traceback
@@ -21,16 +18,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rope_mt.cli.commands import COMMANDS
+from rope_mt.cli.help import bench_help, command_help
 from rope_mt.cli.jobs import GROUP, Jobs
-from rope_mt.cli.words import path_at, quoted, split_flags
-from rope_mt.config.choices import command_schema, foreign_groups, groups, subjects
+from rope_mt.cli.messages import HYDRA_ERRORS, complaint
+from rope_mt.cli.plan import Plan, planned
+from rope_mt.cli.words import quoted, read_words
 from rope_mt.config.files import conf_dir
 from rope_mt.errors import UserError
 from rope_mt.system.disk import CLOSED, FULL, cannot_write
 from rope_mt.system.locks import alone
 
 if TYPE_CHECKING:
-    from rope_mt.cli.plan import Plan
     from rope_mt.sweep.sweep import Sweep
 
 
@@ -47,14 +45,6 @@ def do_job(command: str, cfg: Any, opened: Callable[[Any], None] = lambda run: N
     return function(cfg, folder if chosen else None, shlex.join(["rope-mt", "train", *words]), opened)
 
 
-# The names of Hydra's plugins mean our settings of them, which Hydra does not let a file of the same name hold.
-OURS = {
-    "hydra/launcher=submitit_slurm": "hydra/launcher=slurm",
-    "hydra/launcher=submitit_local": "hydra/launcher=local",
-    "hydra/sweeper=optuna": "hydra/sweeper=optuna_bleu",
-}
-
-
 def run(command: str, rest: list[str]) -> int:
     """Run a command with the words that followed it; the exit code is 1 when one of several jobs failed.
 
@@ -62,53 +52,29 @@ def run(command: str, rest: list[str]) -> int:
         UserError: the words make no configuration; nothing was started or written.
     """
     jobs = Jobs(partial(do_job, command))
-    flags, words = split_flags(rest)
-    config = command
-    if command == "bench":  # what to measure is a word of its own
-        words = [word if "=" in word or word[:1] == "~" else f"bench={word}" for word in words]
-        words.sort(key=lambda word: word.startswith("bench="))  # last: of wrong groups the first is complained about
-        named = [word.partition("=")[2] for word in words if word.startswith("bench=")]
-        if "--help" in flags and not named:
-            print(_bench_help())
-            return 0
-        if "--hydra-help" not in flags:
-            config = f"bench/{_subject(named)}"
-    schema = command_schema(config)
-    if (at := path_at(words, schema)) is not None:
-        more = [word for word in words[at + 1 :] if "=" not in word and word[:1] not in ("~", "+")]
-        if runs := [word for word in more if os.path.exists(word)]:
-            raise UserError(f"{command} takes one run, not {1 + len(runs)}: name {words[at]} or another alone")
-        if more and command == "translate":
-            raise UserError("text comes from standard input, as in: echo TEXT | rope-mt translate RUN")
-        words[at] = f"checkpoint={quoted(words[at])}"
-    words = [OURS.get(word, word) for word in words]
-    own = groups(config)  # +experiment=x is a habit from elsewhere: here the group is always there, at first empty
-    words = [word[1:] if word[:1] == "+" and word[1:].partition("=")[0] in own else word for word in words]
-
-    from rope_mt.cli.messages import HYDRA_ERRORS, complaint
-    from rope_mt.cli.plan import planned
-
-    plan = None
+    flags, words, config, schema = read_words(command, rest)
+    if config == "bench" and "--help" in flags:
+        print(bench_help())
+        return 0
     try:
-        if not {"--hydra-help", "--shell-completion", "--config-path", "--config-name"} & {*flags}:
+        plan = None
+        if not {"--hydra-help", "--config-path", "--config-name"} & {*flags}:
             plan = planned(command, flags, words, schema)
+        if plan is not None and "--help" in flags:
+            print(command_help(config, plan.first, flags.get("--config-dir")))
+            return 0
         if plan is not None and plan.jobs:
             COMMANDS[command].load()  # now, since Ctrl-C meanwhile must find nothing begun
             _check_attention(plan)
         if command == "train" and plan is not None and plan.runs_several:
             return _sweep(plan, flags, rest, jobs)
-        said = io.StringIO()
-        with contextlib.redirect_stdout(said) if "--help" in flags else contextlib.nullcontext():
-            code = call_hydra(command, flags, words, jobs)
+        code = call_hydra(command, flags, words, jobs)
     except HYDRA_ERRORS as error:
         raise UserError(complaint(error, words, schema)) from error
     except OSError as error:  # of a folder that Hydra makes, not of a job
         if error.filename is None or error.errno not in (*FULL, *CLOSED, errno.EEXIST, errno.ENOTDIR):
             raise
         raise cannot_write(Path(error.filename), error) from error
-    if text := said.getvalue():  # Hydra's help lists the groups of all commands
-        foreign = "|".join(foreign_groups(config))
-        print(re.sub(rf"(?m)^(?:{foreign})(?:/[\w-]+)?: .+\n", "", text), end="")
     if jobs.failures and not jobs.several:
         raise jobs.failures[0]
     return 1 if jobs.failures else code
@@ -139,7 +105,6 @@ def _sweep(plan: Plan, flags: dict[str, Any], rest: list[str], jobs: Jobs) -> in
 
 
 def _watch(sweep: Sweep, flags: dict[str, Any], words: list[str], jobs: Jobs) -> int:
-    from rope_mt.cli.messages import HYDRA_ERRORS
     from rope_mt.sweep.overview import watched
     from rope_mt.sweep.sweep import begin, conclude
 
@@ -179,27 +144,3 @@ def call_hydra(command: str, flags: dict[str, Any], words: list[str], task: Call
         else:
             os.environ["HYDRA_FULL_ERROR"] = wish
     return 0
-
-
-def _subject(named: list[str]) -> str:
-    """The one subject that was named.
-
-    Raises:
-        UserError: it is none, or there is no such subject.
-    """
-    from rope_mt.cli.messages import did_you_mean
-
-    there = subjects()
-    example = f"as in rope-mt bench {next(iter(there))}"
-    if len(named) != 1:
-        raise UserError(f"one thing to measure must be given: {' or '.join(there)}, {example}")
-    if named[0] not in there:
-        hint = did_you_mean(named[0], there, "rope-mt bench {}")
-        raise UserError(f"bench cannot measure {named[0]!r}, only {' or '.join(there)}{hint or f', {example}'}")
-    return named[0]
-
-
-def _bench_help() -> str:
-    lines = ["rope-mt bench SUBJECT measures speed, memory and waste:", ""]
-    lines += [f"  {name:<10}{does}" for name, does in subjects().items()]
-    return "\n".join([*lines, "", "Every setting: rope-mt bench SUBJECT --help"])

@@ -11,12 +11,11 @@ import select
 import signal
 import sys
 import traceback
-from collections.abc import Iterator
 from contextlib import suppress
 
 from rope_mt import __version__
 from rope_mt.cli.commands import COMMANDS
-from rope_mt.config.files import conf_dir
+from rope_mt.config.choices import options
 from rope_mt.errors import Interrupted, UserError
 from rope_mt.system.disk import FULL, full_disk
 from rope_mt.system.memory import keep_few_kernels, keep_freed
@@ -107,16 +106,9 @@ def _help() -> str:
     for name, command in COMMANDS.items():
         lines += [f"  {name:<11}{command.does}", f"  {'':<11}  {command.example}"]
     lines += ["", "Position schemes, as in rope-mt train position=rope:"]
-    lines += [f"  {name:<16}{does}" for name, does in schemes()]
+    lines += [f"  {name:<16}{does}" for name, does in options("position").items()]
     lines += ["", "Every setting: rope-mt COMMAND --help", 'Tab completion: eval "$(rope-mt -sc install=bash)"']
     return "\n".join(lines)
-
-
-def schemes() -> Iterator[tuple[str, str]]:
-    """Name and description of each position scheme: a file of conf/position/ and the comment that it opens with."""
-    for file in sorted((conf_dir() / "position").glob("*.yaml")):
-        first = file.read_text(encoding="utf-8").partition("\n")[0]
-        yield file.stem, first.lstrip("# ") if first.startswith("#") else ""
 
 
 def _say(line: str) -> None:

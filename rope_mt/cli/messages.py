@@ -17,6 +17,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
+from rope_mt.config.commands import BenchConfig
+from rope_mt.config.position import PositionConfig
+
 HYDRA_ERRORS = (HydraException, OmegaConfBaseException, YAMLError)
 EXTRAS = {  # that Hydra's plugins come with
     "hydra/launcher/submitit_slurm": "slurm",
@@ -27,9 +30,9 @@ KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or f
 
 
 def settings(schema: type, prefix: str = "") -> list[str]:
-    """Dotted names of every setting and group below a schema; those of all position schemes stand side by side."""
+    """Dotted names of every setting and group below a schema; those of all schemes or subjects stand side by side."""
     names: dict[str, None] = {}
-    for part in (schema, *schema.__subclasses__()):
+    for part in (schema, *(schema.__subclasses__() if schema in (PositionConfig, BenchConfig) else ())):
         hints = get_type_hints(part)
         for name, hint in ((field.name, hints[field.name]) for field in fields(part)):
             names[prefix + name] = None

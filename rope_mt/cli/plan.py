@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
-from omegaconf import OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from rope_mt.cli.messages import complaint, settings, strangers, unknown
 from rope_mt.cli.words import quoted
@@ -39,6 +39,7 @@ class Plan:
     sweep_dir: str  # Hydra's
     jobs: list[PlannedJob]
     known: bool  # whether these are the jobs, or only like them, as the sweeper draws them
+    first: DictConfig  # the configuration of the first job as Hydra composes it
 
     @property
     def job_names(self) -> list[str]:
@@ -118,11 +119,12 @@ def planned(command: str, flags: dict[str, Any], words: list[str], schema: type)
             kept = [f"{key}={value}" for key, value in params.items() if key not in keys]
             words = [*kept, *words, "hydra.sweeper.params=null"]
             choices, known = choices_of(words)
-        jobs = []
+        jobs, configurations = [], []
         for job in itertools.product(*choices):
             cfg = deepcopy(first_composed) if job == first else composed(job)
             with open_dict(cfg):
                 del cfg["hydra"]
+            configurations.append(cfg)
             for setting, owner in strangers(cfg):
                 raise UserError(unknown(setting, owner, schema))
             if only_shown:
@@ -136,4 +138,4 @@ def planned(command: str, flags: dict[str, Any], words: list[str], schema: type)
             if command == "train" and cfg.sweep.published and not Path(cfg.sweep.published).is_dir():
                 raise UserError(f"sweep.published: there is no folder {cfg.sweep.published}")
         known = known and hydra.sweeper._target_.endswith(".BasicSweeper")
-        return Plan(words, several and not only_shown, hydra.sweep.dir, jobs, known)
+        return Plan(words, several and not only_shown, hydra.sweep.dir, jobs, known, configurations[0])

@@ -1,33 +1,62 @@
-"""The words behind a command: Hydra's flags, settings, and for eval and translate a path."""
+"""The words behind a command: Hydra's flags, settings, the run of eval and translate, and the subject of bench."""
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
+from hydra._internal.utils import get_args_parser
+
+from rope_mt.cli.messages import did_you_mean, settings
+from rope_mt.config.choices import command_schema, groups, options
 from rope_mt.errors import UserError
 
+MODES = ("--run", "--multirun", "--cfg", "--info", "--shell-completion")
 
-class _Flags(argparse.ArgumentParser):
-    SWITCHES = "-h --help,--hydra-help,--version,--resolve,-r --run,-m --multirun,-sc --shell-completion"
-    VALUES = "-p --package,-cp --config-path,-cn --config-name,-cd --config-dir,--experimental-rerun"
-    MODES = ("--run", "--multirun", "--cfg", "--info", "--shell-completion")
-    INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+# The names of Hydra's plugins mean our settings of them, which Hydra does not let a file of the same name hold.
+OURS = {
+    "hydra/launcher=submitit_slurm": "hydra/launcher=slurm",
+    "hydra/launcher=submitit_local": "hydra/launcher=local",
+    "hydra/sweeper=optuna": "hydra/sweeper=optuna_bleu",
+}
 
-    def __init__(self) -> None:
-        super().__init__(add_help=False)
-        for names in self.SWITCHES.split(","):
-            self.add_argument(*names.split(), action="store_true")
-        for names in self.VALUES.split(","):
-            self.add_argument(*names.split())
-        self.add_argument("-c", "--cfg", choices=("job", "hydra", "all"))
-        self.add_argument("-i", "--info", choices=self.INFO)
-        self.add_argument("words", nargs="*")
 
-    def error(self, message: str) -> NoReturn:
-        raise UserError(message)
+class Words(NamedTuple):
+    flags: dict[str, Any]  # Hydra's, by their long names
+    settings: list[str]
+    config: str  # the command, or bench/SUBJECT
+    schema: type  # the dataclass of the command
+
+
+def read_words(command: str, rest: list[str]) -> Words:
+    """Read the words behind a command: a run, a subject and flags may stand anywhere among the settings.
+
+    Raises:
+        UserError: a flag or the subject is wrong, or there are more words than the command takes.
+    """
+    flags, words = split_flags(rest)
+    config = command
+    if command == "bench":
+        words = [word if "=" in word or word.startswith("~") else f"bench={word}" for word in words]
+        words.sort(key=lambda word: word.startswith("bench="))  # last: Hydra complains of the first wrong group
+        subjects = [word.removeprefix("bench=") for word in words if word.startswith("bench=")]
+        if not flags.keys() & {"--help", "--hydra-help"} or subjects:
+            config = f"bench/{_subject(subjects)}"
+    schema = command_schema(config)
+    if (at := run_at(words, schema)) is not None:
+        more = [word for word in words[at + 1 :] if "=" not in word and word[:1] not in ("~", "+")]
+        if runs := [word for word in more if os.path.exists(word)]:
+            raise UserError(f"{command} takes one run, not {1 + len(runs)}: name {words[at]} or another alone")
+        if more and command == "translate":
+            raise UserError("text comes from standard input, as in: echo TEXT | rope-mt translate RUN")
+        words[at] = f"checkpoint={quoted(words[at])}"
+    own = groups(config)
+    for at, word in enumerate(words):
+        if word.startswith("+") and word[1:].partition("=")[0] in own:  # a habit from programs without the group
+            words[at] = word[1:]
+        words[at] = OURS.get(words[at], words[at])
+    return Words(flags, words, config, schema)
 
 
 def split_flags(rest: list[str]) -> tuple[dict[str, Any], list[str]]:
@@ -36,46 +65,63 @@ def split_flags(rest: list[str]) -> tuple[dict[str, Any], list[str]]:
     Raises:
         UserError: there is no such flag, or it goes badly with another.
     """
-    parser = _Flags()
-    after = [*rest[1:], ""]
-    alone = [w in ("-i", "--info") and next_ not in parser.INFO for w, next_ in zip(rest, after, strict=False)]
-    given, extra = parser.parse_known_intermixed_args(
-        ["--info=all" if bare else word for word, bare in zip(rest, alone, strict=True)]
-    )
-    if extra:
-        from rope_mt.cli.messages import did_you_mean
-
-        raise UserError(f"there is no flag {extra[0]}{did_you_mean(extra[0], flag_names())}")
-    flags = {f"--{name.replace('_', '-')}": value for name, value in vars(given).items() if value}
-    words = flags.pop("--words", [])
-    modes = [flag for flag in parser.MODES if flag in flags]
+    parser = get_args_parser()
+    parser.error = _raise  # type: ignore[method-assign]
+    (info,) = (action for action in parser._actions if action.dest == "info")
+    words = [  # argparse would take the setting behind --info for its value
+        "--info=all" if word in ("-i", "--info") and after not in (info.choices or ()) else word
+        for word, after in zip(rest, [*rest[1:], ""], strict=False)
+    ]
+    namespace, unknown = parser.parse_known_intermixed_args(words)
+    if unknown:
+        raise UserError(f"there is no flag {unknown[0]}{did_you_mean(unknown[0], flag_names())}")
+    flags = {f"--{name.replace('_', '-')}": value for name, value in vars(namespace).items() if value}
+    modes = [flag for flag in MODES if flag in flags]
     if len(modes) > 1:
         raise UserError(f"{' and '.join(modes)} cannot be given together")
     if "--resolve" in flags and not {"--cfg", "--help"} & {*flags}:
         raise UserError("--resolve needs --cfg or --help beside it")
-    return flags, words
+    return flags, flags.pop("--overrides", [])
+
+
+def _raise(message: str) -> NoReturn:
+    raise UserError(message)
 
 
 def flag_names() -> list[str]:
-    return [name for name in _Flags()._option_string_actions if name.startswith("--")]
+    return [name for name in get_args_parser()._option_string_actions if name.startswith("--")]
 
 
-def path_at(words: list[str], schema: type) -> int | None:
-    """Where a run or checkpoint stands: the first word that is no setting, even with = in it, as in runs/lr=3."""
-    from rope_mt.cli.messages import settings
-
+def run_at(words: list[str], schema: type) -> int | None:
+    """Where the run or checkpoint stands: the first word that is no setting, even with = in it, as in runs/lr=3."""
     known = {*settings(schema)}
     keys = [word.lstrip("+~").partition("=")[0] if "=" in word else "" for word in words]
     if "checkpoint" not in known or "checkpoint" in keys:
         return None
-    there = [os.path.exists(word) for word in words]  # and no Path, which raises where a name is too long
-    able = [
-        at for at, key in enumerate(keys) if there[at] or not (key in known or key.startswith(("hydra.", "hydra/")))
+    exists = [os.path.exists(word) for word in words]  # Path.exists raises where a name is too long
+    possible = [
+        at for at, key in enumerate(keys) if exists[at] or not (key in known or key.startswith(("hydra.", "hydra/")))
     ]
-    # sooner than a word with =, which may be a setting that is spelt wrong
-    return min(able, key=lambda at: "=" in words[at] and not there[at], default=None)
+    # a word with = that is not there may be a setting that is spelt wrong
+    return min(possible, key=lambda at: "=" in words[at] and not exists[at], default=None)
 
 
 def quoted(text: str) -> str:
     """A string of Hydra's grammar, in which a quote is escaped, and so are the backslashes before one."""
     return "'" + re.sub(r"(\\*)('|$)", lambda end: end[1] * 2 + ("\\'" if end[2] else ""), text) + "'"
+
+
+def _subject(named: list[str]) -> str:
+    """The one subject of bench that was named.
+
+    Raises:
+        UserError: none or several were, or there is no such subject.
+    """
+    subjects = options("bench")
+    example = f"as in rope-mt bench {next(iter(subjects))}"
+    if len(named) != 1:
+        raise UserError(f"one thing to measure must be given: {' or '.join(subjects)}, {example}")
+    if named[0] not in subjects:
+        hint = did_you_mean(named[0], subjects, "rope-mt bench {}") or f", {example}"
+        raise UserError(f"bench cannot measure {named[0]!r}, only {' or '.join(subjects)}{hint}")
+    return named[0]

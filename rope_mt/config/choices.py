@@ -1,4 +1,7 @@
-"""What conf/ offers each command: the schema of its settings, the groups it chooses from, and what `bench` measures."""
+"""What conf/ offers each command: the schema of its settings, and the groups and files that it chooses from."""
+
+from itertools import takewhile
+from pathlib import Path
 
 from rope_mt.config.files import conf_dir
 
@@ -26,15 +29,16 @@ def groups(command: str) -> set[str]:
     root, _, subject = command.partition("/")
     files = [conf_dir() / f"{root}.yaml", *(conf_dir() / root).glob(f"{subject or '*'}.yaml")]
     defaults = [entry for file in files for entry in OmegaConf.load(file).defaults]
-    return {group.lstrip("/") for entry in defaults if OmegaConf.is_dict(entry) for group in entry}
+    names = {group.lstrip("/") for entry in defaults if OmegaConf.is_dict(entry) for group in entry}
+    return {name for name in names if (conf_dir() / name).is_dir()}
 
 
-def foreign_groups(command: str) -> set[str]:
-    """The groups of conf/ that only other commands choose from."""
-    return {"schema", *(folder.name for folder in conf_dir().iterdir() if folder.is_dir())} - groups(command)
+def options(group: str) -> dict[str, str]:
+    """The files of a group, and the first line that each says of itself."""
+    return {file.stem: comment(file).partition("\n")[0] for file in sorted((conf_dir() / group).glob("*.yaml"))}
 
 
-def subjects() -> dict[str, str]:
-    """What `bench` can measure: each file of conf/bench/, and the comment in its second line."""
-    files = sorted((conf_dir() / "bench").glob("*.yaml"))
-    return {file.stem: file.read_text(encoding="utf-8").splitlines()[1].lstrip("# ") for file in files}
+def comment(file: Path) -> str:
+    """The lines of comment that a YAML file opens with, without the one that tells Hydra the package."""
+    lines = takewhile(lambda line: line.startswith("#"), file.read_text(encoding="utf-8").splitlines())
+    return "\n".join(line[2:] for line in lines if not line.startswith("# @package"))

@@ -16,9 +16,10 @@ from rope_mt.config.training import ModelConfig, OptimizerConfig, SearchConfig, 
 class SweepConfig:
     """What concerns the jobs of one `rope-mt train -m` together; nothing to a single run but `published`."""
 
-    name: str | None = None  # of its folder and its W&B group; null: after what its jobs share and differ in
-    fail_fast: bool = False  # begin no further job once one has failed
-    published: str | None = None  # a folder of records: a job whose run is there counts as done, and others are added
+    name: str | None = None  # name of the sweep's folder and W&B group; null: what its jobs share and differ in
+    fail_fast: bool = False  # start no further job after one has failed
+    # folder of records: a job whose run is there counts as done, and the runs of the other jobs are added
+    published: str | None = None
 
     def __post_init__(self) -> None:
         plain = self.name is None or re.fullmatch(r"[\w.,+-]*\w[\w.,+-]*", self.name)
@@ -27,8 +28,8 @@ class SweepConfig:
 
 @dataclass
 class TrainConfig:
-    seed: int = 1
-    overwrite: bool = no_effect(False)  # start again where a run half done or finished would be continued
+    seed: int = 1  # of all random numbers, from 0 to 2**32 - 1
+    overwrite: bool = no_effect(False)  # start a run anew that exists, instead of continuing it
     position: PositionConfig = MISSING
     model: ModelConfig = MISSING
     data: DataConfig = MISSING
@@ -53,31 +54,32 @@ class PrepareConfig:
 @dataclass
 class BenchDataSettings:
     json: bool = False  # print JSON instead of a table
-    pairs: int | None = None  # cut or repeat the text to so many; None: as it is, and 4.5 million standing in for WMT14
-    text: Any = MISSING  # a prefix or a list of prefixes and globs: what stands in for text that is not there
-    batch_tokens: list[int] = field(default_factory=lambda: [25_000, 64_000])  # budgets to cut batches by
+    # sentence pairs to cut or repeat the text to; null: the text as it is, or 4.5 million in the place of WMT14
+    pairs: int | None = None
+    text: Any = MISSING  # a prefix, or a list of prefixes and globs: text to take where the corpus is not there
+    batch_tokens: list[int] = field(default_factory=lambda: [25_000, 64_000])  # values of data.batch_tokens to try
 
 
 @dataclass
 class BenchSchemesSettings:
     json: bool = False  # print JSON instead of a table
-    schemes: list[str] | None = None  # None: all; the baseline beside itself shows how far the method can be trusted
+    schemes: list[str] | None = None  # null: all but the baseline; the baseline beside itself shows the method's error
     steps: int = 50  # measurements, each of two steps with either model
 
 
 @dataclass
 class BenchDecodeSettings:
     json: bool = False  # print JSON instead of a table
-    systems: list[str] | None = None  # rope-mt, transformers, ctranslate2; None: those that are installed
-    sentences: int | None = None  # the first of the test set; None: all
-    beam: int = 4
-    rounds: int = 3  # in each, every system decodes all sentences
+    systems: list[str] | None = None  # of rope-mt, transformers and ctranslate2; null: those that are installed
+    sentences: int | None = None  # sentences of the test set, the first ones; null: all
+    beam: int = 4  # hypotheses that are kept at each step
+    rounds: int = 3  # repetitions, in each of which every system translates all sentences
 
 
 @dataclass
 class BenchTrainSettings:
     json: bool = False  # print JSON instead of a table
-    steps: int = 100  # that are measured
+    steps: int = 100  # training steps to measure
     yardstick: bool = True  # measure torch.nn.Transformer beside
 
 
@@ -94,8 +96,8 @@ class BenchOfTrainingConfig(BenchConfig):
     """What those have that train."""
 
     model: ModelConfig = MISSING
-    device: str = "auto"
-    precision: str = "auto"
+    device: str = "auto"  # auto, cpu, cuda or mps
+    precision: str = "auto"  # auto, bf16 or fp32; auto: bf16 where the processor computes in it
 
     def __post_init__(self) -> None:
         at_least(1, bench__steps=self.bench.steps)
@@ -131,7 +133,7 @@ class BenchDecodeConfig(BenchConfig):
     bench: BenchDecodeSettings = field(default_factory=BenchDecodeSettings)
     model: ModelConfig = MISSING
     position: PositionConfig = MISSING
-    device: str = "auto"
+    device: str = "auto"  # auto, cpu, cuda or mps
 
     def __post_init__(self) -> None:
         at_least(1, bench__beam=self.bench.beam, bench__rounds=self.bench.rounds)
@@ -154,33 +156,33 @@ class BenchTrainConfig(BenchOfTrainingConfig):
 
 @dataclass
 class SearchChange:
-    """Search settings to change for one evaluation; None keeps what the run was trained with."""
+    """Search settings to change; null keeps what the run was trained with."""
 
-    beam: int | None = None
-    length_penalty: float | None = None
-    length_penalty_form: str | None = None
-    max_len_a: float | None = None
-    max_len_b: int | None = None
-    batch_tokens: int | None = None
+    beam: int | None = None  # hypotheses that are kept at each step; 1: greedy search
+    length_penalty: float | None = None  # exponent alpha, at least 0; larger prefers longer translations
+    length_penalty_form: str | None = None  # fairseq or gnmt: length ** alpha, or ((5 + length) / 6) ** alpha
+    max_len_a: float | None = None  # a hypothesis ends at max_len_a x source length + max_len_b tokens
+    max_len_b: int | None = None  # tokens, see max_len_a
+    batch_tokens: int | None = None  # source tokens that one thread decodes together, padding and beams counted
 
 
 @dataclass
 class DataChange:
-    """Another test set for one evaluation; None keeps the run's own."""
+    """Another test set to score."""
 
-    test: Any = None
+    test: Any = None  # a prefix or a list of prefixes; null: the test set of the run
 
 
 @dataclass
 class EvalConfig:
-    checkpoint: str = MISSING  # a run folder, or one checkpoint
+    checkpoint: str = MISSING  # a run folder or one checkpoint; RUN alone means the same
     # which weights of a run: average, those of its own score; best, by validation BLEU; ema, of a run with trainer.ema;
     # lastN, the mean of the last N saved; or a step, a checkpoint folder, or a list as in [400,600]: the mean of them
     checkpoints: Any = "average"
     data: DataChange = field(default_factory=DataChange)
     search: SearchChange = field(default_factory=SearchChange)
-    device: str = "auto"
-    precision: str | None = None  # None: as in training
+    device: str = "auto"  # auto, cpu, cuda or mps
+    precision: str | None = None  # auto, bf16 or fp32; null: as in training
 
     def __post_init__(self) -> None:
         named = self.checkpoints if isinstance(self.checkpoints, list) else [self.checkpoints]
@@ -195,7 +197,8 @@ class EvalConfig:
 
 @dataclass
 class TranslateSearch(SearchChange):
-    nbest: int = 1  # hypotheses of each sentence; from 2 on a line is: number of the input line, TAB, score, TAB, text
+    # hypotheses of each sentence, at most search.beam; from 2 on a line is LINE NUMBER, TAB, SCORE, TAB, HYPOTHESIS
+    nbest: int = 1
 
     def __post_init__(self) -> None:
         at_least(1, search__nbest=self.nbest)
@@ -203,10 +206,10 @@ class TranslateSearch(SearchChange):
 
 @dataclass
 class TranslateSettings:
-    input: str | None = None  # a file, plain, .gz or .xz; None: standard input
-    output: str | None = None  # a file, written whole or not at all; None: standard output
-    scores: bool = False  # score and TAB first: the natural log-probability over the search's length penalty
-    attention: str | None = None  # a PNG of what the decoder looks at in the source, for an input of one line
+    input: str | None = None  # a file, plain, .gz or .xz; null: standard input
+    output: str | None = None  # a file, written whole or not at all; null: standard output
+    scores: bool = False  # begin lines with SCORE, TAB: the natural log-probability over the length penalty
+    attention: str | None = None  # FILE.png to draw cross-attention into, for an input of one line
 
     def __post_init__(self) -> None:
         if self.output is not None:
@@ -219,11 +222,11 @@ class TranslateSettings:
 
 @dataclass
 class TranslateConfig:
-    checkpoint: str = MISSING
+    checkpoint: str = MISSING  # a run folder or one checkpoint; RUN alone means the same
     translate: TranslateSettings = field(default_factory=TranslateSettings)
     search: TranslateSearch = field(default_factory=TranslateSearch)
-    device: str = "auto"
-    precision: str | None = None
+    device: str = "auto"  # auto, cpu, cuda or mps
+    precision: str | None = None  # auto, bf16 or fp32; null: as in training
 
     def __post_init__(self) -> None:
         device_choice("device", self.device)

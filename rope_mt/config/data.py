@@ -10,33 +10,33 @@ from omegaconf import MISSING
 
 from rope_mt.config.checks import at_least, choice, fraction, no_effect, require
 
-TEST_NAME = r"[\w.+-]+"  # of a further test set
-OF_FURTHER_TESTS = "further_tests."  # begins what the text of one is called beside those of train, valid and test
-JOINED = "test-joined-{}"  # the name of the test set with so many lines in a row joined to one
+TEST_NAME = r"[\w.+-]+"  # of an additional test set
+OF_FURTHER_TESTS = "further_tests."  # an additional test set NAME is further_tests.NAME where texts have keys
+JOINED = "test-joined-{}"  # name of the test set with each {} consecutive lines joined to one
 
 
 @dataclass
 class Recipe:
-    """What training on a corpus of this size needs; trainer, optimizer and model take it unless told otherwise."""
+    """What training on a corpus of this size needs. Trainer, optimizer and model take these values by default."""
 
-    max_steps: int = 100_000
-    val_every: int = 2_000  # steps from one validation and checkpoint to the next
-    val_sentences: int = 500
-    warmup_steps: int = 4_000
-    lr: float = 7e-4
-    dropout: float = 0.1
-    short: int = 24  # the tokens a side that experiment=extrapolation trains on: much of the test set is longer
+    max_steps: int = 100_000  # optimizer updates
+    val_every: int = 2_000  # updates from one validation and checkpoint to the next
+    val_sentences: int = 500  # validation sentences that are translated for BLEU during training
+    warmup_steps: int = 4_000  # updates until the learning rate reaches its peak
+    lr: float = 7e-4  # peak of the learning rate
+    dropout: float = 0.1  # probability, at least 0 and below 1
+    short: int = 24  # tokens a side that experiment=extrapolation trains on at most; many test sentences are longer
 
 
 @dataclass
 class ArchiveConfig:
     """A tar archive on the web with text in it. Archives that name the same text are put one after the other."""
 
-    text: str = MISSING  # the prefix that its members become
-    url: str = MISSING
-    members: dict[str, str] = MISSING  # language -> name of the file in the archive, whatever folder it is in there
+    text: str = MISSING  # prefix that the members become
+    url: str = MISSING  # address of the archive
+    members: dict[str, str] = MISSING  # language -> name of the file, in whatever folder of the archive it is
     check: str = MISSING  # sha256:HEX or md5:HEX
-    size: int | None = None  # bytes, where they are known
+    size: int | None = None  # bytes; null: not known
 
     def __post_init__(self) -> None:
         known = re.fullmatch("sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}", self.check)
@@ -49,53 +49,59 @@ class ArchiveConfig:
 class ParquetConfig:
     """The same text in Parquet files, as Hugging Face has it: a column `translation` with a field a language."""
 
-    text: str = MISSING
-    files: list[str] = MISSING  # below the mirror
-    pairs: int = MISSING
+    text: str = MISSING  # prefix that the files become
+    files: list[str] = MISSING  # names of the files below the mirror
+    pairs: int = MISSING  # sentence pairs in the files
 
 
 @dataclass
 class DataConfig:
     """A parallel corpus. PREFIX means the two files PREFIX.en and PREFIX.de, plain, .gz or .xz."""
 
-    name: str = MISSING
-    train: Any = no_effect(MISSING)  # a prefix, or a list of prefixes and globs; what the files hold is counted,
-    valid: Any = no_effect(MISSING)  # not what they are called (corpus.fingerprint)
-    test: Any = no_effect(MISSING)
-    # prefixes of more test sets to score at the end of training, each called by its file's name
+    name: str = MISSING  # name of the corpus, which begins the names of its folders
+    # A run is named after the content of its text (data/corpus.py), not after these prefixes.
+    train: Any = no_effect(MISSING)  # training text: a PREFIX, or a list of PREFIXes and globs
+    valid: Any = no_effect(MISSING)  # validation set: a PREFIX or a list
+    test: Any = no_effect(MISSING)  # test set: a PREFIX or a list
+    # PREFIXes of additional test sets, which are scored at the end of training, each under its file's name
     further_tests: list[str] = field(default_factory=list, metadata={"identity": False})
-    joined_tests: list[int] = field(default_factory=list)  # and the test set with so many lines in a row joined to one
-    src_lang: str = "en"
-    tgt_lang: str = "de"
-    origin: str = no_effect("")  # where missing files come from: "grammar", or the address of PREFIX.LANG.gz
-    archives: list[ArchiveConfig] = field(default_factory=list, metadata={"identity": False})
+    # also score the test set with each N consecutive lines joined to one, for each N of this list
+    joined_tests: list[int] = field(default_factory=list)
+    src_lang: str = "en"  # source language, the ending of its files
+    tgt_lang: str = "de"  # target language, the ending of its files
+    origin: str = no_effect("")  # where missing files come from: grammar (of data=toy), or an address of .gz files
+    archives: list[ArchiveConfig] = field(default_factory=list, metadata={"identity": False})  # archives to fetch
+    # Parquet files to read instead, where data.mirror has them
     parquet: list[ParquetConfig] = field(default_factory=list, metadata={"identity": False})
-    mirror: str = no_effect("")  # a folder or address with the files that would be fetched, instead of their own site
-    disk: float = no_effect(0.0)  # GB that fetching and preparing takes, archives, text and token ids together
-    clean: str = "standard"  # or fairseq: which pairs are too long or too unlike in length (rope_mt/data/clean.py)
-    drop_identical: bool = False  # leave out pairs whose sides are the same
-    drop_duplicates: bool = False  # leave out all but the first of equal pairs
-    tokenizer: str = "bpe"  # or unigram: how the joint SentencePiece model is made
-    vocab_size: int = 8_000  # its pieces
-    batch_tokens: int = 4_096  # slots of both sides: (longest source + longest target, a little rounded up) x pairs
-    max_len: int = 256  # training examples with more tokens on a side are left out
-    context_tokens: int | None = None  # join consecutive sentences of a document, up to so many tokens a side
-    sampling: float = 0.0  # subword regularisation of the training text: BPE dropout, or unigram's alpha
+    mirror: str = no_effect("")  # folder or address with the files that would be fetched, instead of their own site
+    disk: float = no_effect(0.0)  # GB that fetching and preparing needs: archives, text and token ids together
+    clean: str = "standard"  # standard or fairseq: which pairs are dropped as too long or too different in length
+    drop_identical: bool = False  # drop pairs whose source and target are the same
+    drop_duplicates: bool = False  # drop all but the first of equal pairs
+    tokenizer: str = "bpe"  # bpe or unigram: the kind of the joint SentencePiece model
+    vocab_size: int = 8_000  # pieces of the SentencePiece model, from 300 to 65535
+    # tokens of a batch, padding and both sides counted: pairs x (longest source + longest target, rounded up a little)
+    batch_tokens: int = 4_096
+    max_len: int = 256  # tokens; training pairs that are longer on a side are skipped
+    # join consecutive sentences of a document to training examples of at most so many tokens a side; null: do not join
+    context_tokens: int | None = None
+    # subword regularisation of the training text: probability of BPE dropout, or unigram's alpha; 0: none
+    sampling: float = 0.0
     workers: int = no_effect(0)  # processes that assemble batches beside the training process
-    dir: str = no_effect("data")  # where prepared corpora are kept
-    recipe: Recipe = field(default_factory=Recipe, metadata={"identity": False})  # counted where it takes effect
+    dir: str = no_effect("data")  # folder of texts and prepared corpora
+    # The values count towards a run's name where they take effect.
+    recipe: Recipe = field(default_factory=Recipe, metadata={"identity": False})
 
     def __post_init__(self) -> None:
         for part in ("train", "valid", "test"):
-            given = getattr(self, part)
-            setattr(self, part, [given] if isinstance(given, str) else given)
-            names = getattr(self, part)
-            well = isinstance(names, list) and names and all(isinstance(n, str) and n for n in names)
-            require(bool(well), f"data.{part}", "a prefix or a list of prefixes", given)
-        named = [*self.named_tests]
-        taken = re.compile(f"train|valid|test|{JOINED.format('.*')}")
-        own = all(re.fullmatch(TEST_NAME, name) and not taken.fullmatch(name) for name in named)
-        own &= len(named) == len(self.further_tests)
+            value = getattr(self, part)
+            prefixes = [value] if isinstance(value, str) else value
+            text = isinstance(prefixes, list) and prefixes and all(isinstance(name, str) and name for name in prefixes)
+            require(bool(text), f"data.{part}", "a prefix or a list of prefixes", value)
+            setattr(self, part, prefixes)
+        reserved = re.compile(f"train|valid|test|{JOINED.format('.*')}")
+        own = all(re.fullmatch(TEST_NAME, name) and not reserved.fullmatch(name) for name in self.named_tests)
+        own &= len(self.named_tests) == len(self.further_tests)
         require(own, "data.further_tests", "prefixes with names of their own", self.further_tests)
         rising = all(low < high for low, high in pairwise([1, *self.joined_tests]))
         require(rising, "data.joined_tests", "rising numbers from 2 on", self.joined_tests)
@@ -114,5 +120,5 @@ class DataConfig:
 
     @property
     def named_tests(self) -> dict[str, str]:
-        """The prefix of each further test set by the name it goes by."""
+        """The prefix of each additional test set by its name."""
         return {PurePath(prefix).name: prefix for prefix in self.further_tests}

@@ -9,7 +9,7 @@ from rope_mt.config.checks import at_least, choice, require
 
 @dataclass
 class PositionConfig:
-    name: str = MISSING
+    name: str = MISSING  # name of the scheme
 
     def __post_init__(self) -> None:
         choice("position.name", self.name, type(self).name)
@@ -28,7 +28,7 @@ class SinusoidalConfig(PositionConfig):
 @dataclass
 class LearnedConfig(PositionConfig):
     name: str = "learned"
-    max_len: int = 1024  # tokens of the longest sentence, its end not counted: there is a vector for each of them
+    max_len: int = 1024  # tokens of the longest sentence that the table has a vector for each position of
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -38,8 +38,8 @@ class LearnedConfig(PositionConfig):
 @dataclass
 class RelativeConfig(PositionConfig):
     name: str = "relative"
-    clip: int = 16  # distances beyond it share one embedding; Shaw et al. 2018 use 16 for the base model
-    values: bool = True  # an embedding of the distance in the values too; their table 3 finds nothing lost without it
+    clip: int = 16  # tokens; longer distances share one embedding. Shaw et al. 2018 use 16 for the base model
+    values: bool = True  # embed the distance in the values too; table 3 of the paper finds nothing lost without it
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -59,7 +59,7 @@ class T5Config(PositionConfig):
 @dataclass
 class TupeConfig(PositionConfig):
     name: str = "tupe"
-    max_len: int = 1024  # as for learned
+    max_len: int = 1024  # tokens of the longest sentence that the table has a vector for each position of
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -69,7 +69,7 @@ class TupeConfig(PositionConfig):
 @dataclass
 class DebertaConfig(PositionConfig):
     name: str = "deberta"
-    clip: int = 512  # distances beyond it share one embedding; He et al. 2021 use 512
+    clip: int = 512  # tokens; longer distances share one embedding. He et al. 2021 use 512
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -84,10 +84,10 @@ class AlibiConfig(PositionConfig):
 @dataclass
 class RopeConfig(PositionConfig):
     name: str = "rope"
-    theta: float = 10_000.0  # base of the angles of eq. 15; a larger one turns more slowly with distance
-    layout: str = "interleaved"  # pairs of adjacent features, as in eq. 15; or half: of feature i and i + half of them
-    fraction: float = 1.0  # of the features of a head are turned, the first ones; the others know no position
-    cross_attention: bool = False  # turn there too, queries by their place in the target, keys by theirs in the source
+    theta: float = 10_000.0  # base of the angles of eq. 15; a larger one rotates more slowly with distance
+    layout: str = "interleaved"  # interleaved or half: pairs are adjacent features (eq. 15), or half a head apart
+    fraction: float = 1.0  # of each head's features that is rotated, the first ones; above 0 and at most 1
+    cross_attention: bool = False  # rotate there too: queries by target position, keys by source position
 
     def __post_init__(self) -> None:
         super().__post_init__()

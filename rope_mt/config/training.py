@@ -13,16 +13,16 @@ from rope_mt.config.checks import at_least, choice, device_choice, fraction, no_
 class ModelConfig:
     """An encoder-decoder Transformer (Vaswani et al. 2017) with shared source, target and output embeddings."""
 
-    name: str = MISSING
-    d_model: int = MISSING
-    d_ff: int = MISSING
-    n_heads: int = MISSING
-    n_layers: int = MISSING  # in the encoder, and as many in the decoder
-    dropout: float = MISSING  # of embeddings and of each sublayer's output
-    norm: str = "post"  # LayerNorm after the residual sum, as in the paper, or "pre": before the sublayer
-    attention: str = "softmax"  # of encoder and decoder to themselves; or linear (RoFormer eq. 17-19)
-    feature_map: str = "elu"  # of linear attention: elu + 1, or favor, Performer's random features
-    n_features: int = 256  # random features a head, for favor
+    name: str = MISSING  # name of the size, which begins the names of its runs
+    d_model: int = MISSING  # features of a token, a multiple of 2 * n_heads
+    d_ff: int = MISSING  # features inside of a feed-forward layer
+    n_heads: int = MISSING  # heads of each attention
+    n_layers: int = MISSING  # layers of the encoder, and as many of the decoder
+    dropout: float = MISSING  # probability, of embeddings and of each sublayer's output
+    norm: str = "post"  # post or pre: LayerNorm after the residual sum, as in the paper, or before the sublayer
+    attention: str = "softmax"  # softmax or linear (RoFormer eq. 17-19): self-attention of encoder and decoder
+    feature_map: str = "elu"  # elu or favor: linear attention's elu + 1, or Performer's random features
+    n_features: int = 256  # random features a head of feature_map=favor, an even number
 
     def __post_init__(self) -> None:
         sizes = {"d_model": self.d_model, "d_ff": self.d_ff, "n_heads": self.n_heads, "n_layers": self.n_layers}
@@ -42,18 +42,19 @@ class ModelConfig:
 class OptimizerConfig:
     """Adam or Muon, with linear warm-up to the peak of the learning rate and one of two ways down from there."""
 
-    lr: float = MISSING  # the peak, reached at warmup_steps
-    warmup_steps: int = MISSING
-    name: str = "adam"  # or "muon": for the weight matrices of the layers, with Adam for all other weights
-    beta1: float = 0.9  # of adam, as are the next two
-    beta2: float = 0.98
-    eps: float = 1e-9
-    momentum: float = 0.95  # of muon
-    muon_lr: float | None = None  # the peak of muon's matrices; null: lr, which means about the same to both
-    weight_decay: float = 0.0  # of all weights; each update takes away the learning rate times this share of them
-    schedule: str = "inverse-sqrt"  # lr * sqrt(warmup_steps / step); or linear: down to 0 after trainer.max_steps
-    cooldown: float = 1.0  # of linear: the last share of the steps, in which it falls; before them it stays at its peak
-    label_smoothing: float = 0.1
+    lr: float = MISSING  # peak of the learning rate
+    warmup_steps: int = MISSING  # updates until the learning rate reaches its peak
+    name: str = "adam"  # adam or muon; muon updates the weight matrices of the layers, and Adam all other weights
+    beta1: float = 0.9  # Adam's decay of the mean of gradients
+    beta2: float = 0.98  # Adam's decay of the mean of squared gradients
+    eps: float = 1e-9  # Adam's addition to the denominator
+    momentum: float = 0.95  # Muon's decay of the mean of gradients
+    muon_lr: float | None = None  # peak for Muon's matrices; null: optimizer.lr, on which both scales agree roughly
+    weight_decay: float = 0.0  # each update subtracts learning rate x weight_decay of every weight
+    # inverse-sqrt: lr * sqrt(warmup_steps / step) after the peak; linear: down to 0 at trainer.max_steps
+    schedule: str = "inverse-sqrt"
+    cooldown: float = 1.0  # last fraction of the steps, in which schedule=linear falls; before it lr stays at the peak
+    label_smoothing: float = 0.1  # probability that the target gives to all other tokens
 
     def __post_init__(self) -> None:
         require(0 < self.lr < math.inf, "optimizer.lr", "above 0 and finite", self.lr)
@@ -76,23 +77,22 @@ class OptimizerConfig:
 
 @dataclass
 class TrainerConfig:
-    max_steps: int = MISSING  # optimizer updates; training ends there, never by the clock
-    val_every: int = MISSING  # steps from one validation and checkpoint to the next
-    val_sentences: int = MISSING  # of the validation set, translated greedily for BLEU in the loop; the loss uses all
-    # batches that make one step, in each process: the step of one batch that is as large as all of them together
-    accumulate: int = 1
-    average: int = 5  # checkpoints whose weights are averaged for the final score, unless ema is
-    # decay of an exponential moving average of the weights as 0.999; null or 0: there is none. With it, validation,
-    # the best checkpoint and the final score are of that average; the weights in training are what they are without it
+    max_steps: int = MISSING  # optimizer updates
+    val_every: int = MISSING  # updates from one validation and checkpoint to the next
+    val_sentences: int = MISSING  # validation sentences translated for BLEU during training; the loss is over all
+    accumulate: int = 1  # batches of each process that make one update, which is that of one batch as large as all
+    average: int = 5  # last checkpoints whose weights are averaged for the final score, unless trainer.ema is set
+    # decay of an exponential moving average of the weights, as 0.999; null: none. Validation, the best checkpoint and
+    # the final score are then of this average
     ema: float | None = None
-    clip: float = 1.0  # largest gradient norm
-    # updates in a row that may be left out because loss or gradient is not finite; with one more training ends
+    clip: float = 1.0  # largest norm of the gradient
+    # updates in a row that may be skipped because loss or gradient is not finite; one more ends the training
     max_skipped: int = no_effect(10)
-    log_every: int = no_effect(50)  # steps
+    log_every: int = no_effect(50)  # updates from one logged line to the next
     devices: Any = no_effect("auto")  # training processes on each machine; auto: one a GPU, and one on a CPU
     machines: int = no_effect(1)  # machines that train together, each started by torchrun; see conf/README.md
     device: str = no_effect("auto")  # auto, cpu, cuda or mps
-    precision: str = "auto"  # bf16 or fp32; auto: bf16 where the processor has it natively
+    precision: str = "auto"  # auto, bf16 or fp32; auto: bf16 where the processor computes in it
 
     def __post_init__(self) -> None:
         positive = {"max_steps": self.max_steps, "val_every": self.val_every, "val_sentences": self.val_sentences}
@@ -111,14 +111,13 @@ class TrainerConfig:
 
 @dataclass
 class SearchConfig:
-    beam: int = MISSING  # 1 is greedy search
-    length_penalty: float = MISSING  # alpha
-    length_penalty_form: str = (
-        "fairseq"  # scores are divided by length ** alpha, or by gnmt's ((5 + length) / 6) ** alpha
-    )
-    max_len_a: float = 1.5  # a hypothesis ends at max_len_a * source length + max_len_b tokens
-    max_len_b: int = 10
-    batch_tokens: int = 8_192  # slots of sources that a thread decodes together, beams counted
+    beam: int = MISSING  # hypotheses that are kept at each step; 1: greedy search
+    length_penalty: float = MISSING  # exponent alpha, at least 0; larger prefers longer translations
+    # fairseq or gnmt: scores are divided by length ** alpha, or by ((5 + length) / 6) ** alpha
+    length_penalty_form: str = "fairseq"
+    max_len_a: float = 1.5  # a hypothesis ends at max_len_a x source length + max_len_b tokens
+    max_len_b: int = 10  # tokens, see max_len_a
+    batch_tokens: int = 8_192  # source tokens that one thread decodes together, padding and beams counted
 
     def __post_init__(self) -> None:
         at_least(1, search__beam=self.beam, search__max_len_b=self.max_len_b, search__batch_tokens=self.batch_tokens)
@@ -126,7 +125,7 @@ class SearchConfig:
         require(math.isfinite(self.max_len_a), "search.max_len_a", "finite", self.max_len_a)
         at_least(0, search__length_penalty=self.length_penalty, search__max_len_a=self.max_len_a)
         bounds = {"beam": 1_000, "length_penalty": 10, "max_len_a": 100, "max_len_b": 10_000, "batch_tokens": 1 << 20}
-        for name, most in bounds.items():  # a checkpoint of others may ask for what no memory and no patience has
+        for name, most in bounds.items():  # a stranger's checkpoint could ask for days of work
             require(getattr(self, name) <= most, f"search.{name}", f"at most {most:,}", getattr(self, name))
 
 
@@ -134,12 +133,12 @@ class SearchConfig:
 class TrackingConfig:
     """What Weights & Biases is told. Nothing leaves the machine unless its owner is logged in there."""
 
-    name: str = "wandb"  # or "none"
-    project: str = "rope-mt"
-    mode: str = "auto"  # auto: online when logged in, else offline; or online, offline, disabled
-    group: str | None = None
-    tags: list[str] = field(default_factory=list)
-    artifacts: bool = False  # keep the averaged checkpoint and the test set's hypotheses there as well
+    name: str = "wandb"  # wandb or none
+    project: str = "rope-mt"  # project of the runs in Weights & Biases
+    mode: str = "auto"  # auto, online, offline or disabled; auto: online when logged in, else offline
+    group: str | None = None  # group of the runs; null: of a sweep its name, of a single run none
+    tags: list[str] = field(default_factory=list)  # tags of the runs
+    artifacts: bool = False  # upload the averaged checkpoint and the translations of the test set as well
 
     def __post_init__(self) -> None:
         choice("tracking.name", self.name, "wandb", "none")
