@@ -1,11 +1,10 @@
-"""Cleaning: each step drops what its name says, and counts it."""
+"""Cleaning: each step drops the pairs that its name says, and counts them. test_prepare.py has all steps together."""
 
 import numpy as np
 import pytest
 
 from rope_mt.config.data import DataConfig
 from rope_mt.data.clean import LENGTHS, LONGEST_PIECE, Cleaning
-from rope_mt.data.prepare import Prepared, prepare, report
 from rope_mt.data.tokenizer import Tokenizer, train_tokenizer
 
 WORDS = ["the", "old", "dogs", "see", "a", "black", "cat", "and", "die", "alten", "Hunde", "sehen", "eine", "Katze"]
@@ -23,7 +22,7 @@ STEPS = {
 
 
 @pytest.mark.parametrize(("step", "pair"), [(step, pair) for step, pairs in STEPS.items() for pair in pairs])
-def test_a_step_drops_and_counts_what_its_name_says(step, pair):
+def test_a_step_drops_and_counts_the_pairs_of_its_name(step, pair):
     steps = cleaning()
     assert steps.text(*pair) is None
     assert steps.dropped == {step: 1}
@@ -104,73 +103,3 @@ def test_a_line_dropped_for_its_characters_has_too_many_pieces_even_where_pieces
     for over in (word * most + "D", (f"{word[:15]} " * (most + 1))[: most * LONGEST_PIECE + 1]):
         [ids] = tokenizer.encode([over])
         assert len(ids) > most
-
-
-@pytest.fixture(scope="module")
-def lengthy(tmp_path_factory) -> DataConfig:
-    """Pairs of all lengths up to 300 words and of all ratios, some twice, some with equal sides."""
-    folder = tmp_path_factory.mktemp("lengthy")
-    random = np.random.default_rng(3)
-    sides: tuple[list[str], list[str]] = ([], [])
-    for n in range(400):
-        short = int(random.integers(1, 60 if n % 2 else 270))
-        longer = int(short * random.uniform(1, 2))
-        for side, words in zip(sides, random.permutation([short, longer]), strict=True):
-            side.append(" ".join(random.choice(WORDS, words)))
-    for src, tgt in [*zip(*sides, strict=True)][:5]:
-        sides[0].extend((src, src))
-        sides[1].extend((tgt, src))
-    for lang, side in zip(("en", "de"), sides, strict=True):
-        (folder / f"train.{lang}").write_text("".join(line + "\n" for line in side))
-    train = str(folder / "train")
-    return DataConfig("lengthy", train, train, train, vocab_size=320, dir=str(folder / "data"))
-
-
-def kept_and_lengths(prepared: Prepared, cfg: DataConfig) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """The pairs in the maps, and all pairs of the text."""
-    tokenizer, sides, lines = prepared.tokenizer(), [], []
-    for side, lang in (("src", "en"), ("tgt", "de")):
-        ends = np.cumsum(prepared.map(f"{side}.lengths"), dtype=np.int64)
-        sides.append(tokenizer.decode([s.tolist() for s in np.split(prepared.map(f"{side}.ids"), ends[:-1])]))
-        with open(f"{cfg.train[0]}.{lang}", encoding="utf-8") as file:
-            lines.append(file.read().splitlines())
-    return list(zip(*sides, strict=True)), list(zip(*lines, strict=True))
-
-
-def test_the_default_drops_nothing_of_what_fairseq_would(lengthy):
-    prepared = prepare(lengthy)
-    kept, every = kept_and_lengths(prepared, lengthy)
-    assert kept == every
-    assert prepared.meta["dropped"] == {}
-
-
-def test_fairseq_drops_exactly_what_the_tokenizer_finds_too_long_or_too_unlike(lengthy):
-    lengthy.clean = "fairseq"
-    prepared = prepare(lengthy)
-    lengthy.clean = "standard"
-    kept, every = kept_and_lengths(prepared, lengthy)
-    tokenizer = prepared.tokenizer()
-    expected, long, unlike = [], 0, 0
-    for pair in every:
-        few, many = sorted(len(tokenizer.encode([side])[0]) for side in pair)
-        if many > 250:
-            long += 1
-        elif many / few > 1.5:
-            unlike += 1
-        else:
-            expected.append(pair)
-    assert kept == expected
-    assert min(long, unlike, len(kept)) > 50
-    assert prepared.meta["dropped"] == {"too long": long, "length ratio": unlike}
-    assert prepared.meta["read"] == len(every) == len(kept) + long + unlike
-    said = f"{len(every)} pairs read, {len(kept)} kept; dropped: {long} too long, {unlike} length ratio"
-    assert next(iter(report(prepared))) == said
-
-
-def test_identical_sides_and_duplicates_are_counted_when_asked(lengthy):
-    lengthy.drop_identical = lengthy.drop_duplicates = True
-    prepared = prepare(lengthy)
-    lengthy.drop_identical = lengthy.drop_duplicates = False
-    assert prepared.meta["dropped"] == {"identical sides": 5, "duplicate": 5}
-    assert prepared.meta["kept"] == 400
-    assert next(iter(report(prepared))) == "410 pairs read, 400 kept; dropped: 5 identical sides, 5 duplicate"

@@ -1,6 +1,7 @@
-"""The tokenizer loses nothing, does the same everywhere, and says when it cannot be what it should."""
+"""The tokenizer loses nothing, is the same in every process, and refuses text and models that it cannot use."""
 
 import hashlib
+import io
 import itertools
 import json
 import lzma
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+import sentencepiece as spm
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -45,56 +47,44 @@ def tokenizer(request) -> Tokenizer:
     return MODELS[request.param]
 
 
-def real_lines(path) -> list[str]:
-    with lzma.open(path, "rt", encoding="utf-8", newline="\n") as file:
-        return file.read().split("\n")[:-1]
-
-
 @pytest.fixture(scope="module")
 def real(corpora) -> list[str]:
-    return real_lines(corpora / "test" / "newstest2013.en-de.de.xz")
+    """Lines of news and of a chat, in both languages."""
+    lines = []
+    for name in ("test/newstest2013.en-de.en", "test/newstest2013.en-de.de", "train/bcontrast-chat.en-de.en"):
+        with lzma.open(corpora / f"{name}.xz", "rt", encoding="utf-8", newline="\n") as file:
+            lines += itertools.islice((line.rstrip("\n") for line in file), 500)
+    return lines
 
 
-@pytest.fixture(scope="module")
-def real_models(real, corpora) -> dict[str, Tokenizer]:
-    """Models of a size that makes them ambiguous, of both languages."""
-    both = [*real, *real_lines(corpora / "test" / "newstest2013.en-de.en.xz")]
-    return {kind: Tokenizer(train_tokenizer(map(normalize, both), 2000, kind)) for kind in KINDS}
-
-
-@pytest.mark.parametrize("sentence", HARD)
-def test_what_goes_in_comes_out(tokenizer, sentence):
-    [ids] = tokenizer.encode([sentence])
-    assert not {PAD, UNK, BOS, EOS} & set(ids)
-    assert tokenizer.decode([ids]) == [sentence]
+def test_sentences_are_encoded_without_loss(tokenizer):
+    encoded = tokenizer.encode(HARD)
+    assert not {PAD, UNK, BOS, EOS} & set(itertools.chain(*encoded))
+    assert tokenizer.decode(encoded) == HARD
+    assert len(tokenizer) == 310
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(sentences=st.lists(ANY))
-def test_whatever_goes_in_comes_out(kind, sentences):
+def test_any_text_is_encoded_without_loss(kind, sentences):
     encoded = MODELS[kind].encode(sentences)
     assert MODELS[kind].decode(encoded) == sentences
     assert all(UNK < id < len(MODELS[kind]) and id not in (BOS, EOS) for ids in encoded for id in ids)
 
 
-def test_real_text_comes_out_as_it_went_in(tokenizer, real, corpora):
-    for lines in (real, real_lines(corpora / "train" / "bcontrast-chat.en-de.en.xz")):
-        assert tokenizer.decode(tokenizer.encode(lines)) == lines
+def test_real_text_is_encoded_without_loss(tokenizer, real):
+    assert tokenizer.decode(tokenizer.encode(real)) == real
 
 
-def test_pad_bos_and_eos_say_nothing(tokenizer):
+def test_pad_bos_and_eos_are_ignored(tokenizer):
     [ids] = tokenizer.encode(["Der alte Hund"])
     assert tokenizer.decode([[BOS, *ids, EOS, PAD, PAD], [EOS]]) == ["Der alte Hund", ""]
-
-
-def test_a_model_has_as_many_pieces_as_were_asked_for(tokenizer):
-    assert len(tokenizer) == 310
 
 
 def test_the_ids_do_not_depend_on_the_threads(tokenizer):
     lines = [" ".join(TEXT[n % 7 :][: n % 5]) for n in range(300)]
     alone = [tokenizer.encode([line])[0] for line in lines]
-    for threads in (1, 2, 5, 64):
+    for threads in (1, 5):
         assert tokenizer.encode(lines, threads=threads) == alone
     assert tokenizer.encode([], threads=3) == []
 
@@ -116,14 +106,14 @@ def test_joined_ids_are_the_joined_text(kind, first, second):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_joined_sentences_of_real_text_have_the_ids_of_both(kind, real, real_models, corpora):
-    lines = real + real_lines(corpora / "train" / "bcontrast-chat.en-de.de.xz")
-    lines = [line for line in map(normalize, lines) if line]
-    single = real_models[kind].encode(lines, threads=2)
-    double = real_models[kind].encode([f"{a} {b}" for a, b in itertools.pairwise(lines)], threads=2)
+def test_joined_sentences_of_real_text_have_the_ids_of_both(kind, real):
+    lines = [line for line in map(normalize, real) if line]
+    tokenizer = Tokenizer(train_tokenizer(lines, 1000, kind))  # small enough to be ambiguous
+    single = tokenizer.encode(lines)
+    double = tokenizer.encode([f"{a} {b}" for a, b in itertools.pairwise(lines)])
     other = sum(one + two != both for one, two, both in zip(single, single[1:], double, strict=False))
-    # where two ways of cutting a word are equally likely, rounding decides, which depends on what stands before
-    assert other <= (0 if kind == "bpe" else len(lines) / 1000)
+    # where two ways of cutting a word are equally likely, rounding decides, which depends on the text before
+    assert other <= (0 if kind == "bpe" else len(lines) / 500)
 
 
 # ---- training -----------------------------------------------------------------------------------------------------
@@ -131,18 +121,17 @@ def test_joined_sentences_of_real_text_have_the_ids_of_both(kind, real, real_mod
 ELSEWHERE = """
 import json, sys
 from rope_mt.data.tokenizer import train_tokenizer
-text, kind = json.load(sys.stdin)
-print(train_tokenizer(text, 310, kind).hex())
+text, kinds = json.load(sys.stdin)
+print(*(train_tokenizer(text, 310, kind).hex() for kind in kinds))
 """
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_training_is_repeatable_here_and_in_another_process(kind):
-    assert train_tokenizer(TEXT, 310, kind) == MODELS[kind].model
+def test_training_is_repeatable_here_and_in_another_process():
     command = [sys.executable, "-c", ELSEWHERE]
-    done = subprocess.run(command, input=json.dumps([TEXT, kind]), capture_output=True, check=True, text=True)
-    assert bytes.fromhex(done.stdout) == MODELS[kind].model
-    assert MODELS[kind].sha256 == hashlib.sha256(MODELS[kind].model).hexdigest()
+    done = subprocess.run(command, input=json.dumps([TEXT, KINDS]), capture_output=True, check=True, text=True)
+    for kind, elsewhere in zip(KINDS, done.stdout.split(), strict=True):
+        assert train_tokenizer(TEXT, 310, kind) == bytes.fromhex(elsewhere) == MODELS[kind].model
+        assert MODELS[kind].sha256 == hashlib.sha256(MODELS[kind].model).hexdigest()
 
 
 # ---- what is refused ----------------------------------------------------------------------------------------------
@@ -174,10 +163,6 @@ def test_a_damaged_model_is_refused(tokenizer, damage):
 
 
 def test_a_model_with_other_special_pieces_is_refused():
-    import io
-
-    import sentencepiece as spm
-
     model = io.BytesIO()
     spm.SentencePieceTrainer.train(
         sentence_iterator=iter(TEXT), model_writer=model, vocab_size=50, model_type="bpe", minloglevel=2

@@ -1,11 +1,9 @@
-"""The toy grammar's words as a dictionary: what a translation word by word, which ignores order, would be made with."""
+"""The toy grammar's words as a dictionary, for a translation word by word that ignores order."""
 
 import re
 from collections import Counter
 from collections.abc import Iterable
-from functools import singledispatch
 
-from rope_mt.data.toy import generate
 from rope_mt.data.toy import lexicon as lx
 
 Entry = lx.Word | lx.Noun | lx.Adjective | lx.Verb | lx.Determiner | lx.Pronoun | lx.Preposition | lx.Conjunction
@@ -22,7 +20,7 @@ LEXICON: list[Entry] = [
     *(*lx.SUBORDINATORS, lx.THAT_CLAUSE, lx.WHETHER_CLAUSE, lx.IN_ORDER_TO, lx.AND, lx.BUT, lx.OR, *lx.QUESTION_WORDS),
 ]
 
-# What the entries above do not inflect.
+# Forms that the entries above do not inflect.
 IRREGULAR = """
     an = ein eine einen einem einer, which = der die das den dem denen, are = sind, were = war waren
     have = haben habe sind, has = hat ist, had = musste mussten, do = haben, does = hat, did = hat
@@ -36,72 +34,40 @@ IRREGULAR = """
 Glosses = dict[str, tuple[str, ...]]
 
 
-@singledispatch
 def glosses(entry: Entry) -> Glosses:
     """English form -> the German forms that can stand for it."""
-    raise TypeError(entry)
-
-
-@glosses.register
-def _(entry: lx.Word) -> Glosses:
-    return {entry.en.split()[0]: (entry.de,)}
-
-
-@glosses.register
-def _(entry: lx.Noun) -> Glosses:
-    english = {False: entry.en, True: entry.en_plural}
-    return {word: _unlike(entry.german(plural, case) for case in lx.CASES) for plural, word in english.items()}
-
-
-@glosses.register
-def _(entry: lx.Adjective) -> Glosses:
-    plain = (entry.de, *(entry.german(ending) for ending in ("e", "en", "er", "es", "em")))
-    return {entry.en: plain} | ({entry.en_more.split()[-1]: (entry.de_more,)} if entry.en_more else {})
-
-
-@glosses.register
-def _(entry: lx.Verb) -> Glosses:
-    def forms(*german: str) -> tuple[str, ...]:
-        return _unlike(form for word in german for form in (word, entry.prefix + word))
-
-    found = {
-        entry.en: forms(entry.german(False, plural=True)),
-        entry.en_present: forms(entry.de_present),
-        entry.en_past: forms(entry.german(True, plural=False), entry.german(True, plural=True)),
-    }
-    participle = found.get(entry.en_participle, ())
-    return found | {entry.en_participle: (*participle, entry.prefix + entry.de_participle)}
-
-
-@glosses.register
-def _(entry: lx.Determiner) -> Glosses:
-    forms = _unlike(entry.german(*key) for key in entry.endings)
-    return {word.split()[0]: forms for word in (entry.en, entry.en_plural) if word}
-
-
-@glosses.register
-def _(entry: lx.Pronoun) -> Glosses:
-    return {entry.en: (entry.de,), entry.en_object: (entry.accusative, entry.dative)}
-
-
-@glosses.register
-def _(entry: lx.Preposition) -> Glosses:
-    return {entry.en.split()[0]: (entry.de, entry.city) if entry.city else (entry.de,)}
-
-
-@glosses.register
-def _(entry: lx.Conjunction) -> Glosses:
-    return {entry.en.split()[0]: (entry.de, entry.de_past) if entry.de_past else (entry.de,)}
+    if isinstance(entry, lx.Noun):
+        english = {False: entry.en, True: entry.en_plural}
+        return {word: _unlike(entry.german(plural, case) for case in lx.CASES) for plural, word in english.items()}
+    if isinstance(entry, lx.Adjective):
+        plain = (entry.de, *(entry.german(ending) for ending in ("e", "en", "er", "es", "em")))
+        return {entry.en: plain} | ({entry.en_more.split()[-1]: (entry.de_more,)} if entry.en_more else {})
+    if isinstance(entry, lx.Verb):
+        forms = {
+            entry.en: [entry.german(False, plural=True)],
+            entry.en_present: [entry.de_present],
+            entry.en_past: [entry.german(True, plural=False), entry.german(True, plural=True)],
+        }
+        forms.setdefault(entry.en_participle, []).append(entry.de_participle)
+        return {
+            en: _unlike(form for word in german for form in (word, entry.prefix + word)) for en, german in forms.items()
+        }
+    if isinstance(entry, lx.Determiner):
+        german = _unlike(entry.german(*key) for key in entry.endings)
+        return {word.split()[0]: german for word in (entry.en, entry.en_plural) if word}
+    if isinstance(entry, lx.Pronoun):
+        return {entry.en: (entry.de,), entry.en_object: (entry.accusative, entry.dative)}
+    other = {lx.Preposition: "city", lx.Conjunction: "de_past"}.get(type(entry))
+    return {entry.en.split()[0]: tuple(filter(None, [entry.de, getattr(entry, other) if other else ""]))}
 
 
 def _unlike(words: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(words))
 
 
-def glossary() -> dict[str, str]:
+def glossary(train: list[tuple[str, str]]) -> dict[str, str]:
     """Each English word form with the most common of the German forms it can stand for."""
-    corpus = generate(n_train=2_000, n_valid=0, n_test=0)
-    counts = Counter(word for _, de in corpus.train for word in re.findall(r"\w+", de))
+    counts = Counter(word for _, de in train for word in re.findall(r"\w+", de))
     forms: dict[str, list[str]] = {}
     for entry in LEXICON:
         for en, de in glosses(entry).items():

@@ -1,4 +1,4 @@
-"""Batches: the padded sentences, cut into pieces anew when asked, and resumed exactly."""
+"""Batches: padded sentences, sampled pieces, joined sentences of a document, and exact resumption."""
 
 import itertools
 import os
@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,10 +14,12 @@ import torch
 
 from rope_mt.config.data import DataConfig
 from rope_mt.data import toy
-from rope_mt.data.batches import PairDataset, SampledPairs, Sentences
+from rope_mt.data.batches import PairDataset, SampledPairs, Sentences, training_pairs
 from rope_mt.data.epoch import EpochPlan, Rows
 from rope_mt.data.loader import ResumableLoader
+from rope_mt.data.prepare import prepare
 from rope_mt.data.tokenizer import BOS, EOS, PAD, Tokenizer, train_tokenizer
+from rope_mt.errors import UserError
 
 MOST = 257  # slots of a side with the default max_len
 
@@ -64,17 +67,9 @@ def test_a_batch_is_the_padded_sentences(pairs):
     assert batch.n_tokens == sum(len(ids) + 1 for ids in tgt)
 
 
-def test_joined_pairs_are_the_sentences_end_to_end(pairs):
-    firsts = np.array([0, 3, 4, 500])
-    joined = Sentences(pairs.src.ids, pairs.src.offsets[firsts])
-    whole = [list(itertools.chain(*pairs.src.some(np.arange(a, b)))) for a, b in itertools.pairwise(firsts)]
-    assert joined.some(np.arange(3)) == whole
-    assert joined.lengths.tolist() == [len(ids) + 1 for ids in whole]
-
-
 @pytest.fixture(scope="module", params=["bpe", "unigram"])
 def sampled(request) -> SampledPairs:
-    corpus = toy.generate(n_train=400, n_valid=1, n_test=1)
+    corpus = toy.generate(n_train=200, n_valid=1, n_test=1)
     sides = [list(side) for side in zip(*corpus.train, strict=True)]
     tokenizer = Tokenizer(train_tokenizer(sides[0] + sides[1], 500, request.param))
     src, tgt = (Sentences.of(tokenizer.encode(side)) for side in sides)
@@ -122,8 +117,8 @@ def test_a_sample_that_is_too_long_keeps_the_ids_it_has(sampled):
     assert max(widths(longest)) <= longest + 1 < max(widths(max_len=300))
 
 
-def test_sampling_leaves_out_the_same_pairs_as_no_sampling(sampled):
-    """Those whose own ids are too long, and not those whose samples often are."""
+def test_sampling_skips_the_same_pairs_as_no_sampling(sampled):
+    """A pair is skipped if its own ids are too long, and not if its samples often are."""
     within = config(sampling={"bpe": 0.3, "unigram": 0.01}[sampled.kind], max_len=25, tokenizer=sampled.kind)
     grown = SampledPairs(sampled.src, sampled.tgt, sampled.made_with, within, seed=7)
     plain = PairDataset(sampled.src, sampled.tgt, most=26)
@@ -132,39 +127,25 @@ def test_sampling_leaves_out_the_same_pairs_as_no_sampling(sampled):
     assert 0.2 < len(kept) / len(sampled.src.lengths) < 0.9
 
 
-@pytest.mark.parametrize("sampled", ["bpe"], indirect=True)  # how text is cut is not the loader's business
-@pytest.mark.parametrize(
-    ("stop", "workers", "sampling"),
-    [
-        *((stop, 0, sampling) for stop in (0, 5, "end", "second epoch") for sampling in (False, True)),
-        *((5, 2, True), ("end", 2, False), ("second epoch", 2, True)),
-    ],
-)
-def test_a_loader_goes_on_with_the_very_next_batch(pairs, sampled, workers, stop, sampling):
+@pytest.mark.parametrize("sampled", ["bpe"], indirect=True)
+@pytest.mark.parametrize(("stop", "sampling"), [(0, False), (5, True), ("end", False), ("second epoch", True)])
+def test_a_loader_continues_with_the_very_next_batch(pairs, sampled, stop, sampling):
     pairs = sampled if sampling else pairs
 
-    def fresh() -> ResumableLoader:
-        return ResumableLoader(pairs, plan(pairs), workers)
+    def drawn(n: int, state: dict | None = None) -> tuple[list[torch.Tensor], dict]:
+        """Source ids of the next n batches, and the state after them."""
+        loader = ResumableLoader(pairs, plan(pairs), workers=0)
+        if state:
+            loader.load_state_dict(state)
+        batches = (batch.src for _ in itertools.count() for batch in loader)
+        return [*itertools.islice(batches, n)], loader.state_dict()
 
-    def some(loader: ResumableLoader, n: int) -> list[torch.Tensor]:
-        drawn = []
-        while len(drawn) < n:
-            for batch in loader:
-                drawn.append(batch.src)
-                if len(drawn) == n:
-                    break
-        return drawn
-
-    epoch = len(fresh())
+    epoch = len(plan(pairs))
     n = {"end": epoch, "second epoch": epoch + 3}.get(stop, stop)
-    straight = some(fresh(), n + epoch + 7)
-    first = fresh()
-    drawn = some(first, n)
-    second = fresh()
-    second.load_state_dict(first.state_dict())
-    drawn += some(second, epoch + 7)
-    assert len(drawn) == len(straight)
-    assert all(torch.equal(a, b) for a, b in zip(drawn, straight, strict=True))
+    straight, _ = drawn(n + epoch + 7)
+    first, state = drawn(n)
+    rest, _ = drawn(epoch + 7, state)
+    assert all(torch.equal(a, b) for a, b in zip([*first, *rest], straight, strict=True))
 
 
 def test_the_slots_of_a_batch_never_exceed_what_the_longest_pair_needs(pairs):
@@ -176,39 +157,43 @@ def test_the_slots_of_a_batch_never_exceed_what_the_longest_pair_needs(pairs):
     assert pairs[everything].src.shape[1] == 40  # and otherwise a number that comes again
 
 
-KILLED = """
-import os, sys
-import numpy as np
+WITH_WORKERS = """
+import itertools, multiprocessing, os, sys
 from rope_mt.config.data import DataConfig
 from rope_mt.data.batches import PairDataset, Sentences
 from rope_mt.data.loader import ResumableLoader
 from rope_mt.data.epoch import EpochPlan
 
-if __name__ == "__main__":
-    assert "lightning" not in sys.modules  # which would take every worker some seconds
+def loader(workers):
     side = Sentences.of([[5] * n for n in range(1, 40)] * 50)
     pairs = PairDataset(side, side, most=257)
-    plan = EpochPlan(*pairs.lengths(), DataConfig("test", "a", "b", "c", batch_tokens=700), seed=1)
-    batches = iter(ResumableLoader(pairs, plan, workers=2))
+    cfg = DataConfig("test", "a", "b", "c", batch_tokens=700)
+    made = ResumableLoader(pairs, EpochPlan(*pairs.lengths(), cfg, seed=1), workers)
+    made.load_state_dict({"epoch": 1, "drawn": 5})
+    return made
+
+if __name__ == "__main__":
+    assert "lightning" not in sys.modules  # which would take every worker some seconds
+    for batch, alone in itertools.islice(zip(loader(2), loader(0)), 9):
+        assert batch.src.equal(alone.src) and batch.tgt_out.equal(alone.tgt_out)
+    batches = iter(loader(2))
     next(batches)
-    import multiprocessing
     print(*(child.pid for child in multiprocessing.active_children()), flush=True)
     os.kill(os.getpid(), 9)
 """
 
 
-def test_workers_end_with_a_training_process_that_was_killed(tmp_path):
-    (tmp_path / "killed.py").write_text(KILLED)
-    with open(tmp_path / "said", "w+") as said:
-        subprocess.run([sys.executable, str(tmp_path / "killed.py")], stdout=said, timeout=60)
-        said.seek(0)
-        workers = [int(pid) for pid in said.read().split()]
-    assert len(workers) == 2
-    for _ in range(100):
-        if not any(is_running(pid) for pid in workers):
-            break
-        time.sleep(0.1)
-    assert not any(is_running(pid) for pid in workers)
+def test_workers_give_the_same_batches_and_end_with_a_training_process_that_was_killed(tmp_path):
+    (tmp_path / "killed.py").write_text(WITH_WORKERS)
+    with open(tmp_path / "output", "w+") as output:  # a file: workers that live on would keep a pipe open
+        subprocess.run([sys.executable, str(tmp_path / "killed.py")], stdout=output, timeout=60)
+        output.seek(0)
+        workers = [int(pid) for pid in output.read().split()]
+    assert len(workers) >= 2
+    deadline = time.monotonic() + 10
+    while any(map(is_running, workers)):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def is_running(pid: int) -> bool:
@@ -226,3 +211,68 @@ def test_ids_on_disk_go_to_another_process_by_name(tmp_path):
     carried = pickle.dumps(side)
     assert len(carried) < 2000
     assert pickle.loads(carried).some(np.array([0])) == [list(range(10))]
+
+
+# ---- consecutive sentences of a document, joined --------------------------------------------------------------------
+
+LENGTHS = [3, 1, 17, 40, 2, 60, 7]  # sentences of each document
+
+
+@pytest.fixture(scope="module")
+def sides() -> list[list[str]]:
+    corpus = toy.generate(n_train=sum(LENGTHS), n_valid=1, n_test=1)
+    return [list(side) for side in zip(*corpus.train, strict=True)]
+
+
+def documents_in(folder: Path, sides: list[list[str]], docs: bool, **settings) -> DataConfig:
+    for lang, lines in zip(("en", "de"), sides, strict=True):
+        (folder / f"text.{lang}").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    if docs:
+        firsts = itertools.accumulate([1, *LENGTHS[:-1]])
+        marks = (f"{first}\t{n}\tdocument {first}\n" for first, n in zip(firsts, LENGTHS, strict=True))
+        (folder / "text.docs").write_text("".join(marks))
+    prefix = str(folder / "text")
+    return DataConfig("files", prefix, prefix, prefix, vocab_size=600, dir=str(folder / "data"), **settings)
+
+
+def examples(cfg: DataConfig) -> tuple[PairDataset, list[list[str]]]:
+    """The training examples, and the text of both sides of each."""
+    prepared = prepare(cfg)
+    pairs = training_pairs(cfg, prepared, seed=1)
+    rows = np.arange(len(pairs.src.lengths))
+    return pairs, [prepared.tokenizer().decode(side.some(rows)) for side in (pairs.src, pairs.tgt)]
+
+
+@pytest.mark.parametrize("docs", [True, False])
+def test_examples_are_consecutive_sentences_of_one_document(tmp_path, sides, docs):
+    pairs, joined = examples(documents_in(tmp_path, sides, docs, context_tokens=150))
+    assert max(pairs.src.lengths.max(), pairs.tgt.lengths.max()) <= 151  # eos on top
+    ends = {*itertools.accumulate(LENGTHS)} if docs else {sum(LENGTHS)}
+    at, seen = 0, set()
+    for src, tgt in zip(*joined, strict=True):
+        n = next(n for n in itertools.count(1) if " ".join(sides[0][at : at + n]) == src)
+        assert tgt == " ".join(sides[1][at : at + n])
+        assert not ends & set(range(at + 1, at + n))
+        at += n
+        seen.add(n)
+    assert at == sum(LENGTHS)
+    assert max(seen) > 2
+
+
+def test_a_dropped_sentence_is_no_neighbour(tmp_path, sides):
+    gap = 5
+    broken = [[*side] for side in sides]
+    broken[0][gap] = ""
+    _, (sources, _) = examples(documents_in(tmp_path, broken, docs=False, context_tokens=200, max_len=256))
+    assert sources[0] == " ".join(sides[0][:gap])
+    assert sources[1].startswith(sides[0][gap + 1])
+
+
+def test_without_context_every_pair_is_an_example(tmp_path, sides):
+    _, texts = examples(documents_in(tmp_path, sides, docs=True))
+    assert texts == sides
+
+
+def test_context_beyond_the_longest_example_is_refused(tmp_path, sides):
+    with pytest.raises(UserError, match="max_len must be at least 300"):
+        documents_in(tmp_path, sides, docs=False, context_tokens=300)
