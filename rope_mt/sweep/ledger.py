@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from rope_mt.errors import UserError
 from rope_mt.runs.folder import RunFolder
@@ -68,11 +68,7 @@ class Ledger:
         self.folder = folder
 
     def start(self, names: list[str]) -> None:
-        """Begin with waiting jobs of these names, and forget the entries of an earlier attempt.
-
-        Raises:
-            UserError: the folder cannot be written.
-        """
+        """Begin with waiting jobs of these names, and forget the entries of an earlier attempt."""
         for file in self._files():
             file.unlink()
         for number, name in enumerate(names):
@@ -84,13 +80,9 @@ class Ledger:
 
     def _read(self, file: Path) -> Entry:
         try:
-            fields = read_manifest(file, "type the command again")
-        except UserError as error:
+            return Entry(**read_manifest(file, "type the command again"))
+        except (UserError, TypeError) as error:  # a TypeError: the fields are those of another version of rope-mt
             return Entry(int(file.stem), file.stem, FAILED, error=str(error))
-        kinds = get_type_hints(Entry)
-        if fields.keys() != kinds.keys() or not all(isinstance(fields[name], kinds[name]) for name in kinds):
-            return Entry(int(file.stem), file.stem, FAILED, error=f"{file} is not of a sweep")
-        return Entry(**fields)
 
     def write(self, entry: Entry) -> None:
         write_manifest(self.folder / "jobs" / f"{entry.number:05d}.json", asdict(entry))
@@ -110,13 +102,11 @@ class Ledger:
         try:
             yield job
         except BaseException as error:
-            state = FAILED if isinstance(error, Exception) else STOPPED
-            if isinstance(error, SystemExit) and not requeued:
-                state = FAILED
+            failed = isinstance(error, Exception) or (isinstance(error, SystemExit) and not requeued)
             message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-            line = " ".join(message.split()) if state == FAILED else ""
+            line = " ".join(message.split()) if failed else ""
             try:
-                job.update(state=state, error=line, ended=time.time())
+                job.update(state=FAILED if failed else STOPPED, error=line, ended=time.time())
             except UserError:  # the disk is full, so that nobody could read it there
                 if line:
                     print(f"rope-mt: {name}: {line}", file=sys.stderr)
@@ -126,11 +116,12 @@ class Ledger:
         job.update(state=DONE, ended=time.time(), **scores)
 
 
+@dataclass
 class Job:
     """The entry of the job that this process runs."""
 
-    def __init__(self, ledger: Ledger, entry: Entry) -> None:
-        self.ledger, self.entry = ledger, entry
+    ledger: Ledger
+    entry: Entry
 
     def update(self, **changes: Any) -> None:
         self.entry = replace(self.entry, **changes)

@@ -23,11 +23,7 @@ class Overview:
     """Reads the ledger; several threads may ask."""
 
     def __init__(self, ledger: Ledger, planned: int | None) -> None:
-        """Show a ledger.
-
-        Args:
-            planned: number of jobs; None if the sweeper makes them up as it goes.
-        """
+        """Show a ledger of so many planned jobs; None if the sweeper makes them up as it goes."""
         self.ledger, self.planned = ledger, planned
         self.printed: dict[int, str] = {}  # the state of each job that was last printed
         self.first_seen: dict[int, tuple[float, float]] = {}  # of each running job: a time and its step then

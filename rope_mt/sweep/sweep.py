@@ -43,11 +43,7 @@ def begin(sweep: Sweep) -> None:
 
 
 def conclude(sweep: Sweep, overview: Overview) -> bool:
-    """Print how all jobs ended and their comparison, and write both to the sweep's folder.
-
-    Returns:
-        Whether every job is done.
-    """
+    """Print how all jobs ended and their comparison, write both to the sweep's folder; True if every job is done."""
     console = Console(highlight=False)
     console.print(overview.table())
     entries = sweep.ledger.entries()

@@ -31,7 +31,7 @@ from .wandb_server import WandbServer
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WandbServer]:
-    """Where the person is logged in, who is in a folder of their own."""
+    """A server on which somebody is logged in, who works in an empty folder."""
     with newcomer(tmp_path_factory.mktemp("here")) as patch, WandbServer() as server:
         patch.setenv("WANDB_BASE_URL", server.url)
         patch.setenv("WANDB_API_KEY", KEY)
@@ -81,18 +81,18 @@ def test_jobs_of_a_sweep_are_runs_of_one_group_with_their_nested_settings(server
         first = next(upsert for upsert in server.upserts if upsert["name"] == id_of(name))
         assert (first["displayName"], first["groupName"], first["jobType"]) == (name, "sweep", "train")
         assert first["tags"] == [name, "test", "files", *cfg.tracking.tags]
-        told = {key: entry["value"] for key, entry in server.config[id_of(name)].items() if key != "_wandb"}
-        assert told == to_plain(cfg)
-        assert told["position"]["name"] == name
+        config = {key: entry["value"] for key, entry in server.config[id_of(name)].items() if key != "_wandb"}
+        assert config == to_plain(cfg)
+        assert config["position"]["name"] == name
     assert set(server.exit_codes.values()) == {0}
 
 
 def test_the_history_of_a_run_is_its_metrics_file_over_steps_tokens_and_epochs(server, jobs):
     for name in jobs:
-        told = [row for row in server.rows[id_of(name)] if "tokens" in row]
+        sent = [row for row in server.rows[id_of(name)] if "tokens" in row]
         rows = [json.loads(line) for line in lines(name, "metrics.jsonl")]
         assert [{STEP: row.pop("step"), **row} for row in rows] == [
-            {key: value for key, value in row.items() if key[0] != "_"} for row in told
+            {key: value for key, value in row.items() if key[0] != "_"} for row in sent
         ]
         assert {*rows[0]} > {"train/gradient_norm", "train/padding", "train/peak_memory_mb", "train/tokens_per_second"}
         assert sum("valid/chrf" in row and "valid/perplexity" in row for row in rows) == 2
@@ -104,9 +104,9 @@ def test_the_tables_hold_the_sentences_with_the_score_of_each(server, jobs):
     for name in jobs:
         src, ref, hyp = (lines(name, f"test.{part}") for part in ("src", "ref", "hyp"))
         chrf = [sacrebleu.sentence_chrf(h, [r]).score for h, r in zip(hyp, ref, strict=True)]
-        told = server.table(id_of(name), "test/translations")
-        assert told["columns"] == ["source", "reference", "hypothesis", "chrF"]
-        assert told["data"] == [list(row) for row in zip(src, ref, hyp, chrf, strict=True)]
+        table = server.table(id_of(name), "test/translations")
+        assert table["columns"] == ["source", "reference", "hypothesis", "chrF"]
+        assert table["data"] == [list(row) for row in zip(src, ref, hyp, chrf, strict=True)]
         steps = [row[STEP] for row in server.rows[id_of(name)] if "valid/translations" in row]
         assert steps == [2, 4]
 
@@ -118,7 +118,7 @@ def test_the_files_of_a_run_are_kept_only_where_that_is_asked_for(server, jobs):
         "rope-hypotheses": "hypotheses",
     }
     run = RunFolder(Path("outputs", "rope"))
-    assert kept["rope-model"]["files"] == {"average.ckpt": run.average.read_bytes()}
+    assert kept["rope-model"]["files"] == {file.name: file.read_bytes() for file in run.average.iterdir()}
     assert kept["rope-hypotheses"]["files"] == {"test.hyp": run.test_hyp.read_bytes()}
 
 

@@ -140,12 +140,12 @@ def test_two_jobs_are_two_runs_that_can_be_read_without_a_server():
     a, b = offline_runs()
     assert a.name.endswith(f"-{id_of('a')}")
     assert b.name.endswith(f"-{id_of('b')}")
-    told = summary(a)
-    assert (told["run_id"], told["name"], told["project"]) == (id_of("a"), "a", "rope-mt")
-    assert (told["config"], told["tags"], told["exit_code"]) == ({"seed": 1}, ["rope", "wmt14"], 0)
-    assert told["summary"]["valid/loss"] == {"min": 3.0}
-    assert told["summary"]["valid/bleu"] == {"max": 7.5}
-    assert (told["summary"]["test/bleu"], told["summary"]["test/signature"]) == (27.5, "nrefs:1")
+    report = summary(a)
+    assert (report["run_id"], report["name"], report["project"]) == (id_of("a"), "a", "rope-mt")
+    assert (report["config"], report["tags"], report["exit_code"]) == ({"seed": 1}, ["rope", "wmt14"], 0)
+    assert report["summary"]["valid/loss"] == {"min": 3.0}
+    assert report["summary"]["valid/bleu"] == {"max": 7.5}
+    assert (report["summary"]["test/bleu"], report["summary"]["test/signature"]) == (27.5, "nrefs:1")
     [run] = records(a, "run")
     assert (run["run_group"], run["job_type"]) == ("seeds", "train")
     rows = [row["item"] for row in records(b, "history")]

@@ -52,7 +52,7 @@ class WandbServer(ThreadingHTTPServer):
         self.die()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """The client drops connections that it no longer needs; that is no news."""
+        """Print nothing: the client drops connections that it no longer needs."""
 
     def graphql(self, query: str, given: dict[str, Any]) -> dict[str, Any]:
         if "query Viewer" in query:
@@ -60,11 +60,11 @@ class WandbServer(ThreadingHTTPServer):
         if "query RunResumeStatus" in query:
             rows = self.rows.get(given["name"], [])
             lines = {"historyLineCount": len(rows), "logLineCount": 0, "eventsLineCount": 0, "eventsTail": "[]"}
-            known = {"name": given["name"], "wandbConfig": '{"t": 1}'}
-            known["config"] = json.dumps(self.config.get(given["name"], {}))
-            known["summaryMetrics"] = json.dumps(self.summary.get(given["name"], {}))
+            bucket = {"name": given["name"], "wandbConfig": '{"t": 1}'}
+            bucket["config"] = json.dumps(self.config.get(given["name"], {}))
+            bucket["summaryMetrics"] = json.dumps(self.summary.get(given["name"], {}))
             tail = json.dumps([json.dumps(row) for row in rows[-1:]])
-            return {"model": {"bucket": known | lines | {"historyTail": tail} if rows else None}}
+            return {"model": {"bucket": bucket | lines | {"historyTail": tail} if rows else None}}
         if "mutation UpsertBucket" in query:
             self.upserts.append(given)
             if given.get("config"):
@@ -84,8 +84,8 @@ class WandbServer(ThreadingHTTPServer):
             return {"createArtifactFiles": {"files": {"edges": [{"node": file} for file in files]}}}
         if "mutation CreateArtifact" in query:
             about = {"run": "runName", "name": "artifactCollectionName", "type": "artifactTypeName"}
-            told = given["input"]
-            self.artifacts.append({**{name: told[theirs] for name, theirs in about.items()}, "files": {}})
+            artifact = {name: given["input"][theirs] for name, theirs in about.items()}
+            self.artifacts.append({**artifact, "files": {}})
             return {"createArtifact": {"artifact": ARTIFACT | {"id": str(len(self.artifacts) - 1)}}}
         if "query ArtifactByID" in query:
             artifact = self.artifacts[int(given["id"])]
@@ -94,7 +94,7 @@ class WandbServer(ThreadingHTTPServer):
             return {"artifact": COMMITTED | about}
         if "mutation CommitArtifact" in query:
             return {"commitArtifact": {"artifact": {"id": given["artifactID"], "digest": "D"}}}
-        return {}  # what is left are questions with an optional answer
+        return {}  # the answers to all other questions are optional
 
     def _file(self, name: str, artifact: str = "") -> dict[str, Any]:
         url = f"{self.url}/artifact/{artifact}/{name}" if artifact else f"{self.url}/put/{name}"
@@ -104,7 +104,7 @@ class WandbServer(ThreadingHTTPServer):
     def table(self, run: str, key: str) -> dict[str, Any]:
         """The table that a run logged last under this key."""
         name = f"{key}.table.json"
-        tables = [each["files"][name] for each in self.artifacts if each["run"] == run and name in each["files"]]
+        tables = [kept["files"][name] for kept in self.artifacts if kept["run"] == run and name in kept["files"]]
         return json.loads(tables[-1])
 
     def stream(self, run: str, sent: dict[str, Any]) -> None:

@@ -46,7 +46,7 @@ def dice() -> random.Random:
 
 @dataclass
 class Logged(Typed):
-    """With what is said on another disk."""
+    """Its log lies on another disk."""
 
     @property
     def log(self) -> Path:
@@ -65,9 +65,9 @@ def rest(dice: random.Random) -> int:
 
 def one_line(log: Path, reason: str) -> str:
     """The path in the one line that a command has ended with."""
-    said = log.read_text()
-    assert "Traceback" not in said, said
-    [line] = [line for line in said.splitlines() if line.startswith("rope-mt: ")]
+    output = log.read_text()
+    assert "Traceback" not in output, output
+    [line] = [line for line in output.splitlines() if line.startswith("rope-mt: ")]
     found = re.fullmatch(rf"rope-mt: cannot write (\S+): {reason}.*", line)
     if found is None:
         assert re.search(r"takes up to .* of disk in .* are free: make room for .* more, or choose", line), line
@@ -114,26 +114,26 @@ def test_a_run_on_a_disk_that_fills_up_again_and_again(disk, dice, text, trackin
 
 def test_a_sweep_on_a_disk_that_fills_up(disk, dice, text, tmp_path):
     typed = ["train", "-m", *text, "position=rope,none", "seed=1,2"]
-    said = tmp_path / "said"
+    log = tmp_path / "log"
     for name in ("alone", "filled"):
         (disk.path / name).mkdir()
     began = time.monotonic()
-    assert warm.start(typed, disk.path / "alone", said).wait(timeout=300) == 0, said.read_text()
+    assert warm.start(typed, disk.path / "alone", log).wait(timeout=300) == 0, log.read_text()
     took = time.monotonic() - began
     codes = []
     for _ in range(8):
         disk.make_room()
-        process = warm.start(typed, disk.path / "filled", said)
+        process = warm.start(typed, disk.path / "filled", log)
         end = time.monotonic() + dice.uniform(0, took)
         while time.monotonic() < end and process.poll() is None:
             time.sleep(0.01)
         disk.leave(rest(dice))
         codes.append(process.wait(timeout=300))
-        assert "Traceback" not in said.read_text(), said.read_text()
-        assert not codes[-1] or FULL in said.read_text() or "of disk in" in said.read_text(), said.read_text()
+        assert "Traceback" not in log.read_text(), log.read_text()
+        assert not codes[-1] or FULL in log.read_text() or "of disk in" in log.read_text(), log.read_text()
         no_leftovers(disk.path / "filled")
     disk.make_room()
-    assert warm.start(typed, disk.path / "filled", said).wait(timeout=300) == 0, said.read_text()
+    assert warm.start(typed, disk.path / "filled", log).wait(timeout=300) == 0, log.read_text()
     other = ("checksum", "files", "versions", "commit")
     ours, theirs = (
         [{k: v for k, v in each.items() if k not in other} for each in results(disk.path / name).values()]

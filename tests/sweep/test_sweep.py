@@ -32,7 +32,7 @@ def sweep(tmp_path, monkeypatch, capsys) -> Iterator[Callable[..., tuple[int, st
     handlers, level = root.handlers[:], root.level
 
     def run(line: str, job: Callable[[Any], None]) -> tuple[int, str, str]:
-        def train(cfg: Any, folder: Path | None, opened: Callable[[RunFolder], None]) -> float:
+        def train(cfg: Any, folder: Path | None, command: str, opened: Callable[[RunFolder], None]) -> float:
             run = RunFolder(folder or Path("outputs", f"{cfg.position.name}-{cfg.seed}").absolute())
             run.path.mkdir(parents=True, exist_ok=True)
             opened(run)
