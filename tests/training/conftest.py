@@ -1,6 +1,8 @@
-"""A small corpus to train on, the configuration of a small run, and a way to end one early."""
+"""A small corpus to train on, the configuration of a small run, finished runs, and a way to end one early."""
 
+import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from rope_mt.config.position import POSITION_CONFIGS
 from rope_mt.config.training import ModelConfig, OptimizerConfig, SearchConfig, TrackingConfig, TrainerConfig
 from rope_mt.data import toy
 from rope_mt.training.module import TranslationModule
+from rope_mt.training.train import train
 
 
 @pytest.fixture(scope="session")
@@ -32,28 +35,40 @@ def config(text) -> Callable[..., TrainConfig]:
     """Makes the configuration of a small run."""
 
     def settings(train_on: str = "train", test_on: str = "valid", scheme: str = "rope", **trainer) -> TrainConfig:
+        files = (str(text / name) for name in (train_on, test_on, test_on))
+        trainer = {"max_steps": 8, "val_every": 4, "val_sentences": 8, "log_every": 2, "device": "cpu", **trainer}
         return TrainConfig(
             seed=3,
             position=POSITION_CONFIGS[scheme](),
             model=ModelConfig("test", d_model=64, d_ff=128, n_heads=4, n_layers=1, dropout=0.1),
-            data=DataConfig(
-                "files",
-                str(text / train_on),
-                str(text / test_on),
-                str(text / test_on),
-                vocab_size=450,
-                batch_tokens=1000,
-                dir=str(text / "data"),
-            ),
+            data=DataConfig("files", *files, vocab_size=450, batch_tokens=1000, dir=str(text / "data")),
             optimizer=OptimizerConfig(lr=4e-3, warmup_steps=20),
-            trainer=TrainerConfig(
-                **{"max_steps": 8, "val_every": 4, "val_sentences": 500, "log_every": 2, "device": "cpu", **trainer}
-            ),
+            trainer=TrainerConfig(**trainer),
             search=SearchConfig(beam=2, length_penalty=0.6, max_len_a=0.0, max_len_b=3),  # so untrained, none ends
             tracking=TrackingConfig("none"),
         )
 
     return settings
+
+
+@pytest.fixture(scope="session")
+def quick(config) -> Callable[..., TrainConfig]:
+    """Makes the configuration of two steps with one validation."""
+    return partial(config, max_steps=2, val_every=2, val_sentences=1)
+
+
+@pytest.fixture(scope="session")
+def finished_run(quick, tmp_path_factory) -> Path:
+    """The folder of a finished run of `quick()`."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    train(quick(), folder)
+    return folder
+
+
+@pytest.fixture
+def finished(finished_run, tmp_path) -> Path:
+    """A copy of that run, to do anything with."""
+    return shutil.copytree(finished_run, tmp_path / "finished")
 
 
 @pytest.fixture(scope="session")

@@ -234,19 +234,29 @@ def killed_in_turn(typed: Typed, wanted: list[str], seconds: dict[str, float]) -
 
 
 def outcome(typed: Typed) -> dict[str, Any]:
-    """All that a run leaves."""
-    run = typed.run
+    """All that a run leaves, and the prepared text."""
+    return {**left_by(typed.run), **{file.name: file.read_bytes() for file in typed.cwd.glob("data/*/*")}}
+
+
+def left_by(run: RunFolder) -> dict[str, Any]:
+    """All that a run leaves in its folder."""
     found: dict[str, Any] = {}
     for folder in run.checkpoints.iterdir():
         found[folder.name] = {"weights": checkpoint.read(folder).weights}
     last = checkpoint.latest(run)
     assert last
     found["training"] = checkpoint.read_training(last, "")
-    for file in (*typed.cwd.glob("data/*/*"), run.test_src, run.test_ref, run.test_hyp):
+    for file in (run.test_src, run.test_ref, run.test_hyp):
         found[file.name] = file.read_bytes()
     found["rows"] = rows(run)
     found["result"] = json.loads(run.result.read_text())
     return found
+
+
+def check_same(ours: Path, theirs: Path) -> None:
+    """Two run folders hold the same to the last bit."""
+    unlike = [*differences(left_by(RunFolder(ours)), left_by(RunFolder(theirs)))]
+    assert unlike == []
 
 
 def differences(ours: Any, theirs: Any, where: str = "") -> Iterator[str]:

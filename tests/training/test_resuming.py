@@ -1,141 +1,125 @@
-"""A full checkpoint that is not what this run would have saved is refused in a line before anything of it is taken."""
+"""A run that was killed ends as if nothing had happened, and one whose files were changed is refused."""
 
-import pickle
-from collections.abc import Callable
+import shutil
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
-from rich.console import Console
 
+from rope_mt.config.training import OptimizerConfig
+from rope_mt.data.tokenizer import Tokenizer, train_tokenizer
 from rope_mt.errors import UserError
 from rope_mt.runs import checkpoint
-from rope_mt.runs.folder import RunFolder
-from rope_mt.runs.tracking import Tracker
-from rope_mt.training.callbacks.report import Report, metrics_upto
+from rope_mt.runs.checkpoint import MANIFEST, TOKENIZER, TRAINING, WEIGHTS
+from rope_mt.runs.folder import RunFolder, begin, open_run
+from rope_mt.system.files import write_whole
+from rope_mt.system.locks import alone
+from rope_mt.system.manifest import write_manifest
+from rope_mt.training.callbacks.report import metrics_upto
 from rope_mt.training.train import train
 
+from .killed_run import check_same, rows
 
-@pytest.fixture(scope="module")
-def cfg(config):
-    return config(max_steps=2, val_every=2, val_sentences=1, ema=0.5, precision="fp32")
-
-
-@pytest.fixture(scope="module")
-def begun(cfg, tmp_path_factory) -> tuple[RunFolder, bytes]:
-    """A run that has all but its result; and its full checkpoint as it was."""
-    run = RunFolder(tmp_path_factory.mktemp("begun") / "run")
-    train(cfg, run.path)
-    run.result.unlink()
-    return run, pickle.dumps(checkpoint.read(full(run)))
-
-
-def full(run: RunFolder) -> Path:
-    return run.checkpoints / "step-0000002.ckpt"
-
-
-def adam(values: dict[str, Any]) -> dict[str, Any]:
-    return values["optimizer_states"][0]
-
-
-def of(name: str, values: dict[str, Any]) -> dict[str, Any]:
-    return next(state for key, state in values["callbacks"].items() if key.startswith(name))
-
-
-def loader(values: dict[str, Any]) -> dict[str, Any]:
-    return values["loops"]["fit_loop"]["state_dict"]["combined_loader"][0]
+MUON = OptimizerConfig(4e-3, 3, "muon", muon_lr=2e-2, weight_decay=0.1, schedule="linear")
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("dies_in", "data", "trainer", "optimizer"),
     [
-        (lambda v: v.pop("optimizer_states"), "is no full checkpoint, as it has no optimizer_states"),
-        (lambda v: v.update(more=1), "has 'more', which is of no checkpoint"),
-        (lambda v: v.update({"pytorch-lightning_version": "x"}), "which version of Lightning"),
-        (lambda v: v.update({"pytorch-lightning_version": "1.9.5", "loops": "x"}), "that rope-mt has never used"),
-        (lambda v: v.update({"x" * 10**6: 1}), "which is of no checkpoint"),
-        (lambda v: v["state_dict"].popitem(), "is missing"),
-        (lambda v: v["ema"].popitem(), "is missing"),
-        (lambda v: v.pop("ema"), "they have 0 layers"),
-        (lambda v: v["rope_mt"]["config"].update(seed=4), "of a run with other settings or other text"),
-        (lambda v: v["rope_mt"].update(tokens_seen=-1), "has not what a checkpoint of rope-mt has"),
-        (lambda v: v["rope_mt"].pop("tokens_seen"), "rope_mt.tokens_seen is not what a run saves there"),
-        (lambda v: of("Checkpoints", v).clear(), "callbacks.Checkpoints.best_bleu is not"),
-        (lambda v: of("Report", v)["interval"].update(_nats="x"), "callbacks.Report.interval._nats is not"),
-        (lambda v: v["callbacks"].clear(), "callbacks"),
-        (lambda v: v["loops"].clear(), "loops.fit_loop"),
-        (lambda v: v["loops"]["fit_loop"].update(state_dict={}), "loops.fit_loop.state_dict.combined_loader"),
-        (lambda v: v["loops"]["fit_loop"]["epoch_progress"].update(total=None), "fit_loop.epoch_progress.total"),
-        (lambda v: v["lr_schedulers"].clear(), "lr_schedulers is not"),
-        (lambda v: adam(v)["state"].pop(3), "optimizer_states.state.3 is not"),
-        (lambda v: adam(v)["state"][3].pop("exp_avg"), "optimizer_states.state.3 is not"),
-        (lambda v: adam(v)["state"][3].update(exp_avg=torch.zeros(2)), "optimizer_states.state.3 is not"),
-        (lambda v: adam(v)["param_groups"].clear(), "optimizer_states is not"),
-        (lambda v: adam(v)["param_groups"][0]["params"].reverse(), "optimizer_states.param_groups is not"),
-        (lambda v: adam(v)["param_groups"][0].update(lr="x"), "optimizer_states is not"),
-        (lambda v: adam(v)["param_groups"][0].update(fused=False), "optimizer_states.param_groups is not"),
-        (lambda v: adam(v)["param_groups"][0].update(betas=(0.5, 2.0)), "optimizer_states.param_groups is not"),
-        (lambda v: of("Report", v)["interval"].update(metrics="x"), "callbacks.Report.interval is not"),
-        (lambda v: of("Report", v).update(training_seconds=1e90), "callbacks.Report is not"),
-        (lambda v: of("Report", v)["interval"].update(_trained=10**30), "callbacks.Report.interval._trained is not"),
-        (lambda v: of("Report", v).update(skipped=-1), "callbacks.Report.skipped is not"),
-        (lambda v: of("Checkpoints", v).update(best_bleu=float("nan")), "callbacks.Checkpoints.best_bleu is not"),
-        (lambda v: v["lr_schedulers"][0].update(get_lr="x"), "lr_schedulers.0 is not"),
-        (lambda v: v["lr_schedulers"][0].update(last_epoch=10**400), "lr_schedulers.0.last_epoch is not"),
-        (lambda v: loader(v).update(drawn=0.5), "combined_loader.0.drawn is not"),
-        (lambda v: loader(v).update(epoch=-1), "combined_loader.0.epoch is not"),
-        (lambda v: v["loops"]["fit_loop"]["epoch_progress"].update(reset="x"), "fit_loop.epoch_progress is not"),
+        (0, {}, {}, None),
+        (1, {}, {"ema": 0.9}, None),
+        (1, {"workers": 2}, {}, None),
+        (1, {"workers": 2, "sampling": 0.1}, {}, None),
+        (1, {}, {"accumulate": 3, "ema": 0.9}, None),
+        (0, {}, {}, MUON),
     ],
+    ids=["epoch 0", "moving average", "workers", "sampled pieces", "batches accumulated", "muon"],
 )
-def test_each_part_that_is_missing_or_another_is_named(cfg, begun, change: Callable[[Any], Any], said):
-    run, whole = begun
-    values = pickle.loads(whole)
-    change(values)
-    checkpoint.write(full(run), values)
-    with pytest.raises(UserError, match=r"step-0000002\.ckpt") as caught:
-        train(cfg, run.path)
-    assert said in str(caught.value)
-    assert "\n" not in str(caught.value)
-    assert len(str(caught.value)) < 1000
-
-
-def test_as_it_was_it_is_gone_on_with(cfg, begun):
-    run, whole = begun
-    checkpoint.write(full(run), pickle.loads(whole))
+def test_a_run_that_was_killed_ends_as_if_nothing_had_happened(
+    config, tmp_path, kill_at, monkeypatch, dies_in, data, trainer, optimizer
+):
+    """It dies in the step after its first checkpoint, in epoch 0 or a later one."""
+    cfg = config(max_steps=8, val_every=6, precision="fp32", log_every=1, **trainer)
+    cfg.optimizer = optimizer or cfg.optimizer
+    cfg.data = replace(cfg.data, batch_tokens=5000 if dies_in else 1000, **data)
+    train(replace(cfg, data=replace(cfg.data, workers=0)), tmp_path / "straight")
+    with pytest.raises(kill_at(7)):
+        train(cfg, tmp_path / "killed")
+    monkeypatch.undo()
+    run = RunFolder(tmp_path / "killed")
+    assert checkpoint.latest(run) == run.checkpoints / "step-0000006"
     train(cfg, run.path)
-    assert run.result.is_file()
+    check_same(run.path, tmp_path / "straight")
+    assert (max(row["epoch"] for row in rows(run) if row["step"] <= 6) >= 1) == bool(dies_in)
 
 
-def test_sums_of_several_processes_are_gone_on_with(cfg, begun):
-    run, whole = begun
-    values = pickle.loads(whole)
-    of("Report", values)["interval"].update(_trained=7.0, _tokens=7.0)  # added up in double
-    values["callbacks"]["Elsewhere"] = {"x": 1}  # as a process is not the first finds the Report's
-    checkpoint.write(full(run), values)
-    run.result.unlink(missing_ok=True)
+@pytest.fixture
+def unfinished(finished) -> RunFolder:
+    """A run that has all but its result."""
+    run = RunFolder(finished)
+    run.result.unlink()
+    return run
+
+
+def damage(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("name", ["run.json", "config.yaml", "test.src", "test.ref"])
+def test_a_changed_file_that_the_run_began_with_is_refused(quick, unfinished, name):
+    damage(unfinished.path / name)
+    with pytest.raises(UserError, match=rf"^[^\n]*{name} [^\n]*: start the run again with overwrite=true$"):
+        train(quick(), unfinished.path)
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, TRAINING, TOKENIZER, MANIFEST])
+def test_a_damaged_checkpoint_is_not_resumed_from(quick, unfinished, monkeypatch, name):
+    """It is refused when training begins, and not taken for the end of training either."""
+    cfg = quick()
+    latest = checkpoint.latest(unfinished)
+    assert latest
+    before = latest.with_name("step-0000001")
+    shutil.copytree(latest, before)
+    shutil.rmtree(latest)
+    damage(before / name)
+    with pytest.raises(UserError, match=rf"^[^\n]*{before / name} [^\n]*: remove it to resume from the one before, "):
+        train(cfg, unfinished.path)
+
+
+@pytest.mark.parametrize("change", ["settings", "text"])
+def test_a_checkpoint_of_other_settings_or_other_text_is_refused(quick, unfinished, change):
+    """Files of two runs were mixed, and each has its right checksum."""
+    ckpt = checkpoint.read(unfinished.average)
+    latest = checkpoint.latest(unfinished)
+    assert latest
+    training = checkpoint.read_training(latest, "")
+    if change == "settings":
+        ckpt = replace(ckpt, config=replace(ckpt.config, seed=4))
+    else:
+        lines = ["of another text", "with other words"] * 30
+        ckpt = replace(ckpt, tokenizer=Tokenizer(train_tokenizer(lines, 300, "bpe")))
+    shutil.rmtree(latest)
+    checkpoint.write(latest.with_name("step-0000001"), ckpt, training)
+    with pytest.raises(UserError, match="step-0000001 is of a run with other settings or other text: start the run"):
+        train(quick(), unfinished.path)
+
+
+def test_a_lost_file_that_the_run_needs_is_named(config, tmp_path):
+    cfg, run = config(max_steps=2, val_every=1, val_sentences=1, average=2), RunFolder(tmp_path)
     train(cfg, run.path)
-    assert run.result.is_file()
-
-
-def test_a_report_takes_its_own_sums_alone(tmp_path):
-    report = Report(tmp_path / "metrics.jsonl", Tracker(None, tmp_path), Console(quiet=True), 1, 1)
-    state = report.state_dict()
-    report.load_state_dict({**state, "interval": {**state["interval"], "metrics": "x"}})
-    assert report.metrics == tmp_path / "metrics.jsonl"
-
-
-@pytest.mark.parametrize("file", ["run.json", "config.yaml", "test.src", "test.ref"])
-def test_what_the_run_began_with_is_as_it_was(cfg, begun, file):
-    run, _ = begun
-    path = run.path / file
-    kept = path.read_bytes()
-    try:
-        path.write_bytes(kept[:-3] + b"x" + kept[-2:])
-        with pytest.raises(UserError, match=rf"{file} .*: start the run again with overwrite=true$"):
+    run.result.unlink()
+    for path in (run.checkpoints / "step-0000001", run.test_ref):  # a mean without one would be another run's
+        path.rename(tmp_path / "away")
+        with pytest.raises(UserError, match=rf"^{path} is gone.*overwrite=true$"):
             train(cfg, run.path)
-    finally:
-        path.write_bytes(kept)
+        (tmp_path / "away").rename(path)
+    for name in ("step-old", "step-0000002 (copy)"):  # what a user puts there stays
+        (run.checkpoints / name).mkdir()
+    train(cfg, run.path)
+    assert run.result.is_file()
+    assert (run.checkpoints / "step-old").is_dir()
 
 
 def test_rows_of_metrics_are_kept_unless_one_is_damaged_that_no_kill_cut_off(tmp_path):
@@ -146,3 +130,55 @@ def test_rows_of_metrics_are_kept_unless_one_is_damaged_that_no_kill_cut_off(tmp
         path.write_bytes(damaged.encode("latin1"))
         with pytest.raises(UserError, match=r"metrics\.jsonl, line [12], is damaged: start the run again"):
             metrics_upto(path, 2)
+
+
+def test_a_folder_with_another_run_or_one_that_is_being_trained_is_left_alone(quick, finished):
+    with pytest.raises(UserError, match=f"^{finished} holds another run .*: choose another folder, or overwrite=true"):
+        train(quick(max_steps=3), finished)
+    run = RunFolder(finished)
+    run.result.unlink()
+    with (
+        alone(run.lock, "training run"),
+        pytest.raises(UserError, match=r"^another rope-mt \(.*\) is training .*finished: "),
+    ):
+        train(quick(), finished)
+
+
+@pytest.mark.parametrize("killed_at", [0, 1, 3, 6])
+def test_overwriting_that_is_killed_is_done_in_the_end(quick, tmp_path, monkeypatch, killed_at):
+    """It is killed before the removal of this number: first checkpoints go, and run.json last."""
+    run, cfg = RunFolder(tmp_path), quick()
+    write_manifest(run.identity, {"key": "old"})
+    write_whole(run.checkpoints / "average" / WEIGHTS, "")
+    for file in (run.metrics, run.config, run.test_src, run.test_ref, run.test_hyp, run.result):
+        write_whole(file, "")
+    cfg.overwrite = True
+    removed = []
+
+    def counted(honest):
+        def remove(path, *rest, **named):
+            if len(removed) == killed_at:
+                raise KeyboardInterrupt
+            removed.append(path)
+            honest(path, *rest, **named)
+
+        return remove
+
+    monkeypatch.setattr(shutil, "rmtree", counted(shutil.rmtree))
+    monkeypatch.setattr(Path, "unlink", counted(Path.unlink))
+    with pytest.raises(KeyboardInterrupt):
+        begin(run, cfg, "new", ([], []), {})
+    monkeypatch.undo()
+    open_run(run, cfg, "new")
+    begin(run, cfg, "new", ([], []), {})
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == {*run.began_with, run.identity}
+
+
+def test_overwriting_is_refused_before_anything_of_the_old_run_is_gone(quick, finished, monkeypatch):
+    before = {path: path.read_bytes() for path in finished.rglob("*.*") if path.is_file() and path.name != ".lock"}
+    cfg = quick()
+    cfg.overwrite = True
+    monkeypatch.setattr("rope_mt.system.disk.free", lambda folder: 0)
+    with pytest.raises(UserError, match="make room"):
+        train(cfg, finished)
+    assert all(path.read_bytes() == content for path, content in before.items())

@@ -1,0 +1,128 @@
+"""Mistakes that would end a run after hours are told in one line before anything is trained or prepared."""
+
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+
+from rope_mt.config.position import LearnedConfig, RelativeConfig
+from rope_mt.errors import UserError
+from rope_mt.runs.folder import RunFolder
+from rope_mt.system import disk
+from rope_mt.training import module
+from rope_mt.training.callbacks import checkpoints
+from rope_mt.training.train import train
+
+NAMES = "data.further_tests must be prefixes with names of their own"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"further_tests": ["a/x", "b/x"]}, NAMES),
+        ({"further_tests": ["a/test"]}, NAMES),
+        ({"further_tests": ["a/test-joined-2"]}, NAMES),
+        ({"further_tests": ["a/*"]}, NAMES),
+        ({"further_tests": ["a/nowhere"]}, "no such text: a/nowhere.en"),
+        ({"joined_tests": [1]}, "data.joined_tests must be rising numbers from 2 on"),
+        ({"joined_tests": [4, 2]}, "data.joined_tests must be rising numbers from 2 on"),
+        ({"joined_tests": [9]}, "the test set has 8 lines, too few to join 9: lower data.joined_tests"),
+    ],
+)
+def test_wrong_additional_test_sets(quick, tmp_path, settings, message):
+    cfg = quick()
+    with pytest.raises(UserError, match=f"^[^\n]*{re.escape(message)}[^\n]*$"):
+        train(replace(cfg, data=replace(cfg.data, **settings)), tmp_path / "run")
+    assert not RunFolder(tmp_path / "run").config.exists()
+
+
+@pytest.mark.parametrize("part", ["valid", "test"])
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("subwords", "subwords.de, line 1, has the subword mark"), ("tokens", "tokens.de are tokenised")],
+)
+def test_references_that_are_not_raw_text(quick, text, tmp_path, part, name, message):
+    """The text is not prepared either, which can take an hour."""
+    sentences = (text / "valid.de").read_text(encoding="utf-8").splitlines() * 2
+    lines = [f"{line[:2]}@@ {line[2:]}" if name == "subwords" else line[:-1] + " ." for line in sentences]
+    (tmp_path / f"{name}.en").write_text("A dog.\n" * len(lines), encoding="utf-8")
+    (tmp_path / f"{name}.de").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    cfg = quick()
+    setattr(cfg.data, part, [str(tmp_path / name)])
+    cfg.data.dir = str(tmp_path / "data")
+    with pytest.raises(UserError, match=message):
+        train(cfg, tmp_path / "run")
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("position", "message"),
+    [
+        (LearnedConfig(max_len=20), "this model's positions end at 20"),
+        (RelativeConfig(clip=1 << 50), "^out of memory making the model: choose a smaller one$"),
+    ],
+)
+def test_models_that_cannot_be_trained(quick, tmp_path, position, message):
+    cfg = quick()
+    cfg.position, cfg.data.max_len = position, 20
+    with pytest.raises(UserError, match=message):
+        train(cfg, tmp_path)
+    assert not RunFolder(tmp_path).metrics.exists()
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("training_step", r"out of memory training on a batch of \d+ pairs, \d+ tokens wide at the source and \d+ at"),
+        ("validation_step", r"out of memory validating on a batch of 8 pairs.*data\.batch_tokens"),
+    ],
+)
+def test_too_little_memory_is_told_with_the_batch_and_the_setting(quick, tmp_path, monkeypatch, where, message):
+    honest = getattr(module.TranslationModule, where)
+
+    def too_large(self, *given):
+        honest(self, *given)
+        return torch.empty(1 << 60)  # no machine has so much
+
+    monkeypatch.setattr(module.TranslationModule, where, too_large)
+    with pytest.raises(UserError, match=message):
+        train(quick(), tmp_path)
+
+
+@pytest.mark.parametrize(("optimizer", "most"), [("adam", 1.15), ("muon", 1.6)])
+def test_the_room_that_a_run_asks_for_is_about_the_room_that_it_takes(quick, monkeypatch, tmp_path, optimizer, most):
+    """Asked for before the first step, and compared with the files at each moment.
+
+    Two numbers a weight are counted for the optimizer, and Muon has one.
+    """
+    run, cfg = RunFolder(tmp_path), quick(max_steps=4, val_every=1, ema=0.9, average=2)
+    cfg.optimizer.name = optimizer
+    asked, taken = [], []
+    monkeypatch.setattr(disk, "ensure", lambda *args: asked.append(args))
+
+    def seen(honest):
+        def work(*args):
+            honest(*args)
+            taken.append(disk.used(run.checkpoints))
+
+        return work
+
+    for owner in (checkpoints, checkpoints.checkpoint):
+        monkeypatch.setattr(owner, "write", seen(owner.write))
+    train(cfg, run.path)
+    [needed] = [needed for work, folder, needed, _ in asked if work == "this run" and folder == run.checkpoints]
+    assert max(taken) <= needed <= most * max(taken)
+
+
+def test_a_run_for_which_there_is_no_room(quick, disk):
+    """It is refused before its first step."""
+    run = RunFolder(disk.path / "run")
+    disk.leave(1_500_000)
+    message = (
+        r"^this run takes up to \d\.\d MB of disk in .*: make room for \S+ MB more, or .* hydra\.run\.dir=FOLDER, "
+    )
+    with pytest.raises(UserError, match=message):
+        train(quick(max_steps=8), run.path)
+    assert not run.metrics.exists()
+    assert not list(run.checkpoints.iterdir())
