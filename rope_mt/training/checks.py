@@ -25,37 +25,53 @@ MANIFEST_BYTES = 16_000
 
 @dataclass(frozen=True)
 class Checked:
-    test_set: tuple[list[str], list[str]]  # sources and references
     parameters: int
     bytes: int  # of the run's checkpoints when it has ended
     warnings: list[str]
 
 
-def check(cfg: TrainConfig, run: RunFolder, about: dict[str, Any], prepared: Prepared) -> Checked:
-    """Make model and batches once, and read all test sets.
+TestSets = dict[str, tuple[list[str], list[str]]]  # sources and references, by name
+
+
+def read_test_sets(cfg: TrainConfig, about: dict[str, Any]) -> TestSets:
+    """Read the validation set and all test sets. Done before text is prepared, which can take an hour.
+
+    Raises:
+        UserError: references are not raw text, or the test set is too small to be joined.
+    """
+    sets = {}
+    for name, files in _files(about).items():
+        sets[name] = text.read_test_set(files)
+        require_raw_text(sets[name][1], ", ".join(str(tgt) for _, tgt in files))
+    lines = len(sets["test"][0])
+    if too_few := [k for k in cfg.data.joined_tests if k > lines]:
+        few = f"the test set has {lines} lines, too few to join {too_few[0]}"
+        raise UserError(f"{few}: lower data.joined_tests")
+    return sets
+
+
+def _files(about: dict[str, Any]) -> dict[str, list[tuple[Path, Path]]]:
+    sets = {"valid": about["valid"], "test": about["test"], **about["further_tests"]}
+    return {name: [(Path(src), Path(tgt)) for src, tgt in pairs] for name, pairs in sets.items()}
+
+
+def check(cfg: TrainConfig, run: RunFolder, about: dict[str, Any], prepared: Prepared, test_sets: TestSets) -> Checked:
+    """Make model and batches once.
 
     Args:
         about: see `begin`.
 
     Raises:
-        UserError: a test set is not raw text or too small, the batches are too few, a sentence is longer than the
-            positions of the model, or the disk has too little room.
+        UserError: the batches are too few, a sentence is longer than the positions of the model, or the disk has too
+            little room.
     """
-    sets = {"valid": about["valid"], "test": about["test"], **about["further_tests"]}
-    files = {name: [(Path(src), Path(tgt)) for src, tgt in pairs] for name, pairs in sets.items()}
-    sides = {name: text.read_test_set(pairs) for name, pairs in files.items()}
-    for name, (_, references) in sides.items():
-        require_raw_text(references, ", ".join(str(tgt) for _, tgt in files[name]))
-    lines = len(sides["test"][0])
-    if too_few := [k for k in cfg.data.joined_tests if k > lines]:
-        few = f"the test set has {lines} lines, too few to join {too_few[0]}"
-        raise UserError(f"{few}: lower data.joined_tests")
+    files = _files(about)
     data = TranslationData(cfg.data, prepared, files["valid"], cfg.seed, 0, about["processes"], cfg.trainer.accumulate)
     data.plan.batches()
     with short_of_memory(lambda: "making the model: choose a smaller one"):
         model = Transformer(cfg.model, cfg.position, len(data.tokenizer), PAD)
     if model.max_len is not None:
-        for name, (src, ref) in sides.items():
+        for name, (src, ref) in test_sets.items():
             for side in (src, ref) if name == "valid" else (src,):
                 model.check_length(max(map(len, read(data.tokenizer, side).ids)))
 
@@ -65,7 +81,7 @@ def check(cfg: TrainConfig, run: RunFolder, about: dict[str, Any], prepared: Pre
     warnings = []
     for name, pairs in files.items():
         warnings += warnings_about(pairs, data.tokenizer, cfg.data.src_lang, cfg.data.tgt_lang, name == "valid")
-    return Checked(sides["test"], sum(p.numel() for p in model.parameters()), at_end, warnings)
+    return Checked(sum(p.numel() for p in model.parameters()), at_end, warnings)
 
 
 def room(cfg: TrainConfig, run: RunFolder, weights: int) -> tuple[int, int]:

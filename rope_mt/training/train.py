@@ -21,7 +21,7 @@ from rope_mt.runs.tracking import attach
 from rope_mt.system.device import choose_device, choose_precision
 from rope_mt.system.locks import alone
 from rope_mt.system.progress import output
-from rope_mt.training.checks import check
+from rope_mt.training.checks import TestSets, check, read_test_sets
 from rope_mt.training.fit import fit, track_training
 from rope_mt.training.processes import devices_of, launch, refuse_torchrun
 from rope_mt.training.score import score, track_result
@@ -66,8 +66,10 @@ def train(
         with alone(run.lock, f"training {run.path}"):
             open_run(run, cfg, key)
             about = {"command": command, "precision": precision, "processes": processes, **_texts(text_of)}
+            test_sets = read_test_sets(cfg, about)
             prepared = prepare(cfg.data, text_of)
-            if not _compute(cfg, run, key, {**about, "prepared": str(prepared.folder.absolute())}, prepared):
+            about["prepared"] = str(prepared.folder.absolute())
+            if not _compute(cfg, run, key, about, prepared, test_sets):
                 return math.nan
 
     result = read_result(run)
@@ -89,10 +91,12 @@ def _texts(text_of: corpus.Corpus) -> dict[str, Any]:
     return {"valid": valid, "test": test, "further_tests": further, "text": text_of.fingerprints}
 
 
-def _compute(cfg: TrainConfig, run: RunFolder, key: str, about: dict[str, Any], prepared: Prepared) -> bool:
+def _compute(
+    cfg: TrainConfig, run: RunFolder, key: str, about: dict[str, Any], prepared: Prepared, test_sets: TestSets
+) -> bool:
     """Train and score a run; False where other machines are to train it first."""
-    checked = check(cfg, run, about, prepared)
-    begin(run, cfg, key, checked.test_set, about)
+    checked = check(cfg, run, about, prepared, test_sets)
+    begin(run, cfg, key, test_sets["test"], about)
     introduce(cfg, run, about, prepared, checked)
     last = checkpoint.latest(run)
     trained = last is not None and checkpoint.step_of(last) >= cfg.trainer.max_steps
