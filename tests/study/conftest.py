@@ -23,13 +23,13 @@ def few_pairs(tmp_path_factory) -> Path:
     return folder
 
 
-def settings(folder: Path, scheme: str, seed: int = 1, attention: str = "softmax") -> TrainConfig:
+def settings(folder: Path, scheme: str, seed: int = 1) -> TrainConfig:
     parts = [str(folder / name) for name in ("train", "valid", "test")]
     small = {"vocab_size": 450, "batch_tokens": 600, "max_len": 40, "dir": str(folder / "data")}
     return TrainConfig(
         seed=seed,
         position=POSITION_CONFIGS[scheme](),
-        model=ModelConfig("test", d_model=32, d_ff=64, n_heads=2, n_layers=2, dropout=0.1, attention=attention),
+        model=ModelConfig("test", d_model=32, d_ff=64, n_heads=2, n_layers=2, dropout=0.1),
         data=DataConfig("files", *parts, **small),
         optimizer=OptimizerConfig(lr=4e-3, warmup_steps=5),
         trainer=TrainerConfig(max_steps=3, val_every=1, val_sentences=4, device="cpu", precision="fp32"),
@@ -40,13 +40,12 @@ def settings(folder: Path, scheme: str, seed: int = 1, attention: str = "softmax
 
 @pytest.fixture(scope="session")
 def runs(few_pairs, tmp_path_factory) -> dict[str, Path]:
-    """Run folders: rope with two seeds, sinusoidal-add, learned with a short table, and linear attention."""
+    """Run folders: rope with two seeds, one with a joined test set, sinusoidal-add, and learned with a short table."""
     made = {
         "rope": settings(few_pairs, "rope"),
         "rope again": settings(few_pairs, "rope", seed=2),
         "sinusoidal-add": settings(few_pairs, "sinusoidal-add"),
         "learned": settings(few_pairs, "learned"),
-        "linear": settings(few_pairs, "rope", attention="linear"),
     }
     made["learned"].position.max_len = 150
     made["rope again"].data.joined_tests = [4]

@@ -6,6 +6,7 @@ import json
 import random
 import shutil
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -20,6 +21,7 @@ from rope_mt.data import toy
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.result import add_further_test, write_result
+from rope_mt.study.compare.buckets import bucket_name, default_bounds, in_buckets
 from rope_mt.study.compare.significance import over_sentences, samples
 from rope_mt.system.manifest import write_manifest
 from rope_mt.translation.bleu_statistics import BleuStatistics
@@ -30,7 +32,7 @@ SRC, REF = ([pair[side] for pair in TEXT] for side in (0, 1))
 
 
 def without_words(rate: float, seed: int) -> list[str]:
-    """The references with a part of their words left out."""
+    """The references without a part of their words."""
     rng = random.Random(seed)
     return [" ".join(word for word in line.split() if rng.random() >= rate) for line in REF]
 
@@ -75,6 +77,19 @@ def compared(capsys) -> Callable[..., dict]:
         return json.loads(capsys.readouterr().out)
 
     return run
+
+
+def test_every_sentence_is_in_the_one_bucket_of_its_length():
+    assert in_buckets([0, 14, 15, 16, 99, 3], [14, 15]) == [[0, 1, 5], [2], [3, 4]]
+    assert in_buckets([4, 2], []) == [[0, 1]]
+    names = [bucket_name(low + 1, high) for low, high in pairwise([0, 14, 15, 56])]
+    assert [*names, bucket_name(57, None)] == ["1-14", "15", "16-56", ">56"]
+
+
+def test_buckets_stand_around_the_longest_training_source_where_the_test_set_goes_beyond_it():
+    assert default_bounds(cap=14, longest=60) == [7, 14, 21, 28, 42]
+    assert default_bounds(cap=14, longest=25) == [7, 14, 21]
+    assert default_bounds(cap=256, longest=45) == [10, 20, 30, 40]
 
 
 def by_label(rows: Sequence[dict]) -> dict[str, dict]:
@@ -220,10 +235,8 @@ def test_another_precision_tells_runs_apart_unless_it_is_that_of_all_runs_of_a_s
 ):
     folders = []
     for scheme, seed in (("rope", 1), ("rope", 2), ("learned", 1), ("learned", 2)):
-        run = RunFolder(Path(make(scheme, seed, 0.1)))
-        result = json.loads(run.result.read_text())
-        write_result(run, {**result, "precision": precisions.get((scheme, seed), "fp32")})
-        folders.append(str(run.path))
+        folders.append(make(scheme, seed, 0.1))
+        rewrite(folders[-1], precision=precisions.get((scheme, seed), "fp32"))
     found = compared(*folders)
     assert {group["label"]: group["seeds"] for group in found["groups"]} == expected
     assert "warning: runs differ in precision: fp32 and bf16" in found["warnings"]
@@ -233,37 +246,36 @@ def test_another_precision_tells_runs_apart_unless_it_is_that_of_all_runs_of_a_s
     assert {speed == "several" for speed in speeds} == {in_one_row}
 
 
+def rewrite(folder: str, **changes: object) -> dict:
+    """Change a run's result; return what it was."""
+    run = RunFolder(Path(folder))
+    result = json.loads(run.result.read_text())
+    write_result(run, {**result, **changes})
+    return result
+
+
 def test_two_processes_make_other_updates_than_one_and_are_a_row_of_their_own(make, compared):
     folders = [make("rope", seed, 0.1) for seed in (1, 2)]
-    run = RunFolder(Path(folders[1]))
-    write_result(run, {**json.loads(run.result.read_text()), "processes": 2})
+    rewrite(folders[1], processes=2)
+    groups = {group["label"]: group["seeds"] for group in compared(*folders)["groups"]}
+    assert groups == {"rope processes=1": [1], "rope processes=2": [2]}
+
+
+def test_it_warns_of_other_code_of_skipped_updates_and_of_more_tokens(make, compared):
+    folders = [make("rope", 1, 0.1), make("rope", 2, 0.1, tokens=1_009_000)]
     found = compared(*folders)
-    assert {group["label"]: group["seeds"] for group in found["groups"]} == {
-        "rope processes=1": [1],
-        "rope processes=2": [2],
-    }
-
-
-def test_it_warns_where_runs_were_made_with_other_code(make, compared):
-    folders = [make("rope", 1, 0.1), make("sinusoidal-add", 1, 0.1)]
-    other = RunFolder(Path(folders[1]))
-    result = json.loads(other.result.read_text())
-    before = result["commit"], result["versions"]["torch"]
-    result["versions"]["torch"] = "2.0.1"
-    write_result(other, {**result, "commit": "0000000", "device": "an abacus"})
-    found = compared(*folders)["warnings"]
-    assert found == [
-        f"warning: runs were made with another commit: {before[0]} and 0000000",
-        f"warning: runs were made with another versions.torch: {before[1]} and 2.0.1",
-        f"warning: runs were made with another device: {result['device']} and an abacus",
-    ]
-
-
-@pytest.mark.parametrize(("tokens", "warned"), [(1_009_000, False), (1_011_000, True)])
-def test_it_warns_where_runs_saw_more_tokens_than_others(make, compared, tokens, warned):
-    found = compared(make("rope", 1, 0.1), make("rope", 2, 0.1, tokens=tokens))
     assert found["baseline"] is None
-    assert [f"warning: runs differ in tokens seen: from 1,000,000 to {tokens:,}"] * warned == found["warnings"]
+    assert found["warnings"] == []
+    before = rewrite(folders[1], tokens_seen=1_011_000, commit="0000000", device="an abacus", skipped_updates=2)
+    assert compared(*folders)["warnings"] == [
+        f"warning: runs were made with another commit: {before['commit']} and 0000000",
+        f"warning: runs were made with another device: {before['device']} and an abacus",
+        "warning: runs differ in tokens seen: from 1,000,000 to 1,011,000",
+        f"warning: {folders[1]} left out 2 of 3 updates: loss or gradient was not finite",
+    ]
+    rewrite(folders[1], versions={**before["versions"], "torch": "2.0.1"})
+    torch = f"another versions.torch: {before['versions']['torch']} and 2.0.1"
+    assert f"warning: runs were made with {torch}" in compared(*folders)["warnings"]
 
 
 def test_a_record_without_text_and_weights_says_the_same(make, compared):
@@ -334,7 +346,7 @@ def test_tokens_to_the_last_loss_of_the_baseline_are_told_run_by_run(make, compa
         folders.append(str(folder))
         rows = [{"step": i, "tokens": tokens, "valid/loss": loss} for i, (tokens, loss) in enumerate(losses.items())]
         (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        write_result(RunFolder(folder), json.loads((folder / "result.json").read_text()))
+        rewrite(str(folder))
     found = compared(*folders)["tokens_to_baselines_last_loss"]
     told = {label: [(each["seed"], each["tokens"]) for each in of] for label, of in found.items()}
     assert told == {"sinusoidal-add": [(1, 2e6), (2, 2e6)], "rope": [(1, 1.5e6), (2, None)], "learned": [(1, None)]}
@@ -348,59 +360,53 @@ def test_tokens_to_the_last_loss_of_the_baseline_are_told_run_by_run(make, compa
     assert line.startswith(f"no tokens to a loss: cannot read {folder}/metrics.jsonl")
 
 
-def test_a_single_run_and_runs_side_by_side_are_a_row_each(make, capsys):
+def test_a_single_run_and_runs_side_by_side_are_a_row_each_and_have_a_figure(make, tmp_path, capsys):
     folders = [make("rope", 4, 0.1), make("sinusoidal-add", 6, 0.2)]
     for words, seeds in ((folders[:1], ["4"]), ([*folders, "--runs"], ["4", "6"])):
-        assert main(["compare", *words]) == 0
+        assert main(["compare", *words, "--plot", str(tmp_path / "new" / "a.png")]) == 0
+        assert (tmp_path / "new" / "a.png").read_bytes().startswith(b"\x89PNG")
         said = capsys.readouterr().out
         assert [line.split()[1] for line in said.splitlines()[1 : len(seeds) + 1]] == seeds
         assert "verdict" not in said
         assert "nrefs:1|case:mixed" in said
 
 
-def test_the_figure_is_written_beside_any_form(make, compared, tmp_path):
-    folders = [make("rope", 1, 0.1), make("rope", 2, 0.2), make("sinusoidal-add", 1, 0.3)]
-    assert compared(*folders, "--plot", str(tmp_path / "new" / "a.png"))["baseline"] == "sinusoidal-add"
-    assert (tmp_path / "new" / "a.png").read_bytes().startswith(b"\x89PNG")
-
-
 def test_mistakes_are_one_line(make, tmp_path, capsys):
-    there = make("sinusoidal-add", 1, 0.2)
+    whole = make("sinusoidal-add", 1, 0.2)
 
     def broken(name: str, file: str, lines: list[str] | None) -> str:
-        shutil.copytree(there, tmp_path / name, symlinks=True)
-        path = tmp_path / name / file
-        path.unlink()
+        run = RunFolder(shutil.copytree(whole, tmp_path / name, symlinks=True))
+        (run.path / file).unlink()
         if lines is not None:
-            path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-        run = RunFolder(tmp_path / name)
+            (run.path / file).write_text("".join(line + "\n" for line in lines), encoding="utf-8")
         write_result(run, json.loads(run.result.read_text()))
         return str(run.path)
 
     def with_tests(name: str, further: object) -> str:
-        run = RunFolder(Path(shutil.copytree(there, tmp_path / name, symlinks=True)))
+        run = RunFolder(shutil.copytree(whole, tmp_path / name, symlinks=True))
         write_manifest(run.result, {**json.loads(run.result.read_text()), "further_tests": further})
         return str(run.path)
 
     other_ref = broken("other-ref", "test.ref", [*REF[:-1], "Anders."])
-    counts = RunFolder(Path(there)).counts("test").read_text().splitlines()
-    for words, said in (
-        ([there, other_ref], f"{there} and {other_ref} have different test sets (test.ref)"),
-        ([there, broken("other-src", "test.src", ["Other.", *SRC[1:]])], "have different test sets (test.src)"),
+    rows = RunFolder(Path(whole)).counts("test").read_text().splitlines()
+    for words, message in (
+        ([whole, other_ref], f"{whole} and {other_ref} have different test sets (test.ref)"),
+        ([whole, broken("other-src", "test.src", ["Other.", *SRC[1:]])], "have different test sets (test.src)"),
         ([broken("no-counts", "test.counts", None)], "cannot read"),
-        ([broken("short", "test.counts", counts[:-1])], "short/test.counts makes"),
-        ([broken("changed", "test.counts", counts[1:])], "changed/test.counts is damaged"),
+        ([broken("short", "test.counts", rows[:-1])], "short/test.counts makes"),
+        ([broken("changed", "test.counts", rows[1:])], "changed/test.counts is damaged"),
         ([with_tests("no-tests", None)], "no-tests/result.json is not the result of a run"),
         ([with_tests("no-file", {"x": {"bleu": 4}})], "cannot read"),
-        ([there, "--baseline", "rop"], "--baseline 'rop' is none of the groups: take one of 'sinusoidal-add'"),
-        ([there, "--json", "--csv"], "not allowed with argument --json"),
-        ([there, "--plot", "a.pdf"], "'a.pdf' does not end in .png"),
-        ([there, "--buckets", "9,3"], "'9,3' is not a list of rising numbers"),
+        ([whole, "--baseline", "rop"], "--baseline 'rop' is none of the groups: take one of 'sinusoidal-add'"),
+        ([whole, "--json", "--csv"], "not allowed with argument --json"),
+        ([whole, "--plot", "a.pdf"], "'a.pdf' does not end in .png"),
+        ([whole, "--html", "a.htm"], "'a.htm' does not end in .html"),
+        ([whole, "--buckets", "9,3"], "'9,3' is not a list of rising numbers"),
         ([], "the following arguments are required: RUN"),
         ([str(tmp_path / "nowhere")], "no such run"),
     ):
         assert main(["compare", *words]) == 2
-        answer = capsys.readouterr()
-        assert answer.out == ""
-        assert said in answer.err
-        assert answer.err.count("\n") == 1
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        assert message in printed.err
+        assert printed.err.count("\n") == 1

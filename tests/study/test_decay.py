@@ -14,6 +14,7 @@ from rope_mt.config.training import ModelConfig
 from rope_mt.data.tokenizer import BOS, EOS, PAD
 from rope_mt.model.transformer import Transformer
 from rope_mt.position import AttentionShape, build_position
+from rope_mt.runs import checkpoint
 from rope_mt.study.analyze.decay import AttentionByDistance, attention_by_distance, decay, rotated_features
 
 
@@ -38,10 +39,10 @@ def test_bound_and_product_are_the_equations_written_out():
         assert product[0] == pytest.approx(sum(2 * math.cos(r * angle) for angle in angles))
 
 
-def test_the_product_is_that_of_turned_ones():
+def test_the_product_is_that_of_rotated_ones():
     rope, pos = build_position(RopeConfig(), AttentionShape(64, 1, causal=False)), torch.arange(90)
-    turned = rope.rotate(torch.ones(1, 1, 90, 64), pos)[0, 0]
-    assert decay(64, 10_000.0, np.arange(90))[1] == pytest.approx((turned @ turned[0]).numpy(), abs=1e-3)
+    rotated = rope.rotate(torch.ones(1, 1, 90, 64), pos)[0, 0]
+    assert decay(64, 10_000.0, np.arange(90))[1] == pytest.approx((rotated @ rotated[0]).numpy(), abs=1e-3)
 
 
 def model(position) -> Transformer:
@@ -86,15 +87,15 @@ def test_the_weights_are_those_of_softmax_written_out():
     assert stack.mean_weights()[0] == pytest.approx(expected / pairs, rel=1e-4)
 
 
-def test_without_queries_and_keys_attention_is_even():
+def test_without_queries_and_keys_attention_is_uniform():
     """All scores 0: a decoder's query at place m gives each of its m + 1 keys the same, whatever the distance."""
     net = model(NoPositionConfig())
     for layer in (*net.encoder.layers, *net.decoder.layers):
         torch.nn.init.zeros_(layer.attention.qkv.weight)
     stacks = attention_by_distance(net, SRC, TGT, n_heads=2)
     places = [m for ids in TGT for m in range(len(ids) + 1)]
-    even = [np.mean([1 / (m + 1) for m in places if m >= r]) for r in range(5)]
-    assert stacks["decoder"].mean_weights() == pytest.approx(np.broadcast_to(even, (2, 2, 5)))
+    uniform = [np.mean([1 / (m + 1) for m in places if m >= r]) for r in range(5)]
+    assert stacks["decoder"].mean_weights() == pytest.approx(np.broadcast_to(uniform, (2, 2, 5)))
     away = [abs(m - n) / (len(ids) + 1) for ids in SRC for m in range(len(ids) + 1) for n in range(len(ids) + 1)]
     assert stacks["encoder"].mean_distances() == pytest.approx(2 * [sum(away) / sum(len(ids) + 1 for ids in SRC)])
     for stack in stacks.values():
@@ -102,17 +103,13 @@ def test_without_queries_and_keys_attention_is_even():
         assert stack.mean_distances() == pytest.approx([stack.uniform_distance()] * 2)
 
 
-def test_what_even_attention_would_give_is_the_same_for_every_model():
-    one, other = (attention_by_distance(model(of), SRC, TGT, n_heads=2) for of in (RopeConfig(), NoPositionConfig()))
-    for name in one:
-        assert torch.equal(one[name].uniform, other[name].uniform)
-        assert not np.allclose(one[name].over_uniform(), 1)
-
-
-def test_batches_do_not_matter(monkeypatch):
+def test_uniform_attention_is_the_same_for_every_model_and_batches_do_not_matter(monkeypatch):
     together = attention_by_distance(model(RopeConfig()), SRC, TGT, n_heads=2)
+    other = attention_by_distance(model(NoPositionConfig()), SRC, TGT, n_heads=2)
     monkeypatch.setattr("rope_mt.study.analyze.decay.BATCH", 1)
     for name, alone in attention_by_distance(model(RopeConfig()), SRC, TGT, n_heads=2).items():
+        assert torch.equal(together[name].uniform, other[name].uniform)
+        assert not np.allclose(together[name].over_uniform(), 1)
         assert torch.equal(alone.pairs, together[name].pairs)
         torch.testing.assert_close(alone.sums, together[name].sums, atol=1e-6, rtol=0)
 
@@ -146,18 +143,18 @@ def test_the_command_writes_the_figure_and_its_numbers(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("fraction", [1.0, 0.5, 0.01])
-def test_the_bound_is_that_of_the_features_that_turn(fraction):
+def test_the_bound_is_that_of_the_rotated_features(fraction):
     position = RopeConfig(fraction=fraction)
     rope = build_position(position, AttentionShape(32, 2, causal=False))
-    turned = rope.rotate(torch.ones(1, 1, 1, 16), torch.tensor([50_000]))
-    assert int((turned != 1).sum()) == rotated_features(position, d_head=16)
+    rotated = rope.rotate(torch.ones(1, 1, 1, 16), torch.tensor([50_000]))
+    assert int((rotated != 1).sum()) == rotated_features(position, d_head=16)
 
 
 def test_a_run_brings_its_head_and_its_attention(runs, tmp_path, capsys):
     assert main(["analyze", "decay", str(runs["rope"]), "--out", str(tmp_path / "fall")]) == 0
-    said = capsys.readouterr().out
-    assert "d = 16, theta = 10000" in said
-    assert "17 sentences" in said
+    printed = capsys.readouterr().out
+    assert "d = 16, theta = 10000" in printed
+    assert "17 sentences" in printed
     numbers = rows(tmp_path / "fall-attention.csv")
     assert {(row["stack"], row["layer"], row["head"]) for row in numbers} == {
         (stack, layer, head) for stack in ("encoder", "decoder") for layer in "12" for head in "12"
@@ -165,21 +162,21 @@ def test_a_run_brings_its_head_and_its_attention(runs, tmp_path, capsys):
     assert (tmp_path / "fall-attention.png").stat().st_size > 10_000
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
+def test_mistakes_are_one_line(tmp_path, capsys):
+    for words, message in (
         (["--d", "7"], "--d must be even"),
         (["--theta", "1"], "--theta must be above 1"),
         (["--longest", "0"], "--longest must be at least 1"),
         (["nowhere.ckpt"], "no such checkpoint"),
-    ],
-)
-def test_mistakes_are_one_line(words, said, tmp_path, capsys):
-    assert main(["analyze", "decay", *words, "--out", str(tmp_path / "fall")]) == 2
-    assert said in capsys.readouterr().err
+    ):
+        assert main(["analyze", "decay", *words, "--out", str(tmp_path / "fall")]) == 2
+        assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
 def test_linear_attention_has_no_weights_to_show(runs, tmp_path, capsys):
-    assert main(["analyze", "decay", str(runs["linear"]), "--out", str(tmp_path / "fall")]) == 2
+    ckpt = checkpoint.load(runs["rope"])
+    ckpt.config.model.attention = "linear"
+    checkpoint.write(tmp_path / "linear", ckpt)
+    assert main(["analyze", "decay", str(tmp_path / "linear"), "--out", str(tmp_path / "fall")]) == 2
     assert "linear attention, which makes no weights" in capsys.readouterr().err

@@ -1,10 +1,7 @@
 """When a difference counts: small samples, equal outputs, several pairs of runs, and noise between seeds."""
 
-import json
 import math
 import random
-import subprocess
-import sys
 from itertools import product
 from statistics import fmean, variance
 from typing import Any
@@ -56,32 +53,19 @@ def bleu(rows: list[list[int]]) -> float:
     return BLEU()._aggregate_and_compute(rows).score
 
 
-def sacrebleu(tmp_path, references: list[str], systems: list[list[str]], flag: str) -> list[float]:
-    """p-values of the sacrebleu command's paired test, the first system being its baseline."""
-    files = []
-    for name, lines in [("ref", references), *((str(i), system) for i, system in enumerate(systems))]:
-        files.append(tmp_path / name)
-        files[-1].write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-    command = [sys.executable, "-m", "sacrebleu", *map(str, [files[0], "-i", *files[1:]]), flag, "--format", "json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-    return [system["BLEU"]["p_value"] for system in json.loads(done.stdout)[1:]]
-
-
-@pytest.mark.parametrize("n", [21, 60])
-def test_p_values_are_those_of_the_sacrebleu_command(n, tmp_path):
-    references = sentences(n)
+def test_p_values_and_signatures_are_those_of_sacrebleu(monkeypatch):
+    monkeypatch.delenv("SACREBLEU_SEED", raising=False)
+    references = sentences(40)
     systems = [worse(references, rate, seed) for seed, rate in enumerate((0.10, 0.12, 0.09, 0.16))]
     first, *others = samples([counted(system, references) for system in systems])
     pairs = [over_sentences([first], [other]) for other in others]
-    assert [pair.bootstrap for pair in pairs] == sacrebleu(tmp_path, references, systems, "--paired-bs")
-    assert [pair.randomisation for pair in pairs] == sacrebleu(tmp_path, references, systems, "--paired-ar")
+    named: Any = [(f"system {i}", system) for i, system in enumerate(systems)]
+    for kind, signature in zip(("bs", "ar"), signatures(), strict=True):
+        theirs, results = PairedTest(named, {"BLEU": BLEU(references=[references])}, None, test_type=kind)()
+        assert signature == str(theirs["BLEU"])
+        ours = [pair.bootstrap if kind == "bs" else pair.randomisation for pair in pairs]
+        assert ours == [result.p_value for result in results["BLEU"][1:]]
     assert len({pair.bootstrap for pair in pairs}) == 3  # not all at an end of the scale
-
-
-def test_the_signatures_are_those_of_sacrebleu():
-    systems: Any = [("ours", ["a b c d e"]), ("theirs", ["a b c d f"])]
-    tests = [PairedTest(systems, {"BLEU": BLEU()}, [["a b c d e"]], test_type=kind) for kind in ("bs", "ar")]
-    assert signatures() == [str(test()[0]["BLEU"]) for test in tests]
 
 
 def test_equal_outputs_are_within_noise_with_p_1():
