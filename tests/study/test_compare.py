@@ -80,8 +80,17 @@ def compared(capsys) -> Callable[..., dict]:
 
 
 def test_every_sentence_is_in_the_one_bucket_of_its_length():
-    assert in_buckets([0, 14, 15, 16, 99, 3], [14, 15]) == [[0, 1, 5], [2], [3, 4]]
-    assert in_buckets([4, 2], []) == [[0, 1]]
+    rng = random.Random(0)
+    for _ in range(100):
+        lengths, bounds = (
+            rng.choices(range(61), k=rng.randrange(31)),
+            sorted(rng.sample(range(1, 46), rng.randrange(6))),
+        )
+        buckets = in_buckets(lengths, bounds)
+        for (above, high), bucket in zip(
+            pairwise([-1, *bounds, 99]), buckets, strict=True
+        ):  # 0 tokens are in the first
+            assert bucket == [i for i, n in enumerate(lengths) if above < n <= high]
     names = [bucket_name(low + 1, high) for low, high in pairwise([0, 14, 15, 56])]
     assert [*names, bucket_name(57, None)] == ["1-14", "15", "16-56", ">56"]
 

@@ -29,7 +29,7 @@ def write_report(path: Path, comparison: Comparison) -> None:
     Raises:
         UserError: the folder cannot be written.
     """
-    distance, translations = _of_text(comparison)
+    distance, translations = text_sections(comparison)
     sections = (
         section("Scores", _scores(comparison)),
         section("Training", table(tables.training(comparison), "At the end of training"), charts.training(comparison)),
@@ -44,8 +44,8 @@ def write_report(path: Path, comparison: Comparison) -> None:
     write_whole(path, html.encode(errors="replace"))  # a result may hold half of a surrogate pair
 
 
-def _of_text(comparison: Comparison) -> tuple[str, str]:
-    """The sections on attention and on translations, which need the text of the test set."""
+def text_sections(comparison: Comparison) -> tuple[str, str]:
+    """HTML of the sections on attention and on translations, which need the text of the test set."""
     try:
         src, ref = texts(_runs(comparison))
     except UserError as error:

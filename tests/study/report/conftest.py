@@ -101,8 +101,9 @@ def finished(runs, tmp_path_factory) -> list[Path]:
         result = json.loads((runs[name] / "result.json").read_text()) | {"seed": seed, "device": EVIL}
         scores = {"bleu": sacrebleu.corpus_bleu(hyp, [ref]).score, "chrf": sacrebleu.corpus_chrf(hyp, [ref]).score}
         result["test"] |= scores
+        result["command"] = f"rope-mt train position=rope seed={seed}"
         if name == "learned":
-            result["position"] = EVIL  # the name of its row
+            result |= {"position": EVIL, "command": None}  # the name of its row
             (folder / "metrics.jsonl").write_text("{")
         else:
             shutil.copy(runs[name] / "metrics.jsonl", folder)

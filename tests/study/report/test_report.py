@@ -10,6 +10,13 @@ import yaml
 from rope_mt.cli.main import main
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.result import write_result
+from rope_mt.study.charts import Line, use_log_scale
+from rope_mt.study.compare.compare import compared
+from rope_mt.study.report import charts, text_sections
+from rope_mt.system.plots import look
+
+NAN = float("nan")
+SRC, REF = ["the dog sleeps ."] * 30, ["der Hund schläft ."] * 30
 
 
 def test_the_tables_hold_the_figures_of_the_runs(page, written, finished):
@@ -80,54 +87,70 @@ def test_what_a_run_has_lost_is_left_out_with_a_line(page, finished, evil):
     assert [row[0] for row in rows] == ["sinusoidal-add", "rope"]
 
 
-def test_the_bound_is_drawn_where_there_is_a_product_of_queries_and_keys_to_bound(runs, tmp_path):
-    for name, drawn in (("rope", True), ("linear", False)):
-        assert main(["compare", str(runs[name]), "--html", str(tmp_path / "c.html")]) == 0
-        page = (tmp_path / "c.html").read_text(encoding="utf-8")
-        assert ("s relative bound on q·k</" in page) == drawn, name
+def test_the_bound_is_drawn_where_there_is_a_product_of_queries_and_keys_to_bound(finished):
+    [rope] = compared(finished[2:3]).groups
+    assert "relative bound on q·k" in charts.by_distance([rope], SRC, REF)
+    rope.runs[0].config["model"]["attention"] = "linear"
+    section = charts.by_distance([rope], SRC, REF)
+    assert "relative bound on q·k" not in section
+    assert "as linear attention makes no weights" in section
 
 
-def test_without_text_or_translations_a_line_stands_in_their_place(finished, parse, tmp_path):
-    for name, said in (("test.hyp", "No translations: "), ("test.ref", "No translations and no attention: the text")):
-        run = shutil.copytree(finished[0], tmp_path / name, symlinks=True)
+def test_a_chart_says_where_its_lines_end_and_is_the_same_each_time(parse):
+    lines = [Line("a, seed 1", "a", [1.0, 2.0], [3.0, 4.25], look(0)), Line("$b$ <i>", "$b$ <i>", [1], [NAN], look(6))]
+    chart = charts._chart("Loss & more", lines, use_log_scale)
+    assert chart == charts._chart("Loss & more", lines, use_log_scale)
+    svg = parse(chart)
+    assert svg.text["desc"] == ["a, seed 1 ends at 4.25; $b$ <i> has no number"]
+    assert svg.text["figcaption"] == svg.text["title"] == ["Loss & more"]
+    assert {"a", "$b$ <i>"} <= {*svg.text["text"]}
+    assert [attrs["aria-label"] for tag, attrs in svg.tags if tag == "svg"] == ["Loss & more"]
+    assert "#000000" not in chart  # ink has the colour of the page's text, also on dark paper
+
+
+def test_without_text_or_translations_a_line_stands_in_their_place(finished, tmp_path):
+    for name, message in (
+        ("test.hyp", "No translations: "),
+        ("test.ref", "No translations and no attention: the text of the test set is not there"),
+    ):
+        run = shutil.copytree(finished[-1], tmp_path / name, symlinks=True)
         (run / name).unlink()
-        assert main(["compare", str(run), "--html", str(tmp_path / "c.html")]) == 0
-        page = parse((tmp_path / "c.html").read_text(encoding="utf-8"))
-        [line] = [line for line in page.text["li"] if line.startswith("No translations")]
-        assert line.startswith(said)
-        assert name in line
+        _, translations = text_sections(compared([run]))
+        assert message in translations
+        assert name in translations
 
 
-def test_the_text_of_a_record_is_read_where_it_was_trained_from_while_it_is_the_same(finished, runs, parse, tmp_path):
-    left_out = shutil.ignore_patterns("checkpoints", "test.src", "test.ref", "run.json")
-    record = shutil.copytree(runs["rope"], tmp_path / "record", ignore=left_out)
-    config = yaml.safe_load((record / "config.yaml").read_text())
-    there = config["data"]["test"][0]
-    moved = [shutil.copy(f"{there}.{lang}", tmp_path / f"moved.{lang}") for lang in ("en", "de")]
+def test_the_text_of_a_record_is_read_where_it_was_trained_from_while_it_is_the_same(runs, tmp_path):
+    skipped = shutil.ignore_patterns("checkpoints", "test.src", "test.ref", "run.json")
+    record = RunFolder(shutil.copytree(runs["rope"], tmp_path / "record", ignore=skipped))
+    config = yaml.safe_load(record.config.read_text())
+    moved = [shutil.copy(f"{config['data']['test'][0]}.{lang}", tmp_path / f"moved.{lang}") for lang in ("en", "de")]
     config["data"]["test"] = [str(tmp_path / "moved")]
-    (record / "config.yaml").write_text(yaml.safe_dump(config))
-    write_result(RunFolder(record), json.loads((record / "result.json").read_text()))
-    for said in ("", "moved is another text now.", "no such text: "):
-        assert main(["compare", str(record), "--html", str(tmp_path / "d.html")]) == 0
-        page = parse((tmp_path / "d.html").read_text(encoding="utf-8"))
-        lines = [line for line in page.text["li"] if line.startswith("No translations")]
-        shown = [line for line in page.text["h3"] if line.startswith("sentence ")]
-        assert bool(shown) == (not said) == (not lines)
-        assert all(said in line for line in lines)
-        assert "The references are not beside these runs, so sacreBLEU's own command is not told." in page.text["p"]
-        if said == "":
-            with open(moved[0], "a") as file:
-                file.write("one more\n")
-        else:
-            Path(moved[0]).unlink(missing_ok=True)
+    record.config.write_text(yaml.safe_dump(config))
+    write_result(record, json.loads(record.result.read_text()))
+    comparison = compared([record.path])
+    assert "<h3>sentence " in text_sections(comparison)[1]
+    with open(moved[0], "a") as file:
+        file.write("one more\n")
+    assert "moved is another text now." in text_sections(comparison)[1]
+    Path(moved[0]).unlink()
+    assert "no such text: " in text_sections(comparison)[1]
 
 
-def test_one_run_alone_and_runs_without_tests_have_reports_too(finished, parse, tmp_path, capsys):
-    for words in ([str(finished[0])], [*map(str, finished[1:3]), "--runs"]):
+def test_the_commands_are_those_that_were_typed(finished, parse, page, tmp_path):
+    pre = "\n".join(page.text["pre"])
+    assert pre.startswith(
+        "rope-mt train position=rope seed=1\nrope-mt train position=rope seed=2\nrope-mt compare \\\n"
+    )
+    assert "--buckets 20,500 --html" in pre
+    assert f"No command is recorded for {finished[-1]}." in page.text["li"]
+    assert f"sacrebleu {finished[0]}/test.ref -i {finished[0]}/test.hyp -m bleu chrf" in pre
+
+
+def test_one_run_alone_and_runs_without_tests_have_reports_too(finished, parse, tmp_path):
+    for words in ([str(finished[-1])], [*map(str, finished[-2:]), "--runs"]):
         assert main(["compare", *words, "--html", str(tmp_path / "b.html")]) == 0
         page = parse((tmp_path / "b.html").read_text(encoding="utf-8"))
-        assert "lengths" not in {attrs.get("id") for _, attrs in page.tags}
+        assert "length-of-the-source" not in {attrs.get("id") for _, attrs in page.tags}
         shown = [line.partition(", ")[2] for line in page.text["h3"] if line.startswith("sentence ")]
         assert {*shown} == {"drawn at random"}
-    assert main(["compare", str(finished[0]), "--html", "a.htm"]) == 2
-    assert "'a.htm' does not end in .html" in capsys.readouterr().err
