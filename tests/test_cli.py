@@ -419,7 +419,7 @@ def test_tasks_get_typed_configurations(rope_mt, stand_in):
     from rope_mt.config.position import RelativeConfig
 
     seen = []
-    stand_in("rope_mt.training.train", train=lambda cfg, folder, opened: seen.append(cfg) or 1.0)
+    stand_in("rope_mt.training.train", train=lambda cfg, *more: seen.append(cfg) or 1.0)
     stand_in("rope_mt.data.prepare", prepare_and_report=seen.append)
     assert rope_mt("train", "position=relative", "position.clip=5").code == 0
     assert rope_mt("prepare", "data=multi30k").code == 0
@@ -441,7 +441,7 @@ def test_tasks_get_typed_configurations(rope_mt, stand_in):
 def test_the_folder_of_a_run_is_hydras_only_where_the_user_chose_it(rope_mt, stand_in, line, folders):
     seen = []
 
-    def train(cfg: Any, folder: Path | None, opened: Callable[[RunFolder], None]) -> float:
+    def train(cfg: Any, folder: Path | None, command: str, opened: Callable[[RunFolder], None]) -> float:
         seen.append(folder)
         run = RunFolder(folder or Path(f"outputs/{cfg.seed}"))
         run.path.mkdir(parents=True, exist_ok=True)
@@ -455,7 +455,7 @@ def test_the_folder_of_a_run_is_hydras_only_where_the_user_chose_it(rope_mt, sta
 
 
 def test_the_user_reads_what_went_wrong_in_a_run(rope_mt, stand_in):
-    def train(cfg: Any, folder: Path | None, opened: Any) -> float:
+    def train(cfg: Any, *more: Any) -> float:
         raise UserError("the corpus is empty")
 
     stand_in("rope_mt.training.train", train=train)
@@ -470,13 +470,13 @@ def test_a_folder_that_cannot_be_made_is_named(rope_mt):
 
 
 def test_a_programming_error_keeps_its_traceback(rope_mt, stand_in):
-    stand_in("rope_mt.training.train", train=lambda cfg, folder, opened: 1 / 0)
+    stand_in("rope_mt.training.train", train=lambda cfg, *more: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         rope_mt("train")
 
 
 def test_an_interrupted_run_says_so(rope_mt, stand_in):
-    def train(cfg: Any, folder: Path | None, opened: Any) -> float:
+    def train(cfg: Any, *more: Any) -> float:
         raise KeyboardInterrupt
 
     stand_in("rope_mt.training.train", train=train)

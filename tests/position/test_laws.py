@@ -19,6 +19,8 @@ from rope_mt.model.attention import SelfAttention, Visible
 from rope_mt.model.transformer import Transformer
 from rope_mt.position import SCHEMES, AttentionShape, build_position
 
+from . import readme_example
+
 PAD = 0
 MODEL = ModelConfig("test", d_model=24, d_ff=40, n_heads=3, n_layers=2, dropout=0.0)
 LINEAR = replace(MODEL, attention="linear")
@@ -30,7 +32,9 @@ def scheme_config(cls: type[PositionConfig]) -> PositionConfig:
     return cls(max_len=5000) if hasattr(cls, "max_len") else cls()
 
 
-DEFAULTS = {name: scheme_config(cls) for name, cls in POSITION_CONFIGS.items()}
+CLASSES = {**SCHEMES, readme_example.NAME: readme_example.SCHEME}
+CONFIGS = {**POSITION_CONFIGS, readme_example.NAME: readme_example.CONFIG}
+DEFAULTS = {name: scheme_config(cls) for name, cls in CONFIGS.items()}
 VARIANTS = {
     "rope, half": RopeConfig(layout="half"),
     "rope, half of the head": RopeConfig(fraction=0.5),
@@ -40,11 +44,11 @@ VARIANTS = {
 }
 SOFTMAX = {name: (MODEL, cfg) for name, cfg in {**DEFAULTS, **VARIANTS}.items()}
 PRE_NORM = {f"{name}, pre-norm": (replace(MODEL, norm="pre"), cfg) for name, cfg in DEFAULTS.items()}
-WITHOUT_SCORES = {name: cfg for name, cfg in DEFAULTS.items() if not SCHEMES[name].acts_on_scores()}
+WITHOUT_SCORES = {name: cfg for name, cfg in DEFAULTS.items() if not CLASSES[name].acts_on_scores()}
 SUMS = {f"{name}, linear": (LINEAR, cfg) for name, cfg in WITHOUT_SCORES.items()}
 SUMS |= {"rope, favor": (FAVOR, RopeConfig()), "none, favor": (FAVOR, NoPositionConfig())}
 
-every_scheme = pytest.mark.parametrize("name", sorted(SCHEMES))
+every_scheme = pytest.mark.parametrize("name", sorted(CLASSES))
 every_model = pytest.mark.parametrize("name", sorted({**SOFTMAX, **SUMS}))
 
 
@@ -67,7 +71,7 @@ def sentences(batch: int, length: int, seed: int = 0) -> torch.Tensor:
 
 
 def test_every_scheme_has_a_configuration_of_its_name():
-    assert set(SCHEMES) == set(DEFAULTS)
+    assert SCHEMES.keys() == POSITION_CONFIGS.keys() == DEFAULTS.keys()
 
 
 @every_scheme
@@ -79,7 +83,7 @@ def test_linear_attention_refuses_the_schemes_that_act_on_scores_and_no_other(na
     )
     terms = (scheme.position_bias(pos, pos), scheme.content_bias(x, x, pos, pos))
     acts = scheme.has_value_term or scheme.n_terms > 1 or any(term is not None for term in terms)
-    assert acts == SCHEMES[name].acts_on_scores()
+    assert acts == CLASSES[name].acts_on_scores()
     if acts:
         with pytest.raises(UserError, match=f"^position={name} acts on scores"):
             Transformer(LINEAR, DEFAULTS[name], vocab_size=31, pad=PAD)
