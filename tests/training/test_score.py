@@ -1,0 +1,47 @@
+"""Additional test sets of a run, scored at its end: named files, and several lines of the test set joined to one."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import sacrebleu
+
+from rope_mt.runs.folder import RunFolder, begin
+from rope_mt.runs.result import read_result
+from rope_mt.training.train import train
+
+
+def read(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines()
+
+
+def test_each_is_translated_scored_and_told(quick, text, tmp_path, capsys):
+    run, cfg = RunFolder(tmp_path / "run"), quick()
+    for lang in ("en", "de"):
+        lines = read(text / f"valid.{lang}")[::-1]
+        (tmp_path / f"other.{lang}").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    cfg = replace(cfg, data=replace(cfg.data, further_tests=[str(tmp_path / "other")], joined_tests=[2]))
+    train(cfg, run.path)
+    further, out = read_result(run)["further_tests"], capsys.readouterr().out
+    ref = read(text / "valid.de")
+    joined = [f"{first} {second}" for first, second in zip(ref[::2], ref[1::2], strict=True)]
+    for name, references in (("other", ref[::-1]), ("test-joined-2", joined)):
+        hyp = read(run.hyp(name))
+        assert further[name]["bleu"] == pytest.approx(sacrebleu.corpus_bleu(hyp, [references]).score)
+        assert further[name]["chrf"] == pytest.approx(sacrebleu.corpus_chrf(hyp, [references]).score)
+        assert f"{name}: BLEU {further[name]['bleu']:.2f}" in out
+    assert read(run.hyp("other")) == read(run.test_hyp)[::-1]
+
+    begin(run, replace(cfg, overwrite=True), "0", ([], []), {})
+    assert not [file for file in run.path.iterdir() if file.suffix in (".hyp", ".counts")]
+
+
+def test_lines_that_a_table_of_positions_cannot_read_have_no_score(quick, tmp_path, capsys):
+    run, cfg = RunFolder(tmp_path), quick(scheme="learned")
+    cfg = replace(cfg, data=replace(cfg.data, joined_tests=[2, 8]), position=replace(cfg.position, max_len=256))
+    train(cfg, run.path)
+    further = read_result(run)["further_tests"]
+    assert further["test-joined-2"]
+    assert further["test-joined-8"] is None
+    assert "test-joined-8: longer than the model reads" in capsys.readouterr().out
+    assert not run.hyp("test-joined-8").exists()
