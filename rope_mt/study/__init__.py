@@ -1,0 +1,1 @@
+"""Many runs side by side: `rope-mt compare`, `rope-mt analyze`, and the HTML report."""

@@ -7,14 +7,7 @@ from rope_mt.config.data import OF_FURTHER_TESTS
 from rope_mt.errors import UserError
 from rope_mt.study.compare.buckets import bucket_name, default_bounds, in_buckets
 from rope_mt.study.compare.groups import Group, Spread
-from rope_mt.study.compare.significance import (
-    Difference,
-    over_sentences,
-    pairs_by_seed,
-    samples,
-    signatures,
-    welch,
-)
+from rope_mt.study.compare.significance import Difference, over_sentences, pairs_by_seed, samples, signatures, welch
 from rope_mt.study.run_files import loss_curve, statistics
 from rope_mt.system.progress import progress
 from rope_mt.translation.bleu_statistics import BleuStatistics

@@ -14,16 +14,9 @@ from rope_mt.config.position import RopeConfig
 from rope_mt.errors import UserError
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
+from rope_mt.study import charts
 from rope_mt.study.analyze.decay import DRAWN, AttentionByDistance, attention_in_text, decay
-from rope_mt.study.charts import (
-    Line,
-    draw_lines,
-    draw_scores,
-    finish_bound,
-    finish_over_uniform,
-    finish_tokens,
-    use_log_scale,
-)
+from rope_mt.study.charts import Line
 from rope_mt.study.compare.comparison import Comparison
 from rope_mt.study.compare.groups import Group
 from rope_mt.study.compare.tables import Sheet
@@ -45,16 +38,16 @@ Stacks = dict[str, AttentionByDistance]
 
 def scores(comparison: Comparison) -> str:
     """Mean BLEU and chrF of each group, and every seed."""
-    charts = []
+    html = []
     for name, title in (("bleu", "Test BLEU"), ("chrf", "Test chrF")):
         text = "; ".join(f"{group.label} {group.spread(name).text()}" for group in comparison.groups)
 
         def draw(drawn: Figure, name: str = name) -> None:
-            draw_scores(drawn.subplots(), comparison.groups, comparison.baseline, name)
+            charts.draw_scores(drawn.subplots(), comparison.groups, comparison.baseline, name)
 
         svg = inline_svg(draw, title, text, height=0.9 + 0.4 * len(comparison.groups))
-        charts.append(_figure(title, svg))
-    return side_by_side(charts)
+        html.append(_figure(title, svg))
+    return side_by_side(html)
 
 
 def training(comparison: Comparison) -> str:
@@ -74,15 +67,15 @@ def training(comparison: Comparison) -> str:
                 style = {"marker": "." if name.startswith("valid") else "", **look(number)}
                 line = Line(f"{group.label}, seed {run.seed}", group.label, curve.millions, curve.values, style)
                 lines[name] += [line] if curve.values else []
-    charts = []
+    html = []
     for name, title in CURVES.items():
         values = [value for line in lines[name] for value in line.y if math.isfinite(value)]
         if values and name.endswith("loss") and 0 < FALLEN * min(values) < max(values):
-            charts.append(_chart(f"{title}, logarithmic", lines[name], finish_tokens, use_log_scale))
+            html.append(_chart(f"{title}, logarithmic", lines[name], charts.finish_tokens, charts.use_log_scale))
         elif values:
-            charts.append(_chart(title, lines[name], finish_tokens))
+            html.append(_chart(title, lines[name], charts.finish_tokens))
     about = "A line a run. Training loss, which label smoothing raises, is drawn from the first validation on."
-    return (paragraph(about, "dim") + side_by_side(charts) if charts else "") + items(missing, "warnings")
+    return (paragraph(about, "dim") + side_by_side(html) if html else "") + items(missing, "warnings")
 
 
 def by_length(comparison: Comparison) -> str:
@@ -106,9 +99,9 @@ def by_length(comparison: Comparison) -> str:
 
 def by_distance(groups: Sequence[Group], src: list[str], ref: list[str]) -> str:
     """The bound where a group has rope, and the attention of one run of each group or why it was not measured."""
-    charts, notes, missing = [], [], []
+    html, notes, missing = [], [], []
     if bound := _bound(groups):
-        charts.append(bound)
+        html.append(bound)
         notes.append(
             "RoFormer's relative bound (section 3.4.3, figure 2) is the factor by which distance limits the product of "
             "query and key with RoPE (eq. 37): it falls, though not at every step, and says nothing of what is learned."
@@ -127,10 +120,10 @@ def by_distance(groups: Sequence[Group], src: list[str], ref: list[str]) -> str:
             "the weight under uniform attention, where every query gives the same to all that it sees; that is 1 in "
             f"the charts. A line ends where fewer than {DRAWN} pairs of tokens lie so far apart."
         )
-        charts += [_weights(groups, measured, stack) for stack in ("encoder", "decoder")]
+        html += [_weights(groups, measured, stack) for stack in ("encoder", "decoder")]
         distances = table(_mean_distances(measured), "Mean distance of attention by layer, in tokens")
     return "".join(
-        [*(paragraph(note, "dim") for note in notes), side_by_side(charts), distances, items(missing, "warnings")]
+        [*(paragraph(note, "dim") for note in notes), side_by_side(html), distances, items(missing, "warnings")]
     )
 
 
@@ -143,7 +136,9 @@ def _bound(groups: Sequence[Group]) -> str:
             d = cfg.position.rotated_features(cfg.model.d_model // cfg.model.n_heads)
             bound, _ = decay(d, cfg.position.theta, distance)
             lines.append(Line(group.label, f"{group.label}, d = {d}", distance.tolist(), bound.tolist(), look(number)))
-    return _chart("RoPE's relative bound on q·k", lines, lambda axes: finish_bound(axes, LONGEST)) if lines else ""
+    return (
+        _chart("RoPE's relative bound on q·k", lines, lambda axes: charts.finish_bound(axes, LONGEST)) if lines else ""
+    )
 
 
 def _measured(group: Group, src: list[str], ref: list[str]) -> Stacks:
@@ -175,7 +170,7 @@ def _weights(groups: Sequence[Group], measured: dict[str, Stacks], name: str) ->
     def label(axes: Axes) -> None:
         axes.set_xlabel("distance m − n in tokens" + (", negative to keys ahead" if name == "encoder" else ""))
 
-    return _chart(f"{name.capitalize()}: attention over uniform attention", lines, label, finish_over_uniform)
+    return _chart(f"{name.capitalize()}: attention over uniform attention", lines, label, charts.finish_over_uniform)
 
 
 def _mean_distances(measured: dict[str, Stacks]) -> Sheet:
@@ -203,7 +198,7 @@ def _chart(title: str, lines: Sequence[Line], *finish: Callable[[Axes], None]) -
 
     def draw(drawn: Figure) -> None:
         axes = drawn.subplots()
-        draw_lines(axes, lines)
+        charts.draw_lines(axes, lines)
         for step in finish:
             step(axes)
         handles, names = axes.get_legend_handles_labels()
