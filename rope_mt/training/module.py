@@ -22,7 +22,7 @@ from rope_mt.runs.checkpoint import Checkpoint
 from rope_mt.runs.folder import AGAIN
 from rope_mt.training import optimizers
 from rope_mt.training.processes import ALONE, Processes
-from rope_mt.translation.test_sets import score_translations
+from rope_mt.translation.scored_sets import score_translations
 from rope_mt.translation.translator import Translator
 
 

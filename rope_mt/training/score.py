@@ -23,8 +23,8 @@ from rope_mt.system.device import choose_device, computing_in, describe
 from rope_mt.system.manifest import read_manifest
 from rope_mt.training.module import loss_of
 from rope_mt.translation.raw_text import scoring_warnings
+from rope_mt.translation.scored_sets import score_translations, translate_and_keep, translate_joined
 from rope_mt.translation.scoring import variants
-from rope_mt.translation.test_sets import score_translations, translate_and_keep, translate_joined
 from rope_mt.translation.translator import Translator
 
 

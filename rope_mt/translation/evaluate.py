@@ -13,8 +13,8 @@ from rope_mt.errors import UserError
 from rope_mt.runs.checkpoint import Checkpoint, run_of, select
 from rope_mt.runs.tracking import attach
 from rope_mt.translation.raw_text import require_raw_text, scoring_warnings
+from rope_mt.translation.scored_sets import own_files, score_translations
 from rope_mt.translation.scoring import Scores, score_lines, variants
-from rope_mt.translation.test_sets import own_files, score_translations
 from rope_mt.translation.translator import Translator
 
 

@@ -25,7 +25,7 @@ from rope_mt.study.finished_runs import read_runs
 from rope_mt.study.run_files import hypotheses, loss_curve, statistics, texts
 from rope_mt.sweep.ledger import FAILED, Ledger
 from rope_mt.training.train import train
-from rope_mt.translation.test_sets import own_test_set
+from rope_mt.translation.scored_sets import own_test_set
 
 # ---- damages ---------------------------------------------------------------------------------------------------------
 

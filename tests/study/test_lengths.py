@@ -11,7 +11,7 @@ from rope_mt.cli.main import main
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.result import write_result
-from rope_mt.translation.test_sets import join_lines
+from rope_mt.translation.scored_sets import join_lines
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from rope_mt.data.prepare import prepare, report
 from rope_mt.data.tokenizer import LONGEST, Tokenizer, train_tokenizer
 from rope_mt.errors import UserError
 from rope_mt.system.files import write_whole
-from rope_mt.translation.test_sets import score_translations
+from rope_mt.translation.scored_sets import score_translations
 
 from ..data.small_text import ENGLISH, GERMAN, MODEL, pairs
 

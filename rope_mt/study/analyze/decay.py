@@ -24,7 +24,7 @@ from rope_mt.runs.checkpoint import Checkpoint
 from rope_mt.study.charts import finish_bound, finish_over_uniform
 from rope_mt.system.device import choose_device
 from rope_mt.system.plots import figure, write_csv
-from rope_mt.translation.test_sets import own_test_set
+from rope_mt.translation.scored_sets import own_test_set
 from rope_mt.translation.translator import Translator
 
 BATCH = 16  # sentences

@@ -133,7 +133,7 @@ def _translate_joined(run: RunFolder, precision: str, numbers: Sequence[int], ad
     # imported here since they take torch, which published records do not need
     from rope_mt.runs import checkpoint
     from rope_mt.system.device import choose_device, choose_precision
-    from rope_mt.translation.test_sets import own_test_set, translate_joined
+    from rope_mt.translation.scored_sets import own_test_set, translate_joined
     from rope_mt.translation.translator import Translator
 
     ckpt = checkpoint.load(run.path)
