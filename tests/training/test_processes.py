@@ -79,7 +79,7 @@ def test_a_killed_process_fails_its_job_alone_and_the_resumed_run_is_that_of_one
     gc.collect()
     errors = capfd.readouterr().err
     [line] = [line for line in errors.splitlines() if line.startswith("rope-mt: trainer.devices=2: training process")]
-    assert "training process 1 of 2 has failed (killed by SIGKILL): its log is runs/2/logs/" in line
+    assert f"training process 1 of 2 has failed (killed by SIGKILL): its log is {two}/logs/" in line
     assert Path(line.rpartition("its log is ")[2]).is_file()
     assert "Traceback" not in errors
     assert not (two / "result.json").exists()
