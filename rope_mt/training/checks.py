@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from rope_mt.config.commands import TrainConfig
-from rope_mt.data import text
+from rope_mt.data import corpus, text
 from rope_mt.data.checks import warnings_about
 from rope_mt.data.datamodule import TranslationData
 from rope_mt.data.prepare import Prepared
@@ -23,6 +23,9 @@ ANOTHER_DISK = "choose another disk with hydra.run.dir=FOLDER, of several runs h
 MANIFEST_BYTES = 16_000
 
 
+TestSets = dict[str, tuple[list[str], list[str]]]  # sources and references of valid, test and additional test sets
+
+
 @dataclass(frozen=True)
 class Checked:
     parameters: int
@@ -30,17 +33,17 @@ class Checked:
     warnings: list[str]
 
 
-TestSets = dict[str, tuple[list[str], list[str]]]  # sources and references, by name
-
-
 def read_test_sets(cfg: TrainConfig, about: dict[str, Any]) -> TestSets:
-    """Read the validation set and all test sets. Done before text is prepared, which can take an hour.
+    """Read validation and test sets, which can be refused before the training text is prepared for an hour.
+
+    Args:
+        about: see `begin`.
 
     Raises:
         UserError: references are not raw text, or the test set is too small to be joined.
     """
-    sets = {}
-    for name, files in _files(about).items():
+    sets: TestSets = {}
+    for name, files in files_of(about).items():
         sets[name] = text.read_test_set(files)
         require_raw_text(sets[name][1], ", ".join(str(tgt) for _, tgt in files))
     lines = len(sets["test"][0])
@@ -50,31 +53,27 @@ def read_test_sets(cfg: TrainConfig, about: dict[str, Any]) -> TestSets:
     return sets
 
 
-def _files(about: dict[str, Any]) -> dict[str, list[tuple[Path, Path]]]:
+def files_of(about: dict[str, Any]) -> dict[str, corpus.Files]:
     sets = {"valid": about["valid"], "test": about["test"], **about["further_tests"]}
     return {name: [(Path(src), Path(tgt)) for src, tgt in pairs] for name, pairs in sets.items()}
 
 
-def check(cfg: TrainConfig, run: RunFolder, about: dict[str, Any], prepared: Prepared, test_sets: TestSets) -> Checked:
-    """Make model and batches once.
-
-    Args:
-        about: see `begin`.
+def check(cfg: TrainConfig, run: RunFolder, about: dict[str, Any], prepared: Prepared, sets: TestSets) -> Checked:
+    """Make model and batches once, as training will.
 
     Raises:
         UserError: the batches are too few, a sentence is longer than the positions of the model, or the disk has too
             little room.
     """
-    files = _files(about)
+    files = files_of(about)
     data = TranslationData(cfg.data, prepared, files["valid"], cfg.seed, 0, about["processes"], cfg.trainer.accumulate)
     data.plan.batches()
     with short_of_memory(lambda: "making the model: choose a smaller one"):
         model = Transformer(cfg.model, cfg.position, len(data.tokenizer), PAD)
     if model.max_len is not None:
-        for name, (src, ref) in test_sets.items():
+        for name, (src, ref) in sets.items():
             for side in (src, ref) if name == "valid" else (src,):
                 model.check_length(max(map(len, read(data.tokenizer, side).ids)))
-
     weights = sum(tensor.nbytes for tensor in model.state_dict().values()) + len(data.tokenizer.model) + MANIFEST_BYTES
     at_end, at_most = room(cfg, run, weights)
     disk.ensure("this run", run.checkpoints, at_most, ANOTHER_DISK)

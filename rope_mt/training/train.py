@@ -12,7 +12,7 @@ from rich.text import Text
 
 from rope_mt.config.commands import TrainConfig
 from rope_mt.data import corpus
-from rope_mt.data.prepare import Prepared, prepare
+from rope_mt.data.prepare import prepare
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder, begin, default_folder, open_run, run_hash
 from rope_mt.runs.published import find_record, publish, record_of
@@ -21,7 +21,7 @@ from rope_mt.runs.tracking import attach
 from rope_mt.system.device import choose_device, choose_precision
 from rope_mt.system.locks import alone
 from rope_mt.system.progress import output
-from rope_mt.training.checks import TestSets, check, read_test_sets
+from rope_mt.training.checks import check, read_test_sets
 from rope_mt.training.fit import fit, track_training
 from rope_mt.training.processes import devices_of, launch, refuse_torchrun
 from rope_mt.training.score import score, track_result
@@ -69,7 +69,10 @@ def train(
             test_sets = read_test_sets(cfg, about)
             prepared = prepare(cfg.data, text_of)
             about["prepared"] = str(prepared.folder.absolute())
-            if not _compute(cfg, run, key, about, prepared, test_sets):
+            checked = check(cfg, run, about, prepared, test_sets)
+            begin(run, cfg, key, test_sets["test"], about)
+            introduce(cfg, run, about, prepared, checked)
+            if not _train_and_score(cfg, run, about):
                 return math.nan
 
     result = read_result(run)
@@ -91,13 +94,8 @@ def _texts(text_of: corpus.Corpus) -> dict[str, Any]:
     return {"valid": valid, "test": test, "further_tests": further, "text": text_of.fingerprints}
 
 
-def _compute(
-    cfg: TrainConfig, run: RunFolder, key: str, about: dict[str, Any], prepared: Prepared, test_sets: TestSets
-) -> bool:
+def _train_and_score(cfg: TrainConfig, run: RunFolder, about: dict[str, Any]) -> bool:
     """Train and score a run; False where other machines are to train it first."""
-    checked = check(cfg, run, about, prepared, test_sets)
-    begin(run, cfg, key, test_sets["test"], about)
-    introduce(cfg, run, about, prepared, checked)
     last = checkpoint.latest(run)
     trained = last is not None and checkpoint.step_of(last) >= cfg.trainer.max_steps
     if cfg.trainer.machines > 1 and not trained:

@@ -1,0 +1,1 @@
+"""What Lightning's loop calls after each batch, validation and checkpoint: one subject a file."""

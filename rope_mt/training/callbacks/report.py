@@ -1,4 +1,4 @@
-"""What a run says while it trains: to the person at the terminal, to metrics.jsonl, and to W&B."""
+"""What a run reports while it trains: to the terminal, to metrics.jsonl, and to W&B."""
 
 import json
 import time
@@ -25,21 +25,19 @@ from rope_mt.system.files import append, write_whole
 from rope_mt.system.progress import clock, may_draw
 from rope_mt.training.module import TranslationModule
 
-SAMPLES = 2  # source, reference and hypothesis triples shown after a validation
-TABLE_ROWS = 50  # and of those in the table that W&B keeps
+SAMPLES = 2  # translations shown after a validation
+TABLE_ROWS = 50  # translations in the table that W&B keeps
 
 
 def metrics_upto(path: Path, step: int) -> list[dict[str, Any]]:
-    """The rows of a metrics file that a run which goes on from `step` does not make again.
+    """The rows of a metrics file that a run resumed from `step` does not write again.
 
     Raises:
-        UserError: a line is damaged, and not the last one, which a run may be killed in.
+        UserError: a line is damaged; the last one may be cut off by a kill.
     """
-    if not path.is_file():
-        return []
     rows = []
-    lines = path.read_bytes().split(b"\n")
-    for n, line in enumerate(lines[:-1], start=1):  # what is behind the last line's end is cut off
+    lines = path.read_bytes().split(b"\n") if path.is_file() else []
+    for n, line in enumerate(lines[:-1], start=1):
         try:
             row = json.loads(line)
             if row["step"] <= step:
@@ -49,146 +47,134 @@ def metrics_upto(path: Path, step: int) -> list[dict[str, Any]]:
     return rows
 
 
-# sums over the steps since the last report, which a run that goes on between two reports needs
-INTERVAL = (
-    "_nats",
-    "_trained",
-    "_tokens",
-    "_norms",
-    "_largest_norm",
-    "_skipped",
-    "_filled",
-    "_steps",
-    "_slots",
-    "_elapsed",
-)
-
-
 class Report(Callback):
     """Loss, rate and speed every `log_every` steps; every validation with a few translations.
 
-    What is reported of training is of the steps since the last report:
+    The values of training are of the steps since the last report:
 
-    - `train/loss`: nats a token, label smoothing included, so that its exponential is no perplexity;
+    - `train/loss`: nats a token, label smoothing included, so that its exponential is not a perplexity;
     - `train/lr`: the learning rate of the last update;
     - `train/gradient_norm` and `train/gradient_norm_max`: mean and maximum of the norm before it is clipped;
     - `train/tokens_per_second`: real target tokens, of all processes together;
-    - `train/skipped`: updates left out as their loss or gradient was not finite, which count in none of the above but
-      the last, here of the whole run so far;
-    - `train/padding`: the share of slots that hold no token, src and tgt, in the batches of this process;
-
-    and from the start `train/peak_memory_mb`, in 10^6 bytes: tensors on a GPU, all of this process on a CPU.
+    - `train/skipped`: updates of the whole run that were skipped as their loss or gradient was not finite; loss and
+      norms do not count them;
+    - `train/padding`: the fraction of slots without a token, src and tgt, in the batches of this process;
+    - `train/peak_memory_mb`, from the start, in 10^6 bytes: tensors on a GPU, all of this process on a CPU.
     """
 
     def __init__(self, metrics: Path, tracker: Tracker, console: Console, log_every: int, max_steps: int) -> None:
         self.metrics, self.tracker, self.console = metrics, tracker, console
         self.log_every, self.max_steps = log_every, max_steps
-        # over all sessions of the run, without what an interruption undid
+        # seconds of all sessions of the run, without what an interruption undid
         self.training_seconds = 0.0  # in steps and their data, and in writing checkpoints
         self.validation_seconds = 0.0  # in loss, translations, their scores and the report of them
         self.skipped = 0  # updates of the whole run
         self.bar: Progress | None = None
         self._lr = 0.0
-        self._restart_interval()
+        self._start_interval()
+
+    def _start_interval(self) -> None:
+        """Set the sums since the last report to 0. Those of tensors stay on the device until they are reported."""
+        self.sums: dict[str, Any] = dict.fromkeys(("nats", "norms", "largest_norm", "seconds"), 0.0)
+        self.sums |= dict.fromkeys(("trained", "tokens", "skipped", "filled", "slots", "steps"), 0)
+        self._since = time.perf_counter()
 
     def state_dict(self) -> dict[str, Any]:
-        self._pause()
-        sums = {name: getattr(self, name) for name in INTERVAL}
-        sums = {name: value.item() if isinstance(value, Tensor) else value for name, value in sums.items()}
+        self._count_training_seconds()
+        interval = {name: value.item() if isinstance(value, Tensor) else value for name, value in self.sums.items()}
         seconds = {"training_seconds": self.training_seconds, "validation_seconds": self.validation_seconds}
-        return {**seconds, "skipped": self.skipped, "interval": sums}
+        return {**seconds, "skipped": self.skipped, "interval": interval}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.training_seconds = state_dict["training_seconds"]
         self.validation_seconds = state_dict["validation_seconds"]
-        self.skipped = state_dict["skipped"]
-        for name in INTERVAL:
-            setattr(self, name, state_dict["interval"][name])
+        self.skipped, self.sums = state_dict["skipped"], dict(state_dict["interval"])
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         rows = metrics_upto(self.metrics, trainer.global_step)
         write_whole(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
         if may_draw(self.console):
             columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
-            bar = Progress(*columns, TimeElapsedColumn(), console=self.console)
-            bar.add_task("", total=self.max_steps, completed=trainer.global_step)
-            bar.start()
-            self.bar = bar
+            self.bar = Progress(*columns, TimeElapsedColumn(), console=self.console)
+            self.bar.add_task("", total=self.max_steps, completed=trainer.global_step)
+            self.bar.start()
         forget_peak_memory(pl_module.device)
         self._since = time.perf_counter()
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
-        self._lr = optimizer.param_groups[0]["lr"]  # when the batch ends, it is that of the next update
+        self._lr = optimizer.param_groups[0]["lr"]  # after the batch, it is that of the next update
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
         assert isinstance(pl_module, TranslationModule)
-        self._slots += batch.src.numel() + batch.tgt_in.numel()
-        self._filled = self._filled + (batch.src != PAD).sum() + batch.n_tokens
+        sums, step = self.sums, trainer.global_step
+        sums["slots"] += batch.src.numel() + batch.tgt_in.numel()
+        sums["filled"] = sums["filled"] + (batch.src != PAD).sum() + batch.n_tokens
         if not pl_module.ends_update(batch_idx):
             return
-        step = trainer.global_step
-        left_out = pl_module.step_skipped.bool()
-        norm = torch.where(left_out, 0.0, pl_module.step_norm)
-        self._nats = self._nats + torch.where(left_out, 0.0, pl_module.step_nats)
-        self._trained = self._trained + torch.where(left_out, 0, pl_module.step_tokens)
-        self._tokens = self._tokens + pl_module.step_tokens
-        self._steps += 1
-        self._skipped = self._skipped + left_out.long()
-        self._norms = self._norms + norm
-        self._largest_norm = norm.clamp(min=self._largest_norm)
-        if step % self.log_every and step != self.max_steps:
-            if self.bar:
-                self.bar.update(self.bar.task_ids[0], completed=step)
-            return
-        nats, trained = float(self._nats), int(self._trained)  # waits for the device, so the clock is read after it
-        self._pause()
-        loss, speed = nats / trained if trained else None, int(self._tokens) / self._elapsed
-        left_out = int(self._skipped)
-        self.skipped += left_out
-        steps_left = self.max_steps - step
-        left = clock(steps_left * self.training_seconds / max(step, 1))
-        values = {
-            **({} if loss is None else {"train/loss": loss}),
+        skipped = pl_module.step_skipped.bool()
+        norm = torch.where(skipped, 0.0, pl_module.step_norm)
+        sums["nats"] = sums["nats"] + torch.where(skipped, 0.0, pl_module.step_nats)
+        sums["trained"] = sums["trained"] + torch.where(skipped, 0, pl_module.step_tokens)
+        sums["tokens"] = sums["tokens"] + pl_module.step_tokens
+        sums["steps"] += 1
+        sums["skipped"] = sums["skipped"] + skipped.long()
+        sums["norms"] = sums["norms"] + norm
+        sums["largest_norm"] = norm.clamp(min=sums["largest_norm"])
+        if step % self.log_every == 0 or step == self.max_steps:
+            self._report_training(pl_module, step)
+            self._start_interval()
+        elif self.bar:
+            self.bar.update(self.bar.task_ids[0], completed=step)
+
+    def _report_training(self, module: TranslationModule, step: int) -> None:
+        nats, trained = float(self.sums["nats"]), int(self.sums["trained"])  # waits for the device
+        self._count_training_seconds()
+        sums = self.sums
+        skipped = int(sums["skipped"])
+        self.skipped += skipped
+        speed = int(sums["tokens"]) / sums["seconds"]
+        values = {"train/loss": nats / trained} if trained else {}
+        values |= {
             "train/lr": self._lr,
-            "train/gradient_norm": float(self._norms) / max(1, self._steps - left_out),
-            "train/gradient_norm_max": float(self._largest_norm),
+            "train/gradient_norm": float(sums["norms"]) / max(1, sums["steps"] - skipped),
+            "train/gradient_norm_max": float(sums["largest_norm"]),
             "train/tokens_per_second": speed,
             "train/skipped": self.skipped,
-            "train/padding": 1 - int(self._filled) / self._slots,
+            "train/padding": 1 - int(sums["filled"]) / sums["slots"],
         }
-        memory = peak_memory(pl_module.device)
-        if memory is not None:
+        if (memory := peak_memory(module.device)) is not None:
             values["train/peak_memory_mb"] = memory / 1e6
-        self._write(pl_module, step, values)
-        said = f"loss {'-' if loss is None else f'{loss:.3f}'}   {speed:,.0f} tokens/s   {left} left"
+        self._write(module, step, values)
+        loss = f"{values['train/loss']:.3f}" if trained else "-"
+        left = clock((self.max_steps - step) * self.training_seconds / max(step, 1))
+        line = f"loss {loss}   {speed:,.0f} tokens/s   {left} left"
         if self.skipped:
-            said += f"   {self.skipped:,} updates left out"
+            line += f"   {self.skipped:,} updates skipped"
         if self.bar:
-            self.bar.update(self.bar.task_ids[0], completed=step, description=said)
+            self.bar.update(self.bar.task_ids[0], completed=step, description=line)
         else:
-            self._say(f"step {step:,} of {self.max_steps:,}   {said}")
-        self._restart_interval()
+            self._print(f"step {step:,} of {self.max_steps:,}   {line}")
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        float(self._nats)  # waits for the device, so that steps under way are not counted as validation
-        self._pause()
+        float(self.sums["nats"])  # waits for the device, so that steps under way do not count as validation
+        self._count_training_seconds()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, TranslationModule)
-        found, step = pl_module.validation, trainer.global_step
-        self._write(pl_module, step, {f"valid/{name}": value for name, value in found.items()})
+        scores, step = pl_module.validation, trainer.global_step
+        self._write(pl_module, step, {f"valid/{name}": value for name, value in scores.items()})
         self.tracker.log_translations("valid/translations", pl_module.samples[:TABLE_ROWS], step)
-        self._say(
-            f"valid at {step:,}   loss {found['loss']:.3f}   perplexity {found['perplexity']:.2f}   "
-            f"BLEU {found['bleu']:.2f} (greedy, {len(pl_module.samples)} sentences)",
+        self._print(
+            f"valid at {step:,}   loss {scores['loss']:.3f}   perplexity {scores['perplexity']:.2f}   "
+            f"BLEU {scores['bleu']:.2f} (greedy, {len(pl_module.samples)} sentences)",
             style="bold",
         )
         for triple in pl_module.samples[:SAMPLES]:
             for name, sentence in zip(("source", "reference", "hypothesis"), triple, strict=True):
-                self._say(f"  {name:<11}{printable(sentence)}")
-        now = time.perf_counter()  # before the checkpoint is written, which so knows of this validation
+                self._print(f"  {name:<11}{printable(sentence)}")
+        now = time.perf_counter()  # before the checkpoint is written, which so holds the time of this validation
         self.validation_seconds += now - self._since
         self._since = now
 
@@ -197,32 +183,19 @@ class Report(Callback):
             self.bar.stop()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        if self.bar:
-            self.bar.stop()
+        self.on_train_end(trainer, pl_module)
 
     def _write(self, module: TranslationModule, step: int, values: dict[str, float]) -> None:
         row = {"tokens": module.tokens_seen, "epoch": module.data.plan.epoch, **values}
         append(self.metrics, json.dumps({"step": step, **row}).encode() + b"\n")
         self.tracker.log(row, step)
 
-    def _say(self, line: str, style: str = "") -> None:
+    def _print(self, line: str, style: str = "") -> None:
         self.console.print(Text(line, style), soft_wrap=True)
 
-    def _restart_interval(self) -> None:
-        self._nats: Any = 0.0  # as the module has it: on the device
-        self._trained: Any = 0  # tokens of the updates that were made
-        self._tokens: Any = 0  # of all
-        self._skipped: Any = 0
-        self._norms: Any = 0.0
-        self._largest_norm: Any = 0.0
-        self._filled: Any = 0
-        self._steps = self._slots = 0
-        self._elapsed = 0.0
-        self._since = time.perf_counter()
-
-    def _pause(self) -> None:
-        """Count the time since the last step, validation or pause as training."""
+    def _count_training_seconds(self) -> None:
+        """Count the time since the last step, validation or call of this as training."""
         now = time.perf_counter()
-        self._elapsed += now - self._since
+        self.sums["seconds"] += now - self._since
         self.training_seconds += now - self._since
         self._since = now
