@@ -52,7 +52,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MOST_BYTES:
             raise ValueError("it is too large")
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):  # a few can stand for gigabytes
+            raise ValueError("it has an alias")
+        values = yaml.safe_load(text)
         if not isinstance(values, dict):
             raise ValueError("it holds no settings")
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
