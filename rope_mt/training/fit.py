@@ -4,7 +4,10 @@
 """
 
 import logging
+import os
 import sys
+import threading
+import time
 import warnings
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -118,7 +121,15 @@ def _quieten_lightning() -> None:
 
 @record  # which tells the launcher of an exception
 def main() -> None:
+    threading.Thread(target=_end_with_launcher, args=[os.getppid()], daemon=True).start()
     fit(Path(sys.argv[1]))
+
+
+def _end_with_launcher(launcher: int) -> None:
+    """End this process when its launcher is killed: the same command would find it at work in the folder of the run."""
+    while os.getppid() == launcher:
+        time.sleep(0.2)
+    os._exit(1)
 
 
 if __name__ == "__main__":
