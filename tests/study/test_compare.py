@@ -126,8 +126,8 @@ def test_groups_are_means_and_sample_deviations_of_their_runs_in_every_form(make
     assert test["delta_bleu"] == pytest.approx(fmean(deltas))
     of_both = ([bleu[label, seed] for seed in (1, 2)] for label in ("rope", "sinusoidal-add"))
     assert test["p_welch"] == pytest.approx(ttest_ind(*of_both, equal_var=False).pvalue)
-    said = "warning: rope has seeds 1, 2 and sinusoidal-add 1, 2, 5: differences are those of the seeds in both"
-    assert said in found["warnings"]
+    printed = "warning: rope has seeds 1, 2 and sinusoidal-add 1, 2, 5: differences are those of the seeds in both"
+    assert printed in found["warnings"]
     words = [len(BLEU().tokenizer(line).split()) for line in REF]
     kept = [len(BLEU().tokenizer(line).split()) for line in without_words(0.05, 2)]
     kept_too = [len(BLEU().tokenizer(line).split()) for line in without_words(0.07, 1)]
@@ -189,6 +189,10 @@ def test_buckets_share_out_the_sentences_and_are_scored_as_sacrebleu_does(make, 
         assert pair["delta_bleu"] == pytest.approx(bleu(0.1, 1) - bleu(0.3, 1))
         assert groups["rope"]["test"]["delta_bleu"] == pair["delta_bleu"]  # seed 2 has no partner
         assert groups["rope"]["bleu"]["mean"] == pytest.approx(fmean([bleu(0.1, 1), bleu(0.2, 2)]))
+    for folder in map(Path, folders):  # a record has no text and no weights
+        for file in (folder / "checkpoints" / "average", folder / "test.src", folder / "test.ref"):
+            file.unlink()
+    assert compared(*folders) == found
 
 
 def test_noise_between_seeds_outweighs_pairs_that_are_all_significant(make, compared):
@@ -205,17 +209,17 @@ def test_noise_between_seeds_outweighs_pairs_that_are_all_significant(make, comp
 def test_one_seed_is_marked_and_the_baseline_is_the_one_asked_for(make, capsys):
     folders = [make("rope", 1, 0.05), make("sinusoidal-add", 1, 0.4), make("learned", 3, 0.05)]
     assert main(["compare", *folders, "--buckets", "99"]) == 0
-    said = capsys.readouterr().out
-    assert max(map(len, said.splitlines())) <= 100
-    rows = [line.split() for line in said.splitlines()]
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= 100
+    rows = [line.split() for line in printed.splitlines()]
     assert [row[-1] for row in rows if row[:1] == ["rope"] and "†" in row[-1]] == ["better†"]
-    assert "† one seed on a side" in said
-    assert "p Welch" not in said
+    assert "† one seed on a side" in printed
+    assert "p Welch" not in printed
     assert main(["compare", *folders, "--baseline", "rope", "--markdown", "--buckets", "99"]) == 0
-    said = capsys.readouterr().out
-    assert said.splitlines()[2].startswith("| rope ")
-    assert "| baseline |" in said.splitlines()[2]
-    assert "| worse† |" in said.splitlines()[3]
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[2].startswith("| rope ")
+    assert "| baseline |" in printed.splitlines()[2]
+    assert "| worse† |" in printed.splitlines()[3]
 
 
 def test_runs_of_a_scheme_with_other_settings_are_a_row_of_their_own(make, compared):
@@ -287,16 +291,6 @@ def test_it_warns_of_other_code_of_skipped_updates_and_of_more_tokens(make, comp
     assert f"warning: runs were made with {torch}" in compared(*folders)["warnings"]
 
 
-def test_a_record_without_text_and_weights_says_the_same(make, compared):
-    folders = [make("sinusoidal-add", 1, 0.2), make("rope", 1, 0.2)]
-    whole = compared(*folders)
-    assert len(whole["buckets"]) == 2
-    for folder in map(Path, folders):
-        for file in (folder / "checkpoints" / "average", folder / "test.src", folder / "test.ref"):
-            file.unlink()
-    assert compared(*folders) == whole
-
-
 def test_further_tests_that_all_runs_have_are_compared_as_the_test_set_is(make, compared, capsys):
     rates = {("sinusoidal-add", seed): 0.4 for seed in (1, 2, 3)} | {("rope", seed): 0.05 for seed in (1, 2, 3)}
     folders = []
@@ -362,8 +356,8 @@ def test_tokens_to_the_last_loss_of_the_baseline_are_told_run_by_run(make, compa
     assert main(["compare", *folders]) == 0
     rows = {line.split()[0]: line for line in reversed(capsys.readouterr().out.splitlines()) if line}
     assert rows["scheme"].endswith("to its loss")
-    for label, said in (("sinusoidal-add", "2.00 M"), ("rope", "1 of 2 seeds"), ("learned", "not reached")):
-        assert rows[label].endswith(said)
+    for label, printed in (("sinusoidal-add", "2.00 M"), ("rope", "1 of 2 seeds"), ("learned", "not reached")):
+        assert rows[label].endswith(printed)
     (folder / "metrics.jsonl").unlink()
     [line] = [line for line in compared(*folders)["warnings"] if "tokens to a loss" in line]
     assert line.startswith(f"no tokens to a loss: cannot read {folder}/metrics.jsonl")
@@ -374,10 +368,10 @@ def test_a_single_run_and_runs_side_by_side_are_a_row_each_and_have_a_figure(mak
     for words, seeds in ((folders[:1], ["4"]), ([*folders, "--runs"], ["4", "6"])):
         assert main(["compare", *words, "--plot", str(tmp_path / "new" / "a.png")]) == 0
         assert (tmp_path / "new" / "a.png").read_bytes().startswith(b"\x89PNG")
-        said = capsys.readouterr().out
-        assert [line.split()[1] for line in said.splitlines()[1 : len(seeds) + 1]] == seeds
-        assert "verdict" not in said
-        assert "nrefs:1|case:mixed" in said
+        printed = capsys.readouterr().out
+        assert [line.split()[1] for line in printed.splitlines()[1 : len(seeds) + 1]] == seeds
+        assert "verdict" not in printed
+        assert "nrefs:1|case:mixed" in printed
 
 
 def test_mistakes_are_one_line(make, tmp_path, capsys):

@@ -65,24 +65,24 @@ def compare_groups(groups: list[Group], baseline: Group | None, bounds: list[int
     shared, not_shared = _additional_tests(groups)
     warnings = [f"not all runs have a score on the same {name}, which is left out" for name in not_shared]
     test = _whole("test", of_runs)
-    found = Comparison(groups, baseline, test, lengths, [], warnings)
+    comparison = Comparison(groups, baseline, test, lengths, [], warnings)
     if baseline is not None:
         tokens = of_runs[baseline.label, baseline.seeds[0]].lengths
         bounds = bounds or default_bounds(min(run.config["data"]["max_len"] for run in runs), max(tokens))
         for low, high, numbers in zip([0, *bounds], [*bounds, None], in_buckets(tokens, bounds), strict=True):
-            found.buckets.append(Part(bucket_name(low + 1, high), numbers, low + 1, high))
-        found.test_signatures = signatures()
+            comparison.buckets.append(Part(bucket_name(low + 1, high), numbers, low + 1, high))
+        comparison.test_signatures = signatures()
         warnings += [_other_seeds(group, baseline) for group in groups if {*group.seeds} != {*baseline.seeds}]
         try:
-            found.reached = _reached(groups, baseline)
+            comparison.reached = _reached(groups, baseline)
         except UserError as error:
             warnings.append(f"no tokens to a loss: {error}")
-    _score([test, *found.buckets], groups, baseline, of_runs)
+    _score([test, *comparison.buckets], groups, baseline, of_runs)
     for name in shared:
         of_runs = _statistics(groups, name)
-        found.additional.append(_whole(name, of_runs))
-        _score(found.additional[-1:], groups, baseline, of_runs)
-    return found
+        comparison.additional.append(_whole(name, of_runs))
+        _score(comparison.additional[-1:], groups, baseline, of_runs)
+    return comparison
 
 
 def _statistics(groups: list[Group], test: str) -> Statistics:

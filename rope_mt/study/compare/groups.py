@@ -62,14 +62,16 @@ def labels(runs: list[FinishedRun]) -> list[str]:
     for position in dict.fromkeys(run.position for run in runs):
         alike = [run for run in runs if run.position == position]
         settings = [{**flat({"position": run.config["position"]}), **run.conditions()} for run in alike]
-        told = [position] * len(alike)
+        names = [position] * len(alike)
         for name in dict.fromkeys(name for of_run in settings for name in of_run):
             if name == "precision" and one_a_seed:
                 continue
-            longer = [f"{label} {_setting(name, of.get(name))}" for label, of in zip(told, settings, strict=True)]
-            if len({*longer}) > len({*told}):
-                told = longer
-        label_of |= {run.folder: label for run, label in zip(alike, told, strict=True)}
+            longer = [
+                f"{label} {_setting(name, of_run.get(name))}" for label, of_run in zip(names, settings, strict=True)
+            ]
+            if len({*longer}) > len({*names}):
+                names = longer
+        label_of |= {run.folder: label for run, label in zip(alike, names, strict=True)}
     return [label_of[run.folder] for run in runs]
 
 
@@ -90,7 +92,8 @@ def grouped(runs: list[FinishedRun]) -> tuple[list[Group], list[str]]:
         first = members.setdefault(label, {}).setdefault(run.seed, run)
         if first is not run:
             skipped.append(f"warning: left out {run.folder}: {first.folder} is {label} with seed {run.seed} too")
-    return [Group(label, [of[seed] for seed in sorted(of)]) for label, of in members.items()], skipped
+    groups = [Group(label, [runs_of[seed] for seed in sorted(runs_of)]) for label, runs_of in members.items()]
+    return groups, skipped
 
 
 def choose_baseline(groups: list[Group], wanted: str | None) -> Group:

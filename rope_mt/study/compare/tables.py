@@ -108,10 +108,8 @@ def testing(comparison: Comparison) -> Sheet:
             cells.append([*[""] * (len(columns) - 1), "baseline"])
             continue
         difference = differences[group.label]
-        ps = [difference.together.bootstrap, difference.together.randomisation]
-        texts = [f"{p:.4f}" for p in ps]
-        if with_welch:
-            texts.append("" if difference.welch is None else f"{difference.welch:.4f}")
+        ps = [difference.together.bootstrap, difference.together.randomisation, difference.welch]
+        texts = ["" if p is None else f"{p:.4f}" for p in ps[: len(columns) - 2]]
         verdict = difference.verdict + (SEEDS_UNKNOWN if difference.welch is None else "")
         cells.append([_signed(difference), *texts, verdict])
     return sheet.beside(columns, cells)

@@ -148,7 +148,7 @@ def _again(comparison: Comparison, path: Path) -> str:
             words = ["sacrebleu", str(files.test_ref), "-i", str(files.test_hyp), "-m", "bleu", "chrf"]
             return "\n".join([*parts, commands([shlex.join(words)])])
     return "\n".join(
-        [*parts, paragraph("The references are not beside these runs, so sacreBLEU's own command is not told.")]
+        [*parts, paragraph("The references are not beside these runs, so sacreBLEU's own command is not given.")]
     )
 
 
