@@ -27,24 +27,24 @@ from rope_mt.translation.translator import Translator
 
 
 class TranslationModule(L.LightningModule):
-    """One run's model in training. `validation` holds what the last validation found; callbacks report it."""
+    """One run's model in training. `validation` and `samples` hold the last validation; callbacks report it."""
 
     def __init__(self, cfg: TrainConfig, data: TranslationData, precision: str, processes: Processes = ALONE) -> None:
         super().__init__()
         self.cfg, self.data, self.precision, self.processes = cfg, data, precision, processes
         self.model = Transformer(cfg.model, cfg.position, len(data.tokenizer), PAD)
         greedy = replace(cfg.search, beam=1)
-        # its model is the one that is validated, which need not be the one in training
+        # its model is validated, and may be the moving average instead of the one in training
         self.translator = Translator(self.model, data.tokenizer, greedy, precision)
-        # batches that make one update, those of all processes counted
+        # batches that make one update, of all processes together
         self.update_batches = cfg.trainer.accumulate * processes.world
-        # of the last update: the sum of its loss, and its real target tokens; of all processes together
+        # of the last update, all processes together: the sum of its loss, and its real target tokens
         self.step_nats: Tensor = torch.zeros(())
         self.step_tokens: int | Tensor = 0
-        self.step_norm: Tensor = torch.zeros(())  # of its gradient, the mean over these tokens, before it is clipped
-        self.step_skipped: Tensor = torch.zeros(())  # 1.0 where the update was left out, as these are not finite
-        self._seen: int | Tensor = 0  # tokens of all updates; of several processes on the device, until they are read
-        self._nats: float | Tensor = 0.0  # of this process in the update that is under way
+        self.step_norm: Tensor = torch.zeros(())  # of its gradient per token, before it is clipped
+        self.step_skipped: Tensor = torch.zeros(())  # 1.0 if the update was skipped, as loss or norm is not finite
+        self._seen: int | Tensor = 0  # tokens of all updates; of several processes on the device
+        self._nats: float | Tensor = 0.0  # of this process in the update under way
         self._tokens = 0
         self._under_way: tuple[str, Batch] | None = None
         self.validation: dict[str, float] = {}
@@ -53,7 +53,7 @@ class TranslationModule(L.LightningModule):
 
     @property
     def tokens_seen(self) -> int:
-        """Real target tokens trained on, by all processes together; with several, to ask waits for the device."""
+        """Real target tokens trained on, by all processes together; with several, asking waits for the device."""
         return int(self._seen)
 
     def ends_update(self, batch_idx: int) -> bool:
@@ -61,19 +61,16 @@ class TranslationModule(L.LightningModule):
         return (batch_idx + 1) % self.cfg.trainer.accumulate == 0
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Draw a batch's dropout from seed, step and its number in the step alone.
-
-        Neither resuming nor validating can change it, nor how the batches of a step are shared among processes.
-        """
+        """Seed the dropout of a batch with seed, step and its number in the step, so that nothing else changes it."""
         self._under_way = "training", batch
         number = batch_idx % self.cfg.trainer.accumulate * self.processes.world + self.processes.rank
         mixed = np.random.SeedSequence((self.cfg.seed, self.global_step, number)).generate_state(1)
         torch.manual_seed(int(mixed[0]))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss of this batch: the mean where it makes an update alone, else in the end the sum over its tokens.
+        """The mean loss of a batch that makes an update alone; of one of several, the sum over its tokens.
 
-        How many tokens all batches of an update have is not known before the last; `on_before_optimizer_step` divides.
+        The tokens of all batches of an update are known after the last one: `on_before_optimizer_step` divides.
         """
         loss = loss_of(self.model, batch, self.cfg.optimizer.label_smoothing)
         self._nats = self._nats + loss.detach() * batch.n_tokens
@@ -84,11 +81,10 @@ class TranslationModule(L.LightningModule):
         return loss * (batch.n_tokens * self.update_batches)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Make the mean over all tokens of the update of gradients that are sums, and clip its norm.
+        """Divide gradients that are sums by the tokens of the update, and clip their norm.
 
-        Where the loss or this norm is not finite, the optimizer leaves weights and its own state as they are. That is
-        decided on the device, for nobody to wait for it; the schedule goes on. Lightning's own clipping refuses fused
-        optimizers.
+        If the loss or this norm is not finite, weights and optimizer state stay as they are, and the schedule goes on.
+        The device decides that, so nothing waits for it. Lightning's own clipping refuses fused optimizers.
         """
         assert isinstance(self._nats, Tensor)
         self.step_nats, self.step_tokens = self.processes.total(self._nats, self._tokens)
@@ -100,7 +96,7 @@ class TranslationModule(L.LightningModule):
         optimizers.leave_out(optimizer, self.step_skipped)
 
     def under_way(self) -> str:
-        """What is being done with a batch of which shape, and which setting would make it smaller."""
+        """The work that ran out of memory, the shape of its batch, and the setting that makes it smaller."""
         if self._under_way is None:
             return "before the first batch: choose a smaller model"
         doing, batch = self._under_way
@@ -153,18 +149,15 @@ def loss_of(model: Transformer, batch: Batch, smoothing: float) -> Tensor:
 
 
 def not_finite(loss: Tensor, norm: Tensor) -> Tensor:
-    """1.0 where one of them is infinite or no number, else 0.0; on their device."""
+    """1.0 if one of them is infinite or NaN, else 0.0; on their device."""
     return (~(torch.isfinite(loss) & torch.isfinite(norm))).float()
 
 
 @torch.no_grad()
 def divide_and_clip(parameters: Iterator[torch.nn.Parameter], divisor: int | Tensor, largest: float) -> Tensor:
-    """Divide all gradients by `divisor`, and make them shorter where their norm then is above `largest`.
+    """Divide all gradients by `divisor`, clip their norm at `largest`, and return the norm before clipping.
 
     In one multiplication, and without waiting for the device; by 1 it is `torch.nn.utils.clip_grad_norm_` to the bit.
-
-    Returns:
-        The norm of them all that was compared with `largest`, on the device.
     """
     gradients = [p.grad for p in parameters if p.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients) / divisor

@@ -1,4 +1,4 @@
-"""What updates the weights: Adam, or Muon for the layers' matrices and Adam for the rest; and its learning rate."""
+"""The optimizers, Adam, or Muon for the matrices of the layers and Adam for the rest, and their learning rate."""
 
 from collections.abc import Callable
 from itertools import islice
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from rope_mt.config.training import OptimizerConfig
 from rope_mt.model.transformer import Transformer
 
-PARTS = {"qkv": 3, "kv": 2}  # linear maps that are several in one weight, one below the other
+PARTS = {"qkv": 3, "kv": 2}  # projections that are one weight: so many matrices, one below the other
 
 
 def configured(model: Transformer, cfg: OptimizerConfig, max_steps: int, precision: str) -> dict[str, Any]:
@@ -29,13 +29,13 @@ def adam(weights: list[nn.Parameter], cfg: OptimizerConfig) -> torch.optim.AdamW
 
 def muon_and_adam(model: Transformer, cfg: OptimizerConfig, precision: str) -> "Together":
     """Muon for the matrices of encoder and decoder layers; Adam for embedding, biases, norms and position schemes."""
-    matrices: dict[int, list[nn.Parameter]] = {}  # by how many parts each is made of
+    matrices: dict[int, list[nn.Parameter]] = {}  # by the number of their parts
     for layers in (model.encoder.layers, model.decoder.layers):
         for name, weight in layers.named_parameters():
             if weight.ndim == 2:
                 matrices.setdefault(PARTS.get(name.split(".")[-2], 1), []).append(weight)
-    found = {id(weight) for weights in matrices.values() for weight in weights}
-    others = [weight for weight in model.parameters() if id(weight) not in found]
+    in_muon = {id(weight) for weights in matrices.values() for weight in weights}
+    others = [weight for weight in model.parameters() if id(weight) not in in_muon]
     muon = Muon(
         [{"params": weights, "parts": parts} for parts, weights in matrices.items()],
         lr=cfg.muon_lr or cfg.lr,
@@ -47,11 +47,9 @@ def muon_and_adam(model: Transformer, cfg: OptimizerConfig, precision: str) -> "
 
 
 def leave_out(optimizer: torch.optim.Optimizer, update: Tensor) -> None:
-    """Make the next step change nothing where `update` is 1.0, and be as ever where it is 0.0.
+    """Have the next step change nothing if `update`, a number on the device of the weights, is 1.0 and not 0.0.
 
-    Args:
-        update: on the device of the weights, in the attribute in which torch's GradScaler tells its fused optimizers
-            the same: they look at it on the device, and nothing waits for that.
+    torch's GradScaler sets the same attribute of fused optimizers, which look at it on the device: nothing waits.
     """
     optimizer.found_inf = update  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -59,8 +57,8 @@ def leave_out(optimizer: torch.optim.Optimizer, update: Tensor) -> None:
 class Muon(torch.optim.Optimizer):
     """Muon (Jordan 2024), which orthogonalises the momentum of each matrix, here of each part of a fused one.
 
-    A group's `parts` says how many matrices lie one below the other in each of its weights. They are updated exactly
-    as they would be if each were a weight of its own; momentum is kept, and saved, in the shape of the whole.
+    A group's `parts` is the number of matrices that lie one below the other in each of its weights. Each is updated as
+    a weight of its own would be; momentum has the shape of the whole weight.
 
     torch.optim.Muon does the same, to the last bit, but always in bf16, which takes three times as long as fp32 on a
     processor that has to emulate it.
@@ -74,16 +72,16 @@ class Muon(torch.optim.Optimizer):
         self.dtype = dtype
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update all weights, unless `leave_out` says no."""
-        left_out: Tensor | None = getattr(self, "found_inf", None)
-        if left_out is None or not left_out.is_cpu:
-            self.step_or_undo(None if left_out is None else left_out.bool())
-        elif not left_out:
+        """Update all weights, unless `leave_out` has set that they stay."""
+        skipped: Tensor | None = getattr(self, "found_inf", None)
+        if skipped is None or not skipped.is_cpu:
+            self.step_or_undo(None if skipped is None else skipped.bool())
+        elif not skipped:
             self.step_or_undo(None)
 
     @torch.no_grad()
     def step_or_undo(self, undo: Tensor | None) -> None:
-        """Update all weights, but, without asking the device, none where `undo` is true."""
+        """Update all weights, or none if `undo`, which stays on the device, is true."""
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is not None:
@@ -108,9 +106,9 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrix: Float[Tensor, "rows columns"], dtype: torch.dtype) -> Float[Tensor, "rows columns"]:
-    """Roughly u @ v of a matrix u @ diag(s) @ v: singular values come out between 0.5 and 1.5, but for the very small.
+    """Roughly u @ v of a matrix u @ diag(s) @ v, by five steps of a Newton-Schulz iteration (Jordan 2024).
 
-    Five steps of a Newton-Schulz iteration, whose polynomial is steepest at 0 (Jordan 2024).
+    Singular values come out between 0.5 and 1.5, apart from very small ones.
     """
     wide = matrix.to(dtype, copy=True)
     if len(matrix) > len(matrix.T):
@@ -124,10 +122,9 @@ def orthogonal(matrix: Float[Tensor, "rows columns"], dtype: torch.dtype) -> Flo
 
 
 class Together(torch.optim.Optimizer):
-    """Several optimizers as the one that Lightning's loop and a schedule want, each with its own share of the weights.
+    """Several optimizers, each of some of the weights, as the one that Lightning's loop and a schedule take.
 
-    Groups and state are here and in each of them the same objects, so that a learning rate set here is theirs, and
-    what is saved here is all that they know.
+    Groups and state are the same objects here and in each of them, so that a learning rate set here is theirs.
     """
 
     def __init__(self, *optimizers: torch.optim.Optimizer) -> None:
@@ -136,7 +133,7 @@ class Together(torch.optim.Optimizer):
         self._share()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Called by `load_state_dict`, with groups and state that are new objects."""
+        """Called by `load_state_dict`, with new objects for groups and state."""
         super().__setstate__(state)
         self._share()
 
@@ -151,16 +148,16 @@ class Together(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        left_out: Tensor | None = getattr(self, "found_inf", None)
-        for each in self.optimizers:
-            if left_out is not None:
-                leave_out(each, left_out)
-            each.step()
+        skipped: Tensor | None = getattr(self, "found_inf", None)
+        for optimizer in self.optimizers:
+            if skipped is not None:
+                leave_out(optimizer, skipped)
+            optimizer.step()
         return loss
 
 
 def share_of_peak(cfg: OptimizerConfig, max_steps: int) -> Callable[[int], float]:
-    """The factor of the learning rate after so many updates, that is, for update n = steps + 1 of max_steps.
+    """The fraction of the peak learning rate for update n of max_steps, as a function of n - 1.
 
     Both schedules begin with n / warmup_steps, up to 1 at n = warmup_steps. Then
 

@@ -12,7 +12,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback
 
 from rope_mt.errors import Interrupted, UserError
-from rope_mt.training.callbacks.checkpoints import Checkpoints
+from rope_mt.training.callbacks.checkpoints import Checkpoints, is_averaged
 from rope_mt.training.module import TranslationModule
 from rope_mt.training.processes import SIGNALS, Processes
 
@@ -20,51 +20,51 @@ from rope_mt.training.processes import SIGNALS, Processes
 class Interruption(Callback):
     """Saves the step in which a signal came, when it is done, and leaves; a second SIGINT leaves at once.
 
-    So does every signal where several processes train: it reaches them in different steps, and who is in one waits
-    there for all others, so they would have to agree on one to save. Such a run goes on from its last validation.
+    Several processes leave at once: the signal reaches them in different steps, and in each step they wait for each
+    other, so they would have to agree on one to save. Such a run resumes from its last validation.
     """
 
     def __init__(self, checkpoints: Checkpoints, processes: Processes, overwrite: bool = False) -> None:
         self.checkpoints, self.alone = checkpoints, processes.world == 1
-        self.overwrite = overwrite  # what the command was told, so that by itself it would not go on
+        self.overwrite = overwrite  # with it, the same command would not resume the run
         self.saves = False  # after the step under way
-        self.leaves: int | None = None  # the signal to leave for when that is saved
-        self.before: dict[int, Any] = {}  # handlers of others
+        self.signal: int | None = None  # to leave for, when that step is saved
+        self.handlers: dict[int, Any] = {}  # of others, before ours
 
     @contextmanager
     def heeded(self) -> Iterator[None]:
-        """Answer signals as long as the block lasts; one that was ignored before stays ignored.
+        """Answer signals inside the block; a signal that was ignored before stays ignored.
 
         Raises:
-            Interrupted: one has come.
+            Interrupted: a signal has come.
         """
-        if threading.current_thread() is threading.main_thread():  # no other thread can
+        if threading.current_thread() is threading.main_thread():  # other threads may not
             handlers = {signum: signal.getsignal(signum) for signum in SIGNALS}
-            self.before = {signum: h for signum, h in handlers.items() if h not in (signal.SIG_IGN, None)}
-        for signum in self.before:
+            self.handlers = {signum: h for signum, h in handlers.items() if h not in (signal.SIG_IGN, None)}
+        for signum in self.handlers:
             signal.signal(signum, self._receive)
         try:
             yield
         except Exception as error:
-            if self.leaves and not isinstance(error, UserError):
-                raise Interrupted(self.leaves) from error  # the loader's workers had the signal, too, and are gone
+            if self.signal and not isinstance(error, UserError):
+                raise Interrupted(self.signal) from error  # the signal has ended the loader's workers as well
             raise
         finally:
-            for signum, handler in self.before.items():
+            for signum, handler in self.handlers.items():
                 signal.signal(signum, handler)
-        if self.leaves:  # it came in the last step
+        if self.signal:  # it came in the last step
             saved = self.checkpoints.saved_at if self.checkpoints.saved_at >= 0 else None
-            raise Interrupted(self.leaves, saved, self.overwrite)
+            raise Interrupted(self.signal, saved, self.overwrite)
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
-        if not self.alone or (signum == signal.SIGINT and self.leaves):
+        if not self.alone or (signum == signal.SIGINT and self.signal):
             raise Interrupted(signum)
         self.saves = True
-        handler = self.before[signum]
+        handler = self.handlers[signum]
         if signum == signal.SIGTERM and callable(handler):
-            handler(signum, frame)  # submitit's does nothing: where a job is to leave, SIGUSR2 follows
+            handler(signum, frame)  # submitit's does nothing: if a job is to leave, SIGUSR2 follows
         else:
-            self.leaves = self.leaves or signum
+            self.signal = self.signal or signum
         if signum == signal.SIGINT:  # written past Python's buffers, which may be in use
             os.write(2, b"rope-mt: leaving after this step; Ctrl-C again leaves at once\n")
 
@@ -72,26 +72,24 @@ class Interruption(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         assert isinstance(pl_module, TranslationModule)
-        if not self.saves or not pl_module.ends_update(batch_idx):
-            return
-        step, settings = trainer.global_step, pl_module.cfg.trainer
-        if step % settings.val_every and step != settings.max_steps:  # those are saved without being asked for it
-            self.checkpoints.save(trainer)
-            self._saved(step)
+        step = trainer.global_step
+        if self.saves and pl_module.ends_update(batch_idx) and not is_averaged(pl_module.cfg.trainer, step):
+            self.checkpoints.save(trainer)  # after a validation, the step is saved without a signal
+            self._leave(step)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._saved(trainer.global_step)
+        self._leave(trainer.global_step)
 
-    def _saved(self, step: int) -> None:
+    def _leave(self, step: int) -> None:
         self.saves = False
-        if self.leaves:
-            raise Interrupted(self.leaves, step, self.overwrite)
+        if self.signal:
+            raise Interrupted(self.signal, step, self.overwrite)
 
 
 def hand_on(interrupted: Interrupted) -> None:
-    """Give a signal for which a run was left to whoever else handles it: submitit's handler requeues the job and exits.
+    """Hand a signal to whoever else handles it: submitit's handler requeues the job and exits.
 
-    To be called when all that the run had open is closed, as a requeued job may be killed at any moment.
+    To be called when the run has closed all its files, as a requeued job may be killed at any moment.
     """
     handler = signal.getsignal(interrupted.signum)
     if callable(handler) and handler is not signal.default_int_handler:

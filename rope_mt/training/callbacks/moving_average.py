@@ -12,13 +12,12 @@ from rope_mt.training.module import TranslationModule
 
 
 class MovingAverage(Callback):
-    """Averages the weights after each step and validates with the average; training does not see it.
+    """Averages the weights after each step, and validates with the average; training does not see it.
 
     The average of the first step is its weights; then it is decay * average + (1 - decay) * weights, in float32.
 
-    torch's own `AveragedModel` asks for its number of steps in each, and sends it to the device, which waits for it.
-    Lightning's callback copies the whole module with its data, gives the weights back before BLEU is computed, and
-    keeps the average in the place of the weights in full checkpoints but not in the others.
+    torch's own `AveragedModel` makes the device wait in each step. Lightning's callback copies the module with its
+    data, and gives the weights back before BLEU is computed.
     """
 
     def __init__(self, module: TranslationModule, decay: float) -> None:
