@@ -81,7 +81,9 @@ def test_an_editable_installation_reads_the_checkout(tree, tmp_path):
     other = (
         f"sys.path[:] = [path for path in sys.path if path != {str(ROOT)!r}]"  # the installation that runs the tests
     )
-    start = f"import site, sys; {other}; site.addsitedir({str(site)!r}); from rope_mt import cli; "
-    where = python("-c", start + "print(cli.conf_dir())", cwd=cwd)
+    start = f"import site, sys; {other}; site.addsitedir({str(site)!r}); "
+    where = python("-c", start + "from rope_mt.config.files import conf_dir; print(conf_dir())", cwd=cwd)
     assert Path(where.strip()) == (tree / "conf").resolve()
-    assert "name: rope\n" in python("-c", start + "sys.exit(cli.main(['train', '--cfg', 'job']))", cwd=cwd)
+    assert "name: rope\n" in python(
+        "-c", start + "from rope_mt.cli.main import main; main(['train', '--cfg', 'job'])", cwd=cwd
+    )

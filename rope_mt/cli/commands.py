@@ -43,9 +43,7 @@ COMMANDS = {
         "training.train:train",
     ),
     "eval": Command(
-        "score a trained model on a test set",
-        "rope-mt eval RUN search.beam=8",
-        "translation.evaluate:evaluate",
+        "score a trained model on a test set", "rope-mt eval RUN search.beam=8", "translation.evaluate:evaluate"
     ),
     "translate": Command(
         "translate lines from standard input",
@@ -53,28 +51,16 @@ COMMANDS = {
         "translation.translate:translate",
     ),
     "prepare": Command(
-        "fetch, clean and tokenize a corpus",
-        "rope-mt prepare data=multi30k",
-        "data.prepare:prepare_and_report",
+        "fetch, clean and tokenize a corpus", "rope-mt prepare data=multi30k", "data.prepare:prepare_and_report"
     ),
-    "bench": Command(
-        "measure speed, memory and waste",
-        "rope-mt bench data",
-        "bench.bench:bench",
-    ),
-    "compare": Command(
-        "set finished runs side by side",
-        "rope-mt compare outputs/*",
-        "study.compare.compare:compare",
-    ),
+    "bench": Command("measure speed, memory and waste", "rope-mt bench data", "bench.bench:bench"),
+    "compare": Command("set finished runs side by side", "rope-mt compare outputs/*", "study.compare.compare:compare"),
     "analyze": Command(
         "study how runs attend, learn and generalise",
         "rope-mt analyze convergence outputs/*",
         "study.analyze.analyze:analyze",
     ),
     "export": Command(
-        "write a model for other programs",
-        "rope-mt export RUN --to ctranslate2",
-        "export.export:export",
+        "write a model for other programs", "rope-mt export RUN --to ctranslate2", "export.export:export"
     ),
 }

@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
         _say(f"interrupted{after}")
         return 128 + (end.signum if isinstance(end, Interrupted) else signal.SIGINT)
     except BrokenPipeError:
-        if not _unread():
+        if not _reader_gone():
             raise
         return 141
     except OSError as error:
@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
         _say(str(full_disk(error)))
         return 2
     finally:
-        _give_up_what_nobody_takes()
+        _drop_unwritten()
     return code
 
 
@@ -116,8 +116,8 @@ def _say(line: str) -> None:
         print(f"rope-mt: {line}", file=sys.stderr)
 
 
-def _give_up_what_nobody_takes() -> None:
-    """Keep Python from complaining as it ends of what it cannot write on a full disk."""
+def _drop_unwritten() -> None:
+    """Drop what cannot be written on a full disk or to a closed pipe, of which Python would complain as it ends."""
     for stream in filter(None, (sys.stdout, sys.stderr)):  # None where it was closed before
         try:
             stream.flush()
@@ -125,12 +125,8 @@ def _give_up_what_nobody_takes() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _unread() -> bool:
-    """Whether nobody reads standard output any more; if so, keep Python from complaining as it ends."""
-    output = sys.stdout.fileno()
+def _reader_gone() -> bool:
+    """Whether standard output is a pipe whose reader has gone."""
     poll = select.poll()
-    poll.register(output, 0)
-    gone = any(state & select.POLLERR for _, state in poll.poll(0))
-    if gone:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), output)
-    return gone
+    poll.register(sys.stdout.fileno(), 0)
+    return any(state & select.POLLERR for _, state in poll.poll(0))

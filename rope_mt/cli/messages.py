@@ -68,17 +68,17 @@ def unknown(setting: str, owner: Any, schema: type) -> str:
     if setting in known:  # a parameter of another position scheme
         own = ", ".join(field.name for field in fields(owner) if field.name != "name")
         return f"there is no setting {setting} in {owner.__name__}, which has {own or 'none'}"
-    place, _, leaf = setting.rpartition(".")
+    group, _, leaf = setting.rpartition(".")
     leaves = {name: name.rpartition(".")[2] for name in known}
-    beside = {name: leaves[name] for name in known if name.rpartition(".")[0] == place}
-    meant = [name for name, other in leaves.items() if other == leaf]
-    for names, likeness in ((beside, 0.6), (leaves, 0.8)):
-        near = get_close_matches(leaf, names.values(), n=1, cutoff=likeness)
-        meant = meant or [name for name, other in names.items() if [other] == near]
+    meant = [name for name, last in leaves.items() if last == leaf]
+    meant = meant or get_close_matches(setting, known, n=1, cutoff=0.8)
+    if not meant and (near := get_close_matches(leaf, leaves.values(), n=1, cutoff=0.8)):
+        meant = [name for name, last in leaves.items() if last in near]
     if meant:
         return f"there is no setting {setting}; did you mean {' or '.join(meant)}?"
-    there = f"{place} has {', '.join(beside.values())}" if place and beside else "--cfg job shows them all"
-    return f"there is no setting {setting}; {there}"
+    beside = [last for name, last in leaves.items() if group and name == f"{group}.{last}"]
+    hint = f"{group} has {', '.join(beside)}" if beside else "--help lists them all"
+    return f"there is no setting {setting}; {hint}"
 
 
 def complaint(error: Exception, words: list[str], schema: type) -> str:

@@ -1,5 +1,6 @@
 """What conf/ offers each command: the schema of its settings, and the groups and files that it chooses from."""
 
+from functools import cache
 from itertools import takewhile
 from pathlib import Path
 
@@ -22,6 +23,7 @@ def command_schema(command: str) -> type:
     return schema
 
 
+@cache
 def groups(command: str) -> set[str]:
     """The groups that a command chooses from: those of its defaults list, and of its subject's or every subject's."""
     from omegaconf import OmegaConf
