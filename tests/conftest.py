@@ -24,8 +24,16 @@ def pytest_collection(session: pytest.Session) -> None:
             import_module(name)
 
 
-SLOWEST_FIRST = ("test_readme", "test_training", "test_cli", "test_run", "test_damaged_files", "test_processes")
-SLOWEST_FIRST += ("test_killed", "test_long_run", "test_launchers", "test_toy", "test_laws", "test_archives")
+SLOWEST_FIRST = ("test_readme", "test_train", "test_cli", "test_run", "test_damaged_files", "test_processes")
+SLOWEST_FIRST += (
+    "test_killed",
+    "test_long_run",
+    "test_resuming",
+    "test_interruption",
+    "test_toy",
+    "test_laws",
+    "test_archives",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
