@@ -1,7 +1,7 @@
 """`rope-mt prepare`: clean the training text, train the tokenizer, write token ids to memory maps.
 
-A prepared folder gets its name when it is complete. Until then the work lies in a hidden folder beside it, with a note
-of its progress: the same command goes on from there.
+A prepared folder gets its name when it is complete. Until then the work lies in a hidden folder beside it. The same
+command finds the tokenizer there, which takes longest to make.
 """
 
 import hashlib
@@ -12,7 +12,6 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -30,14 +29,13 @@ from rope_mt.errors import UserError
 from rope_mt.system import disk
 from rope_mt.system.files import append, finish_folder, write_whole
 from rope_mt.system.locks import OWNER, only_one
-from rope_mt.system.manifest import read_manifest, write_manifest
+from rope_mt.system.manifest import write_manifest
 from rope_mt.system.progress import progress
 
 FORMAT = 4  # of a prepared folder; another number makes new folders beside the old ones
-CHUNK = 50_000  # pairs encoded at a time; a killed process loses the work on one chunk
+CHUNK = 50_000  # pairs encoded at a time
 CHUNK_BYTES = 1 << 28  # of their text, at which a chunk ends early: lines may be a thousand times longer than usual
 SAMPLE = {"bpe": 2_000_000, "unigram": 500_000}  # lines of both sides that the tokenizer is trained on
-NOTE = "progress.json"  # in an unfinished folder
 
 Pair = tuple[bytes, bytes, bool]  # source, target, and whether a document begins there
 
@@ -79,7 +77,7 @@ def prepare(cfg: DataConfig, corpus: Corpus | None = None) -> Prepared:
             if not (unfinished / META).is_file():
                 _build(cfg, corpus.train, n_pairs, settings, unfinished)
             for file in unfinished.iterdir():
-                if file.name not in (*MAPS, MODEL, META, OWNER):  # the note, and what a killed process left
+                if file.name not in (*MAPS, MODEL, META, OWNER):  # half a file of a killed process
                     file.unlink()
             finish_folder(unfinished, folder)
     return Prepared.read(folder)
@@ -102,29 +100,18 @@ def estimated_size(size: int, pairs: int, vocab_size: int) -> float:
 
 
 def _build(cfg: DataConfig, files: Files, n_pairs: int, settings: dict[str, Any], folder: Path) -> None:
-    """Fill the unfinished folder, from where a killed process has left it."""
+    """Fill the unfinished folder, in which a killed process may have left the tokenizer."""
     model = folder / MODEL
     try:
         if not model.is_file():
             write_whole(model, _train_tokenizer(cfg, files, n_pairs))
-        done = _encode(cfg, files, n_pairs, folder)
-        if not done.kept:
-            raise UserError(f"{', '.join(str(source) for source, _ in files)}: no pair to train on")
+        counts = _encode(cfg, files, n_pairs, folder)
     except UserError as error:
-        if not isinstance(error.__cause__, OSError):  # the text or the settings must change: start from nothing then
+        if not isinstance(error.__cause__, OSError):  # the text or the settings must change: nothing here is of use
             shutil.rmtree(folder, ignore_errors=True)
         raise
-    meta = {
-        **settings,
-        "read": n_pairs,
-        "kept": done.kept,
-        "dropped": done.dropped,
-        "show_languages": done.show_languages,
-        "look_exchanged": done.look_exchanged,
-        "hold_nul": done.hold_nul,
-        "byte_order_marks": sum(text.begins_with_mark(path) for pair in files for path in pair),
-        "tokens": {side: done.bytes[f"{side}.ids"] // 2 for side in SIDES},
-    }
+    marks = sum(text.begins_with_mark(path) for pair in files for path in pair)
+    meta = {**settings, "read": n_pairs, **counts, "byte_order_marks": marks}
     write_manifest(folder / META, meta, [model, *(folder / name for name in MAPS)])
 
 
@@ -160,60 +147,31 @@ def _next_chunk(pairs: Iterator[Pair]) -> list[Pair]:
     return chunk
 
 
-@dataclass
-class Progress:
-    """How far the maps are, as the note on disk says it after every chunk."""
-
-    lines: int = 0  # pairs read
-    kept: int = 0
-    dropped: dict[str, int] = field(default_factory=dict)  # by the step of cleaning
-    show_languages: int = 0  # of the kept pairs, as are the next two
-    look_exchanged: int = 0
-    hold_nul: int = 0
-    begins: bool = True  # whether a document begins with the next pair, or a pair was dropped before it
-    bytes: dict[str, int] = field(default_factory=lambda: dict.fromkeys(MAPS, 0))  # of each map
-
-
-def _read_progress(folder: Path) -> Progress:
-    """The note that a killed process has left, or a fresh one."""
-    note = folder / NOTE
-    if note.is_file():
-        try:
-            return Progress(**read_manifest(note, "it is begun anew", MODEL)["progress"])
-        except UserError as error:
-            print(error, file=sys.stderr, flush=True)
-    return Progress()
-
-
-def _encode(cfg: DataConfig, files: Files, n_pairs: int, folder: Path) -> Progress:
-    """Append the ids of all kept pairs to the maps, chunk by chunk."""
+def _encode(cfg: DataConfig, files: Files, n_pairs: int, folder: Path) -> dict[str, Any]:
+    """Write the maps, chunk by chunk; return what meta.json says of the kept and the dropped pairs."""
     tokenizer, cleaning, pairs = Tokenizer((folder / MODEL).read_bytes()), Cleaning(cfg), _pairs(files)
-    done = _read_progress(folder)
-    for src, tgt, _ in islice(pairs, done.lines):
-        if cfg.drop_duplicates:
-            cleaning.text(src, tgt)  # its duplicates further on must be known
-    cleaning.dropped = Counter(done.dropped)
     for name in MAPS:
-        with open(folder / name, "ab") as file:
-            file.truncate(done.bytes[name])  # drop what was written after the note
-    with progress("encoding", n_pairs, "pairs", done.lines) as advance:
+        (folder / name).unlink(missing_ok=True)
+    counts, begins = Counter(kept=0, show_languages=0, look_exchanged=0, hold_nul=0), True
+    with progress("encoding", n_pairs, "pairs") as advance:
         while chunk := _next_chunk(pairs):
-            arrays, kept, done.begins = _encode_chunk(chunk, done.begins, cleaning, tokenizer)
+            arrays, kept, begins = _encode_chunk(chunk, begins, cleaning, tokenizer)
             for name in MAPS:
-                done.bytes[name] = append(folder / name, arrays[name].tobytes(), to_disk=True)
+                append(folder / name, arrays[name].tobytes())
             directions = checks.directions(kept, cfg.src_lang, cfg.tgt_lang)
-            done.lines += len(chunk)
-            done.kept += len(kept)
-            done.dropped = {step: cleaning.dropped[step] for step in cleaning.STEPS if cleaning.dropped[step]}
-            done.show_languages += len(directions) - directions.count(0)
-            done.look_exchanged += directions.count(-1)
-            done.hold_nul += sum("\0" in src or "\0" in tgt for src, tgt in kept)
+            counts["kept"] += len(kept)
+            counts["show_languages"] += len(directions) - directions.count(0)
+            counts["look_exchanged"] += directions.count(-1)
+            counts["hold_nul"] += sum("\0" in src or "\0" in tgt for src, tgt in kept)
             if cleaning.dropped["not UTF-8"] > n_pairs * MAX_BROKEN:
                 broken = f"{cleaning.dropped['not UTF-8']} of {n_pairs} training lines"
                 raise UserError(f"{broken} are not UTF-8: is this text?")
-            write_manifest(folder / NOTE, {"progress": asdict(done)}, [folder / MODEL])
             advance(len(chunk))
-    return done
+    if not counts["kept"]:
+        raise UserError(f"{', '.join(str(source) for source, _ in files)}: no pair to train on")
+    dropped = {step: cleaning.dropped[step] for step in cleaning.STEPS if cleaning.dropped[step]}
+    tokens = {side: (folder / f"{side}.ids").stat().st_size // 2 for side in SIDES}
+    return {**counts, "dropped": dropped, "tokens": tokens}
 
 
 def _encode_chunk(
