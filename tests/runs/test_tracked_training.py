@@ -45,9 +45,7 @@ def settings(position: PositionConfig, **tracking: Any) -> TrainConfig:
         model=ModelConfig("test", d_model=32, d_ff=64, n_heads=2, n_layers=1, dropout=0.1),
         data=DataConfig("files", *parts, vocab_size=400, batch_tokens=1000, dir=str(Path("data").absolute())),
         optimizer=OptimizerConfig(lr=4e-3, warmup_steps=5),
-        trainer=TrainerConfig(
-            max_steps=4, val_every=2, val_sentences=3, log_every=1, device="cpu", precision="fp32", average=2
-        ),
+        trainer=TrainerConfig(max_steps=4, val_every=2, val_sentences=3, log_every=1, device="cpu", precision="fp32"),
         search=SearchConfig(beam=1, length_penalty=0.6, max_len_a=0.2, max_len_b=3),
         tracking=TrackingConfig(**tracking),
     )
@@ -70,6 +68,10 @@ def id_of(name: str) -> str:
     return json.loads(Path("outputs", name, "run.json").read_text())["wandb"]["id"]
 
 
+def sent_config(server: WandbServer, run: str) -> dict[str, Any]:
+    return {key: entry["value"] for key, entry in server.config[run].items() if key != "_wandb"}
+
+
 def lines(name: str, file: str) -> list[str]:
     return Path("outputs", name, file).read_text(encoding="utf-8").splitlines()
 
@@ -81,9 +83,7 @@ def test_jobs_of_a_sweep_are_runs_of_one_group_with_their_nested_settings(server
         first = next(upsert for upsert in server.upserts if upsert["name"] == id_of(name))
         assert (first["displayName"], first["groupName"], first["jobType"]) == (name, "sweep", "train")
         assert first["tags"] == [name, "test", "files", *cfg.tracking.tags]
-        config = {key: entry["value"] for key, entry in server.config[id_of(name)].items() if key != "_wandb"}
-        assert config == to_plain(cfg)
-        assert config["position"]["name"] == name
+        assert sent_config(server, id_of(name)) == to_plain(cfg)
     assert set(server.exit_codes.values()) == {0}
 
 
@@ -113,10 +113,8 @@ def test_the_tables_hold_the_sentences_with_the_score_of_each(server, jobs):
 
 def test_the_files_of_a_run_are_kept_only_where_that_is_asked_for(server, jobs):
     kept = {artifact["name"]: artifact for artifact in server.artifacts if artifact["type"] != "run_table"}
-    assert {name: artifact["type"] for name, artifact in kept.items()} == {
-        "rope-model": "model",
-        "rope-hypotheses": "hypotheses",
-    }
+    types = {name: artifact["type"] for name, artifact in kept.items()}
+    assert types == {"rope-model": "model", "rope-hypotheses": "hypotheses"}
     run = RunFolder(Path("outputs", "rope"))
     assert kept["rope-model"]["files"] == {file.name: file.read_bytes() for file in run.average.iterdir()}
     assert kept["rope-hypotheses"]["files"] == {"test.hyp": run.test_hyp.read_bytes()}
@@ -124,7 +122,7 @@ def test_the_files_of_a_run_are_kept_only_where_that_is_asked_for(server, jobs):
 
 def test_an_evaluation_is_added_to_the_run_and_changes_nothing_else_of_it(server, jobs, capsys):
     run = id_of("rope")
-    before, config = dict(server.summary[run]), server.config[run]
+    before, config = dict(server.summary[run]), sent_config(server, run)
     upserts, rows = len(server.upserts), list(server.rows[run])
     bleu = evaluate(EvalConfig("outputs/rope", search=SearchChange(beam=3, length_penalty=1.0), device="cpu"))
 
@@ -139,9 +137,7 @@ def test_an_evaluation_is_added_to_the_run_and_changes_nothing_else_of_it(server
     same = {key for key in before if key[0] != "_"}
     assert {key: after[key] for key in same} == {key: before[key] for key in same}
     assert server.rows[run][: len(rows)] == rows
-    assert {key: value for key, value in server.config[run].items() if key != "_wandb"} == {
-        key: value for key, value in config.items() if key != "_wandb"
-    }
+    assert sent_config(server, run) == config
     for upsert in server.upserts[upserts:]:
         assert not any(upsert.get(key) for key in ("displayName", "groupName", "jobType", "tags", "notes")), upsert
     assert server.exit_codes[run] == 0

@@ -8,14 +8,11 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-VIEWER = {"id": "V", "entity": "me", "username": "me", "name": "me", "email": "me@localhost", "flags": "{}"}
-NOBODY = {"teams": {"edges": []}, "apiKeys": {"edges": []}}
+VIEWER = {"id": "V", "entity": "me", "username": "me", "teams": {"edges": []}, "apiKeys": {"edges": []}}
 PROJECT = {"id": "P", "name": "rope-mt", "entity": {"id": "E", "name": "me"}}
 ARTIFACT = {"state": "PENDING", "digest": "D", "artifactSequence": {"id": "S", "latestArtifact": None}}
 
-COMMITTED = {"__typename": "Artifact", "state": "COMMITTED", "digest": "D", "versionIndex": 0, "tags": [], "size": 1}
-COMMITTED |= {"ttlDurationSeconds": -2, "ttlIsInherited": True, "fileCount": 1, "createdAt": "2026-01-01T00:00:00Z"}
-COMMITTED |= dict.fromkeys(("description", "metadata", "historyStep", "commitHash", "updatedAt"))
+COMMITTED = {"state": "COMMITTED", "digest": "D", "versionIndex": 0, "createdAt": "2026-01-01T00:00:00Z"}
 
 
 class WandbServer(ThreadingHTTPServer):
@@ -23,10 +20,10 @@ class WandbServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, *, refuse: str = "") -> None:
+    def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.url = f"http://127.0.0.1:{self.server_port}"
-        self.refuse = refuse  # the GraphQL operation to answer with 403
+        self.refuse = ""  # the GraphQL operation to answer with 403
         self.alive, self.silent = True, False
         self.heard: list[str] = []  # every address asked for
         self.upserts: list[dict[str, Any]] = []  # variables of UpsertBucket: name, groupName, config, ...
@@ -56,22 +53,15 @@ class WandbServer(ThreadingHTTPServer):
 
     def graphql(self, query: str, given: dict[str, Any]) -> dict[str, Any]:
         if "query Viewer" in query:
-            return {"viewer": VIEWER | NOBODY}
+            return {"viewer": VIEWER}
         if "query RunResumeStatus" in query:
-            rows = self.rows.get(given["name"], [])
-            lines = {"historyLineCount": len(rows), "logLineCount": 0, "eventsLineCount": 0, "eventsTail": "[]"}
-            bucket = {"name": given["name"], "wandbConfig": '{"t": 1}'}
-            bucket["config"] = json.dumps(self.config.get(given["name"], {}))
-            bucket["summaryMetrics"] = json.dumps(self.summary.get(given["name"], {}))
-            tail = json.dumps([json.dumps(row) for row in rows[-1:]])
-            return {"model": {"bucket": bucket | lines | {"historyTail": tail} if rows else None}}
+            return {"model": {"bucket": self._resumed(given["name"])}}
         if "mutation UpsertBucket" in query:
             self.upserts.append(given)
             if given.get("config"):
                 self.config[given["name"]] = json.loads(given["config"])
             names = {"id": given["name"], "name": given["name"], "displayName": given.get("displayName")}
-            bucket = names | {"project": PROJECT, "config": "{}", "sweepName": None, "historyLineCount": 0}
-            return {"upsertBucket": {"bucket": bucket, "inserted": True}}
+            return {"upsertBucket": {"bucket": names | {"project": PROJECT}, "inserted": True}}
         if "mutation CreateRunFiles" in query:
             files = [{"name": name, "uploadUrl": f"{self.url}/put/{name}"} for name in given["files"]]
             return {"createRunFiles": {"runID": given["run"], "uploadHeaders": [], "files": files}}
@@ -89,17 +79,25 @@ class WandbServer(ThreadingHTTPServer):
             return {"createArtifact": {"artifact": ARTIFACT | {"id": str(len(self.artifacts) - 1)}}}
         if "query ArtifactByID" in query:
             artifact = self.artifacts[int(given["id"])]
-            sequence = {"__typename": "ArtifactSequence", "id": "S", "name": artifact["name"], "project": PROJECT}
-            about = {"id": given["id"], "artifactSequence": sequence, "artifactType": {"name": artifact["type"]}}
-            return {"artifact": COMMITTED | about}
+            about = {"artifactSequence": {"id": "S", "project": PROJECT}, "artifactType": {"name": artifact["type"]}}
+            return {"artifact": COMMITTED | about | {"id": given["id"]}}
         if "mutation CommitArtifact" in query:
             return {"commitArtifact": {"artifact": {"id": given["artifactID"], "digest": "D"}}}
         return {}  # the answers to all other questions are optional
 
+    def _resumed(self, run: str) -> dict[str, Any] | None:
+        """The state from which a run goes on; None for a new one."""
+        rows = self.rows.get(run, [])
+        bucket = {"name": run, "wandbConfig": '{"t": 1}', "config": json.dumps(self.config.get(run, {}))}
+        bucket["summaryMetrics"] = json.dumps(self.summary.get(run, {}))
+        bucket["historyTail"] = json.dumps([json.dumps(row) for row in rows[-1:]])
+        lines = {"historyLineCount": len(rows), "logLineCount": 0, "eventsLineCount": 0, "eventsTail": "[]"}
+        return bucket | lines if rows else None
+
     def _file(self, name: str, artifact: str = "") -> dict[str, Any]:
         url = f"{self.url}/artifact/{artifact}/{name}" if artifact else f"{self.url}/put/{name}"
-        where = {"uploadUrl": url, "uploadHeaders": [], "uploadMultipartUrls": None, "storagePath": name}
-        return where | {"id": name, "name": name, "displayName": name, "artifact": {"id": artifact}}
+        names = dict.fromkeys(("id", "name", "displayName", "storagePath"), name)
+        return names | {"uploadUrl": url, "uploadHeaders": [], "artifact": {"id": artifact}}
 
     def table(self, run: str, key: str) -> dict[str, Any]:
         """The table that a run logged last under this key."""

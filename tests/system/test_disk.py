@@ -39,5 +39,4 @@ def test_output_that_cannot_be_written_is_one_line_and_without_a_place_for_it_an
         done = subprocess.run([sys.executable, "-m", "rope_mt", "--help"], stdout=out, stderr=err, check=False)
     assert done.returncode == 2
     reason = f"{os.strerror(28)}: make room, and give the same command again"
-    line = f"rope-mt: cannot write standard output or a file: {reason}\n"
-    assert stderr_is_full or errors.read_text() == line
+    assert stderr_is_full or errors.read_text() == f"rope-mt: cannot write standard output or a file: {reason}\n"

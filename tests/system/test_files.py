@@ -2,7 +2,6 @@
 
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,13 +34,6 @@ def test_a_file_is_replaced_in_one_step_or_stays_as_it_was(tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_file_below_a_file_is_one_clear_line(tmp_path):
-    (tmp_path / "taken").write_text("")
-    with pytest.raises(UserError, match=r"cannot write .*taken/file: ") as caught:
-        files.write_whole(tmp_path / "taken" / "file", b"")
-    assert "\n" not in str(caught.value)
-
-
 def test_a_finished_folder_has_its_name_after_its_files_are_on_the_disk(tmp_path, monkeypatch):
     unfinished, path = tmp_path / ".unfinished", tmp_path / "finished"
     flushed = []
@@ -56,49 +48,38 @@ def test_a_finished_folder_has_its_name_after_its_files_are_on_the_disk(tmp_path
     assert flushed[2:] == [(tmp_path, True)]
 
 
+def write_file(path: Path) -> None:
+    files.write_whole(path, "ü" * 70_000)
+
+
+def add_row(path: Path) -> None:
+    before = path.stat().st_size
+    assert files.append(path, "ü".encode() * 70_000, to_disk=True) == before + 140_000
+
+
+def write_folder(path: Path) -> None:
+    with files.whole_folder(path) as unfinished:
+        (unfinished / "small").write_bytes(b"small")
+        (unfinished / "weights").write_bytes(b"x" * 140_000)
+
+
 @pytest.mark.parametrize("disk", ["mounted", "played"], indirect=True)
 @pytest.mark.parametrize("left", [0, 50_000])
-def test_a_file_that_does_not_fit_leaves_the_one_before_and_says_what_it_needs(disk, left):
-    path = disk.path / "file"
-    path.write_bytes(b"before")
+@pytest.mark.parametrize(("write", "needs"), [(write_file, 140), (add_row, 140), (write_folder, 0)])
+def test_a_full_disk_leaves_the_path_as_it_was_and_the_message_says_what_it_needs(disk, left, write, needs):
+    path = disk.path / "path"
+    if write != write_folder:
+        path.write_bytes(b"before")
+    before = contents(disk.path)
     disk.leave(left)
-    message = rf"^cannot write {path}: {FULL}; it needs 140 kB, \S+ \w+ are free: make room, and give the same command"
-    with pytest.raises(UserError, match=f"{message} again$"):
-        files.write_whole(path, "ü" * 70_000)
-    assert contents(disk.path) == {"file": b"before"}
+    needed = rf"it needs {needs} kB, \S+ \w+ are free" if needs else ".* are free"
+    with pytest.raises(UserError, match=rf"^cannot write {path}: {FULL}; {needed}: make room, and give the same"):
+        write(path)
+    assert contents(disk.path) == before
     disk.make_room()
-    files.write_whole(path, "ü" * 70_000)
-    assert contents(disk.path) == {"file": "ü".encode() * 70_000}
-
-
-@pytest.mark.parametrize("disk", ["mounted", "played"], indirect=True)
-def test_a_row_is_added_whole_or_not_at_all(disk):
-    path = disk.path / "rows"
-    size = files.append(path, b"first\n")
-    disk.leave(6_000)
-    with pytest.raises(UserError, match=f"^cannot write {path}: {FULL}; it needs 20 kB, "):
-        files.append(path, b"x" * 20_000)
-    assert path.read_bytes() == b"first\n"
-    disk.make_room()
-    assert files.append(path, b"second\n", to_disk=True) == size + 7
-    assert path.read_bytes() == b"first\nsecond\n"
-
-
-def test_a_folder_that_does_not_fit_is_gone(disk):
-    path = disk.path / "model"
-
-    def fill() -> None:
-        with files.whole_folder(path) as unfinished:
-            (unfinished / "small").write_bytes(b"small")
-            (unfinished / "weights").write_bytes(b"x" * 100_000)
-
-    disk.leave(40_000)
-    with pytest.raises(UserError, match=f"^cannot write {path}: {FULL}; .* are free: make room, and give the same"):
-        fill()
-    assert contents(disk.path) == {}
-    disk.make_room()
-    fill()
-    assert contents(path).keys() == {"small", "weights"}
+    write(path)
+    sizes = {write_file: [140_000], add_row: [140_006], write_folder: [5, 140_000]}
+    assert sorted(map(len, contents(disk.path).values())) == sizes[write]
 
 
 def test_a_folder_that_cannot_be_written_is_named_with_what_to_do(disk):
@@ -106,18 +87,11 @@ def test_a_folder_that_cannot_be_written_is_named_with_what_to_do(disk):
     folder.mkdir()
     (folder / "rows").write_bytes(b"first\n")
 
-    def enter(context: Callable[[Path], object]) -> Callable[[Path], None]:
-        def write(path: Path) -> None:
-            with context(path):
-                pass
-
-        return write
-
     disk.forbid(folder)
     try:
-        for write in (lambda path: files.write_whole(path, b""), enter(locks.only_one), enter(files.whole_folder)):
-            with pytest.raises(UserError) as caught:
-                write(folder / "new")
+        for write in (files.whole_file, files.whole_folder, locks.only_one):
+            with pytest.raises(UserError) as caught, write(folder / "new"):
+                pass
             reason = "(Read-only file system|Permission denied)"
             line = rf"cannot write {folder}/new: {reason}; make {folder} writable, or choose another folder"
             assert re.fullmatch(line, str(caught.value))

@@ -33,10 +33,8 @@ def test_json_without_its_checksum_is_refused_in_one_line(tmp_path, text):
 
 def test_a_manifest_is_read_as_it_was_written(tmp_path):
     value = {"a": [1, 2.5, None, True, "ä\u2028"], "b": {"c": float("inf"), "1": -0.0}}
-    for _ in range(2):
-        write_manifest(tmp_path / "a.json", value)
-        value = read_manifest(tmp_path / "a.json", "")
-    assert value == {"a": [1, 2.5, None, True, "ä\u2028"], "b": {"c": float("inf"), "1": -0.0}}
+    write_manifest(tmp_path / "a.json", value)
+    assert read_manifest(tmp_path / "a.json", "") == value
     write_manifest(tmp_path / "a.json", {"a": float("nan")})
     assert str(read_manifest(tmp_path / "a.json", "")) == "{'a': nan}"
 
