@@ -15,27 +15,22 @@ def bench(cfg: BenchConfig) -> None:
     """Print the report as a table, or with `bench.json=true` as one JSON object.
 
     Raises:
-        UserError: there is no such device or text, a system that is asked for cannot run, or the model does not go with
-            the position scheme.
+        UserError: the device, the text or a system is missing, or the model does not go with the position scheme.
     """
     name = next(name for name, config in BENCH_SUBJECTS.items() if isinstance(cfg, config))
     subject = import_module(f"rope_mt.bench.{name}")
-    report = {"machine": machine(), **subject.measure(cfg)}
+    versions = {package: metadata.version(package) for package in ("sentencepiece", "numpy", "torch")}
+    machine = {
+        "processor": processor(),
+        "cores": cores(),
+        "versions": {"python": platform.python_version(), **versions},
+    }
+    report = {"machine": machine, **subject.measure(cfg)}
     if cfg.bench.json:
         print(json.dumps(report, indent=2))
         return
     rows = report.pop("schemes", None) or report.pop("systems", None)
     print("\n".join([*_lines(report), *(["", *subject.table(rows)] if rows else [])]))
-
-
-def machine() -> dict[str, Any]:
-    """The processor, how many of its cores may be used, and the versions of the packages that compute."""
-    packages = ("sentencepiece", "numpy", "torch")
-    return {
-        "processor": processor(),
-        "cores": cores(),
-        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}},
-    }
 
 
 def _lines(report: dict[str, Any], indent: str = "") -> Iterator[str]:

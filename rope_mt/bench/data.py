@@ -2,8 +2,6 @@
 
 import os
 import re
-import resource
-import sys
 import tempfile
 import threading
 import time
@@ -25,6 +23,7 @@ from rope_mt.data.corpus import locate
 from rope_mt.data.prepare import prepare
 from rope_mt.errors import UserError
 from rope_mt.system.disk import cannot_write
+from rope_mt.system.memory import peak_of_process
 
 WMT14_PAIRS = 4_500_000
 STREAM_SECONDS = 20.0  # half of it for drawing batches in each of two epochs, unless an epoch ends before
@@ -93,17 +92,13 @@ def measure_prepare(cfg: DataConfig) -> dict[str, Any]:
     # the ids are made after the tokenizer is written, and meta.json is written last
     model, meta = ((prepared.folder / name).stat().st_mtime for name in ("sentencepiece.model", "meta.json"))
     pairs, tokens = prepared.meta["kept"], sum(prepared.meta["tokens"].values())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    encoding = meta - model
     return {
         "pairs": pairs,
         "tokens": tokens,
         "seconds": seconds,
-        "encoding and writing": {
-            "seconds": meta - model,
-            "pairs/s": pairs / (meta - model),
-            "tokens/s": tokens / (meta - model),
-        },
-        "peak memory, MB": peak / 1e6,
+        "encoding and writing": {"seconds": encoding, "pairs/s": pairs / encoding, "tokens/s": tokens / encoding},
+        "peak memory, MB": peak_of_process() / 1e6,
     }
 
 

@@ -59,20 +59,8 @@ def measure(cfg: BenchDecodeConfig) -> dict[str, Any]:
     for name in names:
         for precision in precisions(name, device):
             systems[f"{name} {precision}"] = SYSTEMS[name](ckpt, cfg.bench.beam, device, precision)
-    threads = torch.get_num_threads()
-    try:
-        settings = {name: fastest(name, system, work) for name, system in systems.items()}
-        rounds = []
-        for _ in range(cfg.bench.rounds):
-            rounds.append({})
-            for name, system in systems.items():
-                system.use(settings[name])
-                rounds[-1][name] = seconds(system, work)
-                print(f"{name}: {rounds[-1][name]:.1f} s", file=sys.stderr, flush=True)
-    finally:
-        torch.set_num_threads(threads)
     tokens = sum(n for _, n in work)
-    return {
+    report = {
         "corpus": cfg.data.name,
         "sentences": len(work),
         "target tokens": tokens,
@@ -82,8 +70,16 @@ def measure(cfg: BenchDecodeConfig) -> dict[str, Any]:
         "beam": cfg.bench.beam,
         "device": describe(device),
         "rounds": cfg.bench.rounds,
-        "systems": summary(rounds, tokens, settings),
     }
+    settings = {name: fastest(name, system, work) for name, system in systems.items()}
+    rounds = []
+    for _ in range(cfg.bench.rounds):
+        rounds.append({})
+        for name, system in systems.items():
+            system.use(settings[name])
+            rounds[-1][name] = seconds(system, work)
+            print(f"{name}: {rounds[-1][name]:.1f} s", file=sys.stderr)
+    return {**report, "systems": summary(rounds, tokens, settings)}
 
 
 def able(cfg: BenchDecodeConfig, device: torch.device) -> list[str]:
@@ -100,7 +96,7 @@ def able(cfg: BenchDecodeConfig, device: torch.device) -> list[str]:
         elif cfg.bench.systems:
             raise UserError(reason)
         else:
-            print(f"without {name}: {reason}", file=sys.stderr, flush=True)
+            print(f"without {name}: {reason}", file=sys.stderr)
     return names
 
 

@@ -41,13 +41,10 @@ class Baseline(nn.Module):
 
     def __init__(self, cfg: TrainConfig, vocab_size: int) -> None:
         super().__init__()
-        m = cfg.model
-        self.cfg = cfg
+        self.cfg, m = cfg, cfg.model
         self.embedding = nn.Embedding(vocab_size, m.d_model)  # of source, target and output
         nn.init.normal_(self.embedding.weight, std=m.d_model**-0.5)
-        longest = cfg.data.max_len + 1  # with eos
-        self.register_buffer("positions", sinusoid(torch.arange(longest), m.d_model), persistent=False)
-        self.positions: Tensor
+        self.positions = nn.Buffer(sinusoid(torch.arange(cfg.data.max_len + 1), m.d_model), persistent=False)
         self.dropout = nn.Dropout(m.dropout)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "enable_nested_tensor")  # about inference with norm_first
@@ -96,11 +93,7 @@ class Baseline(nn.Module):
 
 
 class Decoder:
-    """A system that decodes in one precision. `rope-mt bench decode` chooses the fastest of its settings.
-
-    Attributes:
-        sizes, threads: batch sizes and threads to choose from. The last of each is tried first.
-    """
+    """A system that decodes in one precision, with the fastest of its `sizes` of batches and `threads`."""
 
     size, on_cpu, on_gpu = "sentences", (16, 32, 64), (128, 512)
 
@@ -110,7 +103,7 @@ class Decoder:
         self.threads: list[Setting] = [{"threads": n} for n in (sorted({1, cores()}) if cpu else [1])]
 
     def use(self, setting: Setting) -> None:
-        """Decode with one of `sizes` and one of `threads` from now on."""
+        """Decode from now on with one of `sizes` and one of `threads`."""
         torch.set_num_threads(setting["threads"])
         self.setting = setting
 

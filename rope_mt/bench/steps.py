@@ -32,11 +32,7 @@ Times = Float[np.ndarray, "2 batches"]  # seconds of a step of two models
 
 
 def as_trained(cfg: BenchSchemesConfig | BenchTrainConfig | BenchDecodeConfig, position: PositionConfig) -> TrainConfig:
-    """The settings of `rope-mt train` with the same data and model.
-
-    Raises:
-        UserError: the model does not go with the scheme.
-    """
+    """The settings of `rope-mt train` with the same data and model."""
     recipe = cfg.data.recipe
     return TrainConfig(
         seed=SEED,
@@ -51,17 +47,13 @@ def as_trained(cfg: BenchSchemesConfig | BenchTrainConfig | BenchDecodeConfig, p
 
 
 def setup(cfg: BenchSchemesConfig | BenchTrainConfig) -> tuple[TranslationData, str, torch.device, dict[str, Any]]:
-    """The training text, the precision and the device, and the lines with which the report begins.
-
-    Raises:
-        UserError: there is no such device or text.
-    """
+    """The training text, the precision and the device, and the lines with which the report begins."""
     device = choose_device(cfg.device)
     precision = choose_precision(cfg.precision, device)
     corpus = locate(cfg.data)
     data = TranslationData(cfg.data, prepare(cfg.data, corpus), corpus.valid, SEED)
-    report = {"corpus": cfg.data.name, "slots of a batch": cfg.data.batch_tokens}
-    report["model"] = f"{shape(cfg.model)}, {cfg.model.attention}"
+    model = f"{shape(cfg.model)}, {cfg.model.attention}"
+    report = {"corpus": cfg.data.name, "slots of a batch": cfg.data.batch_tokens, "model": model}
     if isinstance(cfg, BenchTrainConfig):
         report["position"] = cfg.position.name
     report |= {"vocabulary": len(data.tokenizer), "device": describe(device), "precision": precision}
@@ -103,14 +95,9 @@ class Training:
         return sum(p.numel() for p in self.module.parameters())
 
     def step(self, batch: Batch, part_ends: Callable[[], Any] = lambda: None) -> Tensor:
-        """Compute the smoothed loss, go backward, and update the weights with clipped gradients.
+        """Make an update on a batch that is on the model's device, and return its loss.
 
-        Args:
-            batch: on the model's device.
-            part_ends: called after each of the three parts.
-
-        Returns:
-            The loss.
+        `part_ends` is called after the loss, after the gradients, and after the update.
         """
         with computing_in(self.precision, self.device):
             loss = self.module.training_step(batch, 0)
@@ -140,13 +127,18 @@ def in_turns(one: Training, other: Training, batches: list[Batch]) -> Times:
 
 
 def seconds(training: Training, batch: Batch) -> float:
-    """How long a step takes, until the device has finished it."""
+    """How long a step takes with the threads of its training."""
     if training.threads != torch.get_num_threads():
         torch.set_num_threads(training.threads)
-    finish(training.device)
+    return time_of(lambda: training.step(batch), training.device)
+
+
+def time_of(work: Callable[[], Any], device: torch.device) -> float:
+    """Seconds of some work, until the device has finished it."""
+    finish(device)
     began = time.perf_counter()
-    training.step(batch)
-    finish(training.device)
+    work()
+    finish(device)
     return time.perf_counter() - began
 
 

@@ -28,6 +28,7 @@ from rope_mt.bench.steps import (
     ratio,
     seconds,
     setup,
+    time_of,
 )
 from rope_mt.config.commands import BenchTrainConfig
 from rope_mt.config.training import ModelConfig
@@ -43,8 +44,6 @@ SIDE = {"cpu": 2_048, "cuda": 8_192}  # of their square matrices: large enough t
 
 
 class Content(NamedTuple):
-    """What a batch contains."""
-
     src: np.ndarray  # tokens of each source, with eos
     tgt: np.ndarray  # tokens of each target, with eos
     slots: int  # of both sides, padding included
@@ -57,31 +56,28 @@ def measure(cfg: BenchTrainConfig) -> dict[str, Any]:
     report["steps"] = cfg.bench.steps
     batches = endless(data)
     threads = torch.get_num_threads()
-    try:
-        memory = {"before training": peak_memory(device)}
-        ours = Training.of(settings, data, precision, device)
-        choose_threads(OURS, ours, islice(batches, TRIALS), threads)
-        report |= {"parameters": ours.parameters, "threads": ours.threads}
-        for batch in islice(batches, WARM_UP):
-            seconds(ours, ours.moved(batch))
-        contents, times = alone(ours, batches, cfg.bench.steps)
-        memory["in training"] = peak_memory(device)
-        flop = None
-        if cfg.model.attention == "softmax":
-            flop = [flop_of_step(cfg.model, len(data.tokenizer), batch.src, batch.tgt) for batch in contents]
-        report |= summary(contents, times, flop, flop_per_second(precision, device))
-        report["peak memory, MB"] = {name: None if size is None else size / 1e6 for name, size in memory.items()}
-        print(f"{OURS}: {report['target tokens/s']:,.0f} target tokens/s", file=sys.stderr, flush=True)
-        if cfg.bench.yardstick:
-            torch.manual_seed(SEED)
-            theirs = Training(Baseline(settings, len(data.tokenizer)), precision, device)
-            choose_threads(BASELINE, theirs, islice(batches, TRIALS), threads)
-            drawn = list(islice(batches, WARM_UP + cfg.bench.steps + cfg.bench.steps % 2))
-            print(f"{OURS} and {BASELINE} in turns on {len(drawn)} batches", file=sys.stderr, flush=True)
-            tokens = [batch.n_tokens for batch in drawn[WARM_UP:]]
-            report["systems"] = against(in_turns(ours, theirs, drawn), tokens, (ours.threads, theirs.threads))
-    finally:
-        torch.set_num_threads(threads)
+    memory = {"before training": peak_memory(device)}
+    ours = Training.of(settings, data, precision, device)
+    choose_threads(OURS, ours, islice(batches, TRIALS), threads)
+    report |= {"parameters": ours.parameters, "threads": ours.threads}
+    for batch in islice(batches, WARM_UP):
+        seconds(ours, ours.moved(batch))
+    contents, times = alone(ours, batches, cfg.bench.steps)
+    memory["in training"] = peak_memory(device)
+    flop = None
+    if cfg.model.attention == "softmax":
+        flop = [flop_of_step(cfg.model, len(data.tokenizer), batch.src, batch.tgt) for batch in contents]
+    report |= summary(contents, times, flop, flop_per_second(precision, device))
+    report["peak memory, MB"] = {name: None if size is None else size / 1e6 for name, size in memory.items()}
+    print(f"{OURS}: {report['target tokens/s']:,.0f} target tokens/s", file=sys.stderr)
+    if cfg.bench.yardstick:
+        torch.manual_seed(SEED)
+        theirs = Training(Baseline(settings, len(data.tokenizer)), precision, device)
+        choose_threads(BASELINE, theirs, islice(batches, TRIALS), threads)
+        drawn = list(islice(batches, WARM_UP + cfg.bench.steps + cfg.bench.steps % 2))
+        print(f"{OURS} and {BASELINE} in turns on {len(drawn)} batches", file=sys.stderr)
+        tokens = [batch.n_tokens for batch in drawn[WARM_UP:]]
+        report["systems"] = against(in_turns(ours, theirs, drawn), tokens, (ours.threads, theirs.threads))
     return report
 
 
@@ -95,7 +91,7 @@ def choose_threads(name: str, training: Training, batches: Iterator[Batch], most
         for training.threads in times:
             times[training.threads] += seconds(training, batch)
     training.threads = min(times, key=lambda n: times[n])
-    print(f"{name}: {training.threads} of {most} threads", file=sys.stderr, flush=True)
+    print(f"{name}: {training.threads} of {most} threads", file=sys.stderr)
 
 
 class Stopwatch:
@@ -147,7 +143,7 @@ def content(batch: Batch) -> Content:
 def flop_of_step(
     model: ModelConfig, vocab_size: int, src: Int[np.ndarray, " pairs"], tgt: Int[np.ndarray, " pairs"]
 ) -> int:
-    """FLOP of the matrix products of real tokens in a training step: 2 per multiply-add.
+    """FLOP of the matrix products of real tokens (eos counted) in a training step: 2 per multiply-add.
 
     With d = d_model, f = d_ff, and s and t tokens in a source and its target, the forward pass multiplies and adds
 
@@ -157,11 +153,7 @@ def flop_of_step(
 
     times in each pair. Backward makes two products of the same size from each. Softmax, norms, the optimizer and the
     products of a position scheme are not counted, so that schemes can be compared. Causal attention counts in full,
-    although half of its scores are never used.
-
-    Args:
-        model: with softmax attention; linear attention has no scores.
-        src, tgt: tokens of each pair's sides, with eos.
+    although half of its scores are never used. Linear attention has no scores, so it has other counts.
     """
     d, f = model.d_model, model.d_ff
     pairs = list(zip(src.tolist(), tgt.tolist(), strict=True))
@@ -175,15 +167,8 @@ def flop_of_step(
 def flop_per_second(precision: str, device: torch.device) -> float:
     """FLOP per second of a plain product of two large square matrices, with torch's present number of threads."""
     side = SIDE.get(device.type, SIDE["cpu"])
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    a, b = torch.randn(2, side, side, device=device).to(dtype)
-    times = []
-    for _ in range(PRODUCTS):
-        finish(device)
-        began = time.perf_counter()
-        torch.mm(a, b)
-        finish(device)
-        times.append(time.perf_counter() - began)
+    a, b = torch.randn(2, side, side, device=device).to(torch.bfloat16 if precision == "bf16" else torch.float32)
+    times = [time_of(lambda: torch.mm(a, b), device) for _ in range(PRODUCTS)]
     return 2 * side**3 / min(times)
 
 
@@ -193,7 +178,7 @@ def summary(
     """Rates are medians over steps; milliseconds are means, so that the parts sum to the step.
 
     Args:
-        flop: of each step, if they can be counted.
+        flop: of each step; None if they cannot be counted.
         reachable: FLOP per second of a matrix product.
     """
     tokens = [int(batch.tgt.sum()) for batch in contents]
@@ -227,10 +212,8 @@ def table(rows: dict[str, dict[str, Any]]) -> list[str]:
     form = "{:<22}{:>16}{:>10}{:>9}{:>13}   {}"
     lines = [form.format("system", "target tokens/s", "s/step", "threads", "ours faster", "quartiles")]
     for name, row in rows.items():
-        faster, quartiles = "", ""
+        texts = [f"{row['target tokens/s']:,.0f}", f"{row['seconds']:.4f}", row["threads"], "", ""]
         if "ratio" in row:
-            faster = f"{row['ratio']:.2f} x"
-            quartiles = f"{row['lower quartile']:.2f} to {row['upper quartile']:.2f}"
-        numbers = (f"{row['target tokens/s']:,.0f}", f"{row['seconds']:.4f}", row["threads"])
-        lines.append(form.format(name, *numbers, faster, quartiles).rstrip())
+            texts[3:] = f"{row['ratio']:.2f} x", f"{row['lower quartile']:.2f} to {row['upper quartile']:.2f}"
+        lines.append(form.format(name, *texts).rstrip())
     return lines

@@ -2,14 +2,13 @@
 
 import platform
 import re
-import resource
-import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
 
 from rope_mt.errors import UserError
+from rope_mt.system.memory import peak_of_process
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -31,13 +30,12 @@ def choose_precision(wanted: str, device: torch.device) -> str:
     """The precision of this name; `auto` is bf16 where the device multiplies it natively, or else fp32."""
     if wanted != "auto":
         return wanted
+    native = False
     if device.type == "cuda":
         native = torch.cuda.get_device_capability(device) >= (8, 0)
     elif device.type == "cpu":
         # without AVX512-BF16 or AMX, bf16 products are emulated and slower than fp32
         native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    else:
-        native = False
     return "bf16" if native else "fp32"
 
 
@@ -71,6 +69,4 @@ def peak_memory(device: torch.device) -> int | None:
     """Peak memory in bytes: of tensors on a GPU, of the whole process on a CPU since it began; None if unknown."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    if device.type == "cpu":
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return None
+    return peak_of_process() if device.type == "cpu" else None

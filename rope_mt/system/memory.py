@@ -2,6 +2,8 @@
 
 import ctypes
 import os
+import resource
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -18,8 +20,7 @@ def keep_freed() -> None:
     Giving back tensors of some megabytes at every step, and claiming them again page by page, takes a tenth of the
     processor time of decoding. glibc always gives back 32 MiB and more.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
+    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
         mallopt(MMAP_THRESHOLD, 32 << 20)
         mallopt(TRIM_THRESHOLD, 1 << 30)
 
@@ -32,6 +33,11 @@ def keep_few_kernels() -> None:
     """
     os.environ.setdefault("LRU_CACHE_CAPACITY", "256")
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
+
+
+def peak_of_process() -> int:
+    """The largest memory in bytes that this process has had since it began."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 @contextmanager
