@@ -5,7 +5,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -47,17 +47,16 @@ class Entry:
 
 def _last_rows(metrics: Path) -> list[dict[str, Any]]:
     """The last rows of a metrics file; a damaged row is skipped here, as the run itself refuses it."""
+    if not metrics.is_file():
+        return []
+    with open(metrics, "rb") as file:
+        start = max(0, metrics.stat().st_size - TAIL)
+        file.seek(start)
+        lines = file.readlines()
     rows = []
-    if metrics.is_file():
-        with open(metrics, "rb") as file:
-            start = max(0, metrics.stat().st_size - TAIL)
-            file.seek(start)
-            lines = file.readlines()
-        for line in lines[1:] if start else lines:  # the first one is cut off
-            try:
-                rows.append(json.loads(line))
-            except ValueError:  # also a last line that is being written
-                continue
+    for line in lines[1:] if start else lines:  # the first one is cut off
+        with suppress(ValueError):  # also a last line that is being written
+            rows.append(json.loads(line))
     return rows
 
 
@@ -76,13 +75,14 @@ class Ledger:
 
     def entries(self) -> list[Entry]:
         """All jobs in order; a job whose file is damaged counts as failed."""
-        return [self._read(file) for file in self._files()]
-
-    def _read(self, file: Path) -> Entry:
-        try:
-            return Entry(**read_manifest(file, "type the command again"))
-        except (UserError, TypeError) as error:  # a TypeError: the fields are those of another version of rope-mt
-            return Entry(int(file.stem), file.stem, FAILED, error=str(error))
+        entries = []
+        for file in self._files():
+            try:
+                entry = Entry(**read_manifest(file, "type the command again"))
+            except (UserError, TypeError) as error:  # a TypeError: the fields are those of another version of rope-mt
+                entry = Entry(int(file.stem), file.stem, FAILED, error=str(error))
+            entries.append(entry)
+        return entries
 
     def write(self, entry: Entry) -> None:
         write_manifest(self.folder / "jobs" / f"{entry.number:05d}.json", asdict(entry))
@@ -97,8 +97,8 @@ class Ledger:
         Args:
             requeued: a SystemExit comes from a launcher that has put the job into its queue again.
         """
-        job = Job(self, Entry(number, name, RUNNING, began=time.time(), host=socket.gethostname()))
-        job.update()
+        job = Job(self, Entry(number, name))
+        job.update(state=RUNNING, began=time.time(), host=socket.gethostname())
         try:
             yield job
         except BaseException as error:

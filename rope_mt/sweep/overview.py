@@ -20,10 +20,9 @@ FIRST_SHOWN = (RUNNING, FAILED, STOPPED, WAITING, DONE, LEFT_OUT)  # in a termin
 
 
 class Overview:
-    """Reads the ledger; several threads may ask."""
+    """Shows a ledger of so many `planned` jobs (None if the sweeper draws them); several threads may ask."""
 
     def __init__(self, ledger: Ledger, planned: int | None) -> None:
-        """Show a ledger of so many planned jobs; None if the sweeper makes them up as it goes."""
         self.ledger, self.planned = ledger, planned
         self.printed: dict[int, str] = {}  # the state of each job that was last printed
         self.first_seen: dict[int, tuple[float, float]] = {}  # of each running job: a time and its step then
@@ -75,8 +74,8 @@ def _figures(entry: Entry) -> list[str]:
         figures: dict[str, float] = {"step": entry.steps, "train/loss": entry.loss, "valid/bleu": entry.bleu}
     else:
         figures = entry.progress()
-    formats = {"step": "{:,.0f}", "train/loss": "{:.3f}", "valid/bleu": "{:.2f}"}
-    texts = [text.format(figures[name]) if name in figures else "" for name, text in formats.items()]
+    formats = {"step": ",.0f", "train/loss": ".3f", "valid/bleu": ".2f"}
+    texts = [format(figures[name], form) if name in figures else "" for name, form in formats.items()]
     has_run = entry.began and not entry.found
     return [*texts, clock((entry.ended or time.time()) - entry.began) if has_run else ""]
 

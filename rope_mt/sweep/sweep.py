@@ -1,25 +1,23 @@
 """One sweep: its folder, and what it prints and writes there when its jobs have ended."""
 
-from __future__ import annotations
-
 import json
 import os
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
 
 from rope_mt.errors import UserError
 from rope_mt.runs.tracking import where
+from rope_mt.study.charts import plot_scores
+from rope_mt.study.compare import compare, records, tables
+from rope_mt.study.compare.comparison import Comparison
+from rope_mt.study.report import write_report
 from rope_mt.sweep.ledger import DONE, WAITING, Entry, Ledger
 from rope_mt.sweep.overview import Overview
 from rope_mt.system.files import write_json, write_whole
-
-if TYPE_CHECKING:
-    from rope_mt.study.compare.comparison import Comparison
 
 
 @dataclass(frozen=True)
@@ -53,12 +51,19 @@ def conclude(sweep: Sweep, overview: Overview) -> bool:
             state = "never began" if entry.state == WAITING else entry.state
             reason = f": {entry.error}" if entry.error else ""
             print(f"rope-mt: {entry.name}: {state}{reason}", file=sys.stderr)
-    folders = list(dict.fromkeys(Path(entry.run) for entry in done if entry.run))
-    comparison = _compared(folders) if folders else None
+    comparison = None
+    if folders := list(dict.fromkeys(Path(entry.run) for entry in done if entry.run)):
+        try:
+            comparison = compare.compared(folders)
+        except UserError as error:
+            print(f"rope-mt: no comparison: {error}", file=sys.stderr)
     _write_record(sweep, entries, comparison)
     files = ["sweep.json", "sweep.md"]
     if comparison is not None:
-        _show(sweep.folder, comparison, console)
+        console.print()
+        tables.show(comparison, [len(group.runs) for group in comparison.groups] == [1], console)
+        plot_scores(sweep.folder / "sweep.png", comparison.groups, comparison.baseline)
+        write_report(sweep.folder / "sweep.html", comparison)
         files += ["sweep.png", "sweep.html"]
     console.print(Text(f"files     {os.path.relpath(sweep.folder)}: {', '.join(files)}"), soft_wrap=True)
     lines = dict.fromkeys(where(Path(entry.run)) for entry in entries if entry.run and not entry.found)
@@ -67,31 +72,7 @@ def conclude(sweep: Sweep, overview: Overview) -> bool:
     return len(done) == len(entries)
 
 
-def _compared(folders: list[Path]) -> Comparison | None:
-    """The comparison of the runs; None, and a line that says why, if they cannot be compared."""
-    from rope_mt.study.compare.compare import compared
-
-    try:
-        return compared(folders)
-    except UserError as error:
-        print(f"rope-mt: no comparison: {error}", file=sys.stderr)
-        return None
-
-
-def _show(folder: Path, comparison: Comparison, console: Console) -> None:
-    from rope_mt.study.charts import plot_scores  # the report takes torch
-    from rope_mt.study.compare import tables
-    from rope_mt.study.report import write_report
-
-    console.print()
-    tables.show(comparison, [len(group.runs) for group in comparison.groups] == [1], console)
-    plot_scores(folder / "sweep.png", comparison.groups, comparison.baseline)
-    write_report(folder / "sweep.html", comparison)
-
-
 def _write_record(sweep: Sweep, entries: list[Entry], comparison: Comparison | None) -> None:
-    from rope_mt.study.compare import records, tables
-
     record = {"name": sweep.name, "command": sweep.command, "jobs": [asdict(entry) for entry in entries]}
     rows = ["| job | state | run |", "| --- | --- | --- |"]
     for entry in entries:

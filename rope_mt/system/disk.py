@@ -50,8 +50,8 @@ def ensure(work: str, folder: Path, needed: float, remedy: str) -> str:
     if parent.is_dir() and not os.access(parent, os.W_OK | os.X_OK):
         raise UserError(f"cannot write {parent}: make it writable, or {remedy}")
     already, spare = used(folder), free(folder)
-    line = f"{work} takes up to {size_text(needed)} of disk in {folder}; "
-    line += f"{size_text(already)} are there, {size_text(spare)} are free"
+    amounts = f"{size_text(already)} are there, {size_text(spare)} are free"
+    line = f"{work} takes up to {size_text(needed)} of disk in {folder}; {amounts}"
     if already + spare < needed:
         raise UserError(f"{line}: make room for {size_text(needed - already - spare)} more, or {remedy}")
     return line
@@ -61,8 +61,8 @@ def cannot_write(path: Path, error: OSError, needs: int = 0) -> UserError:
     """One line about a path that could not be written, and what to do; `needs` is the size in bytes, 0 if unknown."""
     line = f"cannot write {path}: {error.strerror or error}"
     if error.errno in FULL:
-        amounts = f"it needs {size_text(needs)}, " if needs else ""
-        amounts += f"{size_text(free(path.parent))} are free"
+        need = f"it needs {size_text(needs)}, " if needs else ""
+        amounts = f"{need}{size_text(free(path.parent))} are free"
         return UserError(f"{line}; {amounts}: make room, and give the same command again")
     if error.errno in CLOSED:
         return UserError(f"{line}; make {nearest(path.parent)} writable, or choose another folder")

@@ -19,8 +19,7 @@ from rope_mt.system.locks import OWNER
 def whole_file(path: Path, needs: int = 0) -> Iterator[IO[bytes]]:
     """A file to write that replaces `path` when the block ends; after an error `path` is as it was.
 
-    Args:
-        needs: bytes that are to be written, if they are known, for the message about a full disk.
+    The message about a full disk says that it `needs` so many bytes, if they are known.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -51,14 +50,11 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def append(path: Path, content: bytes, to_disk: bool = False, needs: int = 0) -> int:
-    """Add to the end of a file; after an error the file is as it was.
+    """Add to the end of a file, and return its size in bytes; after an error the file is as it was.
 
     Args:
         to_disk: wait until the content has reached the disk.
         needs: bytes of the content and of all that will follow it, if they are known.
-
-    Returns:
-        The size of the file in bytes.
     """
     try:
         with open(path, "ab", buffering=0) as file:

@@ -55,10 +55,7 @@ def _wait_for(folder: Path) -> int:
 
 @contextmanager
 def alone(file: Path, at_work: str) -> Iterator[None]:
-    """Lock a file, which stays, for the block.
-
-    Args:
-        at_work: the work of the process that has the lock, as in `training outputs/toy`.
+    """Lock a file, which stays, for the block; `at_work` names the work, as in `training outputs/toy`.
 
     Raises:
         UserError: another process has the lock, or the file cannot be written.

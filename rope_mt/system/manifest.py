@@ -40,25 +40,19 @@ def read_manifest(path: Path, remedy: str, *names: str) -> dict[str, Any]:
     Raises:
         UserError: the manifest or one of the files cannot be read or was changed.
     """
-    value = None
     try:
-        if path.stat().st_size <= MOST_BYTES:
-            value = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}; {remedy}") from error
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict) or value.pop(CHECKSUM, None) != _checksum(value):
-        raise UserError(f"{path} is damaged, was changed, or is of another version of rope-mt: {remedy}")
-    for name in names:
-        file = path.with_name(name)
-        if name in value.get(FILES, {}) and file.exists():
-            try:
-                unchanged = sha256(file) == value[FILES][name]
-            except OSError as error:
-                raise UserError(f"cannot read {file}: {error.strerror}; {remedy}") from error
-            if not unchanged:
+        value = json.loads(path.read_text(encoding="utf-8") if path.stat().st_size <= MOST_BYTES else "")
+        if not isinstance(value, dict) or value.pop(CHECKSUM, None) != _checksum(value):
+            raise ValueError
+        for file in map(path.with_name, names):
+            known = value.get(FILES, {}).get(file.name)
+            if known is not None and file.exists() and sha256(file) != known:
                 raise UserError(f"{file} was changed since {path.name} was written: {remedy}")
+    except OSError as error:
+        raise UserError(f"cannot read {error.filename or path}: {error.strerror}; {remedy}") from error
+    except (ValueError, RecursionError) as error:
+        reason = "is damaged, was changed, or is of another version of rope-mt"
+        raise UserError(f"{path} {reason}: {remedy}") from error
     return value
 
 

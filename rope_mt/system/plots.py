@@ -65,11 +65,7 @@ def _blank(width: float, height: float, style: dict[Any, Any]) -> Iterator[Figur
 
 @contextmanager
 def figure(path: Path, width: float = 7.0, height: float = 4.0) -> Iterator[Figure]:
-    """A figure to draw on, in inches; when the block ends without an error it is written to `path` as PNG.
-
-    Raises:
-        UserError: the folder cannot be written.
-    """
+    """A figure to draw on, in inches, which is written to `path` as PNG when the block ends without an error."""
     with _blank(width, height, {}) as drawn:
         yield drawn
         with whole_file(path) as file:
@@ -77,7 +73,7 @@ def figure(path: Path, width: float = 7.0, height: float = 4.0) -> Iterator[Figu
 
 
 def inline_svg(draw: Callable[[Figure], None], title: str, text: str, width: float = 5.0, height: float = 3.3) -> str:
-    """What `draw` draws, as an <svg> element that refers to nothing outside; the same drawing gives the same element.
+    """The drawing as an <svg> element that refers to nothing outside; the same drawing gives the same element.
 
     Args:
         title: of the chart; no other chart of the page may have it, since it keeps their ids apart.
@@ -98,11 +94,7 @@ def inline_svg(draw: Callable[[Figure], None], title: str, text: str, width: flo
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a table with one line of column names.
-
-    Raises:
-        UserError: the folder cannot be written.
-    """
+    """Write a table with one line of column names."""
     text = io.StringIO()
     out = csv.writer(text, lineterminator="\n")
     out.writerow(columns)

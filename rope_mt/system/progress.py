@@ -60,8 +60,8 @@ def progress(
         def advance(amount: int) -> None:
             nonlocal printed
             bar.advance(task, amount)
-            line = f"{work}: {bar.tasks[0].completed / scale:,.0f}"
-            line += f" of {total / scale:,.0f} {unit}" if total else f" {unit}"
+            of_total = f" of {total / scale:,.0f}" if total else ""
+            line = f"{work}: {bar.tasks[0].completed / scale:,.0f}{of_total} {unit}"
             bar.update(task, description=line)
             if bar.disable and time.monotonic() - printed >= LINE_EVERY:
                 printed = time.monotonic()

@@ -1,6 +1,5 @@
 """The source pieces that a decoder attends to while it writes each piece of a translation."""
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -60,23 +59,21 @@ def draw(model: Transformer, tokenizer: Tokenizer, src: list[int], tgt: list[int
     columns = min(COLUMNS, len(layers))
     rows = -(-len(layers) // columns)
     width, height = (min(PIECE * len(pieces), LARGEST) + 0.9 for pieces in (across, down))
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # the font draws a box for a character that it lacks
-        with figure(png, max(3.0, columns * width) + 0.6, max(2.0, rows * height) + 0.4) as drawn:
-            grid = drawn.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-            for axes in grid.flat[len(layers) :]:
-                axes.remove()
-            panels = list(grid.flat[: len(layers)])
-            for layer, (axes, weights) in enumerate(zip(panels, layers, strict=True), start=1):
-                axes.imshow(weights, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-                axes.set_title(f"layer {layer}")
-                axes.grid(visible=False)
-                if len(across) <= MOST_NAMES:
-                    axes.set_xticks(range(len(across)), across, rotation=90, fontsize=7, parse_math=False)
-                    axes.tick_params(axis="x", labelbottom=True)
-                if len(down) <= MOST_NAMES:
-                    axes.set_yticks(range(len(down)), down, fontsize=7, parse_math=False)
-            bar = drawn.colorbar(panels[0].images[0], ax=panels, shrink=0.9, aspect=30)
-            bar.set_label("attention, mean over heads", fontsize=8)
-            drawn.supxlabel("source", fontsize=9)
-            drawn.supylabel("hypothesis", fontsize=9)
+    with figure(png, max(3.0, columns * width) + 0.6, max(2.0, rows * height) + 0.4) as drawn:
+        grid = drawn.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        for axes in grid.flat[len(layers) :]:
+            axes.remove()
+        panels = list(grid.flat[: len(layers)])
+        for layer, (axes, weights) in enumerate(zip(panels, layers, strict=True), start=1):
+            axes.imshow(weights, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+            axes.set_title(f"layer {layer}")
+            axes.grid(visible=False)
+            if len(across) <= MOST_NAMES:
+                axes.set_xticks(range(len(across)), across, rotation=90, fontsize=7, parse_math=False)
+                axes.tick_params(axis="x", labelbottom=True)
+            if len(down) <= MOST_NAMES:
+                axes.set_yticks(range(len(down)), down, fontsize=7, parse_math=False)
+        bar = drawn.colorbar(panels[0].images[0], ax=panels, shrink=0.9, aspect=30)
+        bar.set_label("attention, mean over heads", fontsize=8)
+        drawn.supxlabel("source", fontsize=9)
+        drawn.supylabel("hypothesis", fontsize=9)
