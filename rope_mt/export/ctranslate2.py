@@ -41,11 +41,7 @@ Weights = dict[str, Tensor]
 
 
 def check(cfg: TrainConfig) -> None:
-    """Refuse a model that CTranslate2 cannot compute, or has not been shown to compute as we do.
-
-    Raises:
-        UserError: the message names the setting.
-    """
+    """Raise a UserError for a model that CTranslate2 cannot compute, or has not been shown to compute as we do."""
     position = cfg.position
     if cfg.model.attention != "softmax":
         setting = f"model.attention={cfg.model.attention}"
@@ -67,14 +63,8 @@ def table_length(cfg: TrainConfig) -> int | None:
 def usage(cfg: TrainConfig, folder: Path) -> str:
     """A Python program that translates its standard input with the exported model and the search of the run."""
     search = cfg.search
-    text = USAGE.format(
-        folder=str(folder),
-        tokenizer=str(folder / "sentencepiece.model"),
-        beam=search.beam,
-        alpha=search.length_penalty,
-        a=search.max_len_a,
-        b=search.max_len_b - 1,
-    )
+    of_search = {"beam": search.beam, "alpha": search.length_penalty, "a": search.max_len_a, "b": search.max_len_b - 1}
+    text = USAGE.format(folder=str(folder), tokenizer=str(folder / "sentencepiece.model"), **of_search)
     if search.length_penalty_form != "fairseq":
         text += f"\n# the run's own search has {search.length_penalty_form}'s length penalty, so this one differs"
     if length := table_length(cfg):
@@ -150,8 +140,9 @@ def _norm(spec: common_spec.LayerNormSpec, weights: Weights, name: str) -> None:
 def _distances(spec: attention_spec.MultiHeadAttentionSpec, weights: Weights, name: str, rows: int) -> None:
     """Fill in the tables of a layer. Zeros stand for the future in a decoder, and for values if there are none."""
     keys = weights[f"{name}.keys"]
-    for part, table in (("keys", keys), ("values", weights.get(f"{name}.values", torch.zeros_like(keys)))):
-        _set(spec, **{f"relative_position_{part}": F.pad(table, (0, 0, 0, rows - len(table)))})
+    values = weights.get(f"{name}.values", torch.zeros_like(keys))
+    future = (0, 0, 0, rows - len(keys))
+    _set(spec, relative_position_keys=F.pad(keys, future), relative_position_values=F.pad(values, future))
 
 
 def _set(spec: object, **values: Any) -> None:

@@ -14,8 +14,7 @@ def export(cfg: ExportConfig) -> None:
     """Write a trained model for another program; print where it is and how to use it.
 
     Raises:
-        UserError: the checkpoint cannot be read, or cannot be exported in this format; or the folder is not empty, or
-            cannot be written.
+        UserError: the checkpoint cannot be read, or not be exported in this format; or the folder cannot be written.
     """
     ckpt = load(cfg.checkpoint)
     folder = cfg.out or run_of(cfg.checkpoint).path / f"export-{cfg.to}"

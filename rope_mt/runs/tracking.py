@@ -39,8 +39,7 @@ class Tracker:
     For W&B the run has finished when the block ends, and failed when the block raises.
     """
 
-    def __init__(self, run: Any, folder: Path) -> None:
-        """Log to a wandb.Run, or None, what happens to the run in a folder."""
+    def __init__(self, run: Any, folder: Path) -> None:  # a wandb.Run or None, and the folder of our run
         self.run, self.folder = run, folder
         self._summary: dict[str, Any] = _known(folder).get("summary", {}) if run is not None else {}
         self._gives_up = False
@@ -63,11 +62,9 @@ class Tracker:
             _remember(self.folder, summary=self._summary)
 
     def log_translations(self, name: str, rows: Sequence[tuple[str, str, str]], step: int | None = None) -> None:
-        """Log a table of source, reference, hypothesis and the chrF2 (0-100) of each sentence.
+        """Log a table of source, reference, hypothesis and the chrF2 (0-100) of the first MOST_ROWS sentences.
 
-        Args:
-            rows: source, reference, hypothesis; the first `MOST_ROWS` of them are shown.
-            step: number of optimizer updates; None if the table is about the run as a whole.
+        `step` is the number of optimizer updates; None if the table is about the run as a whole.
         """
         if self.run is None:
             return
@@ -105,16 +102,16 @@ class Tracker:
         """Send a table or file, about which wandb first asks the server; after a failure no others are sent."""
         if self._gives_up:
             return
-        begin = time.monotonic()
+        begin, problem = time.monotonic(), None
         try:
             send()
+            if time.monotonic() - begin > SLOW:
+                problem = f"the server is slow; after {name} no more tables and files are sent"
         except Exception as error:
+            problem = f"{one_line(error)}; {name} and later tables and files are not uploaded"
+        if problem is not None:
             self._gives_up = True
-            say(f"{one_line(error)}; {name} and later tables and files are not uploaded")
-            return
-        if time.monotonic() - begin > SLOW:
-            self._gives_up = True
-            say(f"the server is slow; after {name} no more tables and files are sent")
+            say(problem)
 
     def where(self) -> str:
         """One line that tells the user where to look; empty without a W&B run."""
@@ -152,7 +149,7 @@ def track(cfg: TrackingConfig, folder: Path, config: dict[str, Any], *, tags: li
 
     Args:
         cfg: WANDB_MODE in the environment overrides its mode; `auto` heeds what `wandb offline` has set.
-        folder: the run folder. Its name is the name of the W&B run, and its run.json remembers the id of that.
+        folder: its name is the name of the W&B run, whose id its run.json remembers.
         config: the settings as plain values.
 
     Raises:
@@ -182,8 +179,8 @@ def track(cfg: TrackingConfig, folder: Path, config: dict[str, Any], *, tags: li
 def attach(folder: Path) -> Tracker:
     """Add scores, tables and files to the W&B run of a finished run; its name, group, tags and settings stay.
 
-    The tracker does nothing if the run was not tracked, or has not finished: its own process would overwrite what is
-    added here. Where W&B objects to something, a line says so.
+    The tracker does nothing if the run was not tracked, or has not finished: its own process would overwrite all that
+    is added here.
     """
     known = _known(folder)
     mode = os.environ.get("WANDB_MODE") or known.get("mode")

@@ -94,7 +94,6 @@ def _setup(mode: str) -> str:
 
 
 def say(line: str) -> None:
-    """Print one line on standard error."""
     print(f"W&B: {line}", file=sys.stderr)
 
 

@@ -47,9 +47,6 @@ def cross_attention(model: Transformer, src: list[int], tgt: list[int]) -> Float
 def draw(model: Transformer, tokenizer: Tokenizer, src: list[int], tgt: list[int], png: Path) -> None:
     """Draw a panel for each decoder layer, the mean over its heads: source pieces across, hypothesis pieces down.
 
-    Args:
-        src, tgt: ids without bos and eos.
-
     Raises:
         UserError: the folder cannot be written.
     """

@@ -80,7 +80,7 @@ class BleuStatistics:
 
 
 def bleu_of_sums(sums: Float[np.ndarray, "samples 10"]) -> Float[np.ndarray, " samples"]:
-    """sacreBLEU's score, with its smoothing, of many samples of sentences at once, each given as the sum of its rows.
+    """sacreBLEU's score, 0 to 100, of many samples of sentences at once, each given as the sum of its rows.
 
     Every precision of 0 is smoothed: the first counts as half an n-gram, the next as a quarter, and so on.
     """

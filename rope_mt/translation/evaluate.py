@@ -24,27 +24,20 @@ def evaluate(cfg: EvalConfig) -> float:
     translator = Translator.of_command(ckpt, cfg)
     src, ref, warnings = _read_test_set(cfg, ckpt)
     hypotheses, scores = score_translations(translator, src, ref)
-    console = Console(highlight=False)
-    lines = [
-        Text(f"test set  {name_of_test_set(ref) or f'{len(ref):,} sentences'}"),
-        Text(f"weights   {weights}"),
-        *score_lines(scores, variants(hypotheses, ref, ckpt.config.data.tgt_lang)),
-    ]
-    for line in lines:
-        console.print(line, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(Text(f"test set  {name_of_test_set(ref) or f'{len(ref):,} sentences'}"))
+    console.print(Text(f"weights   {weights}"))
+    for line in score_lines(scores, variants(hypotheses, ref, ckpt.config.data.tgt_lang)):
+        console.print(line)
     for warning in warnings + scoring_warnings(hypotheses, ref):
-        Console(stderr=True).print(Text(warning, "yellow"), soft_wrap=True)
+        Console(stderr=True, soft_wrap=True).print(Text(warning, "yellow"))
     if where := _add_to_tracked_run(cfg, scores, list(zip(src, ref, hypotheses, strict=True))):
-        console.print(Text(where, "dim"), soft_wrap=True)
+        console.print(Text(where, "dim"))
     return scores.bleu
 
 
 def _read_test_set(cfg: EvalConfig, ckpt: Checkpoint) -> tuple[list[str], list[str], list[str]]:
-    """Sources and references of `data.test`, else of the run's own test set; and warnings about them.
-
-    Raises:
-        UserError: the files are missing, or the references are not raw text.
-    """
+    """Sources and references of `data.test`, else of the run's own test set; and warnings about them."""
     languages = ckpt.config.data.src_lang, ckpt.config.data.tgt_lang
     if cfg.data.test is None:
         names = [str(Path(cfg.checkpoint))]
@@ -61,10 +54,9 @@ def _read_test_set(cfg: EvalConfig, ckpt: Checkpoint) -> tuple[list[str], list[s
 
 
 def _add_to_tracked_run(cfg: EvalConfig, scores: Scores, rows: list[tuple[str, str, str]]) -> str:
-    """Add scores and translations to the run in W&B, if it is there; their name says how this evaluation differs.
+    """Add scores and translations to the run in W&B, if it is there, and return the line that says where to look.
 
-    Returns:
-        A line for the user, where to look.
+    Their name says how this evaluation differs from that of training.
     """
     path = Path(cfg.checkpoint)
     run = run_of(path)

@@ -11,11 +11,7 @@ HISTORY_LINES = 1_000
 
 
 def history_file() -> Path:
-    """The file of typed lines, in the state folder of the XDG base directory specification.
-
-    Raises:
-        RuntimeError: there is no home folder.
-    """
+    """The file of typed lines, in the state folder of the XDG specification; a RuntimeError if there is no home."""
     state = Path(os.environ.get("XDG_STATE_HOME", ""))
     return (state if state.is_absolute() else Path.home() / ".local" / "state") / "rope-mt" / "history"
 
@@ -29,11 +25,12 @@ def typed_lines(prompt: str) -> Iterator[str]:
         try:
             line = input(prompt).strip()
             save_history()  # at once, since a closed terminal leaves no time for it
-        except (KeyboardInterrupt, EOFError) as key:
+        except KeyboardInterrupt:
             print()
-            if isinstance(key, EOFError):
-                return
             continue
+        except EOFError:
+            print()
+            return
         if line:
             yield line
 

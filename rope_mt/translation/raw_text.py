@@ -18,9 +18,8 @@ def require_raw_text(references: Sequence[str], where: str) -> None:
         UserError: a line has the mark of a subword, or most full stops at the ends of lines stand alone.
     """
     if mark := _first_mark(references):
-        line, sign = mark
-        advice = "give whole words, raw text that is not tokenised"
-        raise UserError(f'the references of {where}, line {line}, has the subword mark "{sign}": {advice}')
+        reason = f'line {mark[0]}, has the subword mark "{mark[1]}": give whole words, raw text that is not tokenised'
+        raise UserError(f"the references of {where}, {reason}")
     if _is_tokenised(references):
         reason = "most full stops stand alone: give raw text, or no published score compares"
         raise UserError(f"the references of {where} are tokenised, {reason}")
@@ -30,18 +29,17 @@ def scoring_warnings(hypotheses: Sequence[str], references: Sequence[str]) -> li
     """Reasons, a line each, why scores of these lines may not mean what they seem to mean."""
     warnings = []
     if mark := _first_mark(hypotheses):
-        line, sign = mark
-        warnings.append(f'the output has subword marks, as "{sign}" in line {line}: words are not put together')
+        warnings.append(f'the output has subword marks, as "{mark[1]}" in line {mark[0]}: words are not put together')
+    alone = "tokenised (most full stops stand alone)"
     if _is_tokenised(references):
-        advice = "compare these scores with each other alone"
-        warnings.append(f"the references are tokenised (most full stops stand alone): {advice}")
+        warnings.append(f"the references are {alone}: compare these scores with each other alone")
     elif _is_tokenised(hypotheses):
-        warnings.append("the output is tokenised (most full stops stand alone) and the references are not")
+        warnings.append(f"the output is {alone} and the references are not")
     if empty := [n for n, line in enumerate(references, start=1) if not line.strip()]:
         warnings.append(f"{list_lines(empty)}: the reference is empty, and whatever is written there is wrong")
     if long := [n for n, line in enumerate(references, start=1) if len(line) > LONGEST_REFERENCE]:
-        size = f"the reference has over {LONGEST_REFERENCE:,} characters"
-        warnings.append(f"{list_lines(long)}: {size}, and weighs as much in the scores")
+        reason = f"the reference has over {LONGEST_REFERENCE:,} characters, and weighs as much in the scores"
+        warnings.append(f"{list_lines(long)}: {reason}")
     return warnings
 
 

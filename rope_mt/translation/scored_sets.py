@@ -25,9 +25,7 @@ def translate_and_keep(
 ) -> tuple[list[str], Scores]:
     """Translate and score a test set, and keep the hypotheses and their BLEU statistics in the run's folder.
 
-    Args:
-        name: `test`, or the name of an additional test set.
-        longest: tokens that are read of a source.
+    Its name is `test` or that of an additional test set; `longest` tokens are read of a source.
     """
     hypotheses = translator.translate(src, longest)
     lengths = [len(ids) for ids in read(translator.tokenizer, src, longest).ids]

@@ -66,29 +66,26 @@ def variants(hypotheses: list[str], references: list[str], lang: str = "de") -> 
     """The scores that papers report of one output of raw, detokenised text; the first is the BLEU of `score`.
 
     Tokenised BLEU is multi-bleu.perl's, except for smoothing where no 4-gram matches. Tokens are those of Moses'
-    tokenizer.perl, in the form of fairseq's scripts; tensor2tensor's scripts also made the quotation marks of the
-    references straight first, which no other score here does. Splitting compounds: fairseq's compound_split_bleu.sh.
-
-    Args:
-        lang: the language whose rules Moses applies.
+    tokenizer.perl, in the form of fairseq's scripts, with its rules for `lang`; tensor2tensor's scripts also made the
+    quotation marks of the references straight first. Splitting compounds: fairseq's compound_split_bleu.sh.
     """
     raw = hypotheses, references
     tokens = _moses(hypotheses, lang), _moses(references, lang)
     split = _split_compounds(tokens[0]), _split_compounds(tokens[1])
     moses = {"text": f"moses-{lang}", "tokenize": "none", "sacremoses": version("sacremoses")}
     vaswani = "for Vaswani et al. 2017 and those after it: tokens, compounds split at hyphens"
-    kinds: list[tuple[str, str, tuple[list[str], list[str]], dict[str, Any]]] = [
-        ("BLEU-13a", "to be reported; for papers that quote this signature", raw, {}),
-        ("BLEU-13a-lc", "for sacreBLEU scores that ignore case (-lc)", raw, {"lowercase": True}),
-        ("BLEU-intl", "for papers that quote a signature with tok:intl", raw, {"tokenize": "intl"}),
-        ("BLEU-tokens", "for papers that ran multi-bleu on tokens", tokens, moses),
-        ("BLEU-split", vaswani, split, {**moses, "text": f"moses-{lang}+split"}),
-    ]
-    scored = []
-    for name, label, sides, settings in kinds:
+
+    def variant(name: str, label: str, sides: tuple[list[str], list[str]], **settings: Any) -> Variant:
         bleu, signature = _bleu(*sides, **settings)
-        scored.append(Variant(name, bleu.score, signature, label))
-    return scored
+        return Variant(name, bleu.score, signature, label)
+
+    return [
+        variant("BLEU-13a", "to be reported; for papers that quote this signature", raw),
+        variant("BLEU-13a-lc", "for sacreBLEU scores that ignore case (-lc)", raw, lowercase=True),
+        variant("BLEU-intl", "for papers that quote a signature with tok:intl", raw, tokenize="intl"),
+        variant("BLEU-tokens", "for papers that ran multi-bleu on tokens", tokens, **moses),
+        variant("BLEU-split", vaswani, split, **{**moses, "text": f"moses-{lang}+split"}),
+    ]
 
 
 def score_lines(scores: Scores, variants: Sequence[Variant]) -> list[Text]:

@@ -7,7 +7,6 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from rope_mt.config.commands import TranslateConfig, TranslateSettings
-from rope_mt.config.data import DataConfig
 from rope_mt.data import checks, text
 from rope_mt.data.tokenizer import LONGEST, list_lines, read
 from rope_mt.errors import UserError
@@ -41,6 +40,7 @@ def translate(cfg: TranslateConfig) -> None:
 
     began = time.monotonic()
     ckpt = load(Path(cfg.checkpoint))
+    data = ckpt.config.data
     translator = Translator.of_command(ckpt, cfg)
     if cfg.search.nbest > translator.search.beam:
         raise UserError(f"search.nbest={cfg.search.nbest} needs search.beam={cfg.search.nbest} or more")
@@ -56,9 +56,13 @@ def translate(cfg: TranslateConfig) -> None:
     # opened before the work, which would be lost if the folder cannot be written
     with whole_file(Path(settings.output)) if settings.output else nullcontext(sys.stdout.buffer) as out:
         began = time.monotonic()
-        _warn_of_direction(lines, ckpt.config.data)
+        directions = checks.source_directions(lines, data.src_lang, data.tgt_lang)
+        if checks.mostly_wrong(directions):
+            wrong = f"{directions.count(-1):,} of {len(lines):,} lines look like {data.tgt_lang}"
+            _warn(f"{wrong}, and this model translates {data.src_lang} to {data.tgt_lang}")
         sources = _token_ids(translator, lines)
-        with progress("translating", sum(1 for ids in sources if ids), "sentences") as advance:
+        n_sentences = sum(1 for ids in sources if ids)
+        with progress("translating", n_sentences, "sentences") as advance:
             found = translator.hypotheses(sources, advance=advance)
         seconds = time.monotonic() - began
         if settings.attention:
@@ -69,11 +73,8 @@ def translate(cfg: TranslateConfig) -> None:
         out.flush()
     if len(lines) >= MANY:
         src, tgt = sum(map(len, sources)), sum(len(hypotheses[0].tokens) for hypotheses in found if hypotheses)
-        print(
-            f"{sum(1 for ids in sources if ids):,} sentences of {src:,} tokens translated to {tgt:,} in "
-            f"{seconds:.1f} s, {tgt / seconds:,.0f} target tokens/s; loading the model took {loading:.1f} s",
-            file=sys.stderr,
-        )
+        speed = f"{seconds:.1f} s, {tgt / seconds:,.0f} target tokens/s; loading the model took {loading:.1f} s"
+        print(f"{n_sentences:,} sentences of {src:,} tokens translated to {tgt:,} in {speed}", file=sys.stderr)
 
 
 def output_lines(translator: Translator, found: list[list[Hypothesis]], nbest: int, scores: bool) -> Iterator[str]:
@@ -108,15 +109,9 @@ def _input_lines(path: str | None) -> list[str]:
         if sys.stdin.isatty():
             print("reading what is typed until Ctrl-D", file=sys.stderr)
         lines = text.lines_of(sys.stdin.buffer.readline, "standard input", _warn)
-    broken = 0
-    decoded = []
-    for line in lines:
-        try:
-            decoded.append(line.decode())
-        except UnicodeDecodeError:
-            decoded.append(line.decode(errors="replace"))
-            broken += 1
-    if broken:
+    encoded = list(lines)
+    decoded = [line.decode(errors="replace") for line in encoded]
+    if broken := sum(line.encode() != original for line, original in zip(decoded, encoded, strict=True)):
         _warn(f"{broken} of {len(decoded)} lines are not UTF-8; U+FFFD stands for what is not")
     return decoded
 
@@ -128,13 +123,6 @@ def _token_ids(translator: Translator, lines: list[str]) -> list[list[int]]:
     if tokens.cut:
         _warn(f"{list_lines(tokens.cut)}: only the first {longest:,} tokens of each are translated")
     return tokens.ids
-
-
-def _warn_of_direction(lines: list[str], data: DataConfig) -> None:
-    directions = checks.source_directions(lines, data.src_lang, data.tgt_lang)
-    if checks.mostly_wrong(directions):
-        wrong = f"{directions.count(-1):,} of {len(lines):,} lines look like {data.tgt_lang}"
-        _warn(f"{wrong}, and this model translates {data.src_lang} to {data.tgt_lang}")
 
 
 def _warn(warning: str) -> None:

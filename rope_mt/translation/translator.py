@@ -115,10 +115,8 @@ class Translator:
     ) -> list[list[Hypothesis]]:
         search, device = self.search, self.model.embedding.weight.device
         src = pad_sequence([torch.tensor([*ids, EOS]) for ids in sources], True, PAD).to(device)
-        work = (
-            f"translating {len(src)} sources of up to {src.shape[1]} tokens: lower search.batch_tokens "
-            f"({search.batch_tokens:,}) or search.beam ({search.beam})"
-        )
+        remedy = f"lower search.batch_tokens ({search.batch_tokens:,}) or search.beam ({search.beam})"
+        work = f"translating {len(src)} sources of up to {src.shape[1]} tokens: {remedy}"
 
         def step(tokens: Tensor, state: DecoderState) -> Tensor:
             return self.model.decode(tokens[:, None], state)[:, -1]
