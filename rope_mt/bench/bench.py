@@ -19,12 +19,9 @@ def bench(cfg: BenchConfig) -> None:
     """
     name = next(name for name, config in BENCH_SUBJECTS.items() if isinstance(cfg, config))
     subject = import_module(f"rope_mt.bench.{name}")
-    versions = {package: metadata.version(package) for package in ("sentencepiece", "numpy", "torch")}
-    machine = {
-        "processor": processor(),
-        "cores": cores(),
-        "versions": {"python": platform.python_version(), **versions},
-    }
+    versions = {"python": platform.python_version()}
+    versions |= {package: metadata.version(package) for package in ("sentencepiece", "numpy", "torch")}
+    machine = {"processor": processor(), "cores": cores(), "versions": versions}
     report = {"machine": machine, **subject.measure(cfg)}
     if cfg.bench.json:
         print(json.dumps(report, indent=2))

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from rope_mt.bench.peers import ALPHA, CTranslate2, Decoder, Setting, Transformers, Work, unable
+from rope_mt.bench.peers import ALPHA, CTranslate2, Decoder, Setting, Transformers, Work, check
 from rope_mt.bench.steps import SEED, as_trained, finish, shape
 from rope_mt.config.commands import BenchDecodeConfig
 from rope_mt.data import corpus, text
@@ -83,20 +83,17 @@ def measure(cfg: BenchDecodeConfig) -> dict[str, Any]:
 
 
 def able(cfg: BenchDecodeConfig, device: torch.device) -> list[str]:
-    """The systems that are asked for, or else all that can run; a line tells why another one cannot.
-
-    Raises:
-        UserError: a system that is asked for cannot run.
-    """
-    names = []
+    """The systems that are asked for (a UserError if one cannot run), or else all that can; a line tells of others."""
+    names, settings = [], as_trained(cfg, cfg.position)
     for name in cfg.bench.systems or SYSTEMS:
-        reason = None if name == OURS else unable(name, device, as_trained(cfg, cfg.position))
-        if reason is None:
+        try:
+            if name != OURS:
+                check(name, device, settings)
             names.append(name)
-        elif cfg.bench.systems:
-            raise UserError(reason)
-        else:
-            print(f"without {name}: {reason}", file=sys.stderr)
+        except UserError as error:
+            if cfg.bench.systems:
+                raise
+            print(f"without {name}: {error}", file=sys.stderr)
     return names
 
 

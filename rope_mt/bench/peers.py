@@ -227,17 +227,13 @@ class CTranslate2(Decoder):
         return n_tokens
 
 
-def unable(system: str, device: torch.device, train: TrainConfig) -> str | None:
-    """The reason why `transformers` or `ctranslate2` cannot decode with this model here; None if it can."""
+def check(system: str, device: torch.device, train: TrainConfig) -> None:
+    """Raise a UserError that says why `transformers` or `ctranslate2` cannot decode with this model here."""
     if find_spec(system) is None:
-        return f"{system} is not installed: pip install {system}"
+        raise UserError(f"{system} is not installed: pip install {system}")
     if system == "ctranslate2":
-        if device.type == "mps":
-            return "ctranslate2 has no mps device: take device=cpu"
         from rope_mt.export import ctranslate2
 
-        try:
-            ctranslate2.check(train)
-        except UserError as error:
-            return str(error)
-    return None
+        if device.type == "mps":
+            raise UserError("ctranslate2 has no mps device: take device=cpu")
+        ctranslate2.check(train)

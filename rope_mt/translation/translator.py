@@ -33,11 +33,7 @@ class Translator:
 
     @classmethod
     def of(cls, ckpt: Checkpoint, search: SearchConfig, device: torch.device, precision: str) -> "Translator":
-        """Build the model that a checkpoint describes.
-
-        Raises:
-            UserError: the weights do not fit its settings, or one is not finite.
-        """
+        """Build the model of a checkpoint; a UserError if its weights do not fit its settings, or one is not finite."""
         return cls(model_of(ckpt).to(device).eval(), ckpt.tokenizer, search, precision)
 
     @classmethod
