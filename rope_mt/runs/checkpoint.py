@@ -59,12 +59,15 @@ def write(folder: Path, ckpt: Checkpoint, training: Mapping[str, Any] | None = N
         UserError: the folder cannot be written, or the disk is full.
     """
     about: dict[str, Any] = {"format": FORMAT, "step": ckpt.step, "config": to_plain(ckpt.config)}
+    tensors: dict[str, Tensor] = {}
+    if training is not None:
+        about["training"], tensors = _split(training)
+    needs = sum(tensor.nbytes for tensor in (*ckpt.weights.values(), *tensors.values()))
     remove(folder)
-    with whole_folder(folder) as unfinished:
+    with whole_folder(folder, needs) as unfinished:
         (unfinished / WEIGHTS).write_bytes(_serialized(ckpt.weights))
         (unfinished / TOKENIZER).write_bytes(ckpt.tokenizer.model)
         if training is not None:
-            about["training"], tensors = _split(training)
             (unfinished / TRAINING).write_bytes(_serialized(tensors))
         write_manifest(unfinished / MANIFEST, about, list(unfinished.iterdir()))
 

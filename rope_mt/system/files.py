@@ -73,8 +73,12 @@ def append(path: Path, content: bytes, to_disk: bool = False, needs: int = 0) ->
 
 
 @contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """A folder to fill that gets the name `path` when the block ends; after an error it is gone."""
+def whole_folder(path: Path, needs: int = 0) -> Iterator[Path]:
+    """A folder to fill that gets the name `path` when the block ends; after an error it is gone.
+
+    Args:
+        needs: bytes that are to be written, if they are known, for the message about a full disk.
+    """
     path = path.resolve()
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -85,7 +89,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
     except OSError as error:
-        raise cannot_write(path, error) from error
+        raise cannot_write(path, error, needs) from error
 
 
 def finish_folder(unfinished: Path, path: Path) -> None:

@@ -93,7 +93,7 @@ class TranslationModule(L.LightningModule):
         summed = 1 if self.update_batches == 1 else self.step_tokens
         self.step_norm = divide_and_clip(self.parameters(), summed, self.cfg.trainer.clip)
         self.step_skipped = not_finite(self.step_nats, self.step_norm)
-        optimizers.leave_out(optimizer, self.step_skipped)
+        optimizers.skip_if(optimizer, self.step_skipped)
 
     def under_way(self) -> str:
         """The work that ran out of memory, the shape of its batch, and the setting that makes it smaller."""

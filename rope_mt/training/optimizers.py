@@ -17,7 +17,7 @@ PARTS = {"qkv": 3, "kv": 2}  # projections that are one weight: so many matrices
 def configured(model: Transformer, cfg: OptimizerConfig, max_steps: int, precision: str) -> dict[str, Any]:
     """The optimizer of the model's weights and its schedule, as Lightning wants them."""
     optimizer = muon_and_adam(model, cfg, precision) if cfg.name == "muon" else adam(list(model.parameters()), cfg)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, share_of_peak(cfg, max_steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, fraction_of_peak(cfg, max_steps))
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
@@ -46,12 +46,12 @@ def muon_and_adam(model: Transformer, cfg: OptimizerConfig, precision: str) -> "
     return Together(adam(others, cfg), muon)
 
 
-def leave_out(optimizer: torch.optim.Optimizer, update: Tensor) -> None:
-    """Have the next step change nothing if `update`, a number on the device of the weights, is 1.0 and not 0.0.
+def skip_if(optimizer: torch.optim.Optimizer, skip: Tensor) -> None:
+    """Have the next step change nothing if `skip`, a number on the device of the weights, is 1.0 and not 0.0.
 
     torch's GradScaler sets the same attribute of fused optimizers, which look at it on the device: nothing waits.
     """
-    optimizer.found_inf = update  # pyright: ignore[reportAttributeAccessIssue]
+    optimizer.found_inf = skip  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class Muon(torch.optim.Optimizer):
@@ -72,7 +72,7 @@ class Muon(torch.optim.Optimizer):
         self.dtype = dtype
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update all weights, unless `leave_out` has set that they stay."""
+        """Update all weights, unless `skip_if` has set that they stay."""
         skipped: Tensor | None = getattr(self, "found_inf", None)
         if skipped is None or not skipped.is_cpu:
             self.step_or_undo(None if skipped is None else skipped.bool())
@@ -151,12 +151,12 @@ class Together(torch.optim.Optimizer):
         skipped: Tensor | None = getattr(self, "found_inf", None)
         for optimizer in self.optimizers:
             if skipped is not None:
-                leave_out(optimizer, skipped)
+                skip_if(optimizer, skipped)
             optimizer.step()
         return loss
 
 
-def share_of_peak(cfg: OptimizerConfig, max_steps: int) -> Callable[[int], float]:
+def fraction_of_peak(cfg: OptimizerConfig, max_steps: int) -> Callable[[int], float]:
     """The fraction of the peak learning rate for update n of max_steps, as a function of n - 1.
 
     Both schedules begin with n / warmup_steps, up to 1 at n = warmup_steps. Then

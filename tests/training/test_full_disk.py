@@ -23,7 +23,7 @@ def test_a_run_continues_after_every_full_disk_to_the_same_end(config, disk, tmp
     run, honest = RunFolder(disk.path / "run"), space.ensure
     cfg = config(max_steps=3, val_every=1, val_sentences=1, log_every=1, average=2, precision="fp32")
     train(cfg, tmp_path / "undisturbed")
-    line = rf"cannot write {run.path}/(\S+): {FULL}(; it needs \S+ \w+, |; )\S+ \w+ are free: make room, and .* again"
+    line = rf"cannot write {run.path}/(\S+): {FULL}; it needs \S+ \w+, \S+ \w+ are free: make room, and .* again"
     for room, name in (
         (100, "config.yaml"),
         (50_000_000, "metrics.jsonl"),

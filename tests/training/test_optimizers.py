@@ -11,7 +11,7 @@ from rope_mt.config.position import RopeConfig, TransformerXLConfig
 from rope_mt.config.training import ModelConfig, OptimizerConfig
 from rope_mt.errors import UserError
 from rope_mt.model.transformer import Transformer
-from rope_mt.training.optimizers import Muon, configured, leave_out, orthogonal, share_of_peak
+from rope_mt.training.optimizers import Muon, configured, fraction_of_peak, orthogonal, skip_if
 
 MODEL = ModelConfig("test", d_model=16, d_ff=40, n_heads=2, n_layers=2, dropout=0.0)
 CONFIG = OptimizerConfig(lr=1e-2, warmup_steps=3)
@@ -119,7 +119,7 @@ def test_muon_trains_fused_parts_as_if_each_were_a_weight_of_its_own():
         for own, weight, n, part, _ in alone:
             own.grad = weight.grad.chunk(n)[part].clone()
         for optimizer, peak in ((muon, 2e-2), (adam, 1e-2)):
-            optimizer.param_groups[0]["lr"] = peak * share_of_peak(MUON, STEPS)(step)
+            optimizer.param_groups[0]["lr"] = peak * fraction_of_peak(MUON, STEPS)(step)
             optimizer.step()
         made["optimizer"].step()
         made["lr_scheduler"]["scheduler"].step()
@@ -141,7 +141,7 @@ def test_muon_trains_fused_parts_as_if_each_were_a_weight_of_its_own():
     ids=["inverse-sqrt", "linear", "constant, then linear", "constant", "warm-up beyond the end"],
 )
 def test_the_learning_rate_is_at_each_update_what_the_formula_says(settings, shares):
-    share = share_of_peak(replace(CONFIG, **{"warmup_steps": 20, **settings}), max_steps=100)
+    share = fraction_of_peak(replace(CONFIG, **{"warmup_steps": 20, **settings}), max_steps=100)
     assert {n: share(n - 1) for n in shares} == pytest.approx(shares)
 
 
@@ -175,13 +175,13 @@ def test_a_skipped_step_changes_nothing(cfg, asks, monkeypatch):
             for weight in model.parameters():
                 weight.grad.fill_(torch.nan)
             before = copy.deepcopy([model.state_dict(), optimizer.state_dict()])
-            leave_out(optimizer, torch.tensor(1.0))
+            skip_if(optimizer, torch.tensor(1.0))
             optimizer.step()
             assert all(weight.equal(before[0][name]) for name, weight in model.state_dict().items())
             for weight, state in before[1]["state"].items():
                 assert all(value.equal(optimizer.state_dict()["state"][weight][name]) for name, value in state.items())
         learn(model, step)
-        leave_out(optimizer, torch.tensor(0.0))
+        skip_if(optimizer, torch.tensor(0.0))
         optimizer.step()
         made["lr_scheduler"]["scheduler"].step()
     assert all(weight.equal(expected.state_dict()[name]) for name, weight in model.state_dict().items())
