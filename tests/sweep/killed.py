@@ -18,24 +18,16 @@ CLOCK = {"training_seconds", "validation_seconds", "scoring_seconds", "tokens_pe
 Start = Callable[[list[str], Path, Path], Any]  # words, folder, log -> something like a subprocess.Popen
 
 
-def finish(start: Start, words: list[str], cwd: Path) -> None:
-    """`rope-mt train -m WORDS` to its end, which must be a good one."""
-    assert start(["train", "-m", *words], cwd, cwd / "finished.log").wait(timeout=1800) == 0, _logs(cwd)
-
-
 def kill_at(start: Start, words: list[str], cwd: Path, steps: float) -> None:
-    """The same until its jobs have made so many steps together; then it is killed with all its children."""
-    sweep = start(["train", "-m", *words], cwd, cwd / "killed.log")
+    """Type a sweep, and kill it with all its children when its jobs have made so many steps together."""
+    log = cwd.with_name("killed.log")
+    sweep = start(words, cwd, log)
     while _steps(cwd) < steps:
-        assert sweep.poll() is None, _logs(cwd)
+        assert sweep.poll() is None, log.read_text()
         time.sleep(0.02)
     with suppress(ProcessLookupError):  # it has ended in this moment
         os.killpg(sweep.pid, signal.SIGKILL)
     sweep.wait()
-
-
-def _logs(cwd: Path) -> str:
-    return "".join(log.read_text() for log in cwd.glob("*.log"))
 
 
 def _steps(cwd: Path) -> float:
@@ -48,15 +40,15 @@ def _steps(cwd: Path) -> float:
 
 def check_killed(start: Start, words: list[str], folder: Path, *, jobs: int, steps: int, kills: int) -> None:
     """Kill a sweep at random moments of its jobs' steps, type it again, and compare it with one left alone."""
-    alone, killed = folder / "alone", folder / "killed"
-    alone.mkdir()
-    killed.mkdir()
-    finish(start, words, alone)
+    words = ["train", "-m", *words]
     moments = sorted(random.uniform(0, jobs * steps) for _ in range(kills))
     print("killed after so many steps:", *map(round, moments))
-    for moment in moments:
-        kill_at(start, words, killed, moment)
-    finish(start, words, killed)
+    alone, killed = folder / "alone", folder / "killed"
+    for cwd in (alone, killed):
+        cwd.mkdir()
+        for moment in moments if cwd == killed else ():
+            kill_at(start, words, killed, moment)
+        assert start(words, cwd, folder / "finished.log").wait(timeout=1800) == 0, (folder / "finished.log").read_text()
     assert len(results(alone)) == jobs
     assert results(killed) == results(alone)
     assert comparison(killed) == comparison(alone)

@@ -18,41 +18,36 @@ def plan(line: str) -> Plan:
 
 
 def test_the_jobs_are_the_choices_of_all_words_and_are_told_apart_by_what_differs():
-    found = plan("-m position=rope,none seed=5,7 model=small")
-    assert found.job_names == [f"position={name} seed={seed}" for name in ("rope", "none") for seed in (5, 7)]
-    assert [(job.cfg.position.name, job.cfg.seed) for job in found.jobs] == [
-        (name, seed) for name in ("rope", "none") for seed in (5, 7)
-    ]
-    assert {job.cfg.model.name for job in found.jobs} == {"small"}
-    assert (found.runs_several, found.known, found.sweep_dir) == (True, True, "outputs")
+    sweep = plan("-m position=rope,none seed=5,7 model=small")
+    assert sweep.job_names == [f"position={name} seed={seed}" for name in ("rope", "none") for seed in (5, 7)]
+    assert [f"position={job.cfg.position.name} seed={job.cfg.seed}" for job in sweep.jobs] == sweep.job_names
+    assert {job.cfg.model.name for job in sweep.jobs} == {"small"}
+    assert (sweep.runs_several, sweep.known, sweep.sweep_dir) == (True, True, "outputs")
 
 
-def test_the_choices_of_an_experiment_are_jobs_too_and_the_command_line_replaces_them():
-    found = plan("experiment=schemes seed=4,9")
-    assert found.runs_several
-    assert [(job.cfg.position.name, job.cfg.seed) for job in found.jobs] == [
-        (name, seed) for name in ("sinusoidal-add", "relative", "rope") for seed in (4, 9)
-    ]
-    assert len(plan("experiment=schemes").jobs) == 9
+@pytest.mark.parametrize(("word", "seeds"), [("", (1, 2, 3)), (" seed=4,9", (4, 9)), (" ++seed=5", (5,))])
+def test_the_choices_of_an_experiment_are_jobs_too_and_the_command_line_replaces_them(word, seeds):
+    sweep = plan(f"experiment=schemes{word}")
+    assert sweep.runs_several
+    jobs = [(job.cfg.position.name, job.cfg.seed) for job in sweep.jobs]
+    assert jobs == [(name, seed) for name in ("sinusoidal-add", "relative", "rope") for seed in seeds]
 
 
-def test_a_setting_that_is_forced_replaces_the_experiments_choices_too():
-    found = plan("experiment=schemes ++seed=5")
-    assert found.job_names == ["position=sinusoidal-add", "position=relative", "position=rope"]
-    assert {job.cfg.seed for job in found.jobs} == {5}
-
-
-def test_a_choice_given_twice_is_two_jobs_with_a_name():
-    assert plan("-m seed=1,1").job_names == ["job 1", "job 2"]
+@pytest.mark.parametrize(
+    ("line", "names"),
+    [
+        ("-m seed=1,1", ["job 1", "job 2"]),
+        ("-m position=none seed=3", ["position=none seed=3"]),
+        ("experiment=schemes ++seed=5", ["position=sinusoidal-add", "position=relative", "position=rope"]),
+    ],
+)
+def test_equal_jobs_are_numbered_one_job_has_all_its_words_and_several_have_those_that_differ(line, names):
+    assert plan(line).job_names == names
 
 
 def test_jobs_are_not_shuffled():
     with pytest.raises(UserError, match=r"^seed=shuffle\(1,2\): jobs are not shuffled here"):
         plan("-m seed=shuffle(1,2)")
-
-
-def test_one_job_alone_is_named_by_all_its_words():
-    assert plan("-m position=none seed=3").job_names == ["position=none seed=3"]
 
 
 @pytest.mark.parametrize("line", ["seed=2", "-m seed=2,3 --help"])
@@ -69,22 +64,19 @@ def test_what_trains_one_model_or_none_is_no_sweep(line):
     ],
 )
 def test_the_same_jobs_are_the_same_sweep(line):
-    def digest(line: str) -> str:
-        return plan(line).sweep_name.rpartition("-")[2]
-
-    assert digest(line) == digest("-m position=rope,none seed=1,2")
-    assert digest(line) != digest("-m position=rope,none seed=1,3")
+    same, other = (plan(f"-m position=rope,none seed={seeds}").sweep_name[-8:] for seeds in ("1,2", "1,3"))
+    assert plan(line).sweep_name[-8:] == same != other
 
 
 def test_a_sweep_is_named_after_what_its_jobs_share_and_what_differs():
     assert plan("-m position=rope,none seed=1,2").sweep_name.startswith("toy-tiny-position-seed-")
     assert plan("-m data=toy,multi30k model.norm=pre").sweep_name.startswith("tiny-rope-data-")
     assert plan("-m seed=1,2 sweep.name=for-paper").sweep_name == "for-paper"
-    two = "-m data.context_tokens=20,30 data.name=own,other"
-    assert plan(two).sweep_name.startswith("tiny-rope-data.context_tokens-data.name-")
+    dotted = plan("-m data.context_tokens=20,30 data.name=own,other").sweep_name
+    assert dotted.startswith("tiny-rope-data.context_tokens-data.name-")
 
 
 def test_what_a_sweeper_draws_is_not_known_beforehand():
-    found = plan("-m optimizer.lr=interval(1e-4,1e-2)")
-    assert not found.known
-    assert found.sweep_name != plan("-m optimizer.lr=interval(1e-4,1e-3)").sweep_name
+    drawn = plan("-m optimizer.lr=interval(1e-4,1e-2)")
+    assert not drawn.known
+    assert drawn.sweep_name != plan("-m optimizer.lr=interval(1e-4,1e-3)").sweep_name
