@@ -57,10 +57,13 @@ def test_only_lf_ends_a_line_and_a_cr_before_it_goes(tmp_path):
     assert [line.decode() for line in text.lines(path)] == ["a", "b\u2028c\x0bd\re", "", "last"]
 
 
-def test_invalid_utf8_in_a_test_set_is_refused_with_file_and_line(tmp_path):
-    files = [(write(tmp_path / "a.en", b"fine\nbr\xffken\n"), write(tmp_path / "a.de", b"y\ny\n"))]
-    with pytest.raises(UserError, match=r"a\.en, line 2, is not UTF-8"):
-        text.read_test_set(files)
+@pytest.mark.parametrize("side", ["en", "de"])
+@pytest.mark.parametrize("line", [b"br\xffken", b"\xed\xa0\x80", b"cut \xf0\x9f"])
+def test_invalid_utf8_in_a_test_set_is_refused_with_file_and_line(tmp_path, side, line):
+    lines = {"en": b"fine", "de": b"fine", side: line}
+    files = [write(tmp_path / f"a.{lang}", b"\xef\xbb\xbf\xe2\x80\xa8\n\r\n" + lines[lang]) for lang in ("en", "de")]
+    with pytest.raises(UserError, match=rf"a\.{side}, line 3, is not UTF-8"):
+        text.read_test_set([(files[0], files[1])])
 
 
 def test_an_empty_test_set_and_a_damaged_archive_are_refused(tmp_path):

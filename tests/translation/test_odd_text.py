@@ -26,19 +26,16 @@ from ..data.small_text import ENGLISH, GERMAN, MODEL, pairs
 BOM = b"\xef\xbb\xbf"
 ODD = {  # name -> the line; why training skips it, if it does
     "nothing": (b"", "empty"),
-    "blanks": (b" \t  ", "empty"),
-    "blanks beyond ASCII": ("\u00a0\u3000\u2003".encode(), "empty"),
+    "blanks, also beyond ASCII": (" \t\u00a0\u3000\u2003".encode(), "empty"),
     "all that str.splitlines cuts at": ("\u2028\u2029\x85\x0b\x0c\x1c\x1d\x1e".encode(), "empty"),
-    "a megabyte of words": (b"the old dogs see " * 62_000, "too long"),
+    "words without end": (b"the old dogs see " * 6_200, "too long"),
     "characters without a blank": (b"x" * 65_537, "too long"),
     "a pile of accents": (("a" + "\u0301\u0316" * 8_200).encode(), "too long"),
     "a byte that UTF-8 has not": (b"br\xffken", "not UTF-8"),
     "a lone surrogate": (b"\xed\xa0\x80", "not UTF-8"),
     "a character cut off": (b"cut \xf0\x9f", "not UTF-8"),
-    "NUL": (b"a\0b", ""),
     "NUL alone": (b"\0", ""),
-    "CR inside": (b"one\rtwo", ""),
-    "CRs at the end": (b"end\r\r\r", ""),
+    "CRs and a NUL": (b"one\rtw\0o\r\r\r", ""),
     "line breaks of Unicode": ("a\u2028b\u2029c\x85d\x0be\x0cf".encode(), ""),
     "a byte order mark inside": ("a\ufeffb".encode(), ""),
     "control characters": (b"\x1b[31m \x07\x08\x7f", ""),
@@ -83,7 +80,7 @@ def odd_corpus(tmp_path_factory) -> tuple[DataConfig, Pairs, Pairs]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(preparing, "MAX_BROKEN", 1)
         patch.setattr(preparing, "train_tokenizer", lambda sentences, *_: [*sentences] and MODEL)
-        patch.setattr(preparing, "CHUNK_BYTES", 1 << 20)
+        patch.setattr(preparing, "CHUNK_BYTES", 1 << 17)
         prepare(cfg)
     return cfg, train, test
 
@@ -115,12 +112,12 @@ def test_a_tokenizer_is_trained_on_odd_text(odd_corpus, kind, vocab_size):
 # ---- validation and test sets ---------------------------------------------------------------------------------------
 
 
-def file_warnings(of: Pairs, *paths: Path) -> list[str]:
-    marks = [f"{path} begins with a byte order mark, which is skipped" for path in paths]
-    nul = [sum(b"\0" in pair[side] for pair in of) for side in (0, 1)]
-    return marks + [
-        f"{path} has {n} lines with NUL characters: {text.WIDE_UNMARKED}" for path, n in zip(paths, nul, strict=True)
-    ]
+def file_warnings(rows: Pairs, *paths: Path) -> list[str]:
+    warnings = [f"{path} begins with a byte order mark, which is skipped" for path in paths]
+    for side, path in enumerate(paths):
+        nul = sum(b"\0" in row[side] for row in rows)
+        warnings.append(f"{path} has {nul} lines with NUL characters: {text.WIDE_UNMARKED}")
+    return warnings
 
 
 def test_a_test_set_has_a_hypothesis_for_each_line_and_is_read_back_as_it_was_written(
@@ -171,24 +168,13 @@ def test_the_loss_is_of_every_line_but_of_no_more_than_its_first_tokens(odd_corp
     assert sum(batch.n_tokens for batch in batches) == sum(min(len(ids), LONGEST) + 1 for ids in tokens)
 
 
-@pytest.mark.parametrize("name", BROKEN)
-def test_a_set_that_is_not_utf8_is_refused_with_file_and_line(tmp_path, name):
-    for side in ("en", "de"):
-        for lang in ("en", "de"):
-            odd = ODD[name][0] if lang == side else b"fine"
-            (tmp_path / f"test.{lang}").write_bytes(BOM + b"\xe2\x80\xa8\n\r\n" + odd + b"\nfine")
-        with pytest.raises(UserError, match=rf"test\.{side}, line 3, is not UTF-8"):
-            text.read_test_set([(tmp_path / "test.en", tmp_path / "test.de")])
-
-
 # ---- translate ------------------------------------------------------------------------------------------------------
 
 
 def test_translate_answers_each_line_by_one(translate):
     plain = [line.encode() for line in ENGLISH[: len(ODD)]]
     expected, warnings = translate(b"\n".join(plain))
-    assert len(expected) == len(plain)
-    assert warnings == []
+    assert (len(expected), warnings) == (len(plain), [])
     mixed = [line for pair in zip(plain, [odd for odd, _ in ODD.values()], strict=True) for line in pair]
     out, warnings = translate(BOM + b"\n".join(mixed))
     Path("in").write_bytes(BOM + b"\n".join(mixed))

@@ -12,20 +12,18 @@ from .published_scores import read_lines
 
 RAW = ["Ein Satz.", "Das ist so."]
 IN_SUBWORDS = {
-    "▁": ["Ein Satz.", "▁Das ▁ist ▁ein ▁Te st ."],
-    "<0xE2>": ["Ein Satz.", "Das ist <0xE2><0x82> viel."],
-    "@@": ["Ein Satz.", "Das ist un@@ mög@@ lich ."],
-    "##": ["Ein Satz.", "Das ist un ##mög ##lich ."],
+    "▁": "▁Das ▁ist ▁ein ▁Te st .",
+    "<0xE2>": "Das ist <0xE2><0x82> viel.",
+    "@@": "Das ist un@@ mög@@ lich .",
+    "##": "Das ist un ##mög ##lich .",
 }
 
 
-@pytest.mark.parametrize("mark", IN_SUBWORDS)
-def test_subwords_are_refused_in_references_and_warned_of_in_hypotheses(mark):
-    with pytest.raises(UserError, match=rf'news\.de, line 2, has the subword mark "{mark}"') as refused:
-        require_raw_text(IN_SUBWORDS[mark], "news.de")
-    assert "\n" not in str(refused.value)
-    score(IN_SUBWORDS[mark], RAW)
-    [warning] = scoring_warnings(IN_SUBWORDS[mark], RAW)
+@pytest.mark.parametrize(("mark", "line"), IN_SUBWORDS.items(), ids=[*IN_SUBWORDS])
+def test_subwords_are_refused_in_references_and_warned_of_in_hypotheses(mark, line):
+    with pytest.raises(UserError, match=rf'^[^\n]*news\.de, line 2, has the subword mark "{mark}"[^\n]*$'):
+        require_raw_text([RAW[0], line], "news.de")
+    [warning] = scoring_warnings([RAW[0], line], RAW)
     assert f'"{mark}" in line 2' in warning
     assert scoring_warnings(RAW, RAW) == []
 

@@ -77,7 +77,7 @@ def test_neither_the_batch_nor_the_order_of_sentences_matters(tokenizer, scheme)
 def test_several_threads_find_what_one_thread_finds(tokenizer, precision):
     model = untrained_model(RopeConfig(), len(tokenizer))
     translator = Translator(model, tokenizer, replace(SEARCH, batch_tokens=120), precision)
-    sources = read(tokenizer, SENTENCES[:14]).ids
+    sources = read(tokenizer, SENTENCES[:8]).ids
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
