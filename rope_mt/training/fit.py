@@ -1,6 +1,7 @@
 """The part of one training process: it reads the run folder, trains, and writes metrics and checkpoints there.
 
-`python -m rope_mt.training.fit RUN` is one of several processes that torch's elastic launcher or torchrun has started.
+`python -m rope_mt.training.fit RUN [PID]` is one of several processes that torch's elastic launcher or torchrun has
+started. PID is the launcher; without it, it is the parent at the time when everything is imported.
 """
 
 import logging
@@ -121,11 +122,12 @@ def _quieten_lightning() -> None:
 
 @record  # which tells the launcher of an exception
 def main() -> None:
-    threading.Thread(target=_end_with_launcher, args=[os.getppid()], daemon=True).start()
+    launcher = int(sys.argv[2]) if len(sys.argv) > 2 else os.getppid()
+    threading.Thread(target=end_with_launcher, args=[launcher], daemon=True).start()
     fit(Path(sys.argv[1]))
 
 
-def _end_with_launcher(launcher: int) -> None:
+def end_with_launcher(launcher: int) -> None:
     """End this process when its launcher is killed: the same command would find it at work in the folder of the run."""
     while os.getppid() == launcher:
         time.sleep(0.2)

@@ -114,7 +114,7 @@ def launch(run: RunFolder, n: int) -> None:
         logs_specs=DefaultLogsSpecs(log_dir=str(run.logs), redirects=redirects),
     )
     try:
-        elastic_launch(config, sys.executable)("-m", "rope_mt.training.fit", str(run.path))
+        elastic_launch(config, sys.executable)("-m", "rope_mt.training.fit", str(run.path), str(os.getpid()))
     except SignalException as error:
         last = latest(run)
         raise Interrupted(int(error.sigval), step_of(last) if last else None) from error

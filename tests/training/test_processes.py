@@ -15,7 +15,7 @@ from rope_mt.cli.main import main
 from rope_mt.config.training import TrainerConfig
 from rope_mt.errors import UserError
 from rope_mt.runs import checkpoint
-from rope_mt.training.fit import fit
+from rope_mt.training.fit import end_with_launcher, fit
 from rope_mt.training.processes import Processes, devices_of
 
 STEPS = 6
@@ -95,6 +95,15 @@ def test_a_killed_process_fails_its_job_alone_and_the_resumed_run_is_that_of_one
     resumed, expected = weights(two), weights(tmp_path / "one")
     for name in expected:
         torch.testing.assert_close(resumed[name], expected[name], rtol=1e-3, atol=1e-4)
+
+
+def test_a_process_ends_where_its_launcher_was_killed_before_it_could_look(monkeypatch):
+    def leave(code: int) -> None:
+        raise SystemExit(code)
+
+    monkeypatch.setattr("rope_mt.training.fit.os._exit", leave)
+    with pytest.raises(SystemExit, match="1"):
+        end_with_launcher(os.getpid())  # a process that is not the parent of this one
 
 
 def test_on_several_machines_the_command_writes_the_folder_and_says_what_to_type(words, tmp_path, capsys):
