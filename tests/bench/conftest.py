@@ -38,6 +38,13 @@ def small_corpus(tmp_path_factory) -> DataConfig:
     return DataConfig("files", train, test, test, vocab_size=450, batch_tokens=520, dir=str(folder), recipe=recipe)
 
 
+@pytest.fixture(scope="session")
+def corpus_words(small_corpus) -> list[str]:
+    """The same as words on the command line."""
+    words = [f"data.{name}={getattr(small_corpus, name)[0]}" for name in ("train", "valid", "test")]
+    return ["data=files", f"data.vocab_size={small_corpus.vocab_size}", *words]
+
+
 @pytest.fixture
 def small(small_corpus) -> dict[str, Any]:
     """The settings that the configurations of all subjects but data have."""

@@ -1,9 +1,7 @@
 """`rope-mt bench train`: it counts what is in the batches, times each part by its name, and has an honest baseline."""
 
-import io
 import json
 from collections.abc import Iterator
-from contextlib import redirect_stdout
 from dataclasses import replace
 from typing import Any
 
@@ -54,14 +52,14 @@ def baseline(cfg, data) -> Baseline:
     return Baseline(as_trained(cfg, cfg.position), len(data.tokenizer))
 
 
-def test_the_report_counts_the_batches_that_training_draws_and_agrees_with_itself(small_corpus, data, monkeypatch):
-    words = [f"data.{name}={getattr(small_corpus, name)[0]}" for name in ("train", "valid", "test")]
-    words += [f"data.{name}={getattr(small_corpus, name)}" for name in ("vocab_size", "batch_tokens", "dir")]
-    words += ["data=files", "model=tiny", "device=cpu", "precision=fp32", f"bench.steps={STEPS}", "bench.json=true"]
+def test_the_report_counts_the_batches_that_training_draws_and_agrees_with_itself(
+    small_corpus, corpus_words, data, monkeypatch, capsys
+):
+    words = [*corpus_words, f"data.batch_tokens={small_corpus.batch_tokens}", f"data.dir={small_corpus.dir}"]
+    words += ["model=tiny", "device=cpu", "precision=fp32", f"bench.steps={STEPS}", "bench.json=true"]
     monkeypatch.chdir(small_corpus.dir)
-    with redirect_stdout(io.StringIO()) as printed:
-        assert main(["bench", "train", *words]) == 0
-    report = json.loads(printed.getvalue())
+    assert main(["bench", "train", *words]) == 0
+    report = json.loads(capsys.readouterr().out)
 
     before = TRIALS + WARM_UP
     drawn = first_batches(data, before + STEPS)[before:]
@@ -97,9 +95,8 @@ def test_the_content_of_a_batch_is_its_real_tokens(batch):
 @pytest.mark.parametrize("system", [OURS, BASELINE])
 def test_the_formula_counts_what_torch_counts(cfg, data, baseline, system):
     """Forward and backward of a batch without padding, every product of them."""
-    module = baseline
-    if system == OURS:
-        module = Training.of(as_trained(cfg, NoPositionConfig()), data, "fp32", CPU).module
+    ours = Training.of(as_trained(cfg, NoPositionConfig()), data, "fp32", CPU)
+    module = ours.module if system == OURS else baseline
     pairs, src, tgt = 3, 5, 7
     ids = torch.arange(pairs * tgt) % 400 + 10
     batch = Batch(ids[: pairs * src].view(pairs, src), ids.view(pairs, tgt), ids, torch.arange(len(ids)))
