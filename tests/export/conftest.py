@@ -1,21 +1,22 @@
 """Small models to export, as checkpoints in memory and in run folders."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from rope_mt.config.commands import TrainConfig
-from rope_mt.config.data import DataConfig
 from rope_mt.config.position import PositionConfig
-from rope_mt.config.training import ModelConfig, OptimizerConfig, SearchConfig, TrackingConfig, TrainerConfig
+from rope_mt.config.training import SearchConfig
 from rope_mt.data import toy
 from rope_mt.data.tokenizer import PAD, Tokenizer, train_tokenizer
 from rope_mt.model.transformer import Transformer
 from rope_mt.runs import checkpoint
 from rope_mt.runs.checkpoint import Checkpoint
+
+from ..translation.conftest import MODEL, untrained_config
 
 
 @pytest.fixture(scope="session")
@@ -33,16 +34,9 @@ def untrained(tokenizer) -> Callable[..., Checkpoint]:
     """Makes a model whose biases and norms are not the zeros and ones that training starts from."""
 
     def make(position: PositionConfig, **changes: Any) -> Checkpoint:
-        model = {"d_model": 30, "d_ff": 52, "n_heads": 3, "n_layers": 2, "dropout": 0.1, **changes}
-        cfg = TrainConfig(
-            position=position,
-            model=ModelConfig("test", **model),
-            data=DataConfig("files", "train", "valid", "test", vocab_size=420, max_len=40),
-            optimizer=OptimizerConfig(lr=1e-3, warmup_steps=5),
-            trainer=TrainerConfig(max_steps=1, val_every=1, val_sentences=1, device="cpu", precision="fp32"),
-            search=SearchConfig(beam=4, length_penalty=0.6),
-            tracking=TrackingConfig("none"),
-        )
+        model = replace(MODEL, **{"d_model": 30, "d_ff": 52, "n_layers": 2, **changes})
+        search = SearchConfig(beam=4, length_penalty=0.6)
+        cfg = replace(untrained_config(position), model=model, search=search)
         torch.manual_seed(0)
         transformer = Transformer(cfg.model, position, len(tokenizer), PAD)
         with torch.no_grad():

@@ -14,11 +14,9 @@ D_MODEL, HEADS, D_HEAD = 64, 2, 32
 
 
 class Largest(TorchDispatchMode):
-    """The size of the largest tensor that is made; a view that repeats numbers counts them once."""
+    """Keeps the size of the largest tensor; a view that repeats numbers counts them once."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.numbers = 0
+    numbers = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         made = func(*args, **(kwargs or {}))
@@ -30,6 +28,7 @@ class Largest(TorchDispatchMode):
 
 
 def largest(attention: torch.nn.Module, length: int, cfg, causal: bool) -> int:
+    """The size of the largest tensor that attention makes."""
     scheme = build_position(cfg, AttentionShape(D_MODEL, HEADS, causal))
     x, pos = torch.randn(1, length, D_MODEL, requires_grad=True), torch.arange(length)
     with Largest() as seen:

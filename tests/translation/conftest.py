@@ -33,6 +33,18 @@ def tokenizer() -> Tokenizer:
     return Tokenizer(train_tokenizer([*(line for pair in pairs for line in pair), *["$$ 漢"] * 60], 450, "bpe"))
 
 
+def untrained_config(position: PositionConfig) -> TrainConfig:
+    return TrainConfig(
+        position=position,
+        model=MODEL,
+        data=DataConfig("files", "train", "valid", "test", max_len=40),
+        optimizer=OptimizerConfig(lr=1e-3, warmup_steps=5),
+        trainer=TrainerConfig(max_steps=1, val_every=1, val_sentences=1, precision="fp32"),
+        search=SEARCH,
+        tracking=TrackingConfig("none"),
+    )
+
+
 def untrained_model(position: PositionConfig, vocab_size: int, **settings: Any) -> Transformer:
     """A model with large random weights: the hypotheses of a new model would be alike."""
     torch.manual_seed(3)
@@ -48,18 +60,9 @@ def checkpoints(tokenizer, tmp_path_factory) -> dict[str, Path]:
     """Checkpoints of two schemes, by their names."""
     paths = {}
     for position in (RopeConfig(), LearnedConfig(max_len=TABLE)):
-        cfg = TrainConfig(
-            position=position,
-            model=MODEL,
-            data=DataConfig("files", "train", "valid", "test", max_len=40),
-            optimizer=OptimizerConfig(lr=1e-3, warmup_steps=5),
-            trainer=TrainerConfig(max_steps=1, val_every=1, val_sentences=1, precision="fp32"),
-            search=SEARCH,
-            tracking=TrackingConfig("none"),
-        )
         weights = untrained_model(position, len(tokenizer)).state_dict()
         path = paths[position.name] = tmp_path_factory.mktemp("models") / position.name
-        checkpoint.write(path, Checkpoint(cfg, tokenizer, weights, 7, path))
+        checkpoint.write(path, Checkpoint(untrained_config(position), tokenizer, weights, 7, path))
     return paths
 
 
