@@ -125,7 +125,8 @@ class SampledPairs(PairDataset):
         lengths = []
         for side in (self.src, self.tgt):
             growth = self._sampled(side, some, seed=0).lengths.sum() / side.lengths[some].sum()
-            most = np.maximum(side.lengths, self.most)  # a pair that fits is not skipped because most samples would not
+            # a pair that fits as it is stored stays, even if a typical sample of it would be too long
+            most = np.maximum(side.lengths, self.most)
             lengths.append(np.minimum(np.ceil(side.lengths * growth), most).astype(np.int32))
         return lengths[0], lengths[1]
 

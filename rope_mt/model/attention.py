@@ -1,4 +1,4 @@
-"""Attention: which keys a query sees, the one softmax, and the layers that call the position scheme."""
+"""Attention: which keys a query sees, the one softmax over keys, and the layers that call the position scheme."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

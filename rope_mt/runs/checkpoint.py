@@ -63,13 +63,13 @@ def write(folder: Path, ckpt: Checkpoint, training: Mapping[str, Any] | None = N
     if training is not None:
         about["training"], tensors = _split(training)
     needs = sum(tensor.nbytes for tensor in (*ckpt.weights.values(), *tensors.values()))
-    remove(folder)
     with whole_folder(folder, needs) as unfinished:
         (unfinished / WEIGHTS).write_bytes(_serialized(ckpt.weights))
         (unfinished / TOKENIZER).write_bytes(ckpt.tokenizer.model)
         if training is not None:
             (unfinished / TRAINING).write_bytes(_serialized(tensors))
         write_manifest(unfinished / MANIFEST, about, list(unfinished.iterdir()))
+        remove(folder)  # the one of the same name, when the new one is complete
 
 
 def remove(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The one scorer, for training, eval and compare: sacreBLEU scores, each with the signature that says how it was made.
+"""The one scorer, for training and eval: sacreBLEU scores, each with the signature that says how it was made.
 
 Papers have called at least five different numbers BLEU, more than a point apart for one output. `score` gives the one
 to report; `variants` gives the others too, each with what it may be compared with.
