@@ -80,6 +80,7 @@ class Training:
     def __init__(self, module: TranslationModule | Baseline, precision: str, device: torch.device) -> None:
         self.module, self.precision, self.device = module.to(device), precision, device
         self.threads = torch.get_num_threads()  # that `seconds` uses for a step
+        self.parameters = sum(weights.numel() for weights in module.parameters())
         configured = self.module.configure_optimizers()
         self.optimizer, self.schedule = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
 
@@ -88,11 +89,6 @@ class Training:
         """Our model, with the weights that training begins with."""
         torch.manual_seed(SEED)
         return cls(TranslationModule(train, data, precision), precision, device)
-
-    @property
-    def parameters(self) -> int:
-        """The number of trained weights."""
-        return sum(p.numel() for p in self.module.parameters())
 
     def step(self, batch: Batch, part_ends: Callable[[], Any] = lambda: None) -> Tensor:
         """Make an update on a batch that is on the model's device, and return its loss.

@@ -156,10 +156,9 @@ def flop_of_step(
     although half of its scores are never used. Linear attention has no scores, so it has other counts.
     """
     d, f = model.d_model, model.d_ff
-    pairs = list(zip(src.tolist(), tgt.tolist(), strict=True))
-    s, t = sum(n for n, _ in pairs), sum(n for _, n in pairs)
-    encoder = s * (4 * d**2 + 2 * d * f) + 2 * d * sum(n * n for n, _ in pairs)
-    decoder = t * (6 * d**2 + 2 * d * f) + s * 2 * d**2 + 2 * d * sum(m * m + m * n for n, m in pairs)
+    s, t = int(src.sum()), int(tgt.sum())
+    encoder = s * (4 * d**2 + 2 * d * f) + 2 * d * int((src * src).sum())
+    decoder = t * (6 * d**2 + 2 * d * f) + s * 2 * d**2 + 2 * d * int((tgt * tgt + tgt * src).sum())
     forward = 2 * (model.n_layers * (encoder + decoder) + t * d * vocab_size)
     return 3 * forward
 

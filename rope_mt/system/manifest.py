@@ -14,7 +14,6 @@ from rope_mt.system.files import write_json
 
 CHECKSUM = "checksum"  # key of the sha256 over all other keys
 FILES = "files"  # key of the sha256 of files in the same folder, by their names
-MOST_BYTES = 1 << 26
 
 
 def write_manifest(path: Path, value: dict[str, Any], files: Iterable[Path] = ()) -> None:
@@ -41,7 +40,7 @@ def read_manifest(path: Path, remedy: str, *names: str) -> dict[str, Any]:
         UserError: the manifest or one of the files cannot be read or was changed.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8") if path.stat().st_size <= MOST_BYTES else "")
+        value = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(value, dict) or value.pop(CHECKSUM, None) != _checksum(value):
             raise ValueError
         for file in map(path.with_name, names):

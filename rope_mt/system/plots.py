@@ -72,15 +72,15 @@ def figure(path: Path, width: float = 7.0, height: float = 4.0) -> Iterator[Figu
             drawn.savefig(file, format="png")
 
 
-def inline_svg(draw: Callable[[Figure], None], title: str, text: str, width: float = 5.0, height: float = 3.3) -> str:
+def inline_svg(draw: Callable[[Figure], None], title: str, text: str, height: float) -> str:
     """The drawing as an <svg> element that refers to nothing outside; the same drawing gives the same element.
 
     Args:
         title: of the chart; no other chart of the page may have it, since it keeps their ids apart.
         text: says what the chart shows to those who do not see it.
-        width, height: in inches.
+        height: in inches; the drawing is 5 inches wide.
     """
-    with _blank(width, height, {**SVG_STYLE, "svg.hashsalt": title}) as drawn:
+    with _blank(5.0, height, {**SVG_STYLE, "svg.hashsalt": title}) as drawn:
         draw(drawn)
         file = io.StringIO()
         drawn.savefig(file, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
@@ -89,7 +89,7 @@ def inline_svg(draw: Callable[[Figure], None], title: str, text: str, width: flo
     body = re.sub(r' id="[\w.]+?_\d+"', "", body)  # names of parts, the same in every figure
     for colour, name in THEME.items():
         body = body.replace(f": {colour.lower()}", f": {name}")
-    head = f'<svg viewBox="0 0 {72 * width:g} {72 * height:g}" role="img" aria-label="{escape(title)}">'
+    head = f'<svg viewBox="0 0 360 {72 * height:g}" role="img" aria-label="{escape(title)}">'
     return f"{head}<title>{escape(title)}</title><desc>{escape(text)}</desc>{body}"
 
 
