@@ -22,7 +22,6 @@ from rope_mt.runs.wandb_client import QUESTION, one_line, run_id, say, start
 from rope_mt.system.manifest import read_manifest, write_manifest
 
 STEP = "trainer/global_step"  # optimizer updates; the name under which Lightning's own logger writes them
-AXES = (STEP, "tokens", "epoch")  # metrics that stand in every row, over which W&B can draw the others
 BEST = {"valid/loss": min, "valid/perplexity": min, "valid/bleu": max, "valid/chrf": max}
 
 MOST_ROWS = 5_000  # of a table: more than all of newstest2014
@@ -168,7 +167,7 @@ def track(cfg: TrackingConfig, folder: Path, config: dict[str, Any], *, tags: li
     if run is not None:
         entity = run.entity or None
         _remember(folder, id=run.id, project=cfg.project, entity=entity, mode=cfg.mode, where=tracker.where())
-        for axis in AXES:  # W&B offers a metric as an axis if it is defined by itself and without a step
+        for axis in (STEP, "tokens", "epoch"):  # W&B offers those as axes that are defined alone and without a step
             run.define_metric(axis)
         run.define_metric("*", step_metric=STEP, step_sync=True)
         for name, best in BEST.items():

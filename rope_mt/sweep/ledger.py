@@ -40,24 +40,17 @@ class Entry:
     def progress(self) -> dict[str, float]:
         """The last step, train/loss and valid/bleu that the run has logged."""
         last: dict[str, float] = {}
-        for row in _last_rows(RunFolder(Path(self.run)).metrics) if self.run else []:
-            last |= {name: row[name] for name in ("step", "train/loss", "valid/bleu") if name in row}
+        if not self.run or not (metrics := RunFolder(Path(self.run)).metrics).is_file():
+            return last
+        with open(metrics, "rb") as file:
+            start = max(0, metrics.stat().st_size - TAIL)
+            file.seek(start)
+            lines = file.readlines()
+        for line in lines[1:] if start else lines:  # the first one is cut off
+            with suppress(ValueError):  # a line that is being written, or a damaged one, which the run itself refuses
+                row = json.loads(line)
+                last |= {name: row[name] for name in ("step", "train/loss", "valid/bleu") if name in row}
         return last
-
-
-def _last_rows(metrics: Path) -> list[dict[str, Any]]:
-    """The last rows of a metrics file; a damaged row is skipped here, as the run itself refuses it."""
-    if not metrics.is_file():
-        return []
-    with open(metrics, "rb") as file:
-        start = max(0, metrics.stat().st_size - TAIL)
-        file.seek(start)
-        lines = file.readlines()
-    rows = []
-    for line in lines[1:] if start else lines:  # the first one is cut off
-        with suppress(ValueError):  # also a last line that is being written
-            rows.append(json.loads(line))
-    return rows
 
 
 class Ledger:
