@@ -50,10 +50,8 @@ def _corpus(cfg: BenchDataConfig) -> Iterator[tuple[DataConfig, str]]:
     if not all(text.exists(name, *langs) for name in names):
         names, pairs, description = cfg.bench.text, pairs or WMT14_PAIRS, f"text that stands in for {data.name}"
         if not all(text.exists(name, *langs) for name in names):
-            raise UserError(
-                f"data={data.name} is not there, nor is text to stand in for it: run rope-mt prepare data={data.name}, "
-                "or name text that is like it: bench.text=PREFIX"
-            )
+            remedy = f"run rope-mt prepare data={data.name}, or name text that is like it: bench.text=PREFIX"
+            raise UserError(f"data={data.name} is not there, nor is text to stand in for it: {remedy}")
     files = text.pairs_of_files(names, *langs)
     available = sum(text.count(source) for source, _ in files)
     if not available:

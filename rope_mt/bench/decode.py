@@ -41,8 +41,7 @@ class Ours(Decoder):
 
     def decode(self, work: Work) -> list[int]:
         self.translator.search = replace(self.translator.search, batch_tokens=self.setting["batch_tokens"])
-        lengths = [n for _, n in work]
-        hypotheses = self.translator.hypotheses([source for source, _ in work], lengths, lengths)
+        hypotheses = self.translator.hypotheses([source for source, _ in work], [n for _, n in work])
         return [len(best.tokens) + 1 for best, *_ in hypotheses]
 
 

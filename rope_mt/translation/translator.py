@@ -65,23 +65,22 @@ class Translator:
     def hypotheses(
         self,
         sources: list[list[int]],
-        min_lens: list[int] | None = None,
-        max_lens: list[int] | None = None,
+        lengths: list[int] | None = None,
         advance: Callable[[int], None] = lambda sentences: None,
     ) -> list[list[Hypothesis]]:
         """Up to `beam` hypotheses of each source, best first; none of an empty one.
 
         Args:
             sources: token ids, without eos.
-            min_lens, max_lens: tokens of each hypothesis with eos; None: from 1 to what the search allows.
+            lengths: tokens of each hypothesis with eos; None: from 1 to the most that the search allows.
             advance: called with the number of sentences of each batch that is done.
         """
-        longest = max_lens or [int(self.search.max_len_a * (len(ids) + 1)) + self.search.max_len_b for ids in sources]
+        longest = lengths or [int(self.search.max_len_a * (len(ids) + 1)) + self.search.max_len_b for ids in sources]
         reach = sys.maxsize if self.model.max_len is None else self.model.max_len + 1  # positions of a hypothesis
         found: list[list[Hypothesis]] = [[] for _ in sources]
 
         def search_batch(rows: list[int]) -> list[list[Hypothesis]]:
-            shortest = [min_lens[row] for row in rows] if min_lens else None
+            shortest = [lengths[row] for row in rows] if lengths else None
             return self._search([sources[row] for row in rows], [min(longest[row], reach) for row in rows], shortest)
 
         workers = torch.get_num_threads() if self.model.embedding.weight.device.type == "cpu" else 1
