@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from rope_mt.config.data import DataConfig
 from rope_mt.data.epoch import Rows, join, on_grid
 from rope_mt.data.prepared import Prepared
-from rope_mt.data.sampling import SubwordSampler
+from rope_mt.data.subword_sampling import SubwordSampler
 from rope_mt.data.tokenizer import BOS, EOS, PAD, Tokenizer
 
 

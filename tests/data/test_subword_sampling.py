@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rope_mt.data import toy
-from rope_mt.data.sampling import SubwordSampler
+from rope_mt.data.subword_sampling import SubwordSampler
 from rope_mt.data.text import normalize
 from rope_mt.data.tokenizer import Tokenizer, train_tokenizer
 

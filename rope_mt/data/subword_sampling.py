@@ -26,7 +26,7 @@ class SubwordSampler:
 
     def __init__(self, tokenizer: Tokenizer, kind: str, alpha: float) -> None:
         self.alpha = alpha
-        self._cut = {"bpe": self._merged, "unigram": self._drawn}[kind]
+        self._segment = {"bpe": self._merged, "unigram": self._drawn}[kind]
         self._texts, self._scores, bytes_ = tokenizer.pieces()
         self._bytes = frozenset(bytes_)
         known = range(EOS + 1, len(tokenizer))
@@ -43,7 +43,7 @@ class SubwordSampler:
     def sample(self, encoded: list[list[int]], seed: int) -> list[list[int]]:
         """Other ids of the same sentences: the same for the same seed."""
         draw = random.Random(seed).random
-        return [[i for word in self._words(ids) for i in self._cut(word, draw)] for ids in encoded]
+        return [[i for word in self._words(ids) for i in self._segment(word, draw)] for ids in encoded]
 
     def _words(self, ids: list[int]) -> Iterator[Word]:
         """The pieces of each word: no piece reaches over a blank."""
