@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,17 +120,33 @@ def launch(run: RunFolder, n: int) -> None:
         last = latest(run)
         raise Interrupted(int(error.sigval), step_of(last) if last else None) from error
     except ChildFailedError as error:
-        raise _failure(run, n, *error.get_first_failure()) from error
+        raise failure_of(run, n, error.failures) from error
     finally:
         for signum, handler in handlers.items():
             signal.signal(signum, handler)
 
 
-def _failure(run: RunFolder, n: int, rank: int, failure: Any) -> UserError:
-    """One line on a training process that has failed, where its own was a line for the user that line."""
-    message = failure.message.splitlines()[0] if isinstance(failure.message, str) and failure.message else ""
-    if message.startswith("UserError: "):
-        return UserError(message.removeprefix("UserError: "))
-    reason = f"killed by {failure.signal_name()}" if failure.exitcode < 0 else f"exit code {failure.exitcode}"
+def failure_of(run: RunFolder, n: int, failures: Mapping[int, Any]) -> UserError:
+    """One line on a run whose training processes have failed: the line that one has left for the user, or its end.
+
+    torch tells when each has ended in whole seconds, and in one second a process is killed, others lose their
+    connection to it, and the launcher ends the rest with SIGTERM: so they are looked at in this order.
+
+    Args:
+        failures: torch's ProcessFailure by rank.
+    """
+
+    def order(rank: int) -> tuple[bool, bool, int]:
+        code = failures[rank].exitcode
+        return code == -signal.SIGTERM, code > 0, failures[rank].timestamp
+
+    for failure in failures.values():
+        about = failure.error_file_data["message"]
+        message = about["message"] if isinstance(about, dict) else about
+        if message.startswith("UserError: "):
+            return UserError(message.removeprefix("UserError: "))
+    rank = min(failures, key=order)
+    code = failures[rank].exitcode
+    reason = f"killed by {failures[rank].signal_name()}" if code < 0 else f"exit code {code}"
     log = next(run.logs.glob(f"*/attempt_0/{rank}/stderr.log"), run.logs)
     return UserError(f"training process {rank} of {n} has failed ({reason}): its log is {log}")

@@ -10,13 +10,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
+from torch.distributed.elastic.multiprocessing.errors.error_handler import ErrorHandler
 
 from rope_mt.cli.main import main
 from rope_mt.config.training import TrainerConfig
 from rope_mt.errors import UserError
 from rope_mt.runs import checkpoint
+from rope_mt.runs.folder import RunFolder
 from rope_mt.training.fit import end_with_launcher, fit
-from rope_mt.training.processes import Processes, devices_of
+from rope_mt.training.processes import Processes, devices_of, failure_of
 
 STEPS = 6
 # torch's launcher leaves the logs of a killed process open
@@ -95,6 +98,26 @@ def test_a_killed_process_fails_its_job_alone_and_the_resumed_run_is_that_of_one
     resumed, expected = weights(two), weights(tmp_path / "one")
     for name in expected:
         torch.testing.assert_close(resumed[name], expected[name], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [
+        ([-signal.SIGTERM, -signal.SIGKILL], "training process 1 of 2 has failed (killed by SIGKILL): its log is"),
+        ([RuntimeError("lost"), -signal.SIGSEGV], "training process 1 of 2 has failed (killed by SIGSEGV): its log is"),
+        ([-signal.SIGTERM, RuntimeError("bug")], "training process 1 of 2 has failed (exit code 1): its log is"),
+        ([RuntimeError("lost"), UserError("lower batch_tokens")], "lower batch_tokens"),
+    ],
+)
+def test_of_several_failed_processes_the_one_that_failed_first_is_named(ends, said, tmp_path, monkeypatch):
+    failures = {}
+    for rank, end in enumerate(ends):
+        monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / f"{rank}.json"))
+        if isinstance(end, Exception):
+            ErrorHandler().record_exception(end)
+        code = 1 if isinstance(end, Exception) else end
+        failures[rank] = ProcessFailure(rank, 1000 + rank, code, str(tmp_path / f"{rank}.json"))
+    assert str(failure_of(RunFolder(tmp_path), 2, failures)).startswith(said)
 
 
 def test_a_process_ends_where_its_launcher_was_killed_before_it_could_look(monkeypatch):
