@@ -25,7 +25,13 @@ class MountedDisk:
         """Fill the disk up to so many bytes."""
         self.make_room()
         with open(self._fill, "wb") as file:
-            os.posix_fallocate(file.fileno(), 0, max(1, shutil.disk_usage(self.path).free - left))
+            while True:
+                try:
+                    os.posix_fallocate(file.fileno(), 0, max(1, shutil.disk_usage(self.path).free - left))
+                    return
+                except OSError as error:
+                    if error.errno != errno.ENOSPC:
+                        raise  # else a process has written since the space was looked up
 
     def make_room(self) -> None:
         self._fill.unlink(missing_ok=True)
