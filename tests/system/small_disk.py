@@ -25,9 +25,9 @@ class MountedDisk:
         """Fill the disk up to so many bytes."""
         self.make_room()
         with open(self._fill, "wb") as file:
-            while True:
+            while (size := shutil.disk_usage(self.path).free - left) > 0:
                 try:
-                    os.posix_fallocate(file.fileno(), 0, max(1, shutil.disk_usage(self.path).free - left))
+                    os.posix_fallocate(file.fileno(), 0, size)
                     return
                 except OSError as error:
                     if error.errno != errno.ENOSPC:
