@@ -16,6 +16,7 @@ from rope_mt.config.commands import TrainConfig
 from rope_mt.config.data import JOINED
 from rope_mt.config.plain import identity, to_plain
 from rope_mt.errors import UserError
+from rope_mt.runs import code
 from rope_mt.system.disk import cannot_write
 from rope_mt.system.files import write_whole
 from rope_mt.system.manifest import read_manifest, write_manifest
@@ -156,12 +157,21 @@ def begin(
     write_manifest(run.identity, {"key": key, **about, **provenance(), "config": to_plain(cfg)}, run.began_with)
 
 
+def changed_code(run: RunFolder) -> list[str]:
+    """The files of code that are not, or were not at some time, those that this run began with."""
+    if not run.identity.is_file():
+        return []
+    about = read_manifest(run.identity, AGAIN)
+    return sorted({*about["changed_code"], *code.differing(about["code"], code.checksums())})
+
+
 def provenance() -> dict[str, Any]:
-    """Versions of the packages that compute, and the commit of a checkout."""
+    """The code that computes, the versions of the packages that it uses, and the commit of a checkout."""
     packages = ("torch", "lightning", "hydra-core", "sentencepiece", "sacrebleu", "wandb", "numpy")
     return {
         "versions": {"rope-mt": __version__, **{name: metadata.version(name) for name in packages}},
         "commit": _commit(),
+        "code": code.checksums(),
     }
 
 

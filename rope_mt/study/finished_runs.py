@@ -9,6 +9,7 @@ from rope_mt.config.data import OF_FURTHER_TESTS, DataConfig
 from rope_mt.config.plain import from_plain, read_yaml, to_plain
 from rope_mt.config.training import TrainerConfig
 from rope_mt.errors import UserError
+from rope_mt.runs import code
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.result import REMEDY, read_result
 from rope_mt.system.manifest import FILES
@@ -168,7 +169,13 @@ def warnings_about(runs: list[FinishedRun], unfinished: list[Path]) -> list[str]
     lines = []
     for name, values in _differing([run.conditions() for run in runs]).items():
         lines.append(f"warning: runs differ in {name}: {values}")
-    origins = [flat({name: run.result.get(name) for name in ("commit", "versions", "device")}) for run in runs]
+    codes = [run.result.get("code", {}) for run in runs]
+    if all(codes):
+        changed = {name for run in runs for name in run.result["changed_code"]}
+        if changed := sorted(changed.union(*(code.differing(codes[0], other) for other in codes))):
+            lines.append(f"warning: runs were made with other code: {code.listed(changed)}")
+    made = ("versions", "device") if all(codes) else ("commit", "versions", "device")
+    origins = [flat({name: run.result.get(name) for name in made}) for run in runs]
     for name, values in _differing(origins).items():
         lines.append(f"warning: runs were made with another {name}: {values}")
     tokens = [run.result["tokens_seen"] for run in runs]

@@ -1,6 +1,7 @@
 """The scores of a trained run: it reads the run folder, translates all test sets, and writes the result there."""
 
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,9 @@ def score(path: Path) -> dict[str, Any]:
         "text": about["text"],
         "command": about["command"],
         **provenance(),
+        "code": about["code"],
+        "changed_code": about["changed_code"],
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     write_result(run, result)
     return result

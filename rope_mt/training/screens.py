@@ -7,8 +7,10 @@ from rich.text import Text
 
 from rope_mt.config.commands import TrainConfig
 from rope_mt.data.prepare import Prepared, report
+from rope_mt.runs import code
 from rope_mt.runs.checkpoint import latest
-from rope_mt.runs.folder import RunFolder
+from rope_mt.runs.folder import AGAIN, RunFolder
+from rope_mt.runs.result import read_result
 from rope_mt.system.device import choose_device, describe
 from rope_mt.system.disk import size_text
 from rope_mt.system.progress import clock, output
@@ -35,8 +37,26 @@ def introduce(cfg: TrainConfig, run: RunFolder, about: dict[str, Any], prepared:
         lines["continues"] = str(resumed)
     for name, value in lines.items():
         _line(console, name, value)
+    if about["changed_code"]:
+        warnings.append(
+            f"it began with other code: {code.listed(about['changed_code'])}; {AGAIN} to use this code alone"
+        )
     for warning in warnings + checked.warnings:
         _warning(console, warning)
+
+
+def say_reused(run: RunFolder, state: str) -> None:
+    """Say of a run that has a result when it was made, and whether with this code."""
+    result, console = read_result(run), output()
+    made_by = f"code {code.name_of(result['code'])}" if "code" in result else f"commit {str(result['commit'])[:8]}"
+    on = f"on {result['finished'][:10]} " if "finished" in result else ""
+    remedy = "; overwrite=true would start again" if state == "finished" else ""
+    console.print(Text(f"{run.path} is {state}: made {on}by {made_by}{remedy}."), soft_wrap=True)
+    changed = {*result.get("changed_code", []), *code.differing(result.get("code", {}), code.checksums())}
+    if "code" not in result:
+        _warning(console, "its code was not recorded and may differ from this code")
+    elif changed:
+        _warning(console, f"it was made with other code: {code.listed(sorted(changed))}")
 
 
 def how_to_train(cfg: TrainConfig, run: RunFolder, about: dict[str, Any]) -> None:

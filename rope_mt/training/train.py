@@ -14,7 +14,7 @@ from rope_mt.config.commands import TrainConfig
 from rope_mt.data import corpus
 from rope_mt.data.prepare import prepare
 from rope_mt.runs import checkpoint
-from rope_mt.runs.folder import RunFolder, begin, default_folder, open_run, run_hash
+from rope_mt.runs.folder import RunFolder, begin, changed_code, default_folder, open_run, run_hash
 from rope_mt.runs.published import find_record, publish, record_of
 from rope_mt.runs.result import read_result
 from rope_mt.runs.tracking import attach
@@ -25,7 +25,7 @@ from rope_mt.training.checks import check, read_test_sets
 from rope_mt.training.fit import fit, track_training
 from rope_mt.training.processes import devices_of, launch, refuse_torchrun
 from rope_mt.training.score import score, track_result
-from rope_mt.training.screens import conclude, how_to_train, introduce
+from rope_mt.training.screens import conclude, how_to_train, introduce, say_reused
 
 
 def train(
@@ -58,14 +58,15 @@ def train(
     opened(run)
 
     if record:
-        console.print(Text(f"{run.path} is published."), soft_wrap=True)
+        say_reused(run, "published")
     elif run.result.is_file() and not cfg.overwrite:  # it may be where nobody can write, so nothing is locked
         open_run(run, cfg, key)
-        console.print(Text(f"{run.path} is finished; overwrite=true would start again."), soft_wrap=True)
+        say_reused(run, "finished")
     else:
         with alone(run.lock, f"training {run.path}"):
             open_run(run, cfg, key)
             about = {"command": command, "precision": precision, "processes": processes, **_texts(text_of)}
+            about["changed_code"] = [] if cfg.overwrite else changed_code(run)
             test_sets = read_test_sets(cfg, about)
             prepared = prepare(cfg.data, text_of)
             about["prepared"] = str(prepared.folder.absolute())

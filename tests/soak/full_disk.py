@@ -134,7 +134,7 @@ def test_a_sweep_on_a_disk_that_fills_up(disk, dice, text, tmp_path):
         no_leftovers(disk.path / "filled")
     disk.make_room()
     assert warm.start(typed, disk.path / "filled", log).wait(timeout=300) == 0, log.read_text()
-    other = ("checksum", "files", "versions", "commit")
+    other = ("checksum", "files", "versions", "commit", "finished")
     ours, theirs = (
         [{k: v for k, v in each.items() if k not in other} for each in results(disk.path / name).values()]
         for name in ("filled", "alone")

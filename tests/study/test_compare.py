@@ -280,8 +280,9 @@ def test_it_warns_of_other_code_of_skipped_updates_and_of_more_tokens(make, comp
     assert found["baseline"] is None
     assert found["warnings"] == []
     before = rewrite(folders[1], tokens_seen=1_011_000, commit="0000000", device="an abacus", skipped_updates=2)
+    rewrite(folders[1], code={**before["code"], "position/rotary.py": "00000000"})
     assert compared(*folders)["warnings"] == [
-        f"warning: runs were made with another commit: {before['commit']} and 0000000",
+        "warning: runs were made with other code: rope_mt/position/rotary.py",
         f"warning: runs were made with another device: {before['device']} and an abacus",
         "warning: runs differ in tokens seen: from 1,000,000 to 1,011,000",
         f"warning: {folders[1]} left out 2 of 3 updates: loss or gradient was not finite",

@@ -13,7 +13,7 @@ from typing import Any
 from rope_mt.sweep.ledger import DONE, Ledger
 
 # keys of a result that are never the same twice
-CLOCK = {"training_seconds", "validation_seconds", "scoring_seconds", "tokens_per_second", "checksum"}
+CLOCK = {"training_seconds", "validation_seconds", "scoring_seconds", "tokens_per_second", "checksum", "finished"}
 
 Start = Callable[[list[str], Path, Path], Any]  # words, folder, log -> something like a subprocess.Popen
 

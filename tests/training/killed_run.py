@@ -24,7 +24,7 @@ PHASES = ("prepare", "training", "validation", "checkpoint", "scoring", "eval")
 MOMENT = {"prepare": 0.1, "training": 0.005, "validation": 0.03, "checkpoint": 0.01, "scoring": 0.1}  # s, the longest
 STEPS, EVERY = 24, 4
 # times, the machine, and what the number of loader workers is written in, which changes nothing
-OTHER = {"training_seconds", "validation_seconds", "scoring_seconds", "tokens_per_second", "seconds"}
+OTHER = {"training_seconds", "validation_seconds", "scoring_seconds", "tokens_per_second", "seconds", "finished"}
 OTHER |= {
     "train/tokens_per_second",
     "train/peak_memory_mb",

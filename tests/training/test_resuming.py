@@ -9,9 +9,10 @@ import pytest
 from rope_mt.config.training import OptimizerConfig
 from rope_mt.data.tokenizer import Tokenizer, train_tokenizer
 from rope_mt.errors import UserError
-from rope_mt.runs import checkpoint
+from rope_mt.runs import checkpoint, code
 from rope_mt.runs.checkpoint import MANIFEST, TOKENIZER, TRAINING, WEIGHTS
 from rope_mt.runs.folder import RunFolder, begin, open_run
+from rope_mt.runs.result import read_result
 from rope_mt.system.files import write_whole
 from rope_mt.system.locks import alone
 from rope_mt.system.manifest import write_manifest
@@ -182,3 +183,18 @@ def test_overwriting_is_refused_before_anything_of_the_old_run_is_gone(quick, fi
     with pytest.raises(UserError, match="make room"):
         train(cfg, finished)
     assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_other_code_is_named_by_the_same_command_by_a_resumed_run_and_in_its_result(
+    quick, unfinished, monkeypatch, capsys
+):
+    train(quick(), unfinished.path)
+    assert "other code" not in capsys.readouterr().out
+    changed = {**code.checksums(), "position/rotary.py": "00000000"}
+    monkeypatch.setattr(code, "checksums", lambda: changed)
+    train(quick(), unfinished.path)
+    assert "it was made with other code: rope_mt/position/rotary.py" in capsys.readouterr().out
+    unfinished.result.unlink()
+    train(quick(), unfinished.path)
+    assert "it began with other code: rope_mt/position/rotary.py" in capsys.readouterr().out
+    assert read_result(unfinished)["changed_code"] == ["position/rotary.py"]
