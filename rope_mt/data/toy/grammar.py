@@ -4,15 +4,23 @@ Both are functions of the tree, and the English determines the tree as far as Ge
 keeps in place: verb second and verb last, separable prefixes, time before object, case instead of order.
 """
 
-from collections.abc import Sequence
+import re
 from dataclasses import dataclass
-from itertools import chain
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 from rope_mt.data.toy import lexicon as lx
 from rope_mt.data.toy.lexicon import Adjective, Case, Conjunction, Preposition, Pronoun, Tense, Time, Verb, Word
 
 Gap = Literal["", "subject", "object", "indirect"]  # the part that a relative clause lacks: the noun before it
+
+
+def _say(lang: str, *parts: Any) -> str:
+    """Join the parts that are there: text, or what has its text in a field of the language's name."""
+    return " ".join(part if isinstance(part, str) else getattr(part, lang) for part in parts if part)
+
+
+_en, _de = partial(_say, "en"), partial(_say, "de")
 
 
 # --- Trees -----------------------------------------------------------------------------------------------------------
@@ -46,11 +54,29 @@ class Common:
     attribute: "Phrase | None" = None
     relative: "Clause | None" = None
 
+    @property
+    def en(self) -> str:
+        head = self.head
+        noun = head.noun.en_plural if head.plural else head.noun.en
+        words = _en(head.number and lx.english_number(head.number), *head.adjectives, noun)
+        determiner: Any = head.determiner
+        if self.owner:
+            determiner = f"{self.owner.en}'s"
+        elif determiner is lx.A:
+            determiner = "an" if words[0] in "aeiou" else "a"
+        elif determiner and head.plural:
+            determiner = determiner.en_plural or determiner
+        return _en(determiner, words, self.attribute, self.relative and _english_clause(self.relative, self))
+
 
 @dataclass(frozen=True)
 class Pair:
     first: "Common | Name"
     second: "Common | Name"
+
+    @property
+    def en(self) -> str:
+        return _en(self.first, lx.AND, self.second)
 
 
 NounPhrase = Name | Common | Pair | Pronoun
@@ -61,6 +87,15 @@ class Phrase:
     preposition: Preposition
     noun: NounPhrase
 
+    @property
+    def en(self) -> str:
+        return _en(self.preposition, _english_object(self.noun))
+
+    @property
+    def de(self) -> str:
+        city = isinstance(self.noun, Name) and self.preposition.city
+        return _de(city or self.preposition, _german_noun(self.noun, self.preposition.case))
+
 
 @dataclass(frozen=True)
 class Predicate:
@@ -69,6 +104,19 @@ class Predicate:
     adjective: Adjective
     than: NounPhrase | None = None
     equal: bool = False
+
+    @property
+    def en(self) -> str:
+        if self.equal:
+            return _en("as", self.adjective, "as", self.than)
+        return _en(self.adjective.en_more, "than", self.than) if self.than else self.adjective.en
+
+    @property
+    def de(self) -> str:
+        than = self.than and _german_noun(self.than, "nom")
+        if self.equal:
+            return _de("so", self.adjective, "wie", than)
+        return _de(self.adjective.de_more, "als", than) if than else self.adjective.de
 
 
 @dataclass(frozen=True)
@@ -79,6 +127,18 @@ class Tail:
     clause: "Clause"
     joint: Word | None = None  # "that A and that B"
     second: "Clause | None" = None
+
+    @property
+    def en(self) -> str:
+        second = self.second and _en(self.joint, self.conjunction, _english_clause(self.second))
+        return _en(self.conjunction, _english_clause(self.clause), second)
+
+    @property
+    def de(self) -> str:
+        past = self.conjunction and self.clause.tense.time == "was" and self.conjunction.de_past
+        conjunction = past or self.conjunction
+        second = self.second and _de(self.joint, conjunction, _german_clause(self.second, "last"))
+        return _de(",", conjunction, _german_clause(self.clause, "last"), second, ",")
 
 
 @dataclass(frozen=True)
@@ -126,104 +186,46 @@ def is_plural(noun: NounPhrase) -> bool:
 
 def english(sentence: Sentence) -> str:
     """Say the tree in English."""
-    words: list[str] = []
-    if sentence.lead:
-        words += [*_english_tail(sentence.lead), ","]
-    words += [sentence.about.en] if sentence.about else []
-    words += _english_clause(sentence.main, question=sentence.asks and sentence.main.subject is not lx.WHO)
-    if sentence.joint and sentence.second:
-        words += [",", sentence.joint.en, *_english_clause(sentence.second)]
-    return _written(words, "?" if sentence.asks else ".")
+    lead, second = sentence.lead, sentence.second
+    main = _english_clause(sentence.main, question=sentence.asks and sentence.main.subject is not lx.WHO)
+    last = second and _en(",", sentence.joint, _english_clause(second))
+    return _written(_en(lead, lead and ",", sentence.about, main, last), sentence)
 
 
-def _english_clause(clause: Clause, antecedent: Common | None = None, question: bool = False) -> list[str]:
+def _english_object(noun: NounPhrase | None) -> str:
+    return noun.en_object if isinstance(noun, Pronoun) else _en(noun)
+
+
+def _english_clause(clause: Clause, antecedent: Common | None = None, question: bool = False) -> str:
     subject = clause.subject or (antecedent if clause.gap == "subject" else None)
-    words: list[str] = []
-    if clause.opening:
-        words.append(clause.opening.en)
-    if clause.front == "time" and clause.time:
-        words.append(clause.time.en)
-    if clause.front == "place" and clause.place:
-        words += _english_phrase(clause.place)
-    if antecedent:
-        person = antecedent.head.noun.kind == "P"
-        pronoun = "which" if not person else "who" if clause.gap == "subject" else "whom"
-        words += ["to", pronoun] if clause.gap == "indirect" else [pronoun]
-    spoken = _english_noun(clause.subject) if clause.subject else []
+    pronoun = antecedent and (
+        "which" if antecedent.head.noun.kind != "P" else "who" if clause.gap == "subject" else "whom"
+    )
+    to = clause.gap == "indirect" and "to"
+    begin = [clause.opening, clause.front and getattr(clause, clause.front), to, pronoun]
     if subject is None:
-        words += ["to", clause.verb.en]
+        spoken = ["to", clause.verb]
     else:
         auxiliary, main = _english_verb(clause.verb, clause.tense, is_plural(subject), question or clause.negated)
-        adverb = [clause.adverb.en] if clause.adverb else []
-        negation = ["not"] if clause.negated else []
-        begin = [*auxiliary, *spoken] if question else [*spoken, *auxiliary]
-        words += [*begin, *negation, *adverb, *main]
-    words += [clause.verb.particle] if clause.verb.particle else []
-    indirect = _english_noun(clause.indirect, True) if clause.indirect else []
-    words += indirect if not clause.to else []
-    words += _english_noun(clause.object, True) if clause.object else []
-    words += ["to", *indirect] if clause.to and indirect else []
-    if clause.predicate:
-        words += _english_predicate(clause.predicate)
-    words += _english_phrase(clause.place) if clause.place and clause.front != "place" else []
-    words += _english_phrase(clause.companion) if clause.companion else []
-    words += [clause.time.en] if clause.time and clause.front != "time" else []
-    return words + (_english_tail(clause.tail) if clause.tail else [])
+        first = (auxiliary, clause.subject) if question else (clause.subject, auxiliary)
+        spoken = [*first, clause.negated and "not", clause.adverb, main]
+    objects = [_english_object(clause.indirect), _english_object(clause.object)]
+    if clause.to:
+        objects = [objects[1], "to", objects[0]]
+    place, time = clause.front != "place" and clause.place, clause.front != "time" and clause.time
+    after = [clause.predicate, place, clause.companion, time, clause.tail]
+    return _en(*begin, *spoken, clause.verb.particle, *objects, *after)
 
 
-def _english_verb(verb: Verb, tense: Tense, plural: bool, support: bool) -> tuple[list[str], list[str]]:
+def _english_verb(verb: Verb, tense: Tense, plural: bool, support: bool) -> tuple[str, str]:
     """The auxiliary, which questions put before the subject, and the rest; `support`: "does" or "did" is needed."""
     if tense.english:
-        return [tense.english[plural]], [verb.en_participle if tense is lx.PERFECT else verb.en]
+        return tense.english[plural], verb.en_participle if tense is lx.PERFECT else verb.en
     if verb is lx.BE:
-        return [("is", "are")[plural] if tense is lx.PRESENT else ("was", "were")[plural]], []
+        return ("is", "are")[plural] if tense is lx.PRESENT else ("was", "were")[plural], ""
     if support:
-        return [("does", "do")[plural] if tense is lx.PRESENT else "did"], [verb.en]
-    if tense is lx.PAST:
-        return [], [verb.en_past]
-    return [], [verb.en if plural else verb.en_present]
-
-
-def _english_tail(tail: Tail) -> list[str]:
-    conjunction = [tail.conjunction.en] if tail.conjunction else []
-    words = conjunction + _english_clause(tail.clause)
-    if tail.joint and tail.second:
-        words += [tail.joint.en, *conjunction, *_english_clause(tail.second)]
-    return words
-
-
-def _english_predicate(predicate: Predicate) -> list[str]:
-    adjective = predicate.adjective
-    if predicate.than is None:
-        return [adjective.en]
-    than = _english_noun(predicate.than)
-    return ["as", adjective.en, "as", *than] if predicate.equal else [adjective.en_more, "than", *than]
-
-
-def _english_phrase(phrase: Phrase) -> list[str]:
-    return [phrase.preposition.en, *_english_noun(phrase.noun, True)]
-
-
-def _english_noun(noun: NounPhrase, is_object: bool = False) -> list[str]:
-    if isinstance(noun, Pronoun):
-        return [noun.en_object if is_object else noun.en]
-    if isinstance(noun, Name):
-        return [noun.en]
-    if isinstance(noun, Pair):
-        return [*_english_noun(noun.first), lx.AND.en, *_english_noun(noun.second)]
-    head = noun.head
-    words = [lx.english_number(head.number)] if head.number else []
-    words += [adjective.en for adjective in head.adjectives]
-    words.append(head.noun.en_plural if head.plural else head.noun.en)
-    if noun.owner:
-        *owner, last = _english_noun(noun.owner)
-        words = [*owner, f"{last}'s", *words]
-    elif head.determiner is lx.A:
-        words.insert(0, "an" if words[0][0] in "aeiou" else "a")
-    elif head.determiner:
-        words.insert(0, (head.plural and head.determiner.en_plural) or head.determiner.en)
-    words += _english_phrase(noun.attribute) if noun.attribute else []
-    return words + (_english_clause(noun.relative, antecedent=noun) if noun.relative else [])
+        return ("does", "do")[plural] if tense is lx.PRESENT else "did", verb.en
+    return "", verb.en_past if tense is lx.PAST else verb.en if plural else verb.en_present
 
 
 # --- German ----------------------------------------------------------------------------------------------------------
@@ -233,118 +235,76 @@ Order = Literal["second", "first", "last"]  # where the finite verb stands
 
 def german(sentence: Sentence) -> str:
     """Say the tree in German."""
-    words: list[str] = []
-    if sentence.lead:
-        words += _german_tail(sentence.lead)
     verb_first = sentence.lead or (sentence.asks and sentence.main.subject is not lx.WHO)
-    words += [sentence.about.de] if sentence.about else []
-    words += _german_clause(sentence.main, "first" if verb_first else "second")
-    if sentence.joint and sentence.second:
-        words += [","] if sentence.joint is lx.BUT else []
-        words += [sentence.joint.de, *_german_clause(sentence.second, "second")]
-    return _written(words, "?" if sentence.asks else ".")
+    main = _german_clause(sentence.main, "first" if verb_first else "second")
+    comma = sentence.joint is lx.BUT and ","
+    second = sentence.second and _german_clause(sentence.second, "second")
+    return _written(_de(sentence.lead, sentence.about, main, comma, sentence.joint, second), sentence)
 
 
-def _german_clause(clause: Clause, order: Order, antecedent: Common | None = None) -> list[str]:
+def _german_clause(clause: Clause, order: Order, antecedent: Common | None = None) -> str:
     """Prefield, finite verb, midfield, the rest of the verb, and the heavy parts that follow it."""
     verb = clause.verb
     subject = clause.subject or (antecedent if clause.gap == "subject" else None)
-    spoken = _german_noun(clause.subject, "nom") if clause.subject else []
-    time = [clause.time.de] if clause.time else []
-    place = _german_phrase(clause.place) if clause.place else []
-    prefield: list[str] = []
-    if clause.opening:
-        prefield = [clause.opening.de]
-    elif clause.front == "time":
-        prefield, time = time, []
+    spoken = clause.subject and _german_noun(clause.subject, "nom")
+    prefield, time, place = clause.opening, clause.time, clause.place
+    if clause.front == "time":
+        prefield, time = time, None
     elif clause.front == "place":
-        prefield, place = place, []
-    elif order == "second":
-        prefield, spoken = spoken, []
+        prefield, place = place, None
+    elif not prefield and order == "second":
+        prefield, spoken = spoken, None
     elif antecedent:
-        case: Case = "nom" if clause.gap == "subject" else "dat" if clause.gap == "indirect" else verb.case
-        prefield = [_relative_pronoun(antecedent.head, case)]
+        case = "nom" if clause.gap == "subject" else "dat" if clause.gap == "indirect" else verb.case
+        prefield = _relative_pronoun(antecedent.head, case)
 
     objects: list[tuple[NounPhrase | None, Case]] = [(clause.indirect, "dat"), (clause.object, verb.case)]
     light = [_german_noun(noun, case) for noun, case in reversed(objects) if isinstance(noun, Pronoun)]
     full = [_german_noun(noun, case, bare=True) for noun, case in objects if noun and not isinstance(noun, Pronoun)]
-    adverb = [clause.adverb.de] if clause.adverb else []
-    middle = [*spoken, *chain(*light), *time, *adverb, *chain(*full)]
-    middle += ["nicht"] if clause.negated else []
-    middle += _german_phrase(clause.companion) if clause.companion else []
-    middle += place + (_german_predicate(clause.predicate) if clause.predicate else [])
-    after = _german_relative(clause.object) if isinstance(clause.object, Common) else []
-    after += _german_tail(clause.tail) if clause.tail else []
-
+    negation = clause.negated and "nicht"
+    middle = _de(spoken, *light, time, clause.adverb, *full, negation, clause.companion, place, clause.predicate)
+    after = _de(isinstance(clause.object, Common) and _german_relative(clause.object), clause.tail)
     if subject is None:
-        to = [f"{verb.prefix}zu{verb.de}"] if verb.prefix else ["zu", verb.de]
-        return [*middle, *to, *after]
+        return _de(middle, f"{verb.prefix}zu{verb.de}" if verb.prefix else f"zu {verb.de}", after)
     finite, rest = _german_verb(verb, clause.tense, is_plural(subject))
     if order == "last":
-        last = [*rest, finite] if clause.tense.english else [verb.prefix + finite]
-        return [*prefield, *middle, *last, *after]
-    return [*prefield, finite, *middle, *rest, *after]
+        return _de(prefield, middle, f"{rest} {finite}" if clause.tense.english else verb.prefix + finite, after)
+    return _de(prefield, finite, middle, rest, after)
 
 
-def _german_verb(verb: Verb, tense: Tense, plural: bool) -> tuple[str, list[str]]:
-    """The finite form, and the words that close the clause: prefix, participle or infinitive."""
+def _german_verb(verb: Verb, tense: Tense, plural: bool) -> tuple[str, str]:
+    """The finite form, and the word that closes the clause: prefix, participle or infinitive."""
     if tense is lx.PERFECT:
-        return (lx.IS_ARE if verb.takes_sein else lx.HAVE)[plural], [verb.prefix + verb.de_participle]
+        return (lx.IS_ARE if verb.takes_sein else lx.HAVE)[plural], verb.prefix + verb.de_participle
     if tense.german:
-        return tense.german[plural], [verb.prefix + verb.de]
-    return verb.german(tense is lx.PAST, plural), [verb.prefix] if verb.prefix else []
+        return tense.german[plural], verb.prefix + verb.de
+    return verb.german(tense is lx.PAST, plural), verb.prefix
 
 
-def _german_tail(tail: Tail) -> list[str]:
-    conjunction: list[str] = []
-    if tail.conjunction:
-        past = tail.clause.tense.time == "was"
-        conjunction = [(past and tail.conjunction.de_past) or tail.conjunction.de]
-    words = [",", *conjunction, *_german_clause(tail.clause, "last")]
-    if tail.joint and tail.second:
-        words += [tail.joint.de, *conjunction, *_german_clause(tail.second, "last")]
-    return [*words, ","]
-
-
-def _german_predicate(predicate: Predicate) -> list[str]:
-    adjective = predicate.adjective
-    if predicate.than is None:
-        return [adjective.de]
-    than = _german_noun(predicate.than, "nom")
-    return ["so", adjective.de, "wie", *than] if predicate.equal else [adjective.de_more, "als", *than]
-
-
-def _german_phrase(phrase: Phrase) -> list[str]:
-    preposition = phrase.preposition
-    city = isinstance(phrase.noun, Name) and preposition.city
-    return [city or preposition.de, *_german_noun(phrase.noun, preposition.case)]
-
-
-def _german_noun(noun: NounPhrase, case: Case, bare: bool = False) -> list[str]:
+def _german_noun(noun: NounPhrase, case: Case, bare: bool = False) -> str:
     """Decline a noun phrase; `bare` leaves its relative clause to be said after the verb."""
     if isinstance(noun, Pronoun):
-        return [noun.german(case)]
+        return noun.german(case)
     if isinstance(noun, Name):
-        return [noun.de]
+        return noun.de
     if isinstance(noun, Pair):
-        return [*_german_noun(noun.first, case), lx.AND.de, *_german_noun(noun.second, case)]
-    head = noun.head
+        return _de(_german_noun(noun.first, case), lx.AND, _german_noun(noun.second, case))
+    head, owner = noun.head, noun.owner
     gender = "pl" if head.plural else head.noun.gender
-    possessor = isinstance(noun.owner, Name)  # "Annas alter Hund", but "der alte Hund des Königs"
-    determiner = lx.THE if noun.owner and not possessor else head.determiner
+    before = isinstance(owner, Name) and f"{owner.de}s"  # "Annas alter Hund", but "der alte Hund des Königs"
+    behind = isinstance(owner, Common) and _german_noun(owner, "gen")
+    determiner = lx.THE if behind else head.determiner
     endings = determiner.adjective if determiner else lx.STRONG
-    words = [f"{noun.owner.de}s"] if isinstance(noun.owner, Name) else []
-    words += [determiner.german(gender, case)] if determiner else []
-    words += [lx.german_number(head.number)] if head.number else []
-    words += [adjective.german(endings[gender, case]) for adjective in head.adjectives]
-    words.append(head.noun.german(head.plural, case))
-    words += _german_noun(noun.owner, "gen") if isinstance(noun.owner, Common) else []
-    words += _german_phrase(noun.attribute) if noun.attribute else []
-    return words + ([] if bare else _german_relative(noun))
+    number = head.number and lx.german_number(head.number)
+    adjectives = [adjective.german(endings[gender, case]) for adjective in head.adjectives]
+    words = [*adjectives, head.noun.german(head.plural, case), behind, noun.attribute]
+    return _de(
+        before, determiner and determiner.german(gender, case), number, *words, not bare and _german_relative(noun)
+    )
 
 
-def _german_relative(noun: Common) -> list[str]:
-    return [",", *_german_clause(noun.relative, "last", antecedent=noun), ","] if noun.relative else []
+def _german_relative(noun: Common) -> str:
+    return f", {_german_clause(noun.relative, 'last', antecedent=noun)} ," if noun.relative else ""
 
 
 def _relative_pronoun(head: Head, case: Case) -> str:
@@ -352,17 +312,8 @@ def _relative_pronoun(head: Head, case: Case) -> str:
     return "denen" if (gender, case) == ("pl", "dat") else lx.DEFINITE[gender, case]
 
 
-def _written(words: Sequence[str], stop: str) -> str:
-    """Join words to a sentence: contractions, one comma where clauses meet, a capital, a full stop."""
-    written: list[str] = []
-    for word in words:
-        if word == ",":
-            if not written[-1:] or written[-1].endswith(","):
-                continue
-            written[-1] += ","
-        elif written and (written[-1], word) in lx.CONTRACTIONS:
-            written[-1] = lx.CONTRACTIONS[written[-1], word]
-        else:
-            written.append(word)
-    text = " ".join(written).rstrip(",")
-    return text[0].upper() + text[1:] + stop
+def _written(words: str, sentence: Sentence) -> str:
+    """Write words as a sentence: contractions, one comma where clauses meet, a capital, a full stop."""
+    words = re.sub(r"\b(in|an|zu|von|bei) (dem|das|der)\b", lambda m: lx.CONTRACTIONS.get(m[0], m[0]), words)
+    text = re.sub(r"( ,)+", ",", words).strip(", ")
+    return text[0].upper() + text[1:] + ("?" if sentence.asks else ".")

@@ -748,13 +748,13 @@ NOUNS_OF = {kind: [noun for noun in NOUNS if noun.kind == kind] for kind in KIND
 ADJECTIVES_OF = {kind: [adjective for adjective in ADJECTIVES if kind in adjective.kinds] for kind in KINDS}
 COMPARABLE_OF = {kind: [adjective for adjective in ADJECTIVES_OF[kind] if adjective.en_more] for kind in KINDS}
 CONTRACTIONS = {
-    ("in", "dem"): "im",
-    ("in", "das"): "ins",
-    ("an", "dem"): "am",
-    ("zu", "dem"): "zum",
-    ("zu", "der"): "zur",
-    ("von", "dem"): "vom",
-    ("bei", "dem"): "beim",
+    "in dem": "im",
+    "in das": "ins",
+    "an dem": "am",
+    "zu dem": "zum",
+    "zu der": "zur",
+    "von dem": "vom",
+    "bei dem": "beim",
 }
 VERBS_OF = {  # by the shape of their clause
     "transitive": TRANSITIVE,

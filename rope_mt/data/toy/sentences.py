@@ -1,7 +1,7 @@
 """The sentences of the toy corpus, drawn at random as trees of its grammar."""
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal, TypeVar
 
@@ -39,7 +39,7 @@ class Painter:
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
-        self.used: set[str] = set()
+        self.used: set[object] = set()
         self.past = rng.random() < 0.45
 
     def chance(self, probability: float) -> bool:
@@ -48,12 +48,13 @@ class Painter:
     def weighted(self, weights: Mapping[T, int | float]) -> T:
         return self.rng.choices(list(weights), list(weights.values()))[0]
 
-    def fresh(self, choices: Sequence[T], key: Callable[[T], str]) -> T:
+    def fresh(self, choices: Sequence[T]) -> T:
         """One that this sentence has not used yet."""
         while True:
             choice = self.rng.choice(choices)
-            if key(choice) not in self.used or self.chance(0.02):  # never stuck, if all are used
-                self.used.add(key(choice))
+            word = getattr(choice, "en", choice)
+            if word not in self.used or self.chance(0.02):  # never stuck, if all are used
+                self.used.add(word)
                 return choice
 
     # Noun phrases
@@ -62,7 +63,7 @@ class Painter:
         """A noun phrase of one of the kinds; pronouns and quantifiers are for subjects and objects alone."""
         kind = self.rng.choice(kinds)
         if "P" in kinds and role != "other" and self.chance(0.1):
-            return self.fresh(lx.PRONOUNS, lambda pronoun: pronoun.en)
+            return self.fresh(lx.PRONOUNS)
         if kind != "L" and role != "other" and self.chance(0.05):
             return Pair(self.name_or_common(kind, plain=True), self.name_or_common(kind, plain=True))
         return self.name_or_common(kind, role)
@@ -71,8 +72,12 @@ class Painter:
         return self.name() if kind == "P" and self.chance(0.17) else self.common(kind, role, plain)
 
     def name(self) -> Name:
-        name = self.fresh(lx.NAMES, str)
+        name = self.fresh(lx.NAMES)
         return Name(name, name)
+
+    def city(self) -> Name:
+        city = self.fresh(lx.CITIES)
+        return Name(city.en, city.de)
 
     def common(self, kind: str, role: Role = "other", plain: bool = False) -> Common:
         """A noun phrase with a noun; a plain one is a singular with nothing after it."""
@@ -87,20 +92,19 @@ class Painter:
 
     def attribute(self) -> Phrase:
         if self.chance(0.4):
-            city = self.fresh(lx.CITIES, lambda word: word.en)
-            return Phrase(lx.OUT_OF, Name(city.en, city.de))
-        noun = self.fresh(lx.CARRIED, lambda noun: noun.en)
+            return Phrase(lx.OUT_OF, self.city())
+        noun = self.fresh(lx.CARRIED)
         determiner = lx.THE if self.chance(0.6) else lx.A
         head = Head(determiner, 0, self.adjectives(noun.kind, 0.4), noun, plural=False)
         return Phrase(lx.WITH if self.chance(0.7) else lx.WITHOUT, Common(head))
 
     def owner(self) -> Head:
-        noun = self.fresh(lx.NOUNS_OF["P"], lambda noun: noun.en)
+        noun = self.fresh(lx.NOUNS_OF["P"])
         determiner = self.rng.choice(lx.POSSESSIVES) if noun.en in lx.RELATED and self.chance(0.5) else lx.THE
         return Head(determiner, 0, self.adjectives("P", 0.3), noun, plural=False)
 
     def head(self, kind: str, role: Role, singular: bool) -> Head:
-        noun = self.fresh(lx.NOUNS_OF[kind], lambda noun: noun.en)
+        noun = self.fresh(lx.NOUNS_OF[kind])
         plural = not singular and self.chance(0.32)
         number = 0
         if (kind != "P" or noun.en in lx.RELATED) and self.chance(0.2):
@@ -124,16 +128,15 @@ class Painter:
     def adjectives(self, kind: str, probability: float) -> tuple[Adjective, ...]:
         if not self.chance(probability):
             return ()
-        first = self.fresh(lx.ADJECTIVES_OF[kind], lambda adjective: adjective.en)
+        first = self.fresh(lx.ADJECTIVES_OF[kind])
         if first not in lx.COLOURS and self.chance(0.2):
-            colour = self.fresh(lx.COLOURS, lambda adjective: adjective.en)
+            colour = self.fresh(lx.COLOURS)
             return (first, colour) if kind in colour.kinds else (first,)
         return (first,)
 
     def place(self, motion: bool = False) -> Phrase:
         if self.chance(0.15):
-            city = self.fresh(lx.CITIES, lambda word: word.en)
-            return Phrase(lx.TO_PLACE if motion else lx.IN, Name(city.en, city.de))
+            return Phrase(lx.TO_PLACE if motion else lx.IN, self.city())
         noun = self.common("L")
         en, de = noun.head.noun.at
         if motion:
@@ -164,15 +167,7 @@ class Painter:
         shape = self.weighted({shape: weight for shape, weight in SHAPES.items() if shape != "be" or not no_state})
         return shape if any(kind in verb.subjects for verb in lx.VERBS_OF[shape]) else "transitive"
 
-    def plain(
-        self,
-        tenses: Tenses,
-        gap: Gap = "",
-        kind: str = "",
-        infinitive: bool = False,
-        shape: str = "",
-        lean: bool = False,
-    ) -> Clause:
+    def plain(self, tenses: Tenses, gap: Gap = "", kind: str = "", infinitive: bool = False, shape: str = "") -> Clause:
         """A clause on which no other depends.
 
         Args:
@@ -180,9 +175,9 @@ class Painter:
             gap: the part that a relative clause takes from the noun before it.
             kind: of that noun, or of the person who is the subject of an infinitive.
             infinitive: has no subject.
-            shape: key of SHAPES, to be chosen if empty.
-            lean: nothing after the object.
+            shape: key of SHAPES, to be chosen if empty. A "transitive" that is asked for has nothing after the object.
         """
+        lean = shape == "transitive"
         shape = shape or self.shape(gap, kind, tenses, infinitive)
         missing = gap == "subject" or infinitive
         verbs = lx.VERBS_OF[shape]
@@ -192,10 +187,8 @@ class Painter:
         tense = self.tense("simple" if verb is lx.BE else tenses)
         if verb.en in lx.STATES and tense in (*lx.MODALS, *lx.PAST_MODALS):  # nobody must need a lamp
             tense = self.tense("simple")
-        clause = Clause(verb, tense, gap=gap)
         subject_kind = kind if missing else self.rng.choice(verb.subjects)
-        if not missing:
-            clause = replace(clause, subject=self.noun(subject_kind, "subject"))
+        clause = Clause(verb, tense, None if missing else self.noun(subject_kind, "subject"), gap=gap)
         if shape in ("double", "to"):
             indirect = None if gap == "indirect" else self.indirect()
             given = self.common(self.rng.choice(verb.objects))
@@ -212,8 +205,8 @@ class Painter:
 
     def predicate(self, kind: str) -> Predicate:
         if self.chance(0.3):
-            return Predicate(self.fresh(lx.ADJECTIVES_OF[kind], lambda adjective: adjective.en))
-        adjective = self.fresh(lx.COMPARABLE_OF[kind], lambda adjective: adjective.en)
+            return Predicate(self.fresh(lx.ADJECTIVES_OF[kind]))
+        adjective = self.fresh(lx.COMPARABLE_OF[kind])
         return Predicate(adjective, self.name_or_common(kind), equal=self.chance(0.25))
 
     def adverbials(self, clause: Clause, shape: str, lean: bool, adverb: bool) -> Clause:
@@ -269,14 +262,12 @@ class Painter:
 
     def relative(self, kind: str, n: int) -> Clause:
         gaps: dict[Gap, int] = {"subject": 50, "object": 40, "indirect": 10 if kind == "P" else 0}
-        clause = self.plain("simple" if self.chance(0.6) else "any", self.weighted(gaps), kind)
-        return replace(clause, tail=self.subordinate(n - 1)) if n > 1 else clause
+        return self.extended(self.plain("simple" if self.chance(0.6) else "any", self.weighted(gaps), kind), n)
 
-    def subordinator(self) -> Conjunction:
-        return self.fresh(lx.SUBORDINATORS, lambda conjunction: conjunction.en)
+    def extended(self, clause: Clause, n: int) -> Clause:
+        return replace(clause, tail=self.subordinate(n - 1, self.fresh(lx.SUBORDINATORS))) if n > 1 else clause
 
-    def subordinate(self, n: int, conjunction: Conjunction | None = None) -> Tail:
-        conjunction = conjunction or self.subordinator()
+    def subordinate(self, n: int, conjunction: Conjunction) -> Tail:
         return Tail(conjunction, self.clause(n, "simple" if conjunction.simple else "any"))
 
     def subordinated(self, n: int, tenses: Tenses) -> Clause:
@@ -284,14 +275,13 @@ class Painter:
         if self.chance(0.15):
             clause = self.plain(tenses, shape="motion")
             return replace(clause, tail=Tail(lx.IN_ORDER_TO, self.infinitival(n - 1, _kind(clause.subject))))
-        conjunction = self.subordinator()
+        conjunction = self.fresh(lx.SUBORDINATORS)
         tenses = "unfinished" if conjunction.simple and tenses == "any" else tenses
         clause = self.timed(self.plain(tenses), 0.15)
         return replace(clause, tail=self.subordinate(n - 1, conjunction))
 
     def infinitival(self, n: int, kind: str) -> Clause:
-        clause = self.plain("simple", kind=kind, infinitive=True)
-        return replace(clause, tail=self.subordinate(n - 1)) if n > 1 else clause
+        return self.extended(self.plain("simple", kind=kind, infinitive=True), n)
 
     def infinitive(self, n: int, tenses: Tenses) -> Clause:
         """Somebody tries to, or allows somebody to."""
@@ -302,9 +292,9 @@ class Painter:
         return replace(clause, tail=Tail(None, self.infinitival(n - 1, _kind(clause.indirect or clause.subject))))
 
     def object_relative(self, n: int, tenses: Tenses) -> Clause:
-        clause = self.plain(tenses, shape="transitive", lean=True)
+        clause = self.plain(tenses, shape="transitive")
         if not isinstance(clause.object, Common) or clause.object.attribute:
-            return replace(clause, tail=self.subordinate(n - 1))
+            return self.extended(clause, n)
         return replace(clause, object=replace(clause.object, relative=self.relative(_kind(clause.object), n - 1)))
 
     def reported(self, n: int, tenses: Tenses) -> Clause:
@@ -312,13 +302,10 @@ class Painter:
         kind = self.weighted({"that": 45, "tell": 30, "whether": 25})
         verb = self.rng.choice({"that": lx.THAT, "tell": lx.TELL, "whether": lx.WHETHER}[kind])
         clause = Clause(verb, self.tense(tenses), self.noun(self.rng.choice(verb.subjects), "subject"))
-        if kind == "tell":
-            clause = replace(clause, indirect=self.indirect())
-        if kind == "whether":
-            clause = replace(clause, object=self.indirect())
-        conjunction = lx.WHETHER_CLAUSE if kind == "whether" else lx.THAT_CLAUSE
+        if kind != "that":
+            clause = replace(clause, **{"indirect" if kind == "tell" else "object": self.indirect()})
+        conjunction, joint = (lx.WHETHER_CLAUSE, lx.OR) if kind == "whether" else (lx.THAT_CLAUSE, lx.AND)
         if (n > 2 or kind == "whether") and self.chance(0.45):
-            joint = lx.OR if kind == "whether" else lx.AND
             return replace(clause, tail=Tail(conjunction, self.clause(1), joint, self.clause(max(1, n - 2))))
         return replace(clause, tail=Tail(conjunction, self.clause(n - 1)))
 
@@ -332,7 +319,7 @@ class Painter:
         if form == "single":
             return Sentence(self.opened(self.clause(n)))
         if form == "led":
-            conjunction = self.subordinator()
+            conjunction = self.fresh(lx.SUBORDINATORS)
             first = 1 if n < 4 else 2
             lead = self.subordinate(first, conjunction)
             return Sentence(self.clause(n - first, "unfinished" if conjunction.simple else "any"), lead=lead)
