@@ -63,10 +63,10 @@ def run(command: str, rest: list[str]) -> int:
         if plan is not None and "--help" in flags:
             print(command_help(config, plan.first, flags.get("--config-dir")))
             return 0
-        if plan is not None and plan.jobs:
+        if plan is not None and plan.configs:
             COMMANDS[command].load()  # now, since Ctrl-C meanwhile must find nothing begun
             _check_attention(plan)
-        if command == "train" and plan is not None and plan.runs_several:
+        if command == "train" and plan is not None and plan.several:
             return _sweep(plan, flags, rest, jobs)
         code = call_hydra(command, flags, words, jobs)
     except HYDRA_ERRORS as error:
@@ -84,7 +84,7 @@ def _check_attention(plan: Plan) -> None:
     """Refuse a job whose model cannot be built before any job starts; done here since the schemes need torch."""
     from rope_mt.position import refuse_linear_attention
 
-    for cfg in (job.cfg for job in plan.jobs):
+    for cfg in plan.configs:
         if hasattr(cfg, "position"):
             refuse_linear_attention(cfg.position, cfg.model.attention)
 
@@ -96,9 +96,9 @@ def _sweep(plan: Plan, flags: dict[str, Any], rest: list[str], jobs: Jobs) -> in
     name = plan.sweep_name
     folder = Path(plan.sweep_dir).absolute() / "sweeps" / name
     command = " ".join(["rope-mt train", *map(shlex.quote, rest)])
-    jobs.sweep = sweep = Sweep(name, folder, plan.job_names if plan.known else None, command, plan.words)
+    jobs.sweep = sweep = Sweep(name, folder, None if plan.drawn else plan.job_names, command, plan.words)
     words = plan.words
-    if plan.jobs[0].cfg.tracking.group is None:
+    if plan.configs[0].tracking.group is None:
         words = [*words, f"{GROUP}{quoted(name)}"]
     with alone(folder / ".lock", f"at the sweep {folder}"):
         return _watch(sweep, flags, words, jobs)

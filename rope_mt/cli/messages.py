@@ -1,12 +1,9 @@
-"""What is wrong with a command line, in one sentence for the person who typed it, from Hydra's and OmegaConf's errors.
-
-Imported only once a command that Hydra composes is under way.
-"""
+"""One line about a mistake on the command line, made from the errors of Hydra and OmegaConf."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from typing import Any, get_type_hints
@@ -19,9 +16,10 @@ from yaml import YAMLError
 
 from rope_mt.config.commands import BenchConfig
 from rope_mt.config.position import PositionConfig
+from rope_mt.errors import UserError
 
 HYDRA_ERRORS = (HydraException, OmegaConfBaseException, YAMLError)
-EXTRAS = {  # that Hydra's plugins come with
+EXTRAS = {  # the extra of rope-mt that installs a plugin of Hydra
     "hydra/launcher/submitit_slurm": "slurm",
     "hydra/launcher/submitit_local": "slurm",
     "hydra/sweeper/optuna": "optuna",
@@ -30,7 +28,7 @@ KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or f
 
 
 def settings(schema: type, prefix: str = "") -> list[str]:
-    """Dotted names of every setting and group below a schema; those of all schemes or subjects stand side by side."""
+    """Dotted names of all settings and groups of a dataclass, with those of all position schemes or bench subjects."""
     names: dict[str, None] = {}
     for part in (schema, *(schema.__subclasses__() if schema in (PositionConfig, BenchConfig) else ())):
         hints = get_type_hints(part)
@@ -42,47 +40,51 @@ def settings(schema: type, prefix: str = "") -> list[str]:
 
 
 def did_you_mean(word: str, known: Iterable[str], show: str = "{}") -> str:
-    """A question to end a complaint with, or nothing when no known word resembles this one."""
+    """A question that names the known word most like this one; empty if no word is like it."""
     near = get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"; did you mean {show.format(near[0])}?" if near else ""
 
 
-def strangers(cfg: Any, prefix: str = "") -> Iterator[tuple[str, type]]:
-    """Settings of a composed configuration, each with the dataclass that has no field for it: what `+typo=1` leaves."""
+def refuse_unknown(cfg: Any, schema: type, prefix: str = "") -> None:
+    """Refuse a setting that its dataclass does not have: Hydra adds what `+typo=1` asks for.
+
+    Raises:
+        UserError: see `unknown`.
+    """
     owner = OmegaConf.get_type(cfg)
     if owner is None or not is_dataclass(owner):
         return
-    known = {field.name for field in fields(owner)}
+    names = {field.name for field in fields(owner)}
     for key in cfg:
-        if key not in known:
-            yield f"{prefix}{key}", owner
-        elif OmegaConf.is_missing(cfg, key) or OmegaConf.is_interpolation(cfg, key):
+        if key not in names:
+            raise UserError(unknown(f"{prefix}{key}", owner, schema))
+        if OmegaConf.is_missing(cfg, key) or OmegaConf.is_interpolation(cfg, key):
             continue
-        elif OmegaConf.is_dict(cfg[key]):
-            yield from strangers(cfg[key], f"{prefix}{key}.")
+        if OmegaConf.is_dict(cfg[key]):
+            refuse_unknown(cfg[key], schema, f"{prefix}{key}.")
 
 
 def unknown(setting: str, owner: Any, schema: type) -> str:
-    """Say that `owner`, a dataclass, has no such setting, and which one may have been meant."""
+    """Say that the dataclass `owner` has no such setting, and name the settings that the user may have meant."""
     known = settings(HydraConf, "hydra.") if setting.startswith("hydra.") else settings(schema)
-    if setting in known:  # a parameter of another position scheme
+    if setting in known:  # a setting of another position scheme
         own = ", ".join(field.name for field in fields(owner) if field.name != "name")
         return f"there is no setting {setting} in {owner.__name__}, which has {own or 'none'}"
     group, _, leaf = setting.rpartition(".")
     leaves = {name: name.rpartition(".")[2] for name in known}
-    meant = [name for name, last in leaves.items() if last == leaf]
-    meant = meant or get_close_matches(setting, known, n=1, cutoff=0.8)
-    if not meant and (near := get_close_matches(leaf, leaves.values(), n=1, cutoff=0.8)):
-        meant = [name for name, last in leaves.items() if last in near]
+    meant = [name for name in known if leaves[name] == leaf] or get_close_matches(setting, known, n=1, cutoff=0.8)
+    if not meant:
+        near = get_close_matches(leaf, leaves.values(), n=1, cutoff=0.8)
+        meant = [name for name in known if leaves[name] in near]
     if meant:
         return f"there is no setting {setting}; did you mean {' or '.join(meant)}?"
-    beside = [last for name, last in leaves.items() if group and name == f"{group}.{last}"]
-    hint = f"{group} has {', '.join(beside)}" if beside else "--help lists them all"
+    of_group = [leaves[name] for name in known if group and name == f"{group}.{leaves[name]}"]
+    hint = f"{group} has {', '.join(of_group)}" if of_group else "--help lists them all"
     return f"there is no setting {setting}; {hint}"
 
 
 def complaint(error: Exception, words: list[str], schema: type) -> str:
-    """One line on why Hydra or OmegaConf could not make a configuration of `words`."""
+    """One line that says why Hydra or OmegaConf could not make a configuration from `words`."""
     chain = [error]
     while isinstance(chain[-1].__cause__, Exception):
         chain.append(chain[-1].__cause__)
@@ -101,12 +103,12 @@ def complaint(error: Exception, words: list[str], schema: type) -> str:
         if extra := EXTRAS.get(error.missing_cfg_file):
             return f"{group}={name} is not installed: pip install 'rope-mt[{extra}]'"
         options = list(error.options or [])
-        choice = f"it can be {', '.join(options)}" if options else f"there is nothing in {group}/ to choose from"
+        choice = f"it can be {', '.join(options)}" if options else f"the folder {group}/ has no file"
         wrong = f"{group}={name} does not exist" if name else f"{group}= needs a name"
         return f"{wrong}: {choice}" + did_you_mean(name, options, f"{group}={{}}")
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.full_key:
-        asked = re.match("Could not override '([^']+)'", text)
-        return unknown(asked[1] if asked else cause.full_key, cause.object_type, schema)
+        override = re.match("Could not override '([^']+)'", text)
+        return unknown(override[1] if override else cause.full_key, cause.object_type, schema)
     if cause is not None:
         return _bad_value(cause)
     if text.startswith("Ambiguous value") or "requires --multirun" in text:
@@ -119,15 +121,16 @@ def complaint(error: Exception, words: list[str], schema: type) -> str:
         groups = {"", *(name for name, hint in get_type_hints(schema).items() if is_dataclass(hint))}
         word = next((word for word in words if word.lstrip("+~").split("=")[0] in groups), " ".join(words))
         return f"{word} does not name an option: a group takes the name of one of its files"
-    if known := re.match("Could not append to config. An item is already at '(.+?)'", text):
-        return f"{known[1]} is there already: write it without the +"
+    if added := re.match("Could not append to config. An item is already at '(.+?)'", text):
+        return f"{added[1]} is a setting already: write it without the +"
     if "No match in the defaults list" in text:
-        return f"{text.split(chr(39))[1]} is not for this command to choose"
+        return f"this command has no group {text.split(chr(39))[1]}"
     text = re.split(r"\n(?:Search path|Config search path|See http|To append to)", text)[0]
     return " ".join(text.split()) or type(error).__name__
 
 
 def _bad_value(error: OmegaConfBaseException) -> str:
+    """One line about a value that the setting does not take."""
     text = str(error).splitlines()[0]
     key = error.full_key or "the configuration"
     if wrong := re.fullmatch(r"Value (.*) of type '.*' could not be converted to (\w+)", text):

@@ -20,16 +20,16 @@ def plan(line: str) -> Plan:
 def test_the_jobs_are_the_choices_of_all_words_and_are_told_apart_by_what_differs():
     sweep = plan("-m position=rope,none seed=5,7 model=small")
     assert sweep.job_names == [f"position={name} seed={seed}" for name in ("rope", "none") for seed in (5, 7)]
-    assert [f"position={job.cfg.position.name} seed={job.cfg.seed}" for job in sweep.jobs] == sweep.job_names
-    assert {job.cfg.model.name for job in sweep.jobs} == {"small"}
-    assert (sweep.runs_several, sweep.known, sweep.sweep_dir) == (True, True, "outputs")
+    assert [f"position={cfg.position.name} seed={cfg.seed}" for cfg in sweep.configs] == sweep.job_names
+    assert {cfg.model.name for cfg in sweep.configs} == {"small"}
+    assert (sweep.several, sweep.drawn, sweep.sweep_dir) == (True, False, "outputs")
 
 
 @pytest.mark.parametrize(("word", "seeds"), [("", (1, 2, 3)), (" seed=4,9", (4, 9)), (" ++seed=5", (5,))])
 def test_the_choices_of_an_experiment_are_jobs_too_and_the_command_line_replaces_them(word, seeds):
     sweep = plan(f"experiment=schemes{word}")
-    assert sweep.runs_several
-    jobs = [(job.cfg.position.name, job.cfg.seed) for job in sweep.jobs]
+    assert sweep.several
+    jobs = [(cfg.position.name, cfg.seed) for cfg in sweep.configs]
     assert jobs == [(name, seed) for name in ("sinusoidal-add", "relative", "rope") for seed in seeds]
 
 
@@ -52,7 +52,7 @@ def test_jobs_are_not_shuffled():
 
 @pytest.mark.parametrize("line", ["seed=2", "-m seed=2,3 --help"])
 def test_what_trains_one_model_or_none_is_no_sweep(line):
-    assert not plan(line).runs_several
+    assert not plan(line).several
 
 
 @pytest.mark.parametrize(
@@ -77,6 +77,6 @@ def test_a_sweep_is_named_after_what_its_jobs_share_and_what_differs():
 
 
 def test_what_a_sweeper_draws_is_not_known_beforehand():
-    drawn = plan("-m optimizer.lr=interval(1e-4,1e-2)")
-    assert not drawn.known
-    assert drawn.sweep_name != plan("-m optimizer.lr=interval(1e-4,1e-3)").sweep_name
+    sweep = plan("-m optimizer.lr=interval(1e-4,1e-2)")
+    assert sweep.drawn
+    assert sweep.sweep_name != plan("-m optimizer.lr=interval(1e-4,1e-3)").sweep_name
