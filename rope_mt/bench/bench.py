@@ -1,6 +1,5 @@
 """`rope-mt bench SUBJECT`: measure a subject, and print the report for people or for programs."""
 
-import json
 import platform
 from collections.abc import Iterator
 from importlib import import_module, metadata
@@ -9,6 +8,7 @@ from typing import Any
 from rope_mt.config.commands import BENCH_SUBJECTS, BenchConfig
 from rope_mt.data.prepare import cores
 from rope_mt.system.device import processor
+from rope_mt.system.files import json_text
 
 
 def bench(cfg: BenchConfig) -> None:
@@ -24,7 +24,7 @@ def bench(cfg: BenchConfig) -> None:
     machine = {"processor": processor(), "cores": cores(), "versions": versions}
     report = {"machine": machine, **subject.measure(cfg)}
     if cfg.bench.json:
-        print(json.dumps(report, indent=2))
+        print(json_text(report, indent=2))
         return
     rows = report.pop("schemes", None) or report.pop("systems", None)
     print("\n".join([*_lines(report), *(["", *subject.table(rows)] if rows else [])]))

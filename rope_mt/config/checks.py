@@ -1,5 +1,6 @@
 """What settings are checked with: each check raises one line that names the setting and what it must be."""
 
+import math
 from dataclasses import field
 from typing import Any
 
@@ -19,6 +20,12 @@ def require(holds: bool, setting: str, must: str, value: object) -> None:
 def at_least(low: int, **settings: int | float) -> None:
     for setting, value in settings.items():
         require(value >= low, setting.replace("__", "."), f"at least {low}", value)
+        require(value < math.inf, setting.replace("__", "."), "finite", value)
+
+
+def above(low: int, **settings: float) -> None:
+    for setting, value in settings.items():
+        require(low < value < math.inf, setting.replace("__", "."), f"above {low} and finite", value)
 
 
 def choice(setting: str, value: str, *choices: str) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from omegaconf import MISSING
 
-from rope_mt.config.checks import at_least, choice, require
+from rope_mt.config.checks import above, at_least, choice, require
 
 
 @dataclass
@@ -91,7 +91,7 @@ class RopeConfig(PositionConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.theta > 1, "position.theta", "above 1", self.theta)
+        above(1, position__theta=self.theta)
         choice("position.layout", self.layout, "interleaved", "half")
         require(0 < self.fraction <= 1, "position.fraction", "above 0 and at most 1", self.fraction)
 

@@ -1,12 +1,11 @@
 """The model, and how it is trained, searched with and tracked."""
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
 from omegaconf import MISSING
 
-from rope_mt.config.checks import at_least, choice, device_choice, fraction, no_effect, precision_choice, require
+from rope_mt.config.checks import above, at_least, choice, device_choice, fraction, no_effect, precision_choice, require
 
 
 @dataclass
@@ -57,14 +56,13 @@ class OptimizerConfig:
     label_smoothing: float = 0.1  # probability that the target gives to all other tokens
 
     def __post_init__(self) -> None:
-        require(0 < self.lr < math.inf, "optimizer.lr", "above 0 and finite", self.lr)
+        above(0, optimizer__lr=self.lr, optimizer__eps=self.eps)
         at_least(1, optimizer__warmup_steps=self.warmup_steps)
         choice("optimizer.name", self.name, "adam", "muon")
         fraction("optimizer.beta1", self.beta1)
         fraction("optimizer.beta2", self.beta2)
-        require(self.eps > 0, "optimizer.eps", "above 0", self.eps)
         fraction("optimizer.momentum", self.momentum)
-        require(self.muon_lr is None or self.muon_lr > 0, "optimizer.muon_lr", "above 0", self.muon_lr)
+        above(0, optimizer__muon_lr=1 if self.muon_lr is None else self.muon_lr)
         at_least(0, optimizer__weight_decay=self.weight_decay)
         choice("optimizer.schedule", self.schedule, "inverse-sqrt", "linear")
         require(0 <= self.cooldown <= 1, "optimizer.cooldown", "from 0 to 1", self.cooldown)
@@ -104,7 +102,7 @@ class TrainerConfig:
         require(number or self.devices == "auto", "trainer.devices", "auto or at least 1", self.devices)
         fraction("trainer.ema", self.ema or 0.0)
         self.ema = self.ema or None
-        require(self.clip > 0, "trainer.clip", "above 0", self.clip)
+        above(0, trainer__clip=self.clip)
         device_choice("trainer.device", self.device)
         precision_choice("trainer.precision", self.precision)
 
@@ -122,7 +120,6 @@ class SearchConfig:
     def __post_init__(self) -> None:
         at_least(1, search__beam=self.beam, search__max_len_b=self.max_len_b, search__batch_tokens=self.batch_tokens)
         choice("search.length_penalty_form", self.length_penalty_form, "fairseq", "gnmt")
-        require(math.isfinite(self.max_len_a), "search.max_len_a", "finite", self.max_len_a)
         at_least(0, search__length_penalty=self.length_penalty, search__max_len_a=self.max_len_a)
         bounds = {"beam": 1_000, "length_penalty": 10, "max_len_a": 100, "max_len_b": 10_000, "batch_tokens": 1 << 20}
         for name, most in bounds.items():  # a stranger's checkpoint could ask for days of work

@@ -6,6 +6,7 @@ it does not take stays in the folder `wandb` beside the run folders. wandb is im
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import shlex
@@ -51,11 +52,11 @@ class Tracker:
         if self.run is None:
             return
         self.run.log({**values, STEP: step})
-        scored = BEST.keys() & values.keys()
+        scored = {name for name in BEST.keys() & values.keys() if math.isfinite(values[name])}
         for name in scored:  # wandb itself knows the minimum and maximum since this process began
             best = BEST[name]
-            before = self._summary.get(name, {}).get(best.__name__, values[name])
-            self._summary[name] = {best.__name__: best(values[name], before)}
+            before = self._summary.get(name, {}).get(best.__name__)  # None: the first one that is finite
+            self._summary[name] = {best.__name__: values[name] if before is None else best(values[name], before)}
         if scored:
             self.run.summary.update({name: self._summary[name] for name in scored})
             _remember(self.folder, summary=self._summary)

@@ -1,5 +1,6 @@
 """The finished runs that a study reads, and warnings about runs that were not made alike."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -69,7 +70,7 @@ class FinishedRun:
         value: Any = self.result
         for key in FIGURES[name]:
             value = value[key]
-        return float(value)
+        return math.nan if value is None else float(value)  # the run has diverged
 
     @property
     def position(self) -> str:

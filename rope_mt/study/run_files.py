@@ -125,10 +125,10 @@ def curves(run: FinishedRun, *names: str) -> list[Curve]:
         try:
             row: dict[str, Any] = json.loads(line)
             for name, curve in read.items():
-                if row.get(name) is not None:
+                if name in row:
                     curve.steps.append(int(row["step"]))
                     curve.tokens.append(int(row["tokens"]))
-                    curve.values.append(float(row[name]))
+                    curve.values.append(math.nan if row[name] is None else float(row[name]))
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise UserError(f"{path}, line {number}, is damaged: leave the run out, or train it again") from error
     if not read["valid/loss"].steps:

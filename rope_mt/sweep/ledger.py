@@ -34,7 +34,7 @@ class Entry:
     error: str = ""  # of a job that failed
     found: bool = False  # its run had finished before the job began
     steps: int = 0  # of a job that is done
-    loss: float = 0.0  # of a job that is done, on the validation set
+    loss: float | None = 0.0  # of a job that is done, on the validation set; None: it is not finite
     bleu: float = 0.0  # of a job that is done, on the test set
 
     def progress(self) -> dict[str, float]:

@@ -71,11 +71,11 @@ class Overview:
 def _figures(entry: Entry) -> list[str]:
     """Step, loss, BLEU and time: the last ones of a running job, those of the result of a job that is done."""
     if entry.state == DONE:
-        figures: dict[str, float] = {"step": entry.steps, "train/loss": entry.loss, "valid/bleu": entry.bleu}
+        figures: dict[str, float | None] = {"step": entry.steps, "train/loss": entry.loss, "valid/bleu": entry.bleu}
     else:
-        figures = entry.progress()
+        figures = {**entry.progress()}
     formats = {"step": ",.0f", "train/loss": ".3f", "valid/bleu": ".2f"}
-    texts = [format(figures[name], form) if name in figures else "" for name, form in formats.items()]
+    texts = ["" if figures.get(name) is None else format(figures[name], form) for name, form in formats.items()]
     has_run = entry.began and not entry.found
     return [*texts, clock((entry.ended or time.time()) - entry.began) if has_run else ""]
 

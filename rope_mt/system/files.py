@@ -4,6 +4,7 @@ Where the disk is full or the folder is closed, each function raises a UserError
 """
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -46,7 +47,20 @@ def write_whole(path: Path, data: bytes | str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Replace a file by a value as JSON in one step."""
-    write_whole(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    write_whole(path, json_text(value, indent=2) + "\n")
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """A value as JSON that every reader takes: null stands for a number that is infinite or NaN."""
+    return json.dumps(_without_infinities(value), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def _without_infinities(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _without_infinities(item) for name, item in value.items()}
+    return [_without_infinities(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def append(path: Path, content: bytes, to_disk: bool = False, needs: int = 0) -> int:

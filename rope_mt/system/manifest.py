@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rope_mt.errors import UserError
-from rope_mt.system.files import write_json
+from rope_mt.system.files import json_text, write_json
 
 CHECKSUM = "checksum"  # key of the sha256 over all other keys
 FILES = "files"  # key of the sha256 of files in the same folder, by their names
@@ -25,7 +25,7 @@ def write_manifest(path: Path, value: dict[str, Any], files: Iterable[Path] = ()
     value = {name: item for name, item in value.items() if name != CHECKSUM}
     if checksums := {**value.get(FILES, {}), **{file.name: sha256(file) for file in files}}:
         value[FILES] = checksums
-    value = json.loads(json.dumps(value))  # as a reader will have it
+    value = json.loads(json_text(value))  # as a reader will have it
     write_json(path, {**value, CHECKSUM: _checksum(value)})
 
 

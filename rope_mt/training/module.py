@@ -119,7 +119,9 @@ class TranslationModule(L.LightningModule):
         n = self.cfg.trainer.val_sentences
         src, ref = self.data.valid_src[:n], self.data.valid_ref[:n]
         hyp, scores = score_translations(self.translator, src, ref)
-        self.validation = {"loss": loss, "perplexity": float(np.exp(loss)), "bleu": scores.bleu, "chrf": scores.chrf}
+        with np.errstate(over="ignore"):  # of a loss above 709
+            perplexity = float(np.exp(loss))
+        self.validation = {"loss": loss, "perplexity": perplexity, "bleu": scores.bleu, "chrf": scores.chrf}
         self.samples = list(zip(src, ref, hyp, strict=True))
 
     def configure_optimizers(self) -> Any:

@@ -87,6 +87,8 @@ def conclude(result: dict[str, Any], run: RunFolder) -> None:
     for name, scores in result["further_tests"].items():
         values = f"BLEU {scores['bleu']:.2f}   chrF {scores['chrf']:.2f}" if scores else "longer than the model reads"
         _line(console, "", f"{name}: {values}")
+    if result["valid"]["loss"] is None:
+        _warning(console, "the validation loss is not finite: training has diverged, lower optimizer.lr")
     if skipped := result["skipped_updates"]:
         skipped_text = f"{skipped:,} of {result['steps']:,} updates were skipped: their loss or gradient was not finite"
         _warning(console, skipped_text)

@@ -1,5 +1,7 @@
 """Files and folders are whole or absent, also on a full disk and in a folder that cannot be written."""
 
+import json
+import math
 import os
 import re
 from pathlib import Path
@@ -8,7 +10,7 @@ import pytest
 
 from rope_mt.errors import UserError
 from rope_mt.system import disk as space
-from rope_mt.system import files, locks
+from rope_mt.system import files, locks, manifest
 
 FULL = os.strerror(28)
 
@@ -32,6 +34,14 @@ def test_a_file_is_replaced_in_one_step_or_stays_as_it_was(tmp_path):
     files.write_json(path, {"ü": 1})
     assert path.read_text(encoding="utf-8") == '{\n  "ü": 1\n}\n'
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_json_has_null_for_what_is_no_number_however_deep(tmp_path):
+    path = tmp_path / "manifest.json"
+    manifest.write_manifest(path, {"a": -math.inf, "b": [{"c": (math.nan, 1.5)}], "d": "NaN"})
+    assert manifest.read_manifest(path, "") == {"a": None, "b": [{"c": [None, 1.5]}], "d": "NaN"}
+    json.loads(path.read_text(), parse_constant=pytest.fail)
+    assert files.json_text({"ü": [math.inf]}) == '{"ü": [null]}'
 
 
 def test_a_finished_folder_has_its_name_after_its_files_are_on_the_disk(tmp_path, monkeypatch):

@@ -32,7 +32,7 @@ def test_json_without_its_checksum_is_refused_in_one_line(tmp_path, text):
 
 
 def test_a_manifest_is_read_as_it_was_written(tmp_path):
-    value = {"a": [1, 2.5, None, True, "ä\u2028"], "b": {"c": float("inf"), "1": -0.0}}
+    value = {"a": [1, 2.5, None, True, "ä\u2028"], "b": {"c": 1e300, "1": -0.0}}
     write_manifest(tmp_path / "a.json", value)
     assert read_manifest(tmp_path / "a.json", "") == value
     write_manifest(tmp_path / "a.json", {"a": float("nan")})

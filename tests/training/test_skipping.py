@@ -14,7 +14,9 @@ from rope_mt.errors import UserError
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.result import read_result
-from rope_mt.training import module
+from rope_mt.study.finished_runs import FinishedRun
+from rope_mt.study.run_files import loss_curve
+from rope_mt.training import module, score
 from rope_mt.training.callbacks.skipping import sentences
 from rope_mt.training.train import train
 
@@ -111,3 +113,28 @@ def test_too_many_in_a_row_end_the_run_and_leave_the_batch(config, tmp_path, spo
 def test_sentences_are_those_of_which_a_batch_was_made():
     src, tgt = np.array([[5, 6, 3], [7, 3, 0]]), np.array([[8, 3, 0, 0], [9, 10, 11, 3]])
     assert sentences(collate(src, tgt)) == ([[5, 6, 3], [7, 3]], [[8, 3], [9, 10, 11, 3]])
+
+
+def test_a_validation_loss_that_is_not_finite_is_told_in_words_and_null_in_every_file(
+    quick, tmp_path, monkeypatch, capsys
+):
+    honest = module.loss_of
+
+    def loss_of(model, data, smoothing):
+        return honest(model, data, smoothing) * (1 if model.training else -math.inf)
+
+    monkeypatch.setattr(module, "loss_of", loss_of)
+    monkeypatch.setattr(score, "loss_of", loss_of)
+    run = RunFolder(tmp_path / "run")
+    train(quick(), run.path)
+    out = capsys.readouterr().out
+    assert "loss not finite   perplexity 0.00" in out
+    assert "the validation loss is not finite" in out
+    for file in (*run.path.glob("*.json"), *run.checkpoints.rglob("*.json")):
+        json.loads(file.read_text(), parse_constant=pytest.fail)
+    validated = [row for row in rows(run) if "valid/loss" in row]
+    assert (validated[0]["valid/loss"], validated[0]["valid/perplexity"]) == (None, 0.0)
+    assert read_result(run)["valid"]["loss"] is None
+    finished = FinishedRun.read(run.path)
+    assert math.isnan(finished.figure("valid_loss"))
+    assert math.isnan(loss_curve(finished).values[0])

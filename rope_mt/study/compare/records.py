@@ -2,14 +2,13 @@
 
 import csv
 import io
-import json
-import math
 from typing import Any
 
 from rope_mt.study.compare.comparison import Comparison, Part
 from rope_mt.study.compare.groups import Group, Spread
 from rope_mt.study.compare.significance import ALPHA, Difference, OverSentences, pairs_by_seed
 from rope_mt.study.finished_runs import FIGURES, flat
+from rope_mt.system.files import json_text
 
 Seeds = dict[str, list[tuple[int, int]]]  # by label, of each pair: the baseline's seed and the group's
 
@@ -23,11 +22,10 @@ def as_json(comparison: Comparison) -> str:
     groups, runs = [], []
     for group in comparison.groups:
         test = _difference(comparison.test, group.label, seeds)
-        length_ratio = _finite(comparison.lengths[group.label])
-        groups.append({**_group(group), "test": test, "length_ratio": length_ratio})
+        groups.append({**_group(group), "test": test, "length_ratio": comparison.lengths[group.label]})
         for run in group.runs:
             names = {"label": group.label, "position": run.position, "seed": run.seed, "folder": str(run.folder)}
-            runs.append({**names, **{name: _finite(run.figure(name)) for name in FIGURES}})
+            runs.append({**names, **{name: run.figure(name) for name in FIGURES}})
     record = {
         "baseline": baseline and baseline.label,
         "signature": comparison.signature,
@@ -43,7 +41,7 @@ def as_json(comparison: Comparison) -> str:
         "tokens_to_baselines_last_loss": comparison.reached and _reached(comparison.reached, seeds),
         "warnings": comparison.warnings,
     }
-    return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
+    return json_text(record, indent=2)
 
 
 def as_csv(comparison: Comparison) -> str:
@@ -102,16 +100,9 @@ def _over_sentences(tested: OverSentences) -> dict[str, float]:
 def _reached(reached: dict[str, list[float | None]], seeds: Seeds) -> dict[str, list[dict[str, Any]]]:
     rows = {}
     for label, tokens in reached.items():
-        rows[label] = [
-            {"seed": ours, "tokens": None if seen is None else _finite(seen)}
-            for (_, ours), seen in zip(seeds[label], tokens, strict=True)
-        ]
+        rows[label] = [{"seed": ours, "tokens": seen} for (_, ours), seen in zip(seeds[label], tokens, strict=True)]
     return rows
 
 
 def _spread(spread: Spread) -> dict[str, float | None]:
-    return {"mean": _finite(spread.mean), "sd": None if spread.sd is None else _finite(spread.sd)}
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+    return {"mean": spread.mean, "sd": spread.sd}

@@ -1,6 +1,7 @@
 """What a run reports while it trains: to the terminal, to metrics.jsonl, and to W&B."""
 
 import json
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from rope_mt.errors import UserError
 from rope_mt.runs.folder import AGAIN
 from rope_mt.runs.tracking import Tracker
 from rope_mt.system.device import forget_peak_memory, peak_memory
-from rope_mt.system.files import append, write_whole
+from rope_mt.system.files import append, json_text, write_whole
 from rope_mt.system.progress import clock, may_draw
 from rope_mt.training.module import TranslationModule
 
@@ -88,11 +89,13 @@ class Report(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.training_seconds = state_dict["training_seconds"]
         self.validation_seconds = state_dict["validation_seconds"]
-        self.skipped, self.sums = state_dict["skipped"], dict(state_dict["interval"])
+        sums = state_dict["interval"].items()
+        # null stands for a sum that is not finite
+        self.skipped, self.sums = state_dict["skipped"], {name: math.inf if v is None else v for name, v in sums}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         rows = metrics_upto(self.metrics, trainer.global_step)
-        write_whole(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
+        write_whole(self.metrics, "".join(json_text(row) + "\n" for row in rows))
         if may_draw(self.console):
             columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
             self.bar = Progress(*columns, TimeElapsedColumn(), console=self.console)
@@ -147,7 +150,7 @@ class Report(Callback):
         if (memory := peak_memory(module.device)) is not None:
             values["train/peak_memory_mb"] = memory / 1e6
         self._write(module, step, values)
-        loss = f"{values['train/loss']:.3f}" if trained else "-"
+        loss = _number(values["train/loss"], 3) if trained else "-"
         left = clock((self.max_steps - step) * self.training_seconds / max(step, 1))
         line = f"loss {loss}   {speed:,.0f} tokens/s   {left} left"
         if self.skipped:
@@ -167,7 +170,8 @@ class Report(Callback):
         self._write(pl_module, step, {f"valid/{name}": value for name, value in scores.items()})
         self.tracker.log_translations("valid/translations", pl_module.samples[:TABLE_ROWS], step)
         self._print(
-            f"valid at {step:,}   loss {scores['loss']:.3f}   perplexity {scores['perplexity']:.2f}   "
+            f"valid at {step:,}   loss {_number(scores['loss'], 3)}   "
+            f"perplexity {_number(scores['perplexity'], 2)}   "
             f"BLEU {scores['bleu']:.2f} (greedy, {len(pl_module.samples)} sentences)",
             style="bold",
         )
@@ -187,7 +191,7 @@ class Report(Callback):
 
     def _write(self, module: TranslationModule, step: int, values: dict[str, float]) -> None:
         row = {"tokens": module.tokens_seen, "epoch": module.data.plan.epoch, **values}
-        append(self.metrics, json.dumps({"step": step, **row}).encode() + b"\n")
+        append(self.metrics, json_text({"step": step, **row}).encode() + b"\n")
         self.tracker.log(row, step)
 
     def _print(self, line: str, style: str = "") -> None:
@@ -199,3 +203,7 @@ class Report(Callback):
         self.sums["seconds"] += now - self._since
         self.training_seconds += now - self._since
         self._since = now
+
+
+def _number(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}" if math.isfinite(value) else "not finite"
