@@ -109,6 +109,26 @@ def test_help_imports_a_few_modules_of_python_alone():
     assert not {"torch", "lightning", "numpy"} & imported("-m", "rope_mt", "train", "--help")
 
 
+def test_a_command_imports_what_it_needs(tmp_path):
+    """Finished runs are read without torch, and training begins without wandb and all of torchmetrics."""
+    program = """
+import sys
+from rope_mt.cli.main import main
+out, *runs = sys.argv[1:]
+assert main(["compare", *runs]) == 0
+assert main(["analyze", "convergence", *runs, "--out", out]) == 0
+assert main(["analyze", "lengths", *runs, "--joined", "1", "--out", out]) == 0
+assert not {"torch", "lightning", "hydra"} & {*sys.modules}
+import rope_mt.training.train
+assert not {"wandb", "torchmetrics", "scipy.signal", "transformers"} & {*sys.modules}
+from torchmetrics import Metric  # the real one, for whoever wants it
+assert Metric.update
+"""
+    runs = sorted(map(str, (ROOT / "outputs/published/multi30k").glob("*-s1-*")))
+    done = shell("-c", program, str(tmp_path / "out"), *runs)
+    assert done.returncode == 0, done.stderr
+
+
 def test_version(rope_mt):
     from rope_mt import __version__
 
