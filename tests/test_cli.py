@@ -143,7 +143,7 @@ def test_version(rope_mt):
     [
         # commands
         ("trian", "no command 'trian'; did you mean rope-mt train?"),
-        ("nonsense", "there are train, eval, translate, prepare, bench, compare"),
+        ("nonsense", "there are train, eval, translate, prepare, bench, ls"),
         ("position=rope", "as in rope-mt train position=rope"),
         ("-m seed=1,2", "a command comes first"),
         # keys

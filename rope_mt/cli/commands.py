@@ -1,4 +1,4 @@
-"""The eight commands: what each does, and the function that does it."""
+"""The nine commands: what each does, and the function that does it."""
 
 from __future__ import annotations
 
@@ -54,6 +54,7 @@ COMMANDS = {
         "fetch, clean and tokenize a corpus", "rope-mt prepare data=multi30k", "data.prepare:prepare_and_report"
     ),
     "bench": Command("measure speed, memory and waste", "rope-mt bench data", "bench.bench:bench"),
+    "ls": Command("list runs: state, score, size, code", "rope-mt ls --prune", "runs.ls:ls"),
     "compare": Command("set finished runs side by side", "rope-mt compare outputs/*", "study.compare.compare:compare"),
     "analyze": Command(
         "study how runs attend, learn and generalise",

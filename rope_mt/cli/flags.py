@@ -1,4 +1,4 @@
-"""The commands whose words argparse reads: compare, analyze and export."""
+"""The commands whose words argparse reads: ls, compare, analyze and export."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from rope_mt.config.flags import (
     AnalyzeLengthsConfig,
     CompareConfig,
     ExportConfig,
+    LsConfig,
 )
 from rope_mt.errors import UserError
 
@@ -43,6 +44,16 @@ class Parser(argparse.ArgumentParser):
 
 
 # ---- the parsers ----------------------------------------------------------------------------------------------------
+
+
+def ls_parser() -> Parser:
+    parser = Parser(prog="rope-mt ls", description="The runs in a folder: how far each is, its score, size and code.")
+    parser.set_defaults(schema=LsConfig)
+    folders = "run folders, or a folder of them (default: outputs)"
+    parser.add_argument("folders", nargs="*", metavar="FOLDER", type=Path, default=[Path("outputs")], help=folders)
+    prune = "offer to remove the checkpoints of finished runs but their averaged weights; results stay"
+    parser.add_argument("--prune", action="store_true", help=prune)
+    return parser
 
 
 def compare_parser() -> Parser:
@@ -136,6 +147,7 @@ def export_parser() -> Parser:
 
 
 PARSERS: dict[str, Callable[[], Parser]] = {
+    "ls": ls_parser,
     "compare": compare_parser,
     "analyze": analyze_parser,
     "export": export_parser,

@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _dispatch(words: list[str]) -> int:
     command, rest = (words[0], words[1:]) if words else ("--help", [])
-    if command in ("compare", "analyze", "export"):
+    if command in ("ls", "compare", "analyze", "export"):
         from rope_mt.cli.flags import read_flags
 
         cfg = read_flags(command, rest)

@@ -1,4 +1,4 @@
-"""The configurations of compare, analyze and export: rope_mt/cli/flags.py reads them and explains each setting.
+"""The configurations of ls, compare, analyze and export: rope_mt/cli/flags.py reads them and explains each setting.
 
 Nothing here imports OmegaConf, which takes longer than their help.
 """
@@ -15,6 +15,12 @@ class CompareConfig:
     form: str  # table, runs, json, csv or markdown
     plot: Path | None
     html: Path | None
+
+
+@dataclass
+class LsConfig:
+    folders: list[Path]
+    prune: bool
 
 
 @dataclass

@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -21,6 +22,7 @@ from rope_mt.system.disk import cannot_write
 from rope_mt.system.files import write_whole
 from rope_mt.system.manifest import read_manifest, write_manifest
 
+TAIL = 65_536  # bytes at the end of a metrics file in which its last rows are
 AGAIN = "start the run again with overwrite=true"
 
 
@@ -163,6 +165,22 @@ def changed_code(run: RunFolder) -> list[str]:
         return []
     about = read_manifest(run.identity, AGAIN)
     return sorted({*about["changed_code"], *code.differing(about["code"], code.checksums())})
+
+
+def last_logged(run: RunFolder) -> dict[str, float]:
+    """The last step, train/loss and valid/bleu that a run has logged."""
+    last: dict[str, float] = {}
+    if not run.metrics.is_file():
+        return last
+    with open(run.metrics, "rb") as file:
+        start = max(0, run.metrics.stat().st_size - TAIL)
+        file.seek(start)
+        lines = file.readlines()
+    for line in lines[1:] if start else lines:  # the first one is cut off
+        with suppress(ValueError):  # a line that is being written, or a damaged one, which the run itself refuses
+            row = json.loads(line)
+            last |= {name: row[name] for name in ("step", "train/loss", "valid/bleu") if name in row}
+    return last
 
 
 def provenance() -> dict[str, Any]:

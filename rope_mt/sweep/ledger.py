@@ -1,22 +1,20 @@
 """The state of each job of a sweep, in a small file that the process of the job writes."""
 
-import json
 import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rope_mt.errors import UserError
-from rope_mt.runs.folder import RunFolder
+from rope_mt.runs.folder import RunFolder, last_logged
 from rope_mt.runs.result import read_result
 from rope_mt.system.manifest import read_manifest, write_manifest
 
 WAITING, RUNNING, DONE, FAILED, STOPPED, LEFT_OUT = "waiting", "running", "done", "failed", "stopped", "left out"
-TAIL = 65_536  # bytes at the end of a metrics file in which its last rows are
 
 
 @dataclass(frozen=True)
@@ -39,18 +37,7 @@ class Entry:
 
     def progress(self) -> dict[str, float]:
         """The last step, train/loss and valid/bleu that the run has logged."""
-        last: dict[str, float] = {}
-        if not self.run or not (metrics := RunFolder(Path(self.run)).metrics).is_file():
-            return last
-        with open(metrics, "rb") as file:
-            start = max(0, metrics.stat().st_size - TAIL)
-            file.seek(start)
-            lines = file.readlines()
-        for line in lines[1:] if start else lines:  # the first one is cut off
-            with suppress(ValueError):  # a line that is being written, or a damaged one, which the run itself refuses
-                row = json.loads(line)
-                last |= {name: row[name] for name in ("step", "train/loss", "valid/bleu") if name in row}
-        return last
+        return last_logged(RunFolder(Path(self.run))) if self.run else {}
 
 
 class Ledger:

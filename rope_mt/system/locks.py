@@ -74,6 +74,18 @@ def alone(file: Path, at_work: str) -> Iterator[None]:
         os.close(lock)
 
 
+def held(file: Path) -> bool:
+    """Whether another process has locked a file with `alone`."""
+    if not file.is_file():
+        return False
+    with open(file, "rb") as opened:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 def _try_lock(file: Path) -> tuple[int, str | None]:
     """Open a file, and lock it unless another process has it: then the second value names that process."""
     lock = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)  # on NFS only a file open for writing can be locked

@@ -6,9 +6,9 @@ from contextlib import nullcontext
 import pytest
 
 from rope_mt.errors import UserError
-from rope_mt.runs.folder import RunFolder
+from rope_mt.runs.folder import TAIL, RunFolder
 from rope_mt.runs.result import write_result
-from rope_mt.sweep.ledger import DONE, FAILED, RUNNING, STOPPED, TAIL, WAITING, Entry, Ledger
+from rope_mt.sweep.ledger import DONE, FAILED, RUNNING, STOPPED, WAITING, Entry, Ledger
 
 
 @pytest.mark.parametrize(
