@@ -98,7 +98,7 @@ def _sweep(plan: Plan, flags: dict[str, Any], rest: list[str], jobs: Jobs) -> in
     command = " ".join(["rope-mt train", *map(shlex.quote, rest)])
     jobs.sweep = sweep = Sweep(name, folder, None if plan.drawn else plan.job_names, command, plan.words)
     words = plan.words
-    if plan.configs[0].tracking.group is None:
+    if plan.configs[0].tracking.group is None and not os.environ.get("WANDB_RUN_GROUP"):
         words = [*words, f"{GROUP}{quoted(name)}"]
     with alone(folder / ".lock", f"at the sweep {folder}"):
         return _watch(sweep, flags, words, jobs)

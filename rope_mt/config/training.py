@@ -131,12 +131,13 @@ class TrackingConfig:
     """What Weights & Biases is told. Nothing leaves the machine unless its owner is logged in there."""
 
     name: str = "wandb"  # wandb or none
-    project: str = "rope-mt"  # project of the runs in Weights & Biases
-    mode: str = "auto"  # auto, online, offline or disabled; auto: online when logged in, else offline
-    group: str | None = None  # group of the runs; null: of a sweep its name, of a single run none
-    tags: list[str] = field(default_factory=list)  # tags of the runs
+    project: str | None = None  # project of the runs; null: WANDB_PROJECT, else rope-mt
+    # auto, online, offline or disabled; auto: online when logged in, else offline; null: WANDB_MODE, else auto
+    mode: str | None = None
+    group: str | None = None  # group of the runs; null: WANDB_RUN_GROUP, else of a sweep its name, of a single run none
+    tags: list[str] = field(default_factory=list)  # tags of the runs; [] for those of WANDB_TAGS
     artifacts: bool = False  # upload the averaged checkpoint and the translations of the test set as well
 
     def __post_init__(self) -> None:
         choice("tracking.name", self.name, "wandb", "none")
-        choice("tracking.mode", self.mode, "auto", "online", "offline", "disabled")
+        choice("tracking.mode", self.mode or "auto", "auto", "online", "offline", "disabled")

@@ -19,7 +19,7 @@ from typing import Any
 from rope_mt.config.training import TrackingConfig
 from rope_mt.errors import UserError
 from rope_mt.runs.folder import AGAIN, RunFolder
-from rope_mt.runs.wandb_client import QUESTION, one_line, run_id, say, start
+from rope_mt.runs.wandb_client import QUESTION, accepted, mode_of_environment, one_line, run_id, say, start, variable
 from rope_mt.system.manifest import read_manifest, write_manifest
 
 STEP = "trainer/global_step"  # optimizer updates; the name under which Lightning's own logger writes them
@@ -40,26 +40,40 @@ class Tracker:
     """
 
     def __init__(self, run: Any, folder: Path) -> None:  # a wandb.Run or None, and the folder of our run
-        self.run, self.folder = run, folder
+        self.run: Any = run
+        self.folder = folder
         self._summary: dict[str, Any] = _known(folder).get("summary", {}) if run is not None else {}
         self._gives_up = False
         self._uploads: list[Any] = []  # artifacts on their way
         if run is not None and run.offline:  # `wandb sync` replaces the summary of the server by the one of this part
-            run.summary.update(self._summary)
+            self.tell(lambda: run.summary.update(self._summary))
 
     def log(self, values: dict[str, Any], step: int) -> None:
         """Log one row of metrics, `step` optimizer updates into the run."""
         if self.run is None:
             return
-        self.run.log({**values, STEP: step})
         scored = {name for name in BEST.keys() & values.keys() if math.isfinite(values[name])}
         for name in scored:  # wandb itself knows the minimum and maximum since this process began
             best = BEST[name]
             before = self._summary.get(name, {}).get(best.__name__)  # None: the first one that is finite
             self._summary[name] = {best.__name__: values[name] if before is None else best(values[name], before)}
+
+        def send() -> None:
+            self.run.log({**values, STEP: step})
+            if scored:
+                self.run.summary.update({name: self._summary[name] for name in scored})
+
+        self.tell(send)
         if scored:
-            self.run.summary.update({name: self._summary[name] for name in scored})
             _remember(self.folder, summary=self._summary)
+
+    def tell(self, send: Callable[[], Any]) -> None:
+        """Tell W&B something; where that fails, as after its process was killed, the job goes on untracked."""
+        try:
+            send()
+        except Exception as error:
+            say(f"{one_line(error)}; from here on this job is not tracked")
+            self.run = None
 
     def log_translations(self, name: str, rows: Sequence[tuple[str, str, str]], step: int | None = None) -> None:
         """Log a table of source, reference, hypothesis and the chrF2 (0-100) of the first MOST_ROWS sentences.
@@ -79,7 +93,7 @@ class Tracker:
     def summarize(self, values: dict[str, Any]) -> None:
         """Set the values by which runs are compared, such as test/bleu (0-100) and test/signature."""
         if self.run is not None:
-            self.run.summary.update(values)
+            self.tell(lambda: self.run.summary.update(values))
 
     def keep(self, path: Path, kind: str) -> None:
         """Keep a file, or the files in a folder, as the next version of the artifact NAME-KIND.
@@ -148,32 +162,36 @@ def track(cfg: TrackingConfig, folder: Path, config: dict[str, Any], *, tags: li
     The steps since that checkpoint are then twice at W&B, which cannot take a row back, and once in metrics.jsonl.
 
     Args:
-        cfg: WANDB_MODE in the environment overrides its mode; `auto` heeds what `wandb offline` has set.
+        cfg: what it leaves open, W&B's own variables say; the mode `auto` heeds what `wandb offline` has set.
         folder: its name is the name of the W&B run, whose id its run.json remembers.
         config: the settings as plain values.
-
-    Raises:
-        UserError: online is asked for without a login, or W&B does not accept a name, tag or mode.
     """
-    mode = os.environ.get("WANDB_MODE") or cfg.mode
+    mode = cfg.mode or mode_of_environment() or "auto"
     if cfg.name == "none" or mode == "disabled":
         return Tracker(None, folder)
     # The name alone cannot be the id: `overwrite=true`, and a colleague with the same command, begin other runs of the
     # same name, but W&B resumes a run whose id it knows, and refuses one that was deleted.
     id = _known(folder).get("id") or run_id(f"{folder.name}-{secrets.token_hex(2)}")
-    about = {"id": id, "resume": "allow", "name": folder.name, "project": cfg.project, "group": cfg.group}
-    about |= {"job_type": "train", "tags": [*tags, *cfg.tags], "config": config}
+    project, group = cfg.project or variable("PROJECT") or "rope-mt", cfg.group or variable("RUN_GROUP")
+    tags = [*tags, *(cfg.tags or (variable("TAGS") or "").split(","))]
+    about = {"id": id, "resume": "allow", "name": accepted(folder.name), "project": accepted(project)}
+    about |= {"entity": variable("ENTITY"), "group": group and accepted(group), "job_type": "train", "config": config}
+    about["tags"] = [accepted(tag.strip()) for tag in tags if tag.strip()]
     run = start(mode, folder, about)
     tracker = Tracker(run, folder)
     if run is not None:
-        entity = run.entity or None
-        _remember(folder, id=run.id, project=cfg.project, entity=entity, mode=cfg.mode, where=tracker.where())
-        for axis in (STEP, "tokens", "epoch"):  # W&B offers those as axes that are defined alone and without a step
-            run.define_metric(axis)
-        run.define_metric("*", step_metric=STEP, step_sync=True)
-        for name, best in BEST.items():
-            run.define_metric(name, step_metric=STEP, step_sync=True, summary=best.__name__)
+        entity, project = run.entity or None, about["project"]
+        _remember(folder, id=run.id, project=project, entity=entity, mode=mode, where=tracker.where())
+        tracker.tell(lambda: _define_metrics(run))
     return tracker
+
+
+def _define_metrics(run: Any) -> None:
+    for axis in (STEP, "tokens", "epoch"):  # W&B offers those as axes that are defined alone and without a step
+        run.define_metric(axis)
+    run.define_metric("*", step_metric=STEP, step_sync=True)
+    for name, best in BEST.items():
+        run.define_metric(name, step_metric=STEP, step_sync=True, summary=best.__name__)
 
 
 def attach(folder: Path) -> Tracker:
@@ -183,14 +201,11 @@ def attach(folder: Path) -> Tracker:
     is added here.
     """
     known = _known(folder)
-    mode = os.environ.get("WANDB_MODE") or known.get("mode")
+    mode = mode_of_environment() or known.get("mode")
     run = None
     if "id" in known and mode != "disabled" and RunFolder(folder).result.is_file():
         about = {**{name: known[name] for name in ("id", "project", "entity")}, "resume": "must", "settings": ADDING}
-        try:
-            run = start("auto" if mode == "online" else str(mode), folder, about)
-        except UserError as error:
-            say(str(error).removeprefix("W&B: "))
+        run = start("auto" if mode == "online" else str(mode), folder, about)
     return Tracker(run, folder)
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import logging
 import os
 import re
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
-
-from rope_mt.errors import UserError
 
 # The longest waits for a server, in seconds. Logging numbers waits for nothing, and outlasts long outages. For a table
 # or file wandb asks the server something: a dead server costs one QUESTION then, and finish_timeout at the end.
@@ -24,34 +24,64 @@ PATIENCE: dict[str, Any] = {
 QUESTION = 10  # no setting limits this wait, but a variable of the environment
 
 
+# Variables that wandb would read itself, and refuse a value of with an error. Some of them may be of an outer job.
+VARIABLES = ("PROJECT", "ENTITY", "MODE", "DISABLED", "DIR", "RUN_GROUP", "TAGS", "RUN_ID", "RESUME")
+OFF = ("", "0", "f", "false", "n", "no", "off")
+
+
+def variable(name: str) -> str | None:
+    """The variable WANDB_NAME of the environment; None where it is empty or not set."""
+    return os.environ.get(f"WANDB_{name}", "").strip() or None
+
+
+def mode_of_environment() -> str | None:
+    """The mode that WANDB_DISABLED or WANDB_MODE, in any case, asks for; None if they ask for nothing."""
+    if os.environ.get("WANDB_DISABLED", "").strip().lower() not in OFF:
+        return "disabled"
+    mode = (variable("MODE") or "").lower()
+    if mode in ("", "online", "run", "offline", "dryrun", "disabled"):
+        return mode or None
+    say(f"WANDB_MODE={mode} is none of online, offline and disabled; this run is written offline")
+    return "offline"
+
+
 def start(mode: str, folder: Path, about: dict[str, Any]) -> Any:
-    """The wandb.Run of a job in this run folder, or None if W&B is disabled or cannot write its files.
+    """The wandb.Run of a job in this run folder, or None if W&B is disabled or fails: a job goes on without it.
+
+    Its files are in WANDB_DIR, else beside the run folder.
 
     Args:
         mode: online, offline, disabled, or `auto`: online if somebody is logged in and earlier parts of this run have
             been uploaded, so that the parts come to the server in their order.
         about: arguments of wandb.init.
-
-    Raises:
-        UserError: online is asked for without a login, or W&B does not accept a name, tag or mode.
     """
-    import wandb
-    from wandb.errors import CommError, UsageError
+    folder = Path(variable("DIR") or folder.parent).absolute()  # all runs in it share its folder `wandb`
+    hidden = {name: os.environ.pop(name) for name in (f"WANDB_{each}" for each in VARIABLES) if name in os.environ}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return _started(mode, {**about, "dir": folder})
+    except Exception as error:  # the disk is full, a setting is wrong, a package is broken
+        say(f"{one_line(error)}; this job is not tracked")
+        with suppress(Exception):
+            importlib.import_module("wandb").teardown()
+        return None
+    finally:
+        os.environ.update(hidden)
 
-    runs = folder.absolute().parent  # all runs in it share its folder `wandb`
-    runs.mkdir(parents=True, exist_ok=True)
-    about = {**about, "dir": runs}
+
+def _started(mode: str, about: dict[str, Any]) -> Any:
+    import wandb
+    from wandb.errors import CommError
+
     try:
         about["mode"] = _setup(mode)
         if about["mode"] == "disabled":
             return None
-        if mode == "auto" and _waits_for_upload(runs, about["id"]):
+        if mode == "auto" and _waits_for_upload(about["dir"], about["id"]):
             about["mode"] = "offline"
         if about["mode"] not in ("offline", "dryrun") and not wandb.login(prompt=False, verify=True):
             if mode != "auto":
-                setting = "WANDB_MODE" if os.environ.get("WANDB_MODE") else "tracking.mode"
-                remedy = f"run `wandb login`, or take {setting}=offline"
-                raise UserError(f"{setting}={mode}, but nobody is logged in to W&B here: {remedy}")
+                say("nobody is logged in here: run `wandb login`; this run is written offline")
             about["mode"] = "offline"
         run = wandb.init(**about)
     except CommError as error:  # the server is away, or refuses the key or the run
@@ -59,12 +89,6 @@ def start(mode: str, folder: Path, about: dict[str, Any]) -> Any:
         wandb.teardown()  # or the id would stay taken by the attempt
         _setup(mode)
         return wandb.init(**{**about, "mode": "offline"})
-    except (UsageError, ValueError) as error:
-        raise UserError(f"W&B: {one_line(error)}") from error
-    except OSError as error:  # the disk is full, or its folder cannot be written
-        say(f"{one_line(error)}; this job is not tracked")
-        wandb.teardown()
-        return None
     for handler in logging.getLogger("wandb").handlers:  # on a full disk its log would print tracebacks
         handler.handleError = lambda record: None
     return run
@@ -72,15 +96,23 @@ def start(mode: str, folder: Path, about: dict[str, Any]) -> Any:
 
 def run_id(name: str) -> str:
     """A folder's name as a W&B id: at most 64 letters, digits, `.`, `_` and `-`; a changed name gets a hash."""
-    plain = re.sub(r"[^A-Za-z0-9._-]", "-", name)
+    return accepted(name, r"[^A-Za-z0-9._-]")
+
+
+def accepted(name: str, refused: str = r"[/\\#?%:]") -> str:
+    """A name, group, tag or project that W&B takes: 1 to 64 characters, none of them refused.
+
+    A changed name gets a hash. Characters are refused in projects alone, but are as good as dashes elsewhere.
+    """
+    plain = re.sub(refused, "-", name)
     if plain == name and 0 < len(name) <= 64:
         return name
     return f"{plain[:55]}-{hashlib.sha256(name.encode(errors='surrogateescape')).hexdigest()[:8]}"
 
 
-def _waits_for_upload(runs: Path, id: str) -> bool:
+def _waits_for_upload(folder: Path, id: str) -> bool:
     """Whether a part of the run with this id is still to be uploaded."""
-    logs = runs.glob(f"*wandb/offline-run-*/run-{id}.wandb")
+    logs = folder.glob(f"*wandb/offline-run-*/run-{id}.wandb")
     return not all(log.with_name(f"{log.name}.synced").exists() for log in logs)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pty
 import re
 import shlex
@@ -20,10 +21,9 @@ from hypothesis import strategies as st
 from wandb.util import get_core_path
 
 from rope_mt.config.training import TrackingConfig
-from rope_mt.errors import UserError
 from rope_mt.runs import wandb_client
 from rope_mt.runs.tracking import STEP, Tracker, track
-from rope_mt.runs.wandb_client import run_id
+from rope_mt.runs.wandb_client import accepted, run_id
 from rope_mt.system.manifest import write_manifest
 
 from .newcomer import KEY, forget_wandb, newcomer
@@ -226,29 +226,48 @@ def test_a_server_that_is_away_or_refuses_leaves_the_job_offline_under_its_id(re
     assert (err.count("W&B: "), err.count("; this run is written offline\n")) == (1, 1)
 
 
-@pytest.mark.parametrize("setting", ["tracking.mode", "WANDB_MODE"])
-def test_online_without_a_login_is_an_error_that_says_what_to_do(setting, monkeypatch):
-    if setting == "WANDB_MODE":
-        monkeypatch.setenv("WANDB_MODE", "online")
-    with pytest.raises(UserError, match=rf"^{setting}=online.*`wandb login`.*{setting}=offline$"):
-        job(mode="online" if setting == "tracking.mode" else "offline")
+def test_online_without_a_login_is_written_offline_and_told(monkeypatch, capfd):
+    monkeypatch.setenv("WANDB_MODE", "Online")
+    assert job().startswith("W&B is offline")
+    assert capfd.readouterr().err == "W&B: nobody is logged in here: run `wandb login`; this run is written offline\n"
 
 
-def test_the_environment_and_then_wandbs_own_settings_decide_the_mode(server, logged_in, monkeypatch, tmp_path):
+def test_the_command_line_the_environment_and_wandbs_own_settings_decide_the_mode(
+    server, logged_in, monkeypatch, tmp_path, capsys
+):
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "settings").write_text("[default]\nmode = offline\n")  # as `wandb offline` leaves it
     assert "offline" in job("a")
     assert server.url in job("b", mode="online")
     forget_wandb()
-    monkeypatch.setenv("WANDB_MODE", "dryrun")
-    assert "offline" in job("c", mode="online")
-    assert set(server.rows) == {id_of("b")}
+    for variable, mode in [("dryrun", "offline"), ("Offline ", "offline"), ("DISABLED", ""), ("ofline", "offline")]:
+        monkeypatch.setenv("WANDB_MODE", variable)
+        assert mode in job("c")
+    assert capsys.readouterr().err.count("WANDB_MODE=ofline is none of online, offline and disabled") == 1
+    assert server.url in job("d", mode="online")
+    monkeypatch.setenv("WANDB_DISABLED", "Yes")
+    assert job("e") == ""
+    assert set(server.rows) == {id_of("b"), id_of("d")}
 
 
-@pytest.mark.parametrize("cfg", [{"tags": ["x" * 65]}, {"project": "a/b"}])
-def test_what_wandb_does_not_accept_is_one_line_to_the_user(cfg):
-    with pytest.raises(UserError, match=r"^W&B: [^\n]+$"):
-        job(**cfg)
+def test_names_are_those_of_the_command_line_then_of_the_environment_and_fit_what_wandb_takes(monkeypatch, tmp_path):
+    variables = {"PROJECT": "mt/2026", "ENTITY": "lab", "RUN_GROUP": "g" * 70, "TAGS": f"old,, {'t' * 70} ,"}
+    outer = {"RUN_ID": "of/an outer job", "RESUME": "must", "DIR": str(tmp_path / "kept" / "here")}
+    for name, value in (variables | outer).items():
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    assert "kept/here/wandb" in job("a" * 70)
+    job("b", project="mine", group="", tags=["given"])
+
+    a, b = (
+        records(folder, "run")[0] for folder in sorted((tmp_path / "kept" / "here" / "wandb").glob("offline-run-*"))
+    )
+    a, b = (a, b) if a["display_name"].startswith("aaa") else (b, a)
+    assert (a["entity"], a["display_name"]) == ("lab", accepted("a" * 70))
+    assert a["project"].startswith("mt-2026-")
+    assert a["run_group"] == accepted("g" * 70) == f"{'g' * 55}-{accepted('g' * 70)[-8:]}"
+    assert a["tags"] == ["rope", "old", accepted("t" * 70)]
+    assert (b["project"], b["run_group"], b["tags"]) == ("mine", accepted("g" * 70), ["rope", "given"])
+    assert os.environ["WANDB_RUN_ID"] == "of/an outer job"
 
 
 def test_a_job_goes_on_untracked_where_wandb_cannot_write(monkeypatch, capsys):
@@ -260,6 +279,18 @@ def test_a_job_goes_on_untracked_where_wandb_cannot_write(monkeypatch, capsys):
         tracker.log({"valid/bleu": 1.0}, 1)
     assert tracker.where() == ""
     assert capsys.readouterr().err == "W&B: [Errno 28] No space left on device: 'wandb'; this job is not tracked\n"
+
+
+def test_a_job_goes_on_untracked_when_wandb_has_gone(monkeypatch, tmp_path, capsys):
+    def log(row: dict[str, Any]) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    tracker = Tracker(SimpleNamespace(log=log, summary={}, offline=False), begun("a"))
+    with tracker:
+        tracker.log({"valid/bleu": 1.0}, 1)
+        tracker.log({"valid/bleu": 2.0}, 2)
+    assert tracker.where() == ""
+    assert capsys.readouterr().err == "W&B: [Errno 32] Broken pipe; from here on this job is not tracked\n"
 
 
 def test_a_job_goes_on_where_run_json_cannot_be_written(disk, capsys):
