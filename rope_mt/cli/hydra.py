@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rope_mt.cli.commands import COMMANDS
 from rope_mt.cli.help import bench_help, command_help
@@ -27,9 +27,6 @@ from rope_mt.config.files import conf_dir
 from rope_mt.errors import UserError
 from rope_mt.system.disk import CLOSED, FULL, cannot_write
 from rope_mt.system.locks import alone
-
-if TYPE_CHECKING:
-    from rope_mt.sweep.sweep import Sweep
 
 
 def do_job(command: str, cfg: Any, opened: Callable[[Any], None] = lambda run: None) -> Any:
@@ -90,8 +87,9 @@ def _check_attention(plan: Plan) -> None:
 
 
 def _sweep(plan: Plan, flags: dict[str, Any], rest: list[str], jobs: Jobs) -> int:
-    """Train every job, show how they stand, and compare them in the end; 1 when one of them is not done."""
-    from rope_mt.sweep.sweep import Sweep
+    """Train every job, show their states, and compare them at the end; 1 when a job is not done."""
+    from rope_mt.sweep.overview import watched
+    from rope_mt.sweep.sweep import Sweep, begin, conclude
 
     name = plan.sweep_name
     folder = Path(plan.sweep_dir).absolute() / "sweeps" / name
@@ -100,28 +98,21 @@ def _sweep(plan: Plan, flags: dict[str, Any], rest: list[str], jobs: Jobs) -> in
     words = plan.words
     if plan.configs[0].tracking.group is None and not os.environ.get("WANDB_RUN_GROUP"):
         words = [*words, f"{GROUP}{quoted(name)}"]
+    broken = False
     with alone(folder / ".lock", f"at the sweep {folder}"):
-        return _watch(sweep, flags, words, jobs)
-
-
-def _watch(sweep: Sweep, flags: dict[str, Any], words: list[str], jobs: Jobs) -> int:
-    from rope_mt.sweep.overview import watched
-    from rope_mt.sweep.sweep import begin, conclude
-
-    begin(sweep)
-    with watched(sweep.ledger, len(sweep.jobs) if sweep.jobs else None) as overview:
-        jobs.tell = overview.tell
-        broken = False
-        try:
-            call_hydra("train", flags, words, jobs)
-        except (UserError, OSError, *HYDRA_ERRORS):
-            raise
-        except Exception as error:  # of a launcher or sweeper that was plugged in: some jobs may be done
-            broken = True
-            if os.environ.get("HYDRA_FULL_ERROR") == "1":
-                traceback.print_exception(error)
-            print(f"rope-mt: {type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
-    return 0 if conclude(sweep, overview) and not broken else 1
+        begin(sweep)
+        with watched(sweep.ledger, len(sweep.jobs) if sweep.jobs else None) as overview:
+            jobs.tell = overview.tell
+            try:
+                call_hydra("train", flags, words, jobs)
+            except (UserError, OSError, *HYDRA_ERRORS):
+                raise
+            except Exception as error:  # of a plugin, which is a launcher or sweeper: some jobs may be done
+                broken = True
+                if os.environ.get("HYDRA_FULL_ERROR") == "1":
+                    traceback.print_exception(error)
+                print(f"rope-mt: {type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 0 if conclude(sweep, overview) and not broken else 1
 
 
 def call_hydra(command: str, flags: dict[str, Any], words: list[str], task: Callable[[Any], Any] = print) -> int:

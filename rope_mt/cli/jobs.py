@@ -77,7 +77,7 @@ class Jobs:
             ledger.write(Entry(number, name, LEFT_OUT))
             return None
         try:
-            with ledger.job(number, name, requeued=not self.here) as job:
+            with ledger.job(number, name, requeued=not self.here) as update:
                 self.tell()
 
                 def opened(run: Any) -> None:
@@ -85,7 +85,7 @@ class Jobs:
                         if entry.run and Path(entry.run).absolute() == run.path.absolute():
                             raise UserError(f"{entry.name} is in {run.path}, too: make the jobs' folders differ")
                     found = run.result.is_file() and not cfg.overwrite
-                    job.update(run=str(run.path), found=found, max_steps=cfg.trainer.max_steps)
+                    update(run=str(run.path), found=found, max_steps=cfg.trainer.max_steps)
 
                 return self.task(OmegaConf.to_object(cfg), opened)
         finally:

@@ -26,64 +26,24 @@ TAIL = 65_536  # bytes at the end of a metrics file in which its last rows are
 AGAIN = "start the run again with overwrite=true"
 
 
-@dataclass(frozen=True)
+@dataclass
 class RunFolder:
     """Where the files of a run are."""
 
     path: Path
 
-    @property
-    def config(self) -> Path:
-        return self.path / "config.yaml"
-
-    @property
-    def identity(self) -> Path:
-        """All that training needs: settings, prepared text, precision; and the key, the versions, the W&B run."""
-        return self.path / "run.json"
-
-    @property
-    def lock(self) -> Path:
-        """The file that the training command locks; it stays when the lock is gone."""
-        return self.path / ".lock"
-
-    @property
-    def metrics(self) -> Path:
-        return self.path / "metrics.jsonl"
-
-    @property
-    def result(self) -> Path:
-        return self.path / "result.json"
-
-    @property
-    def logs(self) -> Path:
-        """What several training processes print, a folder for each."""
-        return self.path / "logs"
-
-    @property
-    def checkpoints(self) -> Path:
-        return self.path / "checkpoints"
-
-    @property
-    def average(self) -> Path:
-        """The checkpoint with the weights of the run's own score."""
-        return self.checkpoints / "average"
-
-    @property
-    def test_src(self) -> Path:
-        return self.path / "test.src"
-
-    @property
-    def test_ref(self) -> Path:
-        return self.path / "test.ref"
-
-    @property
-    def test_hyp(self) -> Path:
-        return self.hyp("test")
-
-    @property
-    def began_with(self) -> tuple[Path, ...]:
-        """The files whose checksums run.json holds."""
-        return self.config, self.test_src, self.test_ref
+    def __post_init__(self) -> None:
+        self.config = self.path / "config.yaml"
+        # all that training needs: settings, prepared text, precision; and the key, the versions, the W&B run
+        self.identity = self.path / "run.json"
+        self.lock = self.path / ".lock"  # locked by the training command; the file stays when the lock is gone
+        self.metrics = self.path / "metrics.jsonl"
+        self.result = self.path / "result.json"
+        self.logs = self.path / "logs"  # a folder for each training process, with what it prints
+        self.checkpoints = self.path / "checkpoints"
+        self.average = self.checkpoints / "average"  # the weights that are scored
+        self.test_src, self.test_ref, self.test_hyp = (self.path / f"test.{kind}" for kind in ("src", "ref", "hyp"))
+        self.began_with = (self.config, self.test_src, self.test_ref)  # run.json holds their checksums
 
     def hyp(self, test: str) -> Path:
         """The translations of a test set: `test`, or the name of an additional one."""
@@ -198,15 +158,11 @@ def _commit() -> str | None:
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return None
+    describe = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"]
     try:
-        git = ["git", "-C", str(root)]
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10)
-        changes = subprocess.run(
-            [*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True, timeout=10
-        )
+        return subprocess.run(describe, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None  # no git, or a checkout without a commit: the version alone tells what ran
-    return commit.stdout.strip() + ("+" if changes.stdout.strip() else "")
 
 
 def _clear(run: RunFolder, cfg: TrainConfig) -> None:

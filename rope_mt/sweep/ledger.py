@@ -3,7 +3,7 @@
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -71,38 +71,35 @@ class Ledger:
         return sorted((self.folder / "jobs").glob("[0-9][0-9][0-9][0-9][0-9].json"))
 
     @contextmanager
-    def job(self, number: int, name: str, requeued: bool = False) -> Iterator["Job"]:
+    def job(self, number: int, name: str, requeued: bool = False) -> Iterator[Callable[..., None]]:
         """Keep the entry of one job while it runs: an error ends it as failed, an interrupt as stopped.
 
         Args:
             requeued: a SystemExit comes from a launcher that has put the job into its queue again.
+
+        Yields:
+            A function that changes values of the entry, as in update(run="outputs/a").
         """
-        job = Job(self, Entry(number, name))
-        job.update(state=RUNNING, began=time.time(), host=socket.gethostname())
+        entry = Entry(number, name)
+
+        def update(**changes: Any) -> None:
+            nonlocal entry
+            entry = replace(entry, **changes)
+            self.write(entry)
+
+        update(state=RUNNING, began=time.time(), host=socket.gethostname())
         try:
-            yield job
+            yield update
         except BaseException as error:
             failed = isinstance(error, Exception) or (isinstance(error, SystemExit) and not requeued)
             message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
             line = " ".join(message.split()) if failed else ""
             try:
-                job.update(state=FAILED if failed else STOPPED, error=line, ended=time.time())
+                update(state=FAILED if failed else STOPPED, error=line, ended=time.time())
             except UserError:  # the disk is full, so that nobody could read it there
                 if line:
                     print(f"rope-mt: {name}: {line}", file=sys.stderr)
             raise
-        result = read_result(RunFolder(Path(str(job.entry.run))))
+        result = read_result(RunFolder(Path(str(entry.run))))
         scores = {"steps": result["steps"], "loss": result["valid"]["loss"], "bleu": result["test"]["bleu"]}
-        job.update(state=DONE, ended=time.time(), **scores)
-
-
-@dataclass
-class Job:
-    """The entry of the job that this process runs."""
-
-    ledger: Ledger
-    entry: Entry
-
-    def update(self, **changes: Any) -> None:
-        self.entry = replace(self.entry, **changes)
-        self.ledger.write(self.entry)
+        update(state=DONE, ended=time.time(), **scores)

@@ -12,7 +12,6 @@ from rope_mt.data.prepare import Prepared
 from rope_mt.data.tokenizer import PAD, read
 from rope_mt.errors import UserError
 from rope_mt.model.transformer import Transformer
-from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
 from rope_mt.system import disk
 from rope_mt.system.memory import short_of_memory
@@ -54,6 +53,7 @@ def read_test_sets(cfg: TrainConfig, about: dict[str, Any]) -> TestSets:
 
 
 def files_of(about: dict[str, Any]) -> dict[str, corpus.Files]:
+    """The files of valid, test and additional test sets, as run.json names them."""
     sets = {"valid": about["valid"], "test": about["test"], **about["further_tests"]}
     return {name: [(Path(src), Path(tgt)) for src, tgt in pairs] for name, pairs in sets.items()}
 
@@ -75,7 +75,7 @@ def check(cfg: TrainConfig, run: RunFolder, about: dict[str, Any], prepared: Pre
             for side in (src, ref) if name == "valid" else (src,):
                 model.check_length(max(map(len, read(data.tokenizer, side).ids)))
     weights = sum(tensor.nbytes for tensor in model.state_dict().values()) + len(data.tokenizer.model) + MANIFEST_BYTES
-    at_end, at_most = room(cfg, run, weights)
+    at_end, at_most = room(cfg, weights)
     disk.ensure("this run", run.checkpoints, at_most, ANOTHER_DISK)
     warnings = []
     for name, pairs in files.items():
@@ -83,7 +83,7 @@ def check(cfg: TrainConfig, run: RunFolder, about: dict[str, Any], prepared: Pre
     return Checked(sum(p.numel() for p in model.parameters()), at_end, warnings)
 
 
-def room(cfg: TrainConfig, run: RunFolder, weights: int) -> tuple[int, int]:
+def room(cfg: TrainConfig, weights: int) -> tuple[int, int]:
     """Bytes of all checkpoints of a run when it has ended, and when they take the most.
 
     Args:
@@ -91,13 +91,10 @@ def room(cfg: TrainConfig, run: RunFolder, weights: int) -> tuple[int, int]:
             one more for `trainer.ema`.
     """
     trainer, state = cfg.trainer, weights * (3 if cfg.trainer.ema else 2)
-    last = None if cfg.overwrite else checkpoint.latest(run)
-    step = checkpoint.step_of(last) if last else 0
-    to_come = -(-trainer.max_steps // trainer.val_every) - step // trainer.val_every if step < trainer.max_steps else 0
-    validations = to_come + (0 if cfg.overwrite else len(checkpoint.saved(run)))
+    validations = -(-trainer.max_steps // trainer.val_every)
 
     def taken(more: int) -> int:
-        """Checkpoints of steps, and the best one; `more` are there while another is written before the oldest goes."""
+        """The best checkpoint and those of steps; `more` are there while another is written before the oldest goes."""
         n_weights, n_resumable = (min(validations, kept + more) for kept in (trainer.average, RESUMABLE))
         return (max(n_weights, n_resumable) + 1) * weights + n_resumable * state
 

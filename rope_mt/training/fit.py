@@ -35,6 +35,7 @@ from rope_mt.training.callbacks.interruption import Interruption
 from rope_mt.training.callbacks.moving_average import MovingAverage
 from rope_mt.training.callbacks.report import Report
 from rope_mt.training.callbacks.skipping import Skipping
+from rope_mt.training.checks import files_of
 from rope_mt.training.module import TranslationModule
 from rope_mt.training.processes import Processes
 
@@ -57,9 +58,9 @@ def fit(path: Path, tracker: Tracker | None = None) -> None:
         raise UserError(f"{wanted}, and {processes.world} were started: give trainer.devices and trainer.machines")
     _quieten_lightning()
     L.seed_everything(cfg.seed, verbose=False)
-    valid = [(Path(src), Path(tgt)) for src, tgt in about["valid"]]
+    prepared, valid = Prepared.read(Path(about["prepared"])), files_of(about)["valid"]
     place = (processes.rank, processes.world, cfg.trainer.accumulate)
-    data = TranslationData(cfg.data, Prepared.read(Path(about["prepared"])), valid, cfg.seed, *place)
+    data = TranslationData(cfg.data, prepared, valid, cfg.seed, *place)
     module = TranslationModule(cfg, data, precision, processes)
 
     opens_tracker = processes.first and tracker is None

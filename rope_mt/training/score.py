@@ -22,6 +22,7 @@ from rope_mt.runs.result import write_result
 from rope_mt.runs.tracking import Tracker
 from rope_mt.system.device import choose_device, computing_in, describe
 from rope_mt.system.manifest import read_manifest
+from rope_mt.training.checks import files_of
 from rope_mt.training.module import loss_of
 from rope_mt.translation.raw_text import scoring_warnings
 from rope_mt.translation.scored_sets import score_translations, translate_and_keep, translate_joined
@@ -93,21 +94,22 @@ def _final_weights(cfg: TrainConfig, run: RunFolder, last: Path) -> Checkpoint:
 def _scores(cfg: TrainConfig, run: RunFolder, about: dict[str, Any], translator: Translator) -> dict[str, Any]:
     """Translate the validation set and all test sets, and score the translations."""
     began = time.perf_counter()
-    src, ref = _read(about["valid"])
+    files = files_of(about)
+    src, ref = text.read_test_set(files["valid"])
     _, valid = score_translations(translator, src, ref)
     test_set = text.read_test_set([(run.test_src, run.test_ref)])
     hypotheses, test = translate_and_keep(run, "test", translator, *test_set)
     further: dict[str, Any] = {}
-    for name, files in about["further_tests"].items():
-        further[name] = translate_and_keep(run, name, translator, *_read(files))[1].as_dict()
+    for name in about["further_tests"]:
+        further[name] = translate_and_keep(run, name, translator, *text.read_test_set(files[name]))[1].as_dict()
     for k in cfg.data.joined_tests:
         scores = translate_joined(run, k, translator, *test_set)
         further[JOINED.format(k)] = scores and scores.as_dict()
     refs, langs = test_set[1], (cfg.data.src_lang, cfg.data.tgt_lang)
     warnings = warnings_about([(run.test_src, run.test_ref)], translator.tokenizer, *langs)
     others = {}
-    for each in variants(hypotheses, refs, cfg.data.tgt_lang):
-        others[each.name] = {"value": each.value, "signature": each.signature, "label": each.label}
+    for variant in variants(hypotheses, refs, cfg.data.tgt_lang):
+        others[variant.name] = {"value": variant.value, "signature": variant.signature, "label": variant.label}
     return {
         "test_set": name_of_test_set(refs),
         "valid": {"loss": validation_loss(cfg, translator, src, ref), **valid.as_dict()},
@@ -116,10 +118,6 @@ def _scores(cfg: TrainConfig, run: RunFolder, about: dict[str, Any], translator:
         "search": {"beam": cfg.search.beam, "length_penalty": cfg.search.length_penalty},
         "scoring_seconds": time.perf_counter() - began,
     }
-
-
-def _read(files: list[list[str]]) -> tuple[list[str], list[str]]:
-    return text.read_test_set([(Path(src), Path(tgt)) for src, tgt in files])
 
 
 @torch.inference_mode()

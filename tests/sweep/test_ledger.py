@@ -26,8 +26,8 @@ def test_a_job_is_running_until_it_ends_and_then_says_how(tmp_path, end, state, 
     ledger.start(["seed=1", "seed=2"])
     result = {"steps": 7, "valid": {"loss": 2.5}, "test": {"bleu": 20.5}, "further_tests": {}}
     write_result(RunFolder(tmp_path), result)
-    with pytest.raises(type(end)) if end else nullcontext(), ledger.job(1, "seed=2") as job:
-        job.update(run=str(tmp_path))
+    with pytest.raises(type(end)) if end else nullcontext(), ledger.job(1, "seed=2") as update:
+        update(run=str(tmp_path))
         assert [entry.state for entry in ledger.entries()] == [WAITING, RUNNING]
         if end:
             raise end
