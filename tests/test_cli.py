@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from rope_mt.cli.commands import COMMANDS
-from rope_mt.cli.help import meanings
 from rope_mt.cli.main import main
 from rope_mt.cli.messages import settings
 from rope_mt.config.choices import command_schema, options
 from rope_mt.config.data import ArchiveConfig, ParquetConfig
+from rope_mt.config.meanings import meanings
 from rope_mt.config.position import POSITION_CONFIGS
 from rope_mt.errors import UserError
 from rope_mt.runs.folder import RunFolder
@@ -506,11 +506,13 @@ def test_an_interrupted_run_says_so(rope_mt, stand_in):
 
 def test_compare_gets_a_typed_configuration_too(rope_mt, stand_in):
     from rope_mt.config.flags import CompareConfig
+    from rope_mt.study.compare.buckets import TENS
 
     seen = []
     stand_in("rope_mt.study.compare.compare", compare=seen.append)
     assert rope_mt("compare", "outputs/a=1", "--csv", "--buckets", "9,20").code == 0
-    assert seen == [CompareConfig([Path("outputs/a=1")], None, [9, 20], "csv", None, None)]
+    assert seen == [CompareConfig(runs=[Path("outputs/a=1")], buckets=[9, 20], form="csv")]
+    assert f"else {','.join(map(str, TENS))})" in meanings(CompareConfig)["buckets"]
 
 
 def test_ctrl_c_while_modules_are_imported_ends_with_one_line(tmp_path):

@@ -5,8 +5,8 @@ import io
 import os
 import re
 
+from rope_mt.cli import flags
 from rope_mt.cli.commands import COMMANDS
-from rope_mt.cli.flags import PARSERS, SUBJECTS
 from rope_mt.cli.hydra import call_hydra
 from rope_mt.cli.messages import settings
 from rope_mt.cli.words import flag_names
@@ -23,8 +23,8 @@ def complete(rest: list[str]) -> int:
     if not command:
         print(*COMMANDS)
     elif command == "analyze":
-        print(*(SUBJECTS if not before else ()))
-    elif command not in COMMANDS or command in PARSERS:
+        print(*(flags.SUBJECTS if not before else ()))
+    elif command not in COMMANDS or command in flags.COMMANDS:
         print()  # the shell completes the names of runs
     elif word.startswith("-"):
         print(*flag_names())

@@ -1,13 +1,7 @@
-"""What `rope-mt COMMAND --help` prints where Hydra reads the settings: each with its value and its meaning.
+"""What `rope-mt COMMAND --help` prints where Hydra reads the settings: each with its value and its meaning."""
 
-The meaning is the comment behind the field in rope_mt/config, or else the comment lines above it.
-"""
-
-import inspect
 import json
-import re
 from collections.abc import Iterator
-from dataclasses import is_dataclass
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -17,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from rope_mt.config.choices import comment, groups, options
 from rope_mt.config.files import conf_dir
+from rope_mt.config.meanings import meanings
 
 WIDTH, COLUMN, LONGEST = 80, 30, 50  # characters of a line, before the meaning, and of a value
 
@@ -53,23 +48,6 @@ def command_help(config: str, cfg: DictConfig, more: str | None) -> str:
     parts += _sections(cfg, "")
     parts.append("\n".join(["Flags", *(_entry(*flag) for flag in FLAGS.items())]))
     return "\n\n".join(parts)
-
-
-def meanings(schema: type) -> dict[str, str]:
-    """The meaning of each field of a dataclass; a field that a class overrides without a comment keeps its meaning."""
-    texts: dict[str, str] = {}
-    for part in reversed(schema.__mro__):
-        above: list[str] = []
-        for line in inspect.getsource(part).splitlines() if is_dataclass(part) else ():
-            if line.startswith("    # "):
-                above.append(line[6:])
-            elif setting := re.match(r"    (\w+): [^#]+(?:# (.+))?$", line):
-                text = setting[2] or " ".join(above)
-                texts[setting[1]] = text or texts.get(setting[1], "")
-                above = []
-            elif line.startswith("    def "):
-                break
-    return texts
 
 
 def _sections(cfg: DictConfig, group: str) -> Iterator[str]:

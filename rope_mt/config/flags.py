@@ -1,55 +1,99 @@
-"""The configurations of ls, compare, analyze and export: rope_mt/cli/flags.py reads them and explains each setting.
+"""The flags of ls, compare, analyze and export: a comment gives the meaning of each, and rope_mt/cli/flags.py reads it.
 
 Nothing here imports OmegaConf, which takes longer than their help.
 """
 
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, field
 from pathlib import Path
+from typing import Any
 
 
-@dataclass
-class CompareConfig:
-    runs: list[Path]
-    baseline: str | None
-    buckets: list[int] | None
-    form: str  # table, runs, json, csv or markdown
-    plot: Path | None
-    html: Path | None
+def flag(default: Any = MISSING, metavar: str | None = None, **arguments: Any) -> Any:
+    """A field with more arguments of argparse; with `nargs` it is a word of the command line without a name."""
+    metadata = {"metavar": metavar, **arguments}
+    if isinstance(default, list):
+        return field(default_factory=default.copy, metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class LsConfig:
-    folders: list[Path]
-    prune: bool
+    """The runs in a folder: how far each is, its score, size and code."""
+
+    # run folders, or a folder of them (default: outputs)
+    folders: list[Path] = flag([Path("outputs")], "FOLDER", nargs="*")
+    prune: bool = False  # offer to remove the checkpoints of finished runs but their averaged weights; results stay
 
 
-@dataclass
+@dataclass(kw_only=True)
+class CompareConfig:
+    """Finished runs, a row for those that differ in nothing but their seed: means and standard deviations, and whether
+    a difference from the baseline is more than chance.
+    """
+
+    runs: list[Path] = flag(metavar="RUN", nargs="+")  # a run folder, as in outputs/*
+    # the scheme or row that the others are tested against (default: sinusoidal-add, or else the first)
+    baseline: str | None = flag(None, "SCHEME")
+    # the longest source of each bucket but the last, in tokens (default: multiples of data.max_len where the test set
+    # goes beyond it, else 10,20,30,40,50,60); no part of --runs
+    buckets: list[int] | None = None
+    form: str = "table"  # one of FORMS, which are flags of their own
+    plot: Path | None = flag(None, "FILE.png")  # also draw mean BLEU by scheme, with a dot for each seed
+    # also write a report to read in a browser: tables, curves, translations, configuration
+    html: Path | None = flag(None, "FILE.html")
+
+
+FORMS = {
+    "runs": "a row a run, and no tests",
+    "json": "print one JSON object and nothing else",
+    "csv": "print CSV: the groups, and after them the runs",
+    "markdown": "print tables as GitHub reads them",
+}
+
+
+@dataclass(kw_only=True)
 class AnalyzeDecayConfig:
-    run: Path | None
-    d: int | None
-    theta: float | None
-    longest: int
-    sentences: int
-    out: Path
+    """How attention falls with distance: RoFormer's bound of section 3.4.3, and the weights of a trained model."""
+
+    # a run folder or a checkpoint: its d_head and theta, and its attention weights by distance
+    run: Path | None = flag(None, "RUN", nargs="?")
+    d: int | None = None  # features of a head (default: the run's, or 128)
+    theta: float | None = None  # base of the angles, eq. 15 (default: the run's, or 10000)
+    longest: int = 256  # distance in tokens (default: %(default)s)
+    sentences: int = 200  # of the run's test set (default: %(default)s)
+    out: Path = flag(Path("outputs/decay"), "OUT")  # what files' names begin with (default: %(default)s)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class AnalyzeLengthsConfig:
-    runs: list[Path]
-    buckets: list[int] | None
-    joined: list[int]
-    out: Path
+    """Translation quality by the length of the sentence."""
+
+    runs: list[Path] = flag(metavar="RUN", nargs="+")  # a run folder, as in outputs/*
+    # the longest source of each bucket but the last, in tokens (default: multiples of data.max_len where the test set
+    # goes beyond it, else 10,20,30,40,50,60)
+    buckets: list[int] | None = None
+    # how many consecutive test sentences to join, what is left over at the end left out (default: 1,2,4,8);
+    # translations stay in the run folder as test-joined-N.hyp
+    joined: list[int] = flag([1, 2, 4, 8])
+    out: Path = flag(Path("outputs/lengths"), "OUT")  # what files' names begin with (default: %(default)s)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class AnalyzeConvergenceConfig:
-    runs: list[Path]
-    baseline: Path | None
-    out: Path
+    """Validation loss against tokens seen: RoFormer's figure 3."""
+
+    runs: list[Path] = flag(metavar="RUN", nargs="+")  # a run folder, as in outputs/*
+    # the run whose last loss the others are to reach (default: the first with sinusoidal-add, or else of all)
+    baseline: Path | None = flag(None, "RUN")
+    out: Path = flag(Path("outputs/convergence"), "OUT")  # what files' names begin with (default: %(default)s)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class ExportConfig:
-    checkpoint: Path
-    to: str  # ctranslate2 or safetensors
-    out: Path | None
+    """Write a trained model for other programs into a new folder."""
+
+    checkpoint: Path = flag(metavar="CHECKPOINT", nargs=None)  # a run folder or one checkpoint
+    # ctranslate2: a translator that needs no PyTorch and computes in int8 if wanted; safetensors: weights, settings and
+    # vocabulary, which translate and eval read as they do a run
+    to: str = flag(choices=("ctranslate2", "safetensors"))
+    out: Path | None = flag(None, "FOLDER")  # default: export-FORMAT in the run folder
