@@ -53,7 +53,7 @@ def _corpus(cfg: BenchDataConfig) -> Iterator[tuple[DataConfig, str]]:
             remedy = f"run rope-mt prepare data={data.name}, or name text that is like it: bench.text=PREFIX"
             raise UserError(f"data={data.name} is not there, nor is text to stand in for it: {remedy}")
     files = text.pairs_of_files(names, *langs)
-    available = sum(text.count(source) for source, _ in files)
+    available, _ = text.size(source for source, _ in files)
     if not available:
         raise UserError(f"{', '.join(names)}: there is no line in it")
     pairs = pairs or available

@@ -5,9 +5,10 @@ import sys
 import tarfile
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
-from typing import IO, NamedTuple
+from typing import IO
 
 from rope_mt.config.data import DataConfig
 from rope_mt.data import text
@@ -18,15 +19,8 @@ from rope_mt.system.files import whole_file
 from rope_mt.system.locks import only_one
 
 BLOCK = 1 << 20
-NOT_IN_MIRROR = "the mirror {} has no {}"
 
-
-class _File(NamedTuple):
-    """An archive or Parquet file that a text is made from."""
-
-    address: str  # or a path below the mirror
-    size: int | None = None
-    check: str = ""
+File = tuple[str, int | None, str]  # address, or path below the mirror; bytes and checksum, if they are known
 
 
 def from_archives(cfg: DataConfig, missing: list[str]) -> None:
@@ -48,7 +42,7 @@ def from_archives(cfg: DataConfig, missing: list[str]) -> None:
                 continue
             for rest in folder.glob(f".{Path(prefix).name}.*"):  # half a text that a killed process has left
                 rest.unlink()
-            files = [_obtain(cfg, folder / "archives", file) for file in _needed(cfg, prefix, in_parquet)]
+            files = [obtain(cfg, folder / "archives", *file) for file in _needed(cfg, prefix, in_parquet)]
             with ExitStack() as stack:
                 outputs = {lang: stack.enter_context(whole_file(Path(f"{prefix}.{lang}"))) for lang in langs}
                 if in_parquet:
@@ -61,20 +55,20 @@ def from_archives(cfg: DataConfig, missing: list[str]) -> None:
                     copy_members(file, {archive.members[lang]: output for lang, output in outputs.items()})
 
 
-def _needed(cfg: DataConfig, prefix: str, in_parquet: bool) -> list[_File]:
+def _needed(cfg: DataConfig, prefix: str, in_parquet: bool) -> list[File]:
     """The files that a text is made from, in order."""
     if in_parquet:
-        return [_File(file) for parquet in cfg.parquet if parquet.text == prefix for file in parquet.files]
-    return [_File(archive.url, archive.size, archive.check) for archive in cfg.archives if archive.text == prefix]
+        return [(file, None, "") for parquet in cfg.parquet if parquet.text == prefix for file in parquet.files]
+    return [(archive.url, archive.size, archive.check) for archive in cfg.archives if archive.text == prefix]
 
 
-def _announce(cfg: DataConfig, files: list[_File]) -> None:
+def _announce(cfg: DataConfig, files: list[File]) -> None:
     """Say which files will be read, and how much disk the corpus takes.
 
     Raises:
         UserError: the disk has less room than that, files of the corpus that lie there already included.
     """
-    names = [_name(file.address) + (f" ({file.size / 1e6:,.0f} MB)" if file.size else "") for file in files]
+    names = [_name(address) + (f" ({size / 1e6:,.0f} MB)" if size else "") for address, size, _ in files]
     print(f"data={cfg.name} is not all there; it is made from {', '.join(names)}", file=sys.stderr)
     folder, remedy = Path(cfg.dir) / cfg.name, "choose another disk with data.dir=FOLDER"
     print(disk.ensure(f"data={cfg.name}", folder, 1e9 * cfg.disk, remedy), file=sys.stderr, flush=True)
@@ -84,18 +78,18 @@ def _name(address: str) -> str:
     return PurePosixPath(address).name
 
 
-def _obtain(cfg: DataConfig, folder: Path, file: _File) -> Path:
+def obtain(cfg: DataConfig, folder: Path, address: str, size: int | None = None, check: str = "") -> Path:
     """A verified copy of a file: the one in the mirror's folder, or one fetched from the mirror or its own address."""
-    below = _name(file.address) if "://" in file.address else file.address
-    path = folder / _name(file.address)
+    below = _name(address) if "://" in address else address
+    path = folder / _name(address)
     if cfg.mirror and Path(cfg.mirror).is_dir():
         path = Path(cfg.mirror) / below
         if not path.is_file():
-            raise UserError(NOT_IN_MIRROR.format(cfg.mirror, below))
+            raise UserError(f"the mirror {cfg.mirror} has no {below}")
     if path.is_file():
-        verify(path, file.size, file.check, str(path))
+        verify(path, size, check, str(path))
     else:
-        download(f"{cfg.mirror.rstrip('/')}/{below}" if cfg.mirror else file.address, path, file.size, file.check)
+        download(f"{cfg.mirror.rstrip('/')}/{below}" if cfg.mirror else address, path, size, check)
     return path
 
 
@@ -122,21 +116,19 @@ def copy_members(archive: Path, outputs: dict[str, IO[bytes]]) -> None:
     Of an .sgm member the text of its segments is taken, as sacreBLEU does.
 
     Raises:
-        UserError: a member is missing or there twice, the archive is damaged, or the sides are not equally long.
+        UserError: a member is missing, the archive is damaged, or the sides are not equally long.
     """
     counts: dict[str, int] = {}
     try:
         with tarfile.open(archive, "r|*", bufsize=BLOCK) as members:
             for member in members:
                 name = _name(member.name)
-                if name not in outputs or not member.isfile():
-                    continue
-                if name in counts:
-                    raise UserError(f"{archive} holds {name} more than once")
-                content = members.extractfile(member)
-                assert content is not None  # it is a file
-                copy = _copy_segments if name.endswith(".sgm") else _copy_lines
-                counts[name] = copy(content, outputs[name])
+                content = members.extractfile(member) if member.isfile() else None
+                if content and name in outputs.keys() - counts.keys():
+                    counts[name] = 0
+                    for line in _segments(content) if name.endswith(".sgm") else content:
+                        outputs[name].write(line.removesuffix(b"\n") + b"\n")
+                        counts[name] += 1
                 if len(counts) == len(outputs):
                     break
     except tarfile.TarError as error:
@@ -147,26 +139,11 @@ def copy_members(archive: Path, outputs: dict[str, IO[bytes]]) -> None:
         raise UserError(f"{archive}: " + ", ".join(f"{name} has {n:,} lines" for name, n in counts.items()))
 
 
-def _copy_lines(content: IO[bytes], output: IO[bytes]) -> int:
-    """Copy all lines, an end added to a last line without one; return their number."""
-    count, last = 0, b"\n"
-    while block := content.read(BLOCK):
-        output.write(block)
-        count += block.count(b"\n")
-        last = block[-1:]
-    if last != b"\n":
-        output.write(b"\n")
-        count += 1
-    return count
-
-
-def _copy_segments(content: IO[bytes], output: IO[bytes]) -> int:
-    """Copy the text of each <seg>, a line each; return their number."""
-    segments = [match[1] for line in content if (match := re.match(rb"\s*<seg\b[^>]*>(.*)</seg>", line))]
-    for segment in segments:
-        line = " ".join(segment.decode(errors="surrogateescape").split())
-        output.write(line.encode(errors="surrogateescape") + b"\n")
-    return len(segments)
+def _segments(content: IO[bytes]) -> Iterator[bytes]:
+    """The text of each <seg>."""
+    for line in content:
+        if match := re.match(rb"\s*<seg\b[^>]*>(.*)</seg>", line):
+            yield " ".join(match[1].decode(errors="surrogateescape").split()).encode(errors="surrogateescape")
 
 
 def copy_columns(files: list[Path], outputs: dict[str, IO[bytes]], pairs: int) -> None:

@@ -11,7 +11,7 @@ from rope_mt.data.tokenizer import LONGEST, Tokenizer, list_lines, read
 # ---- direction: words of English grammar that German lacks, and the reverse ------------------------------------------
 
 FEWEST = 10  # pairs or lines whose languages must show before anything is said of most of them
-SURE = 2  # a line shows its language with so many words more of it than of the other; a pair needs one more
+SURE = 2  # a pair shows its direction with more words than this, on both sides together, of the languages they lean to
 
 
 def _with_capitals(words: str) -> frozenset[str]:
@@ -33,27 +33,16 @@ def _lean(line: str) -> int:
     return len(words & ENGLISH) - len(words & GERMAN)
 
 
-def _source_sign(src_lang: str, tgt_lang: str) -> int:
-    """The sign of `_lean` for a source; 0 for languages that have no word list here."""
-    return {("en", "de"): 1, ("de", "en"): -1}.get((src_lang, tgt_lang), 0)
+def directions(src: Iterable[str], tgt: Iterable[str] | None, src_lang: str, tgt_lang: str) -> list[int]:
+    """For each pair 1 where its sides look right, -1 where they look exchanged, and 0 where the words do not tell.
 
-
-def directions(pairs: Iterable[tuple[str, str]], src_lang: str, tgt_lang: str) -> list[int]:
-    """For each pair 1 where its sides look right, -1 where they look exchanged, and 0 where the words do not tell."""
-    sign = _source_sign(src_lang, tgt_lang)
-    result = []
-    for src, tgt in pairs:
-        src_lean, tgt_lean = sign * _lean(src), -sign * _lean(tgt)
-        agree = src_lean * tgt_lean > 0 and abs(src_lean + tgt_lean) > SURE
-        result.append((1 if src_lean > 0 else -1) if agree else 0)
-    return result
-
-
-def source_directions(lines: Iterable[str], src_lang: str, tgt_lang: str) -> list[int]:
-    """The same for lines to be translated: -1 where a line looks like the target language."""
-    sign = _source_sign(src_lang, tgt_lang)
-    leans = [sign * _lean(line) for line in lines]
-    return [0 if abs(lean) < SURE else 1 if lean > 0 else -1 for lean in leans]
+    Without targets the sources alone are looked at, with twice their weight.
+    """
+    sign = {("en", "de"): 1, ("de", "en"): -1}.get((src_lang, tgt_lang), 0)
+    src_leans = [sign * _lean(line) for line in src]
+    tgt_leans = src_leans if tgt is None else [-sign * _lean(line) for line in tgt]
+    leans = zip(src_leans, tgt_leans, strict=True)
+    return [(1 if a > 0 else -1) if a * b > 0 and abs(a + b) > SURE else 0 for a, b in leans]
 
 
 def mostly_wrong(directions: list[int]) -> bool:
@@ -123,7 +112,7 @@ def warnings_about(
     sides = text.read_test_set(files, warnings.append)
     first = 0
     for source, target in files:
-        last = first + text.count(source)
+        last = first + text.size([source])[0]
         uses = [(source, sides[0], "translated")]
         if loss:
             uses.append((target, sides[1], "in the loss"))
@@ -131,7 +120,7 @@ def warnings_about(
             if cut := read(tokenizer, lines[first:last]).cut:
                 warnings.append(f"{path}, {list_lines(cut)}: only the first {LONGEST:,} tokens of each are {use}")
         first = last
-    if mostly_wrong(directions(zip(*sides, strict=True), src_lang, tgt_lang)):
+    if mostly_wrong(directions(*sides, src_lang, tgt_lang)):
         names = ", ".join(str(source) for source, _ in files)
         exchanged = f"most sources look like the language {tgt_lang}, and their references like {src_lang}"
         warnings.append(f"{names}: {exchanged}")

@@ -1,17 +1,15 @@
 """The text that a configuration names: where it lies, and what to do when it is not there yet."""
 
 import hashlib
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from rope_mt.config.data import OF_FURTHER_TESTS, DataConfig
 from rope_mt.data import text
-from rope_mt.data.archives import NOT_IN_MIRROR, from_archives
-from rope_mt.data.download import download
+from rope_mt.data.archives import from_archives, obtain
 from rope_mt.errors import UserError
-from rope_mt.system.files import whole_file, write_whole
+from rope_mt.system.files import write_whole
 
 Files = list[tuple[Path, Path]]
 
@@ -88,16 +86,11 @@ def _write_toy(folder: Path) -> None:
 
 def _fetch(cfg: DataConfig, missing: list[str]) -> None:
     """Fetch the sides of each text as ORIGIN/NAME.LANG.gz, or copy them from the mirror's folder."""
-    site = (cfg.mirror or cfg.origin).rstrip("/")
     for prefix in missing:
         for lang in (cfg.src_lang, cfg.tgt_lang):
+            target = Path(f"{prefix}.{lang}.gz")
             if text.find(prefix, lang):
                 continue
-            target = Path(f"{prefix}.{lang}.gz")
-            if not Path(site).is_dir():
-                download(f"{site}/{target.name}", target)
-            elif (Path(site) / target.name).is_file():
-                with open(Path(site) / target.name, "rb") as source, whole_file(target) as copy:
-                    shutil.copyfileobj(source, copy)
-            else:
-                raise UserError(NOT_IN_MIRROR.format(site, target.name))
+            path = obtain(cfg, target.parent, f"{cfg.origin}/{target.name}")
+            if path != target:
+                write_whole(target, path.read_bytes())

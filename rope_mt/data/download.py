@@ -3,18 +3,15 @@
 import hashlib
 import http.client
 import os
-import re
 import ssl
 import sys
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Any
 
 from rope_mt import __version__
 from rope_mt.errors import UserError
-from rope_mt.system import disk
 from rope_mt.system.files import append
 from rope_mt.system.locks import only_one
 from rope_mt.system.progress import progress
@@ -48,21 +45,17 @@ def download(address: str, target: Path, size: int | None = None, check: str = "
         print(f"fetching {address}", file=sys.stderr, flush=True)
         try:
             _fetch(address, part, size)
-            try:
-                verify(part, size, check, address)
-            except UserError:
-                part.unlink()
-                raise
-            os.replace(part, target)
         except CUT as error:
+            remedy = f"put {target.name} into {target.parent}, or give data.mirror"
             if check and _length(part):
-                rest = "the same command goes on where it was cut"
-                raise UserError(f"cannot fetch all of {address} ({error}): {rest}") from error
-            by_hand = f"put {target.name} into {target.parent}, or give data.mirror"
-            raise UserError(f"cannot fetch {address} ({error}): {by_hand}") from error
-        finally:
-            if not check:
-                part.unlink(missing_ok=True)
+                remedy = "the same command continues where it was cut"
+            raise UserError(f"cannot fetch {address} ({error}): {remedy}") from error
+        try:
+            verify(part, size, check, address)
+        except UserError:
+            part.unlink()
+            raise
+        os.replace(part, target)
 
 
 def _length(path: Path) -> int:
@@ -90,9 +83,7 @@ def _receive(address: str, part: Path, size: int | None) -> None:
     start = _length(part)
     if size is not None and start >= size:
         return  # complete; `verify` notices a part that is too long
-    headers = {"User-Agent": f"rope-mt/{__version__}"}
-    if start:
-        headers["Range"] = f"bytes={start}-"
+    headers = {"User-Agent": f"rope-mt/{__version__}", **({"Range": f"bytes={start}-"} if start else {})}
     try:
         answer = urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=30)
     except urllib.error.HTTPError as error:
@@ -101,33 +92,18 @@ def _receive(address: str, part: Path, size: int | None) -> None:
             return  # the server has no more bytes; `verify` tells whether that is right
         raise
     with answer:
-        if _first_byte(answer) != start:
+        if answer.status != http.HTTPStatus.PARTIAL_CONTENT:
             start = 0
+            part.unlink(missing_ok=True)
         length = answer.headers.get("Content-Length")
         total = start + int(length) if length else size
-        if size is not None and total != size:
-            part.unlink(missing_ok=True)
-            raise UserError(f"{address} has {total:,} bytes, not {size:,}: {WRONG}")
-        name, needs = part.name.removesuffix(".part"), (total or start) - start
-        free = disk.free(part.parent)
-        if needs > free:
-            amounts = f"{disk.size_text(needs)} of disk, and {disk.size_text(free)} are free in {part.parent}"
-            raise UserError(f"{name} takes {amounts}: make room, or choose another disk with data.dir=FOLDER")
-        if not start:
-            part.unlink(missing_ok=True)
         received = append(part, b"")
-        with progress(name, total, "MB", start, scale=1e6) as advance:
+        with progress(part.stem, total, "MB", start, scale=1e6) as advance:
             while block := answer.read(BLOCK):
                 received = append(part, block, needs=(total or received) - received)
                 advance(len(block))
         if total is not None and received < total:
             raise ConnectionError(f"{received:,} of {total:,} bytes came")
-
-
-def _first_byte(answer: Any) -> int:
-    """The place in the file of the first byte that the server sends: 0 if it ignores the range."""
-    span = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range", ""))
-    return int(span[1]) if answer.status == http.HTTPStatus.PARTIAL_CONTENT and span else 0
 
 
 def verify(path: Path, size: int | None, check: str, name: str) -> None:

@@ -12,7 +12,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import chain, islice
+from itertools import chain, compress, islice
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +32,9 @@ from rope_mt.system.locks import OWNER, only_one
 from rope_mt.system.manifest import write_manifest
 from rope_mt.system.progress import progress
 
-FORMAT = 4  # of a prepared folder; another number makes new folders beside the old ones
-CHUNK = 50_000  # pairs encoded at a time
-CHUNK_BYTES = 1 << 28  # of their text, at which a chunk ends early: lines may be a thousand times longer than usual
+FORMAT = 5  # of a prepared folder; another number makes new folders beside the old ones
+CHUNK = 10_000  # pairs encoded at a time
 SAMPLE = {"bpe": 2_000_000, "unigram": 500_000}  # lines of both sides that the tokenizer is trained on
-
-Pair = tuple[bytes, bytes, bool]  # source, target, and whether a document begins there
 
 
 def prepare(cfg: DataConfig, corpus: Corpus | None = None) -> Prepared:
@@ -66,19 +63,15 @@ def prepare(cfg: DataConfig, corpus: Corpus | None = None) -> Prepared:
     for part in (corpus.valid, corpus.test):
         text.read_test_set(part)  # refuse a broken test set now, not after training
     unfinished = folder.with_name(f".{folder.name}.unfinished")
-    n_pairs = sum(text.count(source) for source, _ in corpus.train)
-    size = sum(text.size(path) for pair in corpus.train for path in pair)
-    needed = estimated_size(size, n_pairs, cfg.vocab_size)
+    warnings: list[str] = []
+    (n_pairs, src_size), (_, tgt_size) = (text.size(side, warnings.append) for side in zip(*corpus.train, strict=True))
+    needed = estimated_size(src_size + tgt_size, n_pairs, cfg.vocab_size)
     disk.ensure(f"preparing data={cfg.name}", unfinished, needed, "choose another disk with data.dir=FOLDER")
     with only_one(unfinished):
         if (folder / META).is_file():  # made by another process, for which this one has waited
             shutil.rmtree(unfinished, ignore_errors=True)
         else:
-            if not (unfinished / META).is_file():
-                _build(cfg, corpus.train, n_pairs, settings, unfinished)
-            for file in unfinished.iterdir():
-                if file.name not in (*MAPS, MODEL, META, OWNER):  # half a file of a killed process
-                    file.unlink()
+            _build(cfg, corpus.train, n_pairs, {**settings, "warnings": warnings}, unfinished)
             finish_folder(unfinished, folder)
     return Prepared.read(folder)
 
@@ -101,6 +94,9 @@ def estimated_size(size: int, pairs: int, vocab_size: int) -> float:
 
 def _build(cfg: DataConfig, files: Files, n_pairs: int, settings: dict[str, Any], folder: Path) -> None:
     """Fill the unfinished folder, in which a killed process may have left the tokenizer."""
+    for file in folder.iterdir():
+        if file.name not in (MODEL, OWNER):
+            file.unlink()
     model = folder / MODEL
     try:
         if not model.is_file():
@@ -110,9 +106,7 @@ def _build(cfg: DataConfig, files: Files, n_pairs: int, settings: dict[str, Any]
         if not isinstance(error.__cause__, OSError):  # the text or the settings must change: nothing here is of use
             shutil.rmtree(folder, ignore_errors=True)
         raise
-    marks = sum(text.begins_with_mark(path) for pair in files for path in pair)
-    meta = {**settings, "read": n_pairs, **counts, "byte_order_marks": marks}
-    write_manifest(folder / META, meta, [model, *(folder / name for name in MAPS)])
+    write_manifest(folder / META, {**settings, "read": n_pairs, **counts}, [model, *(folder / name for name in MAPS)])
 
 
 def _train_tokenizer(cfg: DataConfig, files: Files, n_pairs: int) -> bytes:
@@ -120,15 +114,31 @@ def _train_tokenizer(cfg: DataConfig, files: Files, n_pairs: int) -> bytes:
     every = max(1, math.ceil(2 * n_pairs / SAMPLE[cfg.tokenizer]))
     if every > 1:
         print(f"training {cfg.vocab_size:,} pieces on {2 * n_pairs // every:,} lines", file=sys.stderr, flush=True)
-    cleaning = Cleaning(cfg)
-    cleaned = (cleaning.text(src, tgt) for src, tgt, _ in islice(_pairs(files), 0, None, every))
-    sentences = chain.from_iterable(pair for pair in cleaned if pair)
-    if (first := next(sentences, None)) is None:
+    sentences = (side for src, tgt, _ in _kept(Cleaning(cfg), files, n_pairs, every) for side in (src, tgt))
+    return train_tokenizer(sentences, cfg.vocab_size, cfg.tokenizer)
+
+
+def _kept(cleaning: Cleaning, files: Files, n_pairs: int, every: int = 1) -> Iterator[tuple[str, str, bool]]:
+    """Of every n-th pair those whose text is kept, and whether a document begins there or the pair before was dropped.
+
+    Raises:
+        UserError: more than MAX_BROKEN of the pairs are not UTF-8, or none is kept.
+    """
+    begins, any_kept = False, False
+    for src, tgt, begins_document in islice(_pairs(files), 0, None, every):
+        begins |= begins_document
+        if pair := cleaning.text(src, tgt):
+            any_kept = True
+            yield *pair, begins
+        elif cleaning.dropped["not UTF-8"] > n_pairs * MAX_BROKEN:
+            raise UserError(f"more than {MAX_BROKEN:.1%} of the training lines are not UTF-8: is this text?")
+        begins = pair is None
+    if not any_kept:
         raise UserError(f"{', '.join(str(source) for source, _ in files)}: no pair to train on")
-    return train_tokenizer(chain((first,), sentences), cfg.vocab_size, cfg.tokenizer)
 
 
-def _pairs(files: Files) -> Iterator[Pair]:
+def _pairs(files: Files) -> Iterator[tuple[bytes, bytes, bool]]:
+    """Source, target, and whether a document begins there."""
     for source, target in files:
         marks = text.documents(source)
         begins = {0, *(text.first_lines(marks) if marks else ())}
@@ -136,75 +146,33 @@ def _pairs(files: Files) -> Iterator[Pair]:
             yield src, tgt, n in begins
 
 
-def _next_chunk(pairs: Iterator[Pair]) -> list[Pair]:
-    """The next CHUNK pairs, or fewer with CHUNK_BYTES of text."""
-    chunk, size = [], 0
-    for pair in islice(pairs, CHUNK):
-        chunk.append(pair)
-        size += len(pair[0]) + len(pair[1])
-        if size >= CHUNK_BYTES:
-            break
-    return chunk
-
-
 def _encode(cfg: DataConfig, files: Files, n_pairs: int, folder: Path) -> dict[str, Any]:
     """Write the maps, chunk by chunk; return what meta.json says of the kept and the dropped pairs."""
-    tokenizer, cleaning, pairs = Tokenizer((folder / MODEL).read_bytes()), Cleaning(cfg), _pairs(files)
-    for name in MAPS:
-        (folder / name).unlink(missing_ok=True)
-    counts, begins = Counter(kept=0, show_languages=0, look_exchanged=0, hold_nul=0), True
+    tokenizer, cleaning = Tokenizer((folder / MODEL).read_bytes()), Cleaning(cfg)
+    pairs, after_gap = _kept(cleaning, files, n_pairs), False
+    counts, tokens = Counter(kept=0, show_languages=0, look_exchanged=0), Counter()
     with progress("encoding", n_pairs, "pairs") as advance:
-        while chunk := _next_chunk(pairs):
-            arrays, kept, begins = _encode_chunk(chunk, begins, cleaning, tokenizer)
-            for name in MAPS:
-                append(folder / name, arrays[name].tobytes())
-            directions = checks.directions(kept, cfg.src_lang, cfg.tgt_lang)
-            counts["kept"] += len(kept)
+        while chunk := list(islice(pairs, CHUNK)):
+            src, tgt, begins = zip(*chunk, strict=True)
+            encoded = [tokenizer.encode(side, threads=cores()) for side in (src, tgt)]
+            lengths = [np.fromiter(map(len, ids), np.int64) for ids in encoded]
+            fits = cleaning.fits(*lengths)
+            append(folder / "begins", (begins | np.concatenate(([after_gap], ~fits[:-1])))[fits].tobytes())
+            after_gap = not fits[-1]
+            for side, ids, length in zip(SIDES, encoded, lengths, strict=True):
+                kept = np.fromiter(chain.from_iterable(compress(ids, fits)), np.uint16)
+                append(folder / f"{side}.ids", kept.tobytes())
+                append(folder / f"{side}.lengths", length[fits].astype(np.uint16).tobytes())
+                tokens[side] += len(kept)
+            directions = checks.directions(compress(src, fits), compress(tgt, fits), cfg.src_lang, cfg.tgt_lang)
+            counts["kept"] += len(directions)
             counts["show_languages"] += len(directions) - directions.count(0)
             counts["look_exchanged"] += directions.count(-1)
-            counts["hold_nul"] += sum("\0" in src or "\0" in tgt for src, tgt in kept)
-            if cleaning.dropped["not UTF-8"] > n_pairs * MAX_BROKEN:
-                broken = f"{cleaning.dropped['not UTF-8']} of {n_pairs} training lines"
-                raise UserError(f"{broken} are not UTF-8: is this text?")
             advance(len(chunk))
     if not counts["kept"]:
         raise UserError(f"{', '.join(str(source) for source, _ in files)}: no pair to train on")
     dropped = {step: cleaning.dropped[step] for step in cleaning.STEPS if cleaning.dropped[step]}
-    tokens = {side: (folder / f"{side}.ids").stat().st_size // 2 for side in SIDES}
     return {**counts, "dropped": dropped, "tokens": tokens}
-
-
-def _encode_chunk(
-    chunk: list[Pair], begins_here: bool, cleaning: Cleaning, tokenizer: Tokenizer
-) -> tuple[dict[str, np.ndarray], list[tuple[str, str]], bool]:
-    """Clean and encode a chunk.
-
-    Args:
-        begins_here: whether a document begins with the first pair, or a pair was dropped before it.
-
-    Returns:
-        What is to be appended to each map, the kept pairs, and `begins_here` for the next chunk.
-    """
-    kept, begins = [], []
-    for src, tgt, begins_document in chunk:
-        begins_here |= begins_document
-        if (pair := cleaning.text(src, tgt)) is not None:
-            kept.append(pair)
-            begins.append(begins_here)
-        begins_here = pair is None
-    ids, lengths = {}, {}
-    for i, side in enumerate(SIDES):
-        encoded = tokenizer.encode([pair[i] for pair in kept], threads=cores())
-        lengths[side] = np.fromiter(map(len, encoded), np.int64, len(encoded))
-        ids[side] = np.fromiter(chain.from_iterable(encoded), np.uint16, lengths[side].sum())
-    fits = cleaning.fits(lengths["src"], lengths["tgt"])
-    after_gap = np.concatenate(([False], ~fits[:-1])) if kept else fits
-    arrays = {"begins": (np.array(begins, dtype=bool) | after_gap)[fits]}
-    for side in SIDES:
-        arrays[f"{side}.ids"] = ids[side][np.repeat(fits, lengths[side])]
-        arrays[f"{side}.lengths"] = lengths[side][fits].astype(np.uint16)
-    begins_next = begins_here or bool(kept and not fits[-1])
-    return arrays, [pair for pair, fit in zip(kept, fits, strict=True) if fit], begins_next
 
 
 def cores() -> int:
@@ -219,10 +187,7 @@ def report(prepared: Prepared) -> Iterable[str]:
     yield f"{meta['read']:,} pairs read, {meta['kept']:,} kept; dropped: {reasons}"
     src, tgt = meta["tokens"]["src"], meta["tokens"]["tgt"]
     yield f"{src:,} source and {tgt:,} target tokens of {meta['vocab_size']:,} pieces in {prepared.folder}"
-    if n := meta["byte_order_marks"]:
-        yield f"{n:,} file{'s' * (n > 1)} began with a byte order mark, which was skipped"
-    if n := meta["hold_nul"]:
-        yield f"{n:,} pair{'s' * (n > 1)} with NUL characters: {text.WIDE_UNMARKED}"
+    yield from meta["warnings"]
     if exchanged := meta["look_exchanged"]:
         src_lang, tgt_lang = meta["languages"]
         warning = "warning: " if checks.most_of(exchanged, meta["show_languages"]) else ""

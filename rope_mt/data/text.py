@@ -9,7 +9,7 @@ import re
 import sys
 import unicodedata
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import zip_longest
@@ -106,11 +106,6 @@ def _blocks(path: Path) -> Iterator[bytes]:
         yield from iter(partial(file.read, 1 << 20), b"")
 
 
-def size(path: Path) -> int:
-    """Bytes of a file, unpacked."""
-    return sum(map(len, _blocks(path))) if path.suffix in SUFFIXES[1:] else path.stat().st_size
-
-
 def fingerprint(files: list[tuple[Path, Path]]) -> str:
     """sha256 of the content of all files: the same for the same text, wherever it lies and however it is packed."""
     digest = hashlib.sha256()
@@ -168,15 +163,10 @@ def lines_of(readline: Callable[[int], bytes], name: str, warn: Warn = lambda li
         warn(f"{name} has {with_nul:,} line{'s' * (with_nul > 1)} with NUL characters: {WIDE_UNMARKED}")
 
 
-def begins_with_mark(path: Path) -> bool:
-    """Whether a file begins with a byte order mark."""
-    with _opened(path) as file:
-        return file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
-
-
-def count(path: Path) -> int:
-    """The number of lines of a file, an unfinished last one included."""
-    return sum(1 for _ in lines(path))
+def size(paths: Iterable[Path], warn: Warn = lambda line: None) -> tuple[int, int]:
+    """The number of all lines, unfinished last ones included, and their bytes, unpacked; `warn` as for `lines_of`."""
+    lengths = [len(line) + 1 for path in paths for line in lines(path, warn)]
+    return len(lengths), sum(lengths)
 
 
 def aligned(source: Path, target: Path, warn: Warn = lambda line: None) -> Iterator[tuple[bytes, bytes]]:

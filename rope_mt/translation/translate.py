@@ -56,7 +56,7 @@ def translate(cfg: TranslateConfig) -> None:
     # opened before the work, which would be lost if the folder cannot be written
     with whole_file(Path(settings.output)) if settings.output else nullcontext(sys.stdout.buffer) as out:
         began = time.monotonic()
-        directions = checks.source_directions(lines, data.src_lang, data.tgt_lang)
+        directions = checks.directions(lines, None, data.src_lang, data.tgt_lang)
         if checks.mostly_wrong(directions):
             wrong = f"{directions.count(-1):,} of {len(lines):,} lines look like {data.tgt_lang}"
             _warn(f"{wrong}, and this model translates {data.src_lang} to {data.tgt_lang}")

@@ -32,7 +32,6 @@ class Mood:
 
     status: int = 0  # answer with this error and nothing else
     ranges: bool = True  # or ignore them
-    restart: bool = False  # answer a range with another one, that of the whole file
     cut: bool = False  # send no byte beyond the middle of the file, then hang up
     length: bool = True  # announce Content-Length
     hold: bool = False  # send the head, and the body when `gate` opens
@@ -105,7 +104,7 @@ def serve(root: Path) -> Iterator[Site]:
                 return
             content = file.read_bytes()
             span = re.fullmatch(r"bytes=(\d+)-", asked.span) if mood.ranges else None
-            start = int(span[1]) if span and not mood.restart else 0
+            start = int(span[1]) if span else 0
             if start and start >= len(content):
                 self.send_response(416)
                 self.send_header("Content-Range", f"bytes */{len(content)}")

@@ -36,12 +36,15 @@ def exchanged(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def test_pairs_are_told_from_exchanged_ones():
-    assert directions(RIGHT, "en", "de") == [1] * 20
-    assert directions(exchanged(RIGHT), "en", "de") == [-1] * 20
-    assert directions(exchanged(RIGHT), "de", "en") == [1] * 20
-    unsure = [("Der Spiegel", "The Guardian"), ("", ""), ("OK", "OK"), *((src, src) for pair in RIGHT for src in pair)]
-    assert {*directions(unsure, "en", "de")} == {0}
-    assert {*directions(exchanged(RIGHT), "en", "fr")} == {0}
+    english, german = zip(*RIGHT, strict=True)
+    assert directions(english, german, "en", "de") == [1] * 20
+    assert directions(german, english, "en", "de") == [-1] * 20
+    assert directions(german, english, "de", "en") == [1] * 20
+    assert directions(german, None, "en", "de") == [-1] * 20
+    unsure = ["", "OK", *english, *german]
+    assert {*directions(["Der Spiegel", *unsure], ["The Guardian", *unsure], "en", "de")} == {0}
+    assert {*directions(["the dog", "the Hund und", "OK"], None, "en", "de")} == {0}
+    assert {*directions(german, english, "en", "fr")} == {0}
 
 
 @pytest.mark.parametrize(("wrong", "beginning"), [(0, ""), (9, "in 9 of 20 "), (11, "warning: in 11 of 20 ")])
@@ -65,11 +68,11 @@ def test_exchanged_sides_are_counted_and_warned_of_where_they_are_most(tmp_path,
 def test_real_pairs_are_hardly_ever_taken_for_exchanged_ones(corpora):
     for name in ("multi30k-val", "newstest2014", "ted-iwslt17-test"):
         source, target = (corpora / "test" / f"{name}.en-de.{lang}.xz" for lang in ("en", "de"))
-        lines = [*zip(*text.read_test_set([(source, target)]), strict=True)]
-        ways = directions(lines, "en", "de")
+        src, tgt = text.read_test_set([(source, target)])
+        ways = directions(src, tgt, "en", "de")
         assert ways.count(-1) <= len(ways) / 1_000
         assert ways.count(1) > 0.75 * len(ways)
-        assert directions(exchanged(lines), "en", "de") == [-way for way in ways]
+        assert directions(tgt, src, "en", "de") == [-way for way in ways]
 
 
 def references(corpora, name: str) -> list[str]:

@@ -105,7 +105,7 @@ def test_a_mirror_takes_the_place_of_the_origin(gzipped, site):
 
 
 def test_a_folder_is_a_mirror_too(gzipped, site, tmp_path):
-    gzipped.mirror = f"{site.root}/raw/"
+    gzipped.mirror = f"{site.root}/raw"
     made = locate(gzipped)
     assert gzip.decompress(made.train[0][0].read_bytes()).startswith(b"en 0\nen 1\n")
     assert site.log == []
