@@ -18,6 +18,7 @@ WIDTH, COLUMN, LONGEST = 80, 30, 50  # characters of a line, before the meaning,
 FLAGS = {
     "-m": "one job for each choice, as in -m seed=1,2",
     "--cfg job": "print the whole configuration as YAML, and do nothing",
+    "--dry-run": "say what train would do, and write nothing",
     "--config-dir FOLDER": "more files to choose from, as FOLDER/experiment/mine.yaml",
     "--hydra-help": "all other flags",
 }

@@ -63,6 +63,8 @@ def run(command: str, rest: list[str]) -> int:
         if plan is not None and plan.configs:
             COMMANDS[command].load()  # now, since Ctrl-C meanwhile must find nothing begun
             _check_attention(plan)
+        if plan is not None and "--dry-run" in flags:
+            return _dry_run(plan, words)
         if command == "train" and plan is not None and plan.several:
             return _sweep(plan, flags, rest, jobs)
         code = call_hydra(command, flags, words, jobs)
@@ -75,6 +77,18 @@ def run(command: str, rest: list[str]) -> int:
     if jobs.failures and not jobs.several:
         raise jobs.failures[0]
     return 1 if jobs.failures else code
+
+
+def _dry_run(plan: Plan, words: list[str]) -> int:
+    """Say what each job would train."""
+    from rope_mt.training.dry_run import dry_run
+
+    folders = [Path(word.partition("=")[2].strip("'\"")) for word in words if word.startswith("hydra.run.dir=")]
+    for number, cfg in enumerate(plan.configs):
+        if number:
+            print()
+        dry_run(cfg, folders[-1] if folders else None)
+    return 0
 
 
 def _check_attention(plan: Plan) -> None:

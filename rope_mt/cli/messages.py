@@ -71,6 +71,7 @@ def unknown(setting: str, owner: Any, schema: type) -> str:
         own = ", ".join(field.name for field in fields(owner) if field.name != "name")
         return f"there is no setting {setting} in {owner.__name__}, which has {own or 'none'}"
     group, _, leaf = setting.rpartition(".")
+    known = [name for name in known if not name.startswith("data.recipe.")]  # which belong to a corpus
     leaves = {name: name.rpartition(".")[2] for name in known}
     meant = [name for name in known if leaves[name] == leaf] or get_close_matches(setting, known, n=1, cutoff=0.8)
     if not meant:

@@ -20,6 +20,7 @@ from rope_mt.cli.words import quoted
 from rope_mt.config.files import conf_dir
 from rope_mt.config.plain import identity
 from rope_mt.errors import UserError
+from rope_mt.runs.folder import refuse_no_run
 
 GROUPS = ("data", "model", "position")  # the name of a sweep begins with those options that all its jobs share
 
@@ -142,7 +143,9 @@ def checked(command: str, cfg: DictConfig, hydra: Any, schema: type) -> Any:
         raise UserError(f"{', '.join(missing)} must be given: {hint}")
     if command == "train" and cfg.overwrite and "submitit" in hydra.launcher._target_:
         raise UserError("overwrite=true would begin a job anew whenever it is requeued: remove the runs first")
-    made = OmegaConf.to_object(cfg)
+    made: Any = OmegaConf.to_object(cfg)
+    if hasattr(made, "checkpoint"):  # asked here, since its command takes seconds to import
+        refuse_no_run(Path(made.checkpoint))
     if command == "train" and cfg.sweep.published and not Path(cfg.sweep.published).is_dir():
         raise UserError(f"sweep.published: there is no folder {cfg.sweep.published}")
     return made

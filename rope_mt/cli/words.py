@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from hydra._internal.utils import get_args_parser
 
+from rope_mt.cli.habits import instead_of_flag, instead_of_words, own_text
 from rope_mt.cli.messages import did_you_mean, settings
 from rope_mt.config.choices import command_schema, groups, options
 from rope_mt.errors import UserError
@@ -35,7 +36,7 @@ def read_words(command: str, rest: list[str]) -> Words:
     Raises:
         UserError: a flag or the subject is wrong, or there are more words than the command takes.
     """
-    flags, words = split_flags(rest)
+    flags, words = split_flags(rest, command)
     config = command
     if command == "bench":
         words = [word if "=" in word or word.startswith("~") else f"bench={word}" for word in words]
@@ -51,6 +52,8 @@ def read_words(command: str, rest: list[str]) -> Words:
         if more and command == "translate":
             raise UserError("text comes from standard input, as in: echo TEXT | rope-mt translate RUN")
         words[at] = f"checkpoint={quoted(words[at])}"
+    elif hint := instead_of_words(words, config, schema) or own_text(words):
+        raise UserError(hint)
     own = groups(config)
     for at, word in enumerate(words):
         if word.startswith("+") and word[1:].partition("=")[0] in own:  # a habit from programs without the group
@@ -59,7 +62,7 @@ def read_words(command: str, rest: list[str]) -> Words:
     return Words(flags, words, config, schema)
 
 
-def split_flags(rest: list[str]) -> tuple[dict[str, Any], list[str]]:
+def split_flags(rest: list[str], command: str) -> tuple[dict[str, Any], list[str]]:
     """Hydra's flags by their long names, and the other words: Hydra wants flags in front, people put them anywhere.
 
     Raises:
@@ -67,6 +70,7 @@ def split_flags(rest: list[str]) -> tuple[dict[str, Any], list[str]]:
     """
     parser = get_args_parser()
     parser.error = _raise  # type: ignore[method-assign]
+    parser.add_argument("--dry-run", action="store_true")  # ours
     (info,) = (action for action in parser._actions if action.dest == "info")
     words = [  # argparse would take the setting behind --info for its value
         "--info=all" if word in ("-i", "--info") and after not in (info.choices or ()) else word
@@ -74,8 +78,12 @@ def split_flags(rest: list[str]) -> tuple[dict[str, Any], list[str]]:
     ]
     namespace, unknown = parser.parse_known_intermixed_args(words)
     if unknown:
-        raise UserError(f"there is no flag {unknown[0]}{did_you_mean(unknown[0], flag_names())}")
+        flag, after = unknown[0], rest[rest.index(unknown[0]) + 1 :][:1]
+        hint = instead_of_flag(flag, "".join(after), command, command_schema(command), flag_names())
+        raise UserError(f"there is no flag {flag}{hint}")
     flags = {f"--{name.replace('_', '-')}": value for name, value in vars(namespace).items() if value}
+    if "--dry-run" in flags and command != "train":
+        raise UserError(f"--dry-run is for train, not for {command}")
     modes = [flag for flag in MODES if flag in flags]
     if len(modes) > 1:
         raise UserError(f"{' and '.join(modes)} cannot be given together")

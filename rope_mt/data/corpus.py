@@ -32,6 +32,15 @@ def locate(cfg: DataConfig) -> Corpus:
         UserError: a file is missing and cannot be had, or cannot be read.
     """
     _provide(cfg, (*cfg.train, *cfg.valid, *cfg.test, *cfg.further_tests))  # all at once, to announce them together
+    return at_hand(cfg)
+
+
+def at_hand(cfg: DataConfig) -> Corpus:
+    """The text of a corpus where all of it is there.
+
+    Raises:
+        UserError: a file is missing or cannot be read.
+    """
     langs = (cfg.src_lang, cfg.tgt_lang)
     files = {part: text.pairs_of_files(getattr(cfg, part), *langs) for part in ("train", "valid", "test")}
     additional = {name: text.pairs_of_files([prefix], *langs) for name, prefix in cfg.named_tests.items()}

@@ -66,6 +66,19 @@ def default_folder(cfg: TrainConfig, key: str) -> Path:
     return Path("outputs") / f"{cfg.data.name}-{model}-{cfg.position.name}-s{cfg.seed}-{key}"
 
 
+def refuse_no_run(path: Path) -> None:
+    """Refuse a path at which there cannot be a run or a checkpoint.
+
+    Raises:
+        UserError: nothing is there, or it is the folder of all checkpoints of a run.
+    """
+    if not path.exists():
+        raise UserError(f"no such run or checkpoint: {path}")
+    run = RunFolder(path.absolute().parent)
+    if path.absolute() == run.checkpoints and (run.identity.is_file() or run.result.is_file()):
+        raise UserError(f"{path} holds the checkpoints of a run: name the run, {path.parent}, or one of {path}/*")
+
+
 def open_run(run: RunFolder, cfg: TrainConfig, key: str) -> None:
     """Make or find the folder of a run that begins, resumes or is finished.
 

@@ -11,8 +11,11 @@ from rope_mt.errors import UserError
 from rope_mt.system.memory import peak_of_process
 
 
-def choose_device(wanted: str) -> torch.device:
+def choose_device(wanted: str, setting: str = "device") -> torch.device:
     """The device of this name; `auto` is CUDA, or else Apple's mps, or else the CPU.
+
+    Args:
+        setting: where the user has named it.
 
     Raises:
         UserError: this machine has no such device.
@@ -22,7 +25,7 @@ def choose_device(wanted: str) -> torch.device:
     if wanted == "auto":
         return torch.device(available[0])
     if wanted not in available:
-        raise UserError(f"this machine has no {wanted} device: use device={' or '.join(available)}, or auto")
+        raise UserError(f"this machine has no {wanted} device: use {setting}={' or '.join(available)}, or auto")
     return torch.device(wanted)
 
 

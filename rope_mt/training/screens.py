@@ -19,30 +19,39 @@ from rope_mt.training.checks import Checked
 
 def introduce(cfg: TrainConfig, run: RunFolder, about: dict[str, Any], prepared: Prepared, checked: Checked) -> None:
     """The first screen: what will be trained, on what, where, and how much disk it takes."""
-    console, m, t, processes = output(), cfg.model, cfg.trainer, about["processes"]
+    read, made, *warnings = report(prepared)
+    lines = settings_of(cfg, checked.parameters, about["processes"], f"{cfg.data.name}: {read}; {made}")
+    lines["device"] += f", {about['precision']}"
+    lines["run"] = f"{run.path} (about {size_text(checked.bytes)})"
+    if (resumed := latest(run)) is not None:
+        lines["continues"] = str(resumed)
+    show(lines)
+    if changed := about["changed_code"]:
+        warnings.append(f"it began with other code: {code.listed(changed)}; to use this code alone, {AGAIN}")
+    for warning in warnings + checked.warnings:
+        _warning(output(), warning)
+
+
+def settings_of(cfg: TrainConfig, parameters: int, processes: int, data: str) -> dict[str, str]:
+    """The lines on scheme, model, data, training and device, by what they begin with."""
+    m, t = cfg.model, cfg.trainer
     shape = f"{m.n_layers}+{m.n_layers} layers, d_model {m.d_model}, d_ff {m.d_ff}, {m.n_heads} heads"
     seed = f", seed {cfg.seed}" + (f", {processes} processes" if processes > 1 else "")
     batches = f"{t.accumulate} batches of " if t.accumulate > 1 else ""
     optimizer = "" if cfg.optimizer.name == "adam" else f", {cfg.optimizer.name}"
-    read, made, *warnings = report(prepared)
-    lines = {
+    return {
         "position": cfg.position.name,
-        "model": f"{m.name}: {shape}, {m.norm}-norm; {checked.parameters:,} parameters",
-        "data": f"{cfg.data.name}: {read}; {made}",
+        "model": f"{m.name}: {shape}, {m.norm}-norm; {parameters:,} parameters",
+        "data": data,
         "training": f"{t.max_steps:,} steps of {batches}at most {cfg.data.batch_tokens:,} tokens{optimizer}{seed}",
-        "device": f"{describe(choose_device(t.device))}, {about['precision']}",
-        "run": f"{run.path} (about {size_text(checked.bytes)})",
+        "device": describe(choose_device(t.device)),
     }
-    if (resumed := latest(run)) is not None:
-        lines["continues"] = str(resumed)
+
+
+def show(lines: dict[str, str]) -> None:
+    """Print lines, each with its name in front."""
     for name, value in lines.items():
-        _line(console, name, value)
-    if about["changed_code"]:
-        warnings.append(
-            f"it began with other code: {code.listed(about['changed_code'])}; {AGAIN} to use this code alone"
-        )
-    for warning in warnings + checked.warnings:
-        _warning(console, warning)
+        _line(output(), name, value)
 
 
 def say_reused(run: RunFolder, state: str) -> None:

@@ -47,7 +47,7 @@ def train(
     """
     refuse_torchrun()
     console = output()
-    device = choose_device(cfg.trainer.device)
+    device = choose_device(cfg.trainer.device, "trainer.device")
     precision = choose_precision(cfg.trainer.precision, device)
     processes = devices_of(cfg.trainer, device) * cfg.trainer.machines
     text_of = corpus.locate(cfg.data)

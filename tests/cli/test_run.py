@@ -151,7 +151,7 @@ FILES = ["data=files", "data.train=a", "data.valid=a", "data.test=a"]
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["eval", "nowhere/a=b"], "no such checkpoint"),
+        (["eval", "nowhere/a=b"], "no such run or checkpoint"),
         (["eval", "a.en"], "not a checkpoint"),
         (["translate", "empty"], "holds no finished run"),
         (["eval", "RUN", "data.test=nowhere"], "no such text"),

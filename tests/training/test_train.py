@@ -1,6 +1,7 @@
 """Training through the function that the command calls: it learns, and the same settings find the same run again."""
 
 import json
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from rope_mt.cli.main import main
 from rope_mt.config.position import POSITION_CONFIGS
 from rope_mt.config.training import OptimizerConfig, SearchConfig
 from rope_mt.data.batches import PairDataset, Sentences
@@ -128,3 +130,18 @@ def test_seconds_are_those_of_training_and_of_validation_over_all_sessions(confi
     train(cfg, tmp_path)
     result = json.loads(RunFolder(tmp_path).result.read_text())
     assert (result["training_seconds"], result["validation_seconds"]) == (4, 200)
+
+
+def test_a_dry_run_names_the_run_and_its_state_and_writes_nothing(small_run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ["train", *small_run, "trainer.max_steps=2", "trainer.val_every=2"]
+    assert main([*words, "--dry-run"]) == 0
+    named = re.search(r"run +(\S+) .*\nstate +would begin$", capsys.readouterr().out, re.MULTILINE)
+    assert named
+    assert not any(tmp_path.iterdir())
+    assert main(words) == 0
+    assert RunFolder(tmp_path / named[1]).result.is_file()
+    capsys.readouterr()
+    assert main(["train", "-m", *words[1:], "seed=1,2", "--dry-run"]) == 0
+    states = re.findall(r"state +(.*)$", capsys.readouterr().out, re.MULTILINE)
+    assert states == ["is finished: its result would be printed again", "would begin"]

@@ -1,0 +1,60 @@
+"""`rope-mt train --dry-run`: what a command would train, where, how large, and from what state; nothing is written."""
+
+from pathlib import Path
+
+import torch
+
+from rope_mt.config.commands import TrainConfig
+from rope_mt.data import corpus, text
+from rope_mt.data.tokenizer import PAD
+from rope_mt.model.transformer import Transformer
+from rope_mt.runs.checkpoint import latest
+from rope_mt.runs.folder import RunFolder, default_folder, run_hash
+from rope_mt.runs.published import find_record
+from rope_mt.system.device import choose_device, choose_precision
+from rope_mt.system.disk import size_text
+from rope_mt.training.checks import MANIFEST_BYTES, room
+from rope_mt.training.processes import devices_of
+from rope_mt.training.screens import settings_of, show
+
+
+def dry_run(cfg: TrainConfig, folder: Path | None = None) -> None:
+    """Print the first screen of a run that is not begun.
+
+    Args:
+        folder: the run folder; None: named after what the run computes.
+
+    Raises:
+        UserError: the settings or a folder do not allow the run.
+    """
+    device = choose_device(cfg.trainer.device, "trainer.device")
+    precision = choose_precision(cfg.trainer.precision, device)
+    processes = devices_of(cfg.trainer, device) * cfg.trainer.machines
+    with torch.device("meta"):
+        model = Transformer(cfg.model, cfg.position, cfg.data.vocab_size, PAD)
+    parameters = sum(p.numel() for p in model.parameters())
+    prefixes = (*cfg.data.train, *cfg.data.valid, *cfg.data.test, *cfg.data.further_tests)
+    missing = [prefix for prefix in prefixes if not text.exists(prefix, cfg.data.src_lang, cfg.data.tgt_lang)]
+    lines = settings_of(cfg, parameters, processes, f"{cfg.data.name}, vocabulary {cfg.data.vocab_size:,}")
+    lines["device"] += f", {precision}"
+    if missing and (cfg.data.origin or cfg.data.archives):
+        lines["run"] = f"named after its text, which is not there yet: rope-mt prepare data={cfg.data.name} gets it"
+    else:
+        fingerprints = corpus.at_hand(cfg.data).fingerprints
+        key = run_hash(cfg, precision, fingerprints, processes)
+        run = find_record(cfg, fingerprints, processes) or RunFolder(folder or default_folder(cfg, key))
+        size = size_text(room(cfg, 4 * parameters + MANIFEST_BYTES)[0])
+        lines["run"] = f"{run.path} (about {size})"
+        lines["state"] = _state(cfg, run)
+    show(lines)
+
+
+def _state(cfg: TrainConfig, run: RunFolder) -> str:
+    if not run.identity.is_file() and not run.result.is_file():
+        return "would begin"
+    if cfg.overwrite:
+        return "would begin anew, and what is there would be removed"
+    if run.result.is_file():
+        return "is finished: its result would be printed again"
+    last = latest(run)
+    return f"would continue from {last}" if last else "has begun, without a checkpoint: would begin anew"
