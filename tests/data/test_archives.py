@@ -78,10 +78,11 @@ def test_the_command_goes_from_the_archives_of_the_site_to_a_prepared_folder(
     assert len(site.log) == len(ARCHIVES)
 
 
-def test_archives_of_an_earlier_command_are_read_and_not_fetched(site, folder, packed_text):
+def test_the_other_direction_is_made_from_archives_of_an_earlier_command(site, folder, packed_text):
     locate(wmt14(site), folder)
     (folder / "wmt14" / "train.de").unlink()
-    locate(wmt14(site), folder)
+    made = locate(wmt14(site, src_lang="de", tgt_lang="en"), folder)
+    assert made.train == [(folder / "wmt14/train.de", folder / "wmt14/train.en")]
     assert len(site.log) == len(ARCHIVES)
     assert_text(folder, packed_text)
 
@@ -90,12 +91,6 @@ def test_a_test_set_takes_no_archive_but_its_own(site, folder):
     [(source, target)] = corpus.find(config(wmt14(site), folder), "test")
     assert (source.name, target.name) == ("newstest2014.en", "newstest2014.de")
     assert [asked.path for asked in site.log] == [TEST]
-
-
-def test_the_other_direction_is_made_from_the_same_archives(site, folder, packed_text):
-    made = locate(wmt14(site, src_lang="de", tgt_lang="en"), folder)
-    assert made.train == [(folder / "wmt14/train.de", folder / "wmt14/train.en")]
-    assert_text(folder, packed_text)
 
 
 def test_text_of_ones_own_takes_the_place_of_an_archive(site, folder, packed_text):
@@ -167,17 +162,6 @@ def test_files_that_are_there_need_no_room_again(site, folder, packed_text, monk
     refused(wmt14(site, disk=0.010_001), folder, "make room")
 
 
-def test_an_archive_that_was_cut_is_resumed_by_the_same_command(site, folder, packed_text):
-    size = len((site.root / EUROPARL).read_bytes())
-    site.always[EUROPARL] = Mood(cut=True)
-    refused(wmt14(site), folder, "cannot fetch", EUROPARL, "the same command continues where it was cut")
-    assert files_below(folder) == ["wmt14/archives/training-parallel-europarl-v7.tgz.part"]
-    del site.always[EUROPARL], site.log[:]
-    locate(wmt14(site), folder)
-    assert site.spans(EUROPARL) == [f"bytes={size // 2}-"]
-    assert_text(folder, packed_text)
-
-
 def test_half_of_a_text_that_a_killed_command_left_is_made_again(site, folder, packed_text):
     (folder / "wmt14").mkdir(parents=True)
     (folder / "wmt14" / "train.en").write_bytes(b"an old line\n")
@@ -191,14 +175,12 @@ def test_half_of_a_text_that_a_killed_command_left_is_made_again(site, folder, p
 # ---- archives that are wrong -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("number", "algorithm"), [(0, "sha256"), (4, "md5")])
-def test_a_wrong_checksum_leaves_nothing_and_the_next_command_starts_anew(site, folder, packed_text, number, algorithm):
-    wrong = wmt14(site)
-    digest = hashlib.new(algorithm, b"something else").hexdigest()
-    wrong.archives[number].check = f"{algorithm}:{digest}"
-    refused(wrong, folder, wrong.archives[number].url, algorithm, f"not {digest}", "not the file that was meant")
-    assert PurePosixPath(wrong.archives[number].url).name not in " ".join(files_below(folder))
-    assert not list((folder / "wmt14").glob("*.*" if number == 0 else "newstest2014.*"))
+def test_a_wrong_checksum_leaves_nothing_and_the_next_command_starts_anew(site, folder, packed_text):
+    wrong, digest = wmt14(site), hashlib.md5(b"something else").hexdigest()
+    wrong.archives[4].check = f"md5:{digest}"
+    refused(wrong, folder, wrong.archives[4].url, "md5", f"not {digest}", "not the file that was meant")
+    assert "test-full.tgz" not in " ".join(files_below(folder))
+    assert not list((folder / "wmt14").glob("newstest2014.*"))
     locate(wmt14(site), folder)
     assert_text(folder, packed_text)
 
@@ -302,14 +284,9 @@ def copied(tmp_path: Path, *members: tuple[str, bytes], how: str = "gz") -> list
 def test_lines_are_copied_byte_by_byte_however_an_archive_is_compressed(tmp_path, how):
     """A last line without an end gets one, so that it does not run into the next archive."""
     odd = "carriage\r\nnext line\x85vertical\x0btab \u2028and  blanks \n\n".encode() + b"\xff\n"
-    large = b"".join(b"%d\n" % n for n in range(40_000))
+    large = b"".join(b"%d\n" % n for n in range(200_000))
+    assert len(large) > archives.BLOCK
     assert copied(tmp_path, ("a", odd + large), ("b", odd + large[:-1]), how=how) == [odd + large] * 2
-
-
-def test_members_larger_than_a_block_keep_every_line(tmp_path, monkeypatch):
-    monkeypatch.setattr(archives, "BLOCK", 1000)
-    lines = b"".join(b"%d\n" % n for n in range(1_000))
-    assert copied(tmp_path, ("a", lines), ("b", lines[:-1])) == [lines, lines]
 
 
 def test_segments_are_what_sacrebleu_makes_of_them(tmp_path):
@@ -329,79 +306,24 @@ def test_segments_are_what_sacrebleu_makes_of_them(tmp_path):
     assert ours == [(tmp_path / "a.txt").read_bytes()] * 2
 
 
-# ---- mirrors of the archives -----------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def mirror(tmp_path, statmt) -> Path:
-    """A folder with the archives side by side."""
-    (tmp_path / "mirror").mkdir()
-    for path, content in statmt.items():
-        (tmp_path / "mirror" / PurePosixPath(path).name).write_bytes(content)
-    return tmp_path / "mirror"
-
-
-def test_a_folder_with_the_archives_is_read_where_it_is(site, folder, mirror, packed_text):
-    before = {name: (mirror / name).read_bytes() for name in files_below(mirror)}
-    locate(wmt14(site, mirror=str(mirror)), folder)
-    assert site.log == []
-    assert_text(folder, packed_text)
-    assert files_below(folder / "wmt14") == sorted(TEXTS)
-    assert {name: (mirror / name).read_bytes() for name in files_below(mirror)} == before
-
-
-def test_an_archive_in_a_folder_that_is_damaged_or_missing_is_refused_and_left_alone(site, folder, mirror):
-    path = mirror / "training-parallel-nc-v9.tgz"
-    for damaged, word in ((bytes(len(path.read_bytes())), "sha256"), (path.read_bytes()[:-1], "bytes, not")):
-        path.write_bytes(damaged)
-        refused(wmt14(site, mirror=str(mirror)), folder, str(path), word, "not the file that was meant")
-        assert path.read_bytes() == damaged
-    path.unlink()
-    refused(wmt14(site, mirror=str(mirror)), folder, f"the mirror {mirror} has no training-parallel-nc-v9.tgz")
-    assert files_below(folder) == []
-
-
-def test_an_address_with_the_archives_is_asked_instead_of_their_own(site, folder, statmt, packed_text):
-    cfg = wmt14(site, mirror=f"{site.address}/mirror/")
-    for path, content in statmt.items():
-        site.put(f"mirror/{PurePosixPath(path).name}", content)
-        (site.root / path).unlink()
-    locate(cfg, folder)
-    assert_text(folder, packed_text)
-    assert sorted(a.path for a in site.log if a.method == "GET") == sorted(f"mirror/{name}" for name in NAMES)
-
-
-@pytest.mark.parametrize("name", ["nowhere", "nowhere/at/all", "ftp://127.0.0.1/x"])
-def test_a_mirror_that_is_neither_folder_nor_address_is_one_line(site, folder, name):
-    refused(wmt14(site, mirror=name), folder, "data.mirror must be an address or a folder", name)
-    assert site.log == []
-    assert not folder.exists()
-
-
-def test_a_mirror_that_does_not_answer_is_one_line(site, folder, tmp_path):
-    with serve(tmp_path / "closed") as gone:
-        pass
-    refused(wmt14(site, mirror=gone.address), folder, f"data.mirror={gone.address} does not answer")
-    site.always[FIRST] = Mood(foreign=True)
-    refused(wmt14(site, mirror=site.address), folder, f"data.mirror={site.address} does not answer")
-    assert not folder.exists()
-
-
-# ---- the Parquet files of Hugging Face -------------------------------------------------------------------------------
+# ---- mirrors: archives, or the Parquet files of Hugging Face ---------------------------------------------------------
 
 FIRST = "de-en/train-00000-of-00003.parquet"
 
 
 def parquet(column: str, rows: Any) -> bytes:
-    """A file with one column; in the data set wmt/wmt14 it has a string a language."""
+    """A file with one column; in the data set wmt/wmt14 it has a string for each language."""
     buffer = io.BytesIO()
     pq.write_table(pa.table({column: pa.array(rows)}), buffer, row_group_size=30)
     return buffer.getvalue()
 
 
 @pytest.fixture
-def hugging_face(packed_text) -> dict[str, bytes]:
-    """Path in the data set -> file. One sentence has line ends inside."""
+def mirrors(site, statmt, packed_text) -> dict[str, dict[str, bytes]]:
+    """Path below the mirror -> content, for a mirror of archives and one of Parquet files. Both lie on the server.
+
+    In the first Parquet file one sentence has line ends inside.
+    """
     rows = {
         name: [{"de": de, "en": en} for de, en in zip(sides["de"], sides["en"], strict=True)]
         for name, sides in packed_text.items()
@@ -410,19 +332,80 @@ def hugging_face(packed_text) -> dict[str, bytes]:
     rows["europarl-v7"][0] = {"de": first["de"].replace(" ", "\n", 1), "en": first["en"].replace(" ", "\r\n", 1)}
     parts = {f"train-0000{n}-of-00003": rows[name] for n, name in enumerate(TRAIN)}
     parts |= {"validation-00000-of-00001": rows["newstest2013"], "test-00000-of-00001": rows["newstest2014"]}
-    return {f"de-en/{name}.parquet": parquet("translation", some) for name, some in parts.items()}
+    made = {
+        "archives": {PurePosixPath(path).name: content for path, content in statmt.items()},
+        "parquet": {f"de-en/{name}.parquet": parquet("translation", part) for name, part in parts.items()},
+    }
+    for kind, files in made.items():
+        for path, content in files.items():
+            site.put(f"{kind}/{path}", content)
+    return made
 
 
-@pytest.mark.parametrize("of", ["folder", "address"])
-def test_parquet_files_give_the_same_text(site, folder, hugging_face, packed_text, capsys, of):
-    for path, content in hugging_face.items():
-        site.put(f"wmt14/resolve/main/{path}", content)
-    below = "wmt14/resolve/main"
-    locate(wmt14(site, mirror=f"{site.root if of == 'folder' else site.address}/{below}"), folder)
+@pytest.mark.parametrize("kind", ["archives", "parquet"])
+@pytest.mark.parametrize("at", ["folder", "address"])
+def test_a_mirror_gives_the_same_text(site, folder, mirrors, packed_text, capsys, kind, at):
+    before = files_below(site.root)
+    locate(wmt14(site, mirror=f"{site.root if at == 'folder' else site.address}/{kind}"), folder)
     assert_text(folder, packed_text)
-    assert "train-00000-of-00003.parquet, train-00001-of-00003.parquet" in capsys.readouterr().err
-    asked = sorted(asked.path.removeprefix(f"{below}/") for asked in site.log if asked.method == "GET")
-    assert asked == ([] if of == "folder" else sorted(hugging_face))
+    fetched = [asked.path.removeprefix(f"{kind}/") for asked in site.log if asked.method == "GET"]
+    assert sorted(fetched) == ([] if at == "folder" else sorted(mirrors[kind]))
+    archives = [f"archives/{PurePosixPath(name).name}" for name in fetched]
+    assert files_below(folder / "wmt14") == sorted([*TEXTS, *archives])
+    assert files_below(site.root) == before
+    first, second, *_ = (PurePosixPath(path).name for path in mirrors["parquet"])
+    assert (f"{first}, {second}" in capsys.readouterr().err) == (kind == "parquet")
+
+
+TAKEN, NEWS = "not the file that was meant", "training-parallel-nc-v9.tgz"
+SHORT = sum(COUNTS[name] for name in TRAIN[1:]) + 1
+BAD_MIRRORS = {  # path in the mirror, what becomes of its content, words of the message
+    "other archive": (f"archives/{NEWS}", lambda content: bytes(len(content)), "sha256", TAKEN),
+    "cut archive": (f"archives/{NEWS}", lambda content: content[:-1], "bytes, not", TAKEN),
+    "no archive": (f"archives/{NEWS}", None, f"has no {NEWS}"),
+    "cut": (f"parquet/{FIRST}", lambda content: content[:-100], "cannot read"),
+    "empty": (f"parquet/{FIRST}", lambda _: b"", "cannot read"),
+    "damaged": (f"parquet/{FIRST}", lambda content: content[:200] + bytes(1_000) + content[1_200:], "cannot read"),
+    "another column": (f"parquet/{FIRST}", lambda _: parquet("text", ["one"]), "cannot read"),
+    "another language": (f"parquet/{FIRST}", lambda _: parquet("translation", [{"en": "1", "fr": "1"}]), "cannot read"),
+    "fewer pairs": (
+        f"parquet/{FIRST}",
+        lambda _: parquet("translation", [{"de": "eins", "en": "one"}]),
+        f"has {SHORT} pairs, not 300",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_MIRRORS)
+def test_a_file_of_a_mirror_that_is_not_what_was_meant_is_refused_and_left_alone(site, folder, mirrors, case):
+    name, change, *words = BAD_MIRRORS[case]
+    kind, _, path = name.partition("/")
+    (site.root / name).unlink()
+    if change:
+        site.put(name, change(mirrors[kind][path]))
+    before = files_below(site.root)
+    refused(wmt14(site, mirror=f"{site.root}/{kind}"), folder, *words, f"{site.root}/{kind}")
+    assert files_below(folder) == []
+    assert files_below(site.root) == before
+
+
+def test_a_fetched_parquet_file_that_is_damaged_says_what_to_remove(site, folder, mirrors, packed_text):
+    cfg = wmt14(site, mirror=f"{site.address}/parquet")
+    site.put(f"parquet/{FIRST}", mirrors["parquet"][FIRST][:-100])
+    fetched = folder / "wmt14/archives/train-00000-of-00003.parquet"
+    refused(cfg, folder, f"cannot read {fetched}", "remove it to fetch it again")
+    assert has_no_text(folder)
+    fetched.unlink()
+    site.put(f"parquet/{FIRST}", mirrors["parquet"][FIRST])
+    locate(cfg, folder)
+    assert_text(folder, packed_text)
+
+
+def test_parquet_without_pyarrow_is_one_line_that_names_the_extra(site, folder, mirrors, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.delitem(sys.modules, "pyarrow.parquet", raising=False)
+    refused(wmt14(site, mirror=f"{site.root}/parquet"), folder, "pip install 'rope-mt[parquet]'")
+    assert files_below(folder) == []
 
 
 def test_a_sentence_that_is_missing_becomes_an_empty_line(tmp_path):
@@ -434,46 +417,14 @@ def test_a_sentence_that_is_missing_becomes_an_empty_line(tmp_path):
     assert (tmp_path / "de").read_bytes() == b"eins\n\ndrei\n"
 
 
-BAD_PARQUET = {
-    "cut": (lambda content: content[:-100], "cannot read"),
-    "empty": (lambda _: b"", "cannot read"),
-    "damaged": (lambda content: content[:200] + bytes(1_000) + content[1_200:], "cannot read"),
-    "another column": (lambda _: parquet("text", ["one"]), "cannot read"),
-    "another language": (lambda _: parquet("translation", [{"en": "one", "fr": "un"}]), "cannot read"),
-    "fewer pairs": (
-        lambda _: parquet("translation", [{"de": "eins", "en": "one"}]),
-        f"has {sum(COUNTS[name] for name in TRAIN[1:]) + 1} pairs, not 300",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", BAD_PARQUET)
-def test_parquet_files_that_are_not_what_was_meant_are_refused(site, folder, hugging_face, packed_text, case):
-    change, word = BAD_PARQUET[case]
-    for path, content in hugging_face.items():
-        site.put(path, content)
-    site.put(FIRST, change(hugging_face[FIRST]))
-    refused(wmt14(site, mirror=str(site.root)), folder, word, "de-en")
-    assert files_below(folder) == []
-
-
-def test_a_parquet_file_that_came_damaged_says_what_to_remove(site, folder, hugging_face, packed_text):
-    for path, content in hugging_face.items():
-        site.put(path, content)
-    site.put(FIRST, hugging_face[FIRST][:-100])
-    fetched = folder / "wmt14/archives/train-00000-of-00003.parquet"
-    refused(wmt14(site, mirror=site.address), folder, f"cannot read {fetched}", "remove it to fetch it again")
-    assert has_no_text(folder)
-    fetched.unlink()
-    site.put(FIRST, hugging_face[FIRST])
-    locate(wmt14(site, mirror=site.address), folder)
-    assert_text(folder, packed_text)
-
-
-def test_parquet_without_pyarrow_is_one_line_that_names_the_extra(site, folder, hugging_face, monkeypatch):
-    for path, content in hugging_face.items():
-        site.put(path, content)
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    monkeypatch.delitem(sys.modules, "pyarrow.parquet", raising=False)
-    refused(wmt14(site, mirror=str(site.root)), folder, "pip install 'rope-mt[parquet]'")
-    assert files_below(folder) == []
+def test_a_mirror_that_does_not_answer_or_is_neither_folder_nor_address_is_one_line(site, folder, tmp_path):
+    with serve(tmp_path / "closed") as gone:
+        pass
+    refused(wmt14(site, mirror=gone.address), folder, f"data.mirror={gone.address} does not answer")
+    site.always[FIRST] = Mood(foreign=True)
+    refused(wmt14(site, mirror=site.address), folder, f"data.mirror={site.address} does not answer")
+    site.log.clear()
+    for name in ("nowhere/at/all", "ftp://127.0.0.1/x"):
+        refused(wmt14(site, mirror=name), folder, "data.mirror must be an address or a folder", name)
+    assert site.log == []
+    assert not folder.exists()
