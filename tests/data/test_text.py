@@ -22,10 +22,12 @@ def write(path: Path, content: bytes) -> Path:
 
 @pytest.mark.parametrize("suffix", text.SUFFIXES)
 def test_a_prefix_means_two_files_however_they_are_packed(tmp_path, suffix):
-    src = write(tmp_path / f"a.en{suffix}", b"one\ntwo\n")
-    tgt = write(tmp_path / f"a.de{suffix}", b"eins\nzwei\n")
+    for lang, content, missing in (("en", b"one\ntwo\n", "en"), ("de", b"eins\nzwei\n", "de")):
+        with pytest.raises(UserError, match=rf"no such text: .*a\.{missing}"):
+            text.pairs_of_files([str(tmp_path / "a")], "en", "de")
+        write(tmp_path / f"a.{lang}{suffix}", content)
     files = text.pairs_of_files([str(tmp_path / "a")], "en", "de")
-    assert files == [(src, tgt)]
+    assert files == [(tmp_path / f"a.en{suffix}", tmp_path / f"a.de{suffix}")]
     assert text.read_test_set(files) == (["one", "two"], ["eins", "zwei"])
 
 
@@ -35,14 +37,6 @@ def test_a_glob_means_all_its_prefixes_in_order_and_takes_each_text_once(tmp_pat
     files = text.pairs_of_files([str(tmp_path / "*")], "en", "de")
     names = [(src.name, tgt.name) for src, tgt in files]
     assert names == [("a.en", "a.de"), ("b.en.gz", "b.de"), ("c.en-de.en.xz", "c.en-de.de.gz")]
-
-
-def test_a_missing_side_is_named(tmp_path):
-    write(tmp_path / "a.en", b"x\n")
-    with pytest.raises(UserError, match=r"no such text: .*a\.de"):
-        text.pairs_of_files([str(tmp_path / "a")], "en", "de")
-    with pytest.raises(UserError, match=r"no such text: .*b\.en"):
-        text.pairs_of_files([str(tmp_path / "b")], "en", "de")
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [(3, 5), (5, 3), (0, 2)])
@@ -98,7 +92,7 @@ def test_files_longer_than_a_block_are_hashed_whole(tmp_path, suffix):
 
 
 def pair(folder: Path, src: bytes, tgt: bytes, docs: bytes | None = None, suffix: str = "") -> tuple[Path, Path]:
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     if docs is not None:
         write(folder / f"a.docs{suffix}", docs)
     return write(folder / f"a.en{suffix}", src), write(folder / f"a.de{suffix}", tgt)
@@ -106,19 +100,12 @@ def pair(folder: Path, src: bytes, tgt: bytes, docs: bytes | None = None, suffix
 
 @pytest.mark.parametrize("docs", [None, b"1\t1\n"])
 def test_the_fingerprint_is_of_the_text_and_not_of_its_wrapping_or_place(tmp_path, docs):
-    prints = set()
-    for suffix in text.SUFFIXES:
-        prints.add(text.fingerprint([pair(tmp_path / f"packed{suffix}", b"x\nz\n", b"y\r\nw", docs, suffix)]))
-    elsewhere = tmp_path / "else" / "where"
-    elsewhere.mkdir(parents=True)
-    if docs:
-        write(elsewhere / "other.docs", docs)
-    files = write(elsewhere / "other.src", b"x\nz\n"), write(elsewhere / "other.tgt", b"y\r\nw")
-    prints.add(text.fingerprint([files]))
-    assert len(prints) == 1
+    sides = b"x\nz\n", b"y\r\nw", docs
+    files = [pair(tmp_path / "packed" / suffix, *sides, suffix) for suffix in text.SUFFIXES]
+    assert len({text.fingerprint([each]) for each in files}) == 1
 
 
-def test_the_fingerprint_depends_on_every_byte_and_on_the_file_that_it_is_in(tmp_path):
+def test_the_fingerprint_depends_on_every_byte_and_on_the_file_that_it_is_in_and_on_the_order_of_files(tmp_path):
     src, tgt, docs = b"x\nz\n", b"y\nw\n", b"1\t1\n"
     variants = [(src, tgt, docs), (src, tgt, None), (src, tgt, b""), (tgt, src, docs), (src + tgt, b"", docs)]
     variants += [(b"", src + tgt, docs), (src, tgt + docs, None), (src[:-1], tgt, docs), (src, b"y\r\nw\r\n", docs)]
@@ -126,15 +113,11 @@ def test_the_fingerprint_depends_on_every_byte_and_on_the_file_that_it_is_in(tmp
         sides = [bytearray(side) for side in (src, tgt, docs)]
         sides[part][place] += 1
         variants.append(tuple(map(bytes, sides)))
-    prints = [text.fingerprint([pair(tmp_path / str(n), *variant)]) for n, variant in enumerate(variants)]
-    assert len(set(prints)) == len(variants)
-
-
-def test_the_fingerprint_depends_on_the_order_and_the_number_of_files(tmp_path):
+    files = [[pair(tmp_path / str(n), *variant)] for n, variant in enumerate(variants)]
     one, two = pair(tmp_path / "one", b"a\n", b"b\n"), pair(tmp_path / "two", b"c\n", b"d\n")
     joined = pair(tmp_path / "joined", b"a\nc\n", b"b\nd\n")
-    lists = [[], [one], [two], [one, two], [two, one], [one, one], [one, two, one], [joined]]
-    assert len({text.fingerprint(files) for files in lists}) == len(lists)
+    files += [[], [one], [two], [one, two], [two, one], [one, one], [one, two, one], [joined]]
+    assert len({text.fingerprint(each) for each in files}) == len(files)
 
 
 @pytest.mark.parametrize("packing", [("", ".gz"), (".gz", ".xz"), (".xz", ".xz"), (".gz", "")])
@@ -147,13 +130,11 @@ def test_the_docs_file_of_a_text_lies_beside_it_however_both_are_packed(tmp_path
     assert text.first_lines(write(tmp_path / "empty.docs", b"")) == []
 
 
-@pytest.mark.parametrize(
-    "line", [b"", b"7", b"one\ttwo", b"1 2", b"\t", b"1\t", b"0\t5", b"-1\t5", b"3\t-1", b"\xff\t1"]
-)
-def test_a_malformed_line_of_a_docs_file_is_named(tmp_path, line):
-    marks = write(tmp_path / "a.docs", b"1\t3\tfine\n" + line + b"\n")
-    with pytest.raises(UserError, match=r"a\.docs, line 2, is not FIRST LINE, TAB, NUMBER OF LINES$"):
-        text.first_lines(marks)
+def test_a_malformed_line_of_a_docs_file_is_named(tmp_path):
+    for line in (b"", b"7", b"one\ttwo", b"1 2", b"\t", b"1\t", b"0\t5", b"-1\t5", b"3\t-1", b"\xff\t1"):
+        marks = write(tmp_path / "a.docs", b"1\t3\tfine\n" + line + b"\n")
+        with pytest.raises(UserError, match=r"a\.docs, line 2, is not FIRST LINE, TAB, NUMBER OF LINES$"):
+            text.first_lines(marks)
 
 
 def test_normalize_composes_and_collapses():
