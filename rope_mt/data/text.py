@@ -9,6 +9,7 @@ import re
 import sys
 import unicodedata
 import zlib
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -231,3 +232,18 @@ def first_lines(marks: Path) -> list[int]:
             raise UserError(f"{marks}, line {n}, is not FIRST LINE, TAB, NUMBER OF LINES")
         firsts |= {first - 1, first - 1 + length}
     return sorted(firsts)
+
+
+def document_numbers(files: list[tuple[Path, Path]]) -> list[int]:
+    """The number, from 0, of the document of each line of a test set; without a .docs file each line is a document.
+
+    Raises:
+        UserError: a .docs file is damaged.
+    """
+    numbers: list[int] = []
+    for source, _ in files:
+        marks, before = documents(source), numbers[-1] + 1 if numbers else 0
+        n = sum(1 for _ in lines(source))
+        later = [line for line in (first_lines(marks) if marks else range(n)) if line]
+        numbers += [before + bisect_right(later, line) for line in range(n)]
+    return numbers

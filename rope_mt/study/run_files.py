@@ -11,10 +11,10 @@ from rope_mt.errors import UserError
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.result import REMEDY
 from rope_mt.study.finished_runs import FinishedRun
-from rope_mt.translation.bleu_statistics import BleuStatistics
+from rope_mt.translation.sentence_statistics import SentenceStatistics
 
 
-def statistics(run: FinishedRun, test: str = "test") -> BleuStatistics:
+def statistics(run: FinishedRun, test: str = "test") -> SentenceStatistics:
     """The sufficient statistics of BLEU of a run's translations of a test set.
 
     Raises:
@@ -23,9 +23,9 @@ def statistics(run: FinishedRun, test: str = "test") -> BleuStatistics:
     path = RunFolder(run.folder).counts(test)
     scores = run.scores(test)
     assert scores is not None
-    counts = BleuStatistics.read(path)
-    if abs(counts.bleu() - scores["bleu"]) > 0.005:
-        made = f"{path} makes {counts.bleu():.2f} BLEU and its result.json says {scores['bleu']:.2f}"
+    counts = SentenceStatistics.read(path)
+    if abs(counts.score("bleu") - scores["bleu"]) > 0.005:
+        made = f"{path} makes {counts.score('bleu'):.2f} BLEU and its result.json says {scores['bleu']:.2f}"
         raise UserError(f"{made}: {REMEDY}")
     return counts
 
@@ -72,7 +72,7 @@ def hypotheses(run: FinishedRun) -> list[str]:
 
 
 def _sentences(run: FinishedRun) -> int:
-    return len(BleuStatistics.read(RunFolder(run.folder).counts("test")).rows)
+    return len(SentenceStatistics.read(RunFolder(run.folder).counts("test")).table)
 
 
 @dataclass(frozen=True)

@@ -98,13 +98,15 @@ def _scores(cfg: TrainConfig, run: RunFolder, about: dict[str, Any], translator:
     src, ref = text.read_test_set(files["valid"])
     _, valid = score_translations(translator, src, ref)
     test_set = text.read_test_set([(run.test_src, run.test_ref)])
-    hypotheses, test = translate_and_keep(run, "test", translator, *test_set)
+    of_documents = text.document_numbers(files["test"])
+    hypotheses, test = translate_and_keep(run, "test", translator, *test_set, documents=of_documents)
     further: dict[str, Any] = {}
     for name in about["further_tests"]:
-        further[name] = translate_and_keep(run, name, translator, *text.read_test_set(files[name]))[1].as_dict()
+        of_documents = text.document_numbers(files[name])
+        read = text.read_test_set(files[name])
+        further[name] = translate_and_keep(run, name, translator, *read, documents=of_documents)[1]
     for k in cfg.data.joined_tests:
-        scores = translate_joined(run, k, translator, *test_set)
-        further[JOINED.format(k)] = scores and scores.as_dict()
+        further[JOINED.format(k)] = translate_joined(run, k, translator, *test_set)
     refs, langs = test_set[1], (cfg.data.src_lang, cfg.data.tgt_lang)
     warnings = warnings_about([(run.test_src, run.test_ref)], translator.tokenizer, *langs)
     others = {}
@@ -113,7 +115,7 @@ def _scores(cfg: TrainConfig, run: RunFolder, about: dict[str, Any], translator:
     return {
         "test_set": name_of_test_set(refs),
         "valid": {"loss": validation_loss(cfg, translator, src, ref), **valid.as_dict()},
-        "test": {**test.as_dict(), "variants": others, "doubts": warnings + scoring_warnings(hypotheses, refs)},
+        "test": {**test, "variants": others, "doubts": warnings + scoring_warnings(hypotheses, refs)},
         "further_tests": further,
         "search": {"beam": cfg.search.beam, "length_penalty": cfg.search.length_penalty},
         "scoring_seconds": time.perf_counter() - began,
@@ -137,8 +139,10 @@ def validation_loss(cfg: TrainConfig, translator: Translator, src: list[str], re
 def track_result(cfg: TrainConfig, run: RunFolder, result: dict[str, Any], tracker: Tracker) -> None:
     """Tell W&B the scores, the translations of the test set, and if asked for the files."""
     tests = {"test": result["test"], **result["further_tests"]}
-    names = ("bleu", "bleu_signature", "chrf")
-    tracker.summarize({f"{test}/{name}": of[name] for test, of in tests.items() if of for name in names})
+    names = ("loss", "bleu", "bleu_signature", "chrf")
+    tracker.summarize(
+        {f"{test}/{name}": of[name] for test, of in tests.items() for name in names if name in (of or {})}
+    )
     src, hypotheses = text.read_test_set([(run.test_src, run.test_hyp)])
     _, ref = text.read_test_set([(run.test_src, run.test_ref)])
     tracker.log_translations("test/translations", list(zip(src, ref, hypotheses, strict=True)), result["steps"])

@@ -91,11 +91,10 @@ def conclude(result: dict[str, Any], run: RunFolder) -> None:
         _line(console, "test set", result["test_set"])
     for part in ("valid", "test"):
         scores = result[part]
-        _line(console, part, f"BLEU {scores['bleu']:.2f}   chrF {scores['chrf']:.2f}   ({search})")
+        _line(console, part, f"{_values(scores)}   ({search})")
     _line(console, "", result["test"]["bleu_detail"])
     for name, scores in result["further_tests"].items():
-        values = f"BLEU {scores['bleu']:.2f}   chrF {scores['chrf']:.2f}" if scores else "longer than the model reads"
-        _line(console, "", f"{name}: {values}")
+        _line(console, "", f"{name}: {_values(scores) if scores else 'longer than the model reads'}")
     if result["valid"]["loss"] is None:
         _warning(console, "the validation loss is not finite: training has diverged, lower optimizer.lr")
     if skipped := result["skipped_updates"]:
@@ -105,6 +104,12 @@ def conclude(result: dict[str, Any], run: RunFolder) -> None:
         _warning(console, warning)
     paths = [path for path in (run.test_hyp, run.result, run.average) if path.exists()]  # a record has no weights
     _line(console, "files", f"{run.path}: {', '.join(str(path.relative_to(run.path)) for path in paths)}")
+
+
+def _values(scores: dict[str, Any]) -> str:
+    known = scores.get("loss") is not None  # it is not in old records, and null where training diverged
+    loss = f"loss {scores['loss']:.3f}   " if known else ""
+    return f"{loss}BLEU {scores['bleu']:.2f}   chrF {scores['chrf']:.2f}"
 
 
 def _line(console: Console, name: str, value: str) -> None:

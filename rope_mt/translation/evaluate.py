@@ -27,6 +27,8 @@ def evaluate(cfg: EvalConfig) -> float:
     console = Console(highlight=False, soft_wrap=True)
     console.print(Text(f"test set  {name_of_test_set(ref) or f'{len(ref):,} sentences'}"))
     console.print(Text(f"weights   {weights}"))
+    nats, tokens = map(sum, zip(*translator.losses(src, ref), strict=True))
+    console.print(Text(f"loss      {nats / tokens:.4f} nats per target token, {tokens:,} tokens"))
     for line in score_lines(scores, variants(hypotheses, ref, ckpt.config.data.tgt_lang)):
         console.print(line)
     for warning in warnings + scoring_warnings(hypotheses, ref):

@@ -1,6 +1,7 @@
 """Test sets: where a run keeps its own, and how one is translated and scored, at the end of training and later."""
 
 from pathlib import Path
+from typing import Any
 
 from rope_mt.config.data import JOINED
 from rope_mt.data import corpus, text
@@ -9,8 +10,8 @@ from rope_mt.runs.checkpoint import Checkpoint, run_of
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.result import refuse_changed_texts
 from rope_mt.system.files import write_whole
-from rope_mt.translation.bleu_statistics import BleuStatistics
 from rope_mt.translation.scoring import Scores, score
+from rope_mt.translation.sentence_statistics import SentenceStatistics
 from rope_mt.translation.translator import Translator
 
 
@@ -21,20 +22,36 @@ def score_translations(translator: Translator, src: list[str], ref: list[str]) -
 
 
 def translate_and_keep(
-    run: RunFolder, name: str, translator: Translator, src: list[str], ref: list[str], longest: int = LONGEST
-) -> tuple[list[str], Scores]:
-    """Translate and score a test set, and keep the hypotheses and their BLEU statistics in the run's folder.
+    run: RunFolder,
+    name: str,
+    translator: Translator,
+    src: list[str],
+    ref: list[str],
+    longest: int = LONGEST,
+    documents: list[int] | None = None,
+) -> tuple[list[str], dict[str, Any]]:
+    """Translate and score a test set, and keep the hypotheses and their sufficient statistics in the run's folder.
 
-    Its name is `test` or that of an additional test set; `longest` tokens are read of a source.
+    Args:
+        name: `test` or that of an additional test set.
+        longest: tokens that are read of a source.
+        documents: the number of each line's document, where they are known.
+
+    Returns:
+        The hypotheses, and scores with the loss in nats per target token.
     """
     hypotheses = translator.translate(src, longest)
     lengths = [len(ids) for ids in read(translator.tokenizer, src, longest).ids]
-    BleuStatistics.of(lengths, hypotheses, ref).write(run.counts(name))
+    losses = translator.losses(src, ref, longest)
+    statistics = SentenceStatistics.of(lengths, hypotheses, ref, losses, documents)
+    statistics.write(run.counts(name))
     write_whole(run.hyp(name), "".join(line + "\n" for line in hypotheses))
-    return hypotheses, score(hypotheses, ref)
+    return hypotheses, {"loss": statistics.score("loss"), **score(hypotheses, ref).as_dict()}
 
 
-def translate_joined(run: RunFolder, k: int, translator: Translator, src: list[str], ref: list[str]) -> Scores | None:
+def translate_joined(
+    run: RunFolder, k: int, translator: Translator, src: list[str], ref: list[str]
+) -> dict[str, Any] | None:
     """Do the same with each k consecutive lines joined; None if a source outgrows the model's positions."""
     src, ref, longest = join_lines(src, k), join_lines(ref, k), k * LONGEST
     table = translator.model.max_len

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
@@ -20,6 +21,8 @@ from rope_mt.system.device import choose_device, choose_precision, computing_in
 from rope_mt.system.memory import short_of_memory
 
 SLOTS_OF_A_THREAD = 4_096  # with fewer, threads wait for each other's Python more than they compute
+
+FORCED = 32  # references whose loss is computed at once
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -53,6 +56,35 @@ class Translator:
         """Translate the first `longest` tokens of each sentence of raw text; an empty sentence stays empty."""
         found = self.hypotheses(read(self.tokenizer, sentences, longest).ids)
         return self.decode([hypotheses[0].tokens if hypotheses else [] for hypotheses in found])
+
+    @torch.inference_mode()
+    def losses(self, src: list[str], ref: list[str], longest: int = LONGEST) -> list[tuple[float, int]]:
+        """The loss of each reference, given its source and its own words (teacher forcing).
+
+        Of both sides `longest` tokens are read, or as many as the model has positions for.
+
+        Returns:
+            The sum in nats over the target tokens of each reference, and their number; eos is one of them.
+        """
+        most, device = min(longest, self.model.max_len or longest), self.model.embedding.weight.device
+        src_ids, ref_ids = (read(self.tokenizer, lines, most).ids for lines in (src, ref))
+        order = sorted(range(len(src)), key=lambda row: (len(ref_ids[row]), len(src_ids[row])))
+        nats = torch.zeros(len(src), device=device)
+
+        def padded(sentences: list[list[int]]) -> Tensor:
+            return pad_sequence([*map(torch.tensor, sentences)], True, PAD).to(device)
+
+        for rows in (order[at : at + FORCED] for at in range(0, len(order), FORCED)):
+            memory_of = padded([[*src_ids[row], EOS] for row in rows])
+            given, next_tokens = (
+                padded([[*a, *ref_ids[row], *b] for row in rows]) for a, b in (([BOS], []), ([], [EOS]))
+            )
+            with computing_in(self.precision, device):
+                hidden = self.model.decode(given, self.model.encode(memory_of))
+                for row, of_row, right in zip(rows, hidden, next_tokens, strict=True):  # one by one: logits are large
+                    logits = self.model.logits(of_row).float()
+                    nats[row] = F.cross_entropy(logits, right, ignore_index=PAD, reduction="sum")
+        return [*zip(nats.tolist(), (len(ids) + 1 for ids in ref_ids), strict=True)]
 
     def decode(self, ids: list[list[int]]) -> list[str]:
         """The text of each sequence of ids as one line, with blanks for other white space.

@@ -24,7 +24,7 @@ from rope_mt.runs.result import add_further_test, write_result
 from rope_mt.study.compare.buckets import bucket_name, default_bounds, in_buckets
 from rope_mt.study.compare.significance import over_sentences, samples
 from rope_mt.system.manifest import write_manifest
-from rope_mt.translation.bleu_statistics import BleuStatistics
+from rope_mt.translation.sentence_statistics import SentenceStatistics
 
 Make = Callable[..., str]
 TEXT = toy.generate(n_train=1, n_valid=1, n_test=40).test
@@ -53,7 +53,7 @@ def make(runs, tmp_path) -> Make:
         for part, lines in (("src", SRC), ("ref", REF), ("hyp", hyp)):
             (folder / f"test.{part}").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
         lengths = map(len, checkpoint.load(runs[scheme]).tokenizer.encode(SRC))
-        BleuStatistics.of(lengths, hyp, REF).write(RunFolder(folder).counts("test"))
+        SentenceStatistics.of(lengths, hyp, REF).write(RunFolder(folder).counts("test"))
         shutil.copy(runs[scheme] / "metrics.jsonl", folder)
         result = json.loads((runs[scheme] / "result.json").read_text())
         result |= {"seed": seed, "tokens_seen": tokens}
@@ -163,7 +163,7 @@ def test_the_mean_difference_of_the_pairs_is_tested_on_all_of_them(make, compare
     found = by_label(compared(*(make(scheme, seed, rate) for (scheme, seed), rate in rates.items()))["groups"])
     test = found["rope"]["test"]
     outputs = [without_words(rate, 1 + seed % 2) for seed, rate in enumerate(rates.values())]
-    sampled = samples([BleuStatistics.of([0] * len(REF), lines, REF).rows for lines in outputs])
+    sampled = samples([SentenceStatistics.of([0] * len(REF), lines, REF).table for lines in outputs])
     together = over_sentences(sampled[:2], sampled[2:])
     assert (test["p_bootstrap"], test["p_randomisation"]) == (together.bootstrap, together.randomisation)
     assert 0.001 < test["p_randomisation"] < 0.9
@@ -300,7 +300,7 @@ def test_further_tests_that_all_runs_have_are_compared_as_the_test_set_is(make, 
         folders.append(str(run.path))
         for name in ("other", "alone") if scheme == "rope" else ("other",):
             hyp = without_words(rate, seed)
-            BleuStatistics.of([9] * len(hyp), hyp, REF).write(run.counts(name))
+            SentenceStatistics.of([9] * len(hyp), hyp, REF).write(run.counts(name))
             add_further_test(run, name, {"bleu": sacrebleu.corpus_bleu(hyp, [REF]).score})
     found = compared(*folders)
     [other] = found["further_tests"]

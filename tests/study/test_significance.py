@@ -23,7 +23,7 @@ from rope_mt.study.compare.significance import (
     signatures,
     welch,
 )
-from rope_mt.translation.bleu_statistics import BleuStatistics
+from rope_mt.translation.sentence_statistics import SentenceStatistics
 
 WORDS = ["am", "Abend", "sieht", "der", "Hund", "die", "kleine", "Katze", "im", "Garten", "und", "lacht", "laut"]
 
@@ -39,8 +39,8 @@ def worse(lines: list[str], rate: float, seed: int) -> list[str]:
     return [" ".join(word for word in line.split() if rng.random() >= rate) for line in lines]
 
 
-def counted(lines: list[str], references: list[str]) -> list[list[int]]:
-    return BleuStatistics.of([0] * len(lines), lines, references).rows
+def counted(lines: list[str], references: list[str]) -> np.ndarray:
+    return SentenceStatistics.of([0] * len(lines), lines, references).table
 
 
 def against(baseline: list[str], system: list[str], references: list[str]) -> OverSentences:
@@ -49,8 +49,8 @@ def against(baseline: list[str], system: list[str], references: list[str]) -> Ov
     return over_sentences([theirs], [ours])
 
 
-def bleu(rows: list[list[int]]) -> float:
-    return BLEU()._aggregate_and_compute(rows).score
+def bleu(rows: Any) -> float:
+    return SentenceStatistics(np.array(rows)).score("bleu")
 
 
 def test_p_values_and_signatures_are_those_of_sacrebleu(monkeypatch):
@@ -98,7 +98,7 @@ def test_sentences_that_differ_in_words_alone_and_in_no_count_are_not_evidence()
 
 
 @pytest.fixture(scope="module")
-def seeds() -> tuple[list[list[list[int]]], list[list[list[int]]]]:
+def seeds() -> tuple[list[Any], list[Any]]:
     """Statistics of three outputs of a baseline, and of three of a system that drops fewer words, on 10 sentences."""
     references = sentences(10)
     theirs, ours = (

@@ -17,6 +17,7 @@ from rope_mt.errors import UserError
 from rope_mt.runs import checkpoint
 from rope_mt.runs.checkpoint import MANIFEST, TOKENIZER, TRAINING, WEIGHTS, Checkpoint, read, select
 from rope_mt.runs.folder import RunFolder
+from rope_mt.runs.result import read_result
 from rope_mt.training.callbacks import checkpoints
 from rope_mt.training.module import TranslationModule
 from rope_mt.training.train import train
@@ -208,9 +209,10 @@ def test_eval_tells_what_it_scores_and_each_score_with_its_signature(run, capsys
     bleu = evaluate(EvalConfig(str(run.path), "last2", device="cpu"))
     lines = capsys.readouterr().out.splitlines()
     assert lines[:2] == ["test set  8 sentences", "weights   mean of 2: step-0000006, step-0000007"]
-    assert lines[2].startswith("BLEU|nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:")
-    assert f" = {bleu:.2f} " in lines[2]
-    assert "BP = " in lines[2]
+    assert re.fullmatch(r"loss      \d+\.\d{4} nats per target token, \d+ tokens", lines[2])
+    assert lines[3].startswith("BLEU|nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:")
+    assert f" = {bleu:.2f} " in lines[3]
+    assert "BP = " in lines[3]
     assert [line for line in lines if line.startswith("chrF2|")]
     for name in ("BLEU-13a-lc", "BLEU-intl", "BLEU-tokens", "BLEU-split"):
         [at] = [n for n, line in enumerate(lines) if line.startswith(f"{name} ")]
@@ -224,6 +226,7 @@ def test_eval_names_a_known_test_set_and_warns_on_standard_error(run, capsys, mo
     evaluate(EvalConfig(str(run.path), device="cpu"))
     captured = capsys.readouterr()
     assert captured.out.startswith("test set  a set of old\n")
+    assert f"loss      {read_result(run)['test']['loss']:.4f} nats" in captured.out  # as trained
     assert captured.err == "something is odd\n"
 
 

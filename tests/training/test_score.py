@@ -9,6 +9,7 @@ import sacrebleu
 from rope_mt.runs.folder import RunFolder, begin
 from rope_mt.runs.result import read_result
 from rope_mt.training.train import train
+from rope_mt.translation.sentence_statistics import COLUMNS, SentenceStatistics
 
 
 def read(path: Path) -> list[str]:
@@ -20,16 +21,22 @@ def test_each_is_translated_scored_and_told(quick, text, tmp_path, capsys):
     for lang in ("en", "de"):
         lines = read(text / f"valid.{lang}")[::-1]
         (tmp_path / f"other.{lang}").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    (tmp_path / "other.docs").write_text(f"1\t3\ta\n4\t{len(lines) - 3}\tb\n")
     cfg = replace(cfg, data=replace(cfg.data, further_tests=[str(tmp_path / "other")], joined_tests=[2]))
     train(cfg, run.path)
-    further, out = read_result(run)["further_tests"], capsys.readouterr().out
+    result, out = read_result(run), capsys.readouterr().out
+    further = result["further_tests"]
     ref = read(text / "valid.de")
     joined = [f"{first} {second}" for first, second in zip(ref[::2], ref[1::2], strict=True)]
     for name, references in (("other", ref[::-1]), ("test-joined-2", joined)):
         hyp = read(run.hyp(name))
         assert further[name]["bleu"] == pytest.approx(sacrebleu.corpus_bleu(hyp, [references]).score)
         assert further[name]["chrf"] == pytest.approx(sacrebleu.corpus_chrf(hyp, [references]).score)
-        assert f"{name}: BLEU {further[name]['bleu']:.2f}" in out
+        assert f"{name}: loss {further[name]['loss']:.3f}   BLEU {further[name]['bleu']:.2f}" in out
+        assert SentenceStatistics.read(run.counts(name)).score("loss") == pytest.approx(further[name]["loss"])
+    assert further["other"]["loss"] == pytest.approx(result["valid"]["loss"], rel=1e-5)  # the same pairs
+    documents = SentenceStatistics.read(run.counts("other")).table[:, COLUMNS.index("document")]
+    assert documents.tolist() == [0] * 3 + [1] * (len(lines) - 3)
     assert read(run.hyp("other")) == read(run.test_hyp)[::-1]
 
     begin(run, replace(cfg, overwrite=True), "0", ([], []), {})

@@ -9,7 +9,7 @@ import torch
 from rope_mt.config.position import POSITION_CONFIGS, LearnedConfig, NoPositionConfig, RopeConfig, TupeConfig
 from rope_mt.config.training import SearchConfig
 from rope_mt.data import toy
-from rope_mt.data.tokenizer import EOS, read
+from rope_mt.data.tokenizer import BOS, EOS, LONGEST, read
 from rope_mt.errors import UserError
 from rope_mt.model.search import Hypothesis
 from rope_mt.translation.translator import Translator, in_threads
@@ -142,3 +142,19 @@ def test_bytes_of_any_character_neither_end_a_line_nor_fail_to_be_written(transl
 @pytest.mark.parametrize("text", ["👩‍👩‍👧‍👦 sieht 🐶🏽.", "a\0b", "\x1b[31mrot", "\u200b\ufeff", "漢字 и ελ"])
 def test_all_characters_but_white_space_survive(translator, text):
     assert translator.decode(read(translator.tokenizer, [text]).ids) == [text]
+
+
+@pytest.mark.parametrize("scheme", ["rope", "learned"])
+def test_the_loss_of_a_sentence_is_its_cross_entropy_alone_whatever_else_is_in_its_batch(translators, scheme):
+    """Sum over its tokens, and eos, of -log p(token | source, tokens before); a table of positions cuts both sides."""
+    translator = translators[scheme]
+    src = ["the dog sees the cat .", "", "a man sleeps .", "the cat " * 100]
+    ref = ["der Hund sieht die Katze .", "ja", "", "die Katze " * 100]
+    most = min(LONGEST, translator.model.max_len or LONGEST)
+    for of_src, of_ref, (nats, tokens) in zip(src, ref, translator.losses(src, ref), strict=True):
+        src_ids, ref_ids = (translator.tokenizer.encode([line.strip()])[0][:most] for line in (of_src, of_ref))
+        with torch.no_grad():
+            logits = translator.model(torch.tensor([[*src_ids, EOS]]), torch.tensor([[BOS, *ref_ids]]))[0]
+        of_tokens = logits.double().log_softmax(-1).gather(1, torch.tensor([*ref_ids, EOS])[:, None])
+        assert tokens == len(ref_ids) + 1
+        assert nats == pytest.approx(-float(of_tokens.sum()), rel=1e-5)

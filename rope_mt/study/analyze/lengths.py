@@ -143,7 +143,7 @@ def _translate_joined(run: RunFolder, precision: str, numbers: Sequence[int], ad
     for k in numbers:
         if JOINED.format(k) not in read_result(run)["further_tests"]:  # another command may have added it meanwhile
             scores = translate_joined(run, k, translator, *test_set)
-            add_further_test(run, JOINED.format(k), scores and scores.as_dict())
+            add_further_test(run, JOINED.format(k), scores)
         advance(1)
 
 
@@ -152,7 +152,7 @@ def bucket_cells(run: FinishedRun, scheme: str, bounds: Sequence[int]) -> list[C
     of_run, cells = statistics(run), []
     for low, high, part in zip([0, *bounds], [*bounds, None], in_buckets(of_run.lengths, bounds), strict=True):
         inside = [of_run.lengths[i] for i in part]
-        scores = (of_run.bleu(part), of_run.bleu_unpenalised(part)) if part else (None, None)
+        scores = (of_run.score("bleu", part), of_run.score("unpenalised bleu", part)) if part else (None, None)
         cells.append(Cell(run, scheme, "bucket", bucket_name(low + 1, high), low + 1, high, inside, *scores))
     return cells
 
@@ -164,7 +164,7 @@ def joined_cell(run: FinishedRun, scheme: str, k: int, lengths: list[int]) -> Ce
     scores = (None, None)
     if run.scores(name):
         of_run = statistics(run, name)
-        scores = (of_run.bleu(), of_run.bleu_unpenalised())
+        scores = (of_run.score("bleu"), of_run.score("unpenalised bleu"))
     return Cell(run, scheme, "joined", str(k), min(together), max(together), together, *scores)
 
 

@@ -10,9 +10,9 @@ from rope_mt.study.compare.groups import Group, Spread
 from rope_mt.study.compare.significance import Difference, over_sentences, pairs_by_seed, samples, signatures, welch
 from rope_mt.study.run_files import loss_curve, statistics
 from rope_mt.system.progress import progress
-from rope_mt.translation.bleu_statistics import BleuStatistics
+from rope_mt.translation.sentence_statistics import SentenceStatistics
 
-Statistics = dict[tuple[str, int], BleuStatistics]  # of each run, by the label of its group and its seed
+Statistics = dict[tuple[str, int], SentenceStatistics]  # of each run, by the label of its group and its seed
 
 
 @dataclass
@@ -61,7 +61,9 @@ def compare_groups(groups: list[Group], baseline: Group | None, bounds: list[int
     """
     runs = [run for group in groups for run in group.runs]
     of_runs = _statistics(groups, "test")
-    lengths = {group.label: fmean(of_runs[group.label, n].length_ratio() for n in group.seeds) for group in groups}
+    lengths = {
+        group.label: fmean(of_runs[group.label, n].score("length ratio") for n in group.seeds) for group in groups
+    }
     shared, not_shared = _additional_tests(groups)
     warnings = [f"not all runs have a score on the same {name}, which is left out" for name in not_shared]
     test = _whole("test", of_runs)
@@ -88,13 +90,13 @@ def compare_groups(groups: list[Group], baseline: Group | None, bounds: list[int
 def _statistics(groups: list[Group], test: str) -> Statistics:
     """Raises UserError: a file is missing or damaged, or runs have other numbers of sentences."""
     of_runs = {(group.label, run.seed): statistics(run, test) for group in groups for run in group.runs}
-    if len({len(counts.rows) for counts in of_runs.values()}) > 1:
+    if len({len(counts.table) for counts in of_runs.values()}) > 1:
         raise UserError(f"runs have different numbers of sentences in {test}: give each its own table")
     return of_runs
 
 
 def _whole(name: str, of_runs: Statistics) -> Part:
-    return Part(name, list(range(len(next(iter(of_runs.values())).rows))))
+    return Part(name, list(range(len(next(iter(of_runs.values())).table))))
 
 
 def _additional_tests(groups: list[Group]) -> tuple[list[str], list[str]]:
@@ -139,12 +141,12 @@ def _score(parts: list[Part], groups: list[Group], baseline: Group | None, of_ru
     parts = [part for part in parts if part.numbers]
     with progress("paired tests", len(parts) * len(pairs), "comparisons") as advance:
         for part in parts:
-            bleu = {run: counts.bleu(part.numbers) for run, counts in of_runs.items()}
+            bleu = {run: counts.score("bleu", part.numbers) for run, counts in of_runs.items()}
             for group in groups:
                 part.bleu[group.label] = Spread.of([bleu[group.label, seed] for seed in group.seeds])
             if not pairs:
                 continue
-            rows = [counts.part(part.numbers) for counts in of_runs.values()]
+            rows = [counts.table[part.numbers] for counts in of_runs.values()]
             sampled = dict(zip(of_runs, samples(rows), strict=True))
             for label, of_group in pairs.items():
                 theirs, ours = zip(*of_group, strict=True)

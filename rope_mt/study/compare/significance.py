@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Float
 from sacrebleu.metrics.bleu import BLEU
 
-from rope_mt.translation.bleu_statistics import bleu_of_sums
+from rope_mt.translation.sentence_statistics import BLEU_AT, bleu_of_sums
 
 ALPHA = 0.05
 SEED, RESAMPLES, TRIALS = 12345, 1_000, 10_000  # sacreBLEU's own
@@ -36,9 +36,9 @@ ROUNDING = 1e-9  # BLEU points by which two samples with the same score may diff
 class Sampled:
     """A run's sufficient statistics of BLEU, sentence by sentence and summed over each sample of sentences."""
 
-    rows: Float[np.ndarray, "sentences 10"]
-    resampled: Float[np.ndarray, "resamples 10"]  # sentences drawn with replacement
-    swapped: Float[np.ndarray, "trials 10"]  # sentences that change sides with the partner's
+    rows: Float[np.ndarray, "sentences 32"]
+    resampled: Float[np.ndarray, "resamples 32"]  # sentences drawn with replacement
+    swapped: Float[np.ndarray, "trials 32"]  # sentences that change sides with the partner's
 
 
 @dataclass(frozen=True)
@@ -73,11 +73,11 @@ class Difference:
         return "better" if self.together.delta > 0 else "worse"
 
 
-def samples(runs: Sequence[Sequence[Sequence[int]]]) -> list[Sampled]:
+def samples(runs: Sequence[Any]) -> list[Sampled]:
     """Draw the same samples of sentences for every run, as many as sacreBLEU draws and with its seed.
 
     Args:
-        runs: the rows of `BleuStatistics`, one a sentence; all of one test set.
+        runs: the tables of `SentenceStatistics`, one a sentence; all of one test set.
     """
     tables = [np.array(rows, dtype=np.float64) for rows in runs]
     n = len(tables[0])
@@ -110,7 +110,7 @@ def over_sentences(baselines: Sequence[Sampled], systems: Sequence[Sampled]) -> 
         observed.append(np.subtract(*bleu_of_sums(np.stack([our_sum, their_sum]))))
         resampled.append(bleu_of_sums(ours.resampled) - bleu_of_sums(theirs.resampled))
         swapped.append(bleu_of_sums(our_sum - moved) - bleu_of_sums(their_sum + moved))
-        unlike.append(np.any(ours.rows != theirs.rows, axis=1))
+        unlike.append(np.any(ours.rows[:, BLEU_AT] != theirs.rows[:, BLEU_AT], axis=1))
     delta = float(np.mean(observed))
     least = 1.0 if delta == 0 else 2.0 ** (1 - int(np.any(unlike, axis=0).sum()))
     differences = np.abs(np.mean(resampled, axis=0))

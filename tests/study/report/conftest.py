@@ -16,7 +16,7 @@ from rope_mt.cli.main import main
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.result import write_result
-from rope_mt.translation.bleu_statistics import BleuStatistics
+from rope_mt.translation.sentence_statistics import SentenceStatistics
 
 EVIL = '</dd></style><script>alert(1)</script><img src="http://127.0.0.1:9/x" onerror="alert(2)"> "quoted" & more'
 VOID = {"meta", "link", "img", "br", "hr", "input", "path"}
@@ -97,7 +97,7 @@ def finished(runs, tmp_path_factory) -> list[Path]:
         for part, lines in (("src", src), ("ref", ref), ("hyp", hyp)):
             (folder / f"test.{part}").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
         lengths = map(len, checkpoint.load(runs[name]).tokenizer.encode(src))
-        BleuStatistics.of(lengths, hyp, ref).write(RunFolder(folder).counts("test"))
+        SentenceStatistics.of(lengths, hyp, ref).write(RunFolder(folder).counts("test"))
         result = json.loads((runs[name] / "result.json").read_text()) | {"seed": seed, "device": EVIL}
         scores = {"bleu": sacrebleu.corpus_bleu(hyp, [ref]).score, "chrf": sacrebleu.corpus_chrf(hyp, [ref]).score}
         result["test"] |= scores
