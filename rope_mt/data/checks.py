@@ -85,13 +85,13 @@ def fingerprint(lines: Iterable[str]) -> str:
     Control and format characters, runs of blanks and the form of accents do not matter either. Everything else does:
     references with other quotation marks are other references, and have moved BLEU by more than a point.
     """
-    return hashlib.sha256("\n".join(sorted(map(_without_controls, lines))).encode()).hexdigest()[:16]
-
-
-def _without_controls(line: str) -> str:
-    line = text.normalize(line, LONGER)
-    kept = [char for char in line if char.isspace() or unicodedata.category(char) not in ("Cc", "Cf")]
-    return " ".join("".join(kept).split())
+    kept = []
+    for line in lines:
+        printed = (
+            c for c in text.normalize(line, LONGER) if c.isspace() or unicodedata.category(c) not in ("Cc", "Cf")
+        )
+        kept.append(" ".join("".join(printed).split()))
+    return hashlib.sha256("\n".join(sorted(kept)).encode()).hexdigest()[:16]
 
 
 # ---- validation and test sets ----------------------------------------------------------------------------------------

@@ -44,25 +44,24 @@ class Cleaning:
     def text(self, src: bytes, tgt: bytes) -> tuple[str, str] | None:
         """The normalised pair, or None if it is dropped."""
         most = self.lengths.most * LONGEST_PIECE  # a line of more characters has too many pieces; they are not counted
-        step = ""
-        pair = ("", "")
         try:
             pair = normalize(src.decode(), most), normalize(tgt.decode(), most)
         except UnicodeDecodeError:
+            pair = None
+        if pair is None:
             step = "not UTF-8"
+        elif not all(pair):
+            step = "empty"
+        elif max(map(len, pair)) > most:
+            step = "too long"
+        elif self.drop_identical and pair[0] == pair[1]:
+            step = "identical sides"
+        elif self.drop_duplicates and self._is_known(pair):
+            step = "duplicate"
         else:
-            if not all(pair):
-                step = "empty"
-            elif max(map(len, pair)) > most:
-                step = "too long"
-            elif self.drop_identical and pair[0] == pair[1]:
-                step = "identical sides"
-            elif self.drop_duplicates and self._is_known(pair):
-                step = "duplicate"
-        if step:
-            self.dropped[step] += 1
-            return None
-        return pair
+            return pair
+        self.dropped[step] += 1
+        return None
 
     def _is_known(self, pair: tuple[str, str]) -> bool:
         key = int.from_bytes(hashlib.blake2b("\n".join(pair).encode(), digest_size=8).digest())

@@ -53,8 +53,6 @@ def printable(line: str) -> str:
 
 def find(name: str, lang: str) -> list[Path]:
     """The files of one language that a prefix or glob names, in order. Plain comes before .gz, and .gz before .xz."""
-    if not glob.has_magic(name):
-        return [path for suffix in SUFFIXES if (path := Path(f"{name}.{lang}{suffix}")).is_file()][:1]
     files: dict[str, str] = {}
     for suffix in SUFFIXES:
         for file in glob.glob(f"{name}.{lang}{suffix}"):
@@ -80,7 +78,7 @@ def pairs_of_files(names: list[str], src_lang: str, tgt_lang: str) -> list[tuple
             raise UserError(f"no such text: {name}.{src_lang} (plain, .gz or .xz)")
         for source in sources:
             prefix = str(source)[: str(source).rindex(f".{src_lang}")]
-            targets = find(glob.escape(prefix) if glob.has_magic(prefix) else prefix, tgt_lang)
+            targets = find(glob.escape(prefix), tgt_lang)
             if not targets:
                 raise UserError(f"no such text: {prefix}.{tgt_lang} (plain, .gz or .xz), the other side of {source}")
             files.append((source, targets[0]))
@@ -102,19 +100,15 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
         raise UserError(f"cannot read {path}: {error}") from error
 
 
-def _blocks(path: Path) -> Iterator[bytes]:
-    with _opened(path) as file:
-        yield from iter(partial(file.read, 1 << 20), b"")
-
-
 def fingerprint(files: list[tuple[Path, Path]]) -> str:
     """sha256 of the content of all files: the same for the same text, wherever it lies and however it is packed."""
     digest = hashlib.sha256()
     for source, target in files:
         marks = documents(source)
         for path in (source, target, *([marks] if marks else [])):
-            for block in _blocks(path):
-                digest.update(block)
+            with _opened(path) as file:
+                for block in iter(partial(file.read, 1 << 20), b""):
+                    digest.update(block)
             digest.update(b"\0")
     return digest.hexdigest()
 
@@ -211,7 +205,7 @@ def read_test_set(files: list[tuple[Path, Path]], warn: Warn = lambda line: None
 def documents(source: Path) -> Path | None:
     """PREFIX.docs (plain, .gz or .xz) beside a source file, which says where its documents are."""
     prefix = str(source).removesuffix(".gz").removesuffix(".xz").rpartition(".")[0]
-    return next((path for suffix in SUFFIXES if (path := Path(f"{prefix}.docs{suffix}")).is_file()), None)
+    return next(iter(find(glob.escape(prefix), "docs")), None)
 
 
 def first_lines(marks: Path) -> list[int]:

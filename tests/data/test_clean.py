@@ -42,21 +42,17 @@ def test_the_default_keeps_all_other_text_normalised(pair):
     assert not steps.dropped
 
 
-def test_identical_sides_are_dropped_only_when_asked_and_compared_after_normalising():
-    pair = ("Mu\u0308ller  AG".encode(), "M\u00fcller AG ".encode())
-    assert cleaning().text(*pair) == ("Müller AG", "Müller AG")
-    steps = cleaning(drop_identical=True)
-    assert steps.text(*pair) is None
-    assert steps.text(b"Mueller AG", pair[1]) is not None
-    assert steps.dropped == {"identical sides": 1}
-
-
-def test_all_but_the_first_of_equal_pairs_are_dropped_only_when_asked():
-    stream = [(b"a", b"x"), (b"a", b"y"), (b"b", b"x"), (b" a ", b"x"), (b"x", b"a"), (b"a", b"x"), (b"b", b"x")]
-    assert [cleaning().text(*pair) is None for pair in stream] == [False] * 7
-    steps = cleaning(drop_duplicates=True)
-    assert [steps.text(*pair) is None for pair in stream] == [False, False, False, True, False, True, True]
-    assert steps.dropped == {"duplicate": 3}
+def test_identical_sides_and_all_but_the_first_of_equal_pairs_are_dropped_only_when_asked():
+    same = [("Mu\u0308ller  AG".encode(), "M\u00fcller AG ".encode()), (b"Mueller AG", "Müller AG".encode())]
+    equal = [(b"a", b"x"), (b"a", b"y"), (b"b", b"x"), (b" a ", b"x"), (b"x", b"a"), (b"a", b"x"), (b"b", b"x")]
+    for stream, setting, dropped, step in (
+        (same, "drop_identical", [True, False], "identical sides"),
+        (equal, "drop_duplicates", [False, False, False, True, False, True, True], "duplicate"),
+    ):
+        assert [cleaning().text(*pair) is None for pair in stream] == [False] * len(stream)
+        steps = cleaning(**{setting: True})
+        assert [steps.text(*pair) is None for pair in stream] == dropped
+        assert steps.dropped == {step: sum(dropped)}
 
 
 def test_a_pair_is_counted_once_even_if_several_steps_would_drop_it():

@@ -10,7 +10,6 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from rope_mt.config.data import DataConfig
@@ -68,37 +67,23 @@ def test_neither_the_size_of_chunks_nor_the_number_of_threads_changes_a_file(
 
 
 @pytest.mark.parametrize("kind", ["bpe", "unigram"])
-def test_of_large_text_the_tokenizer_sees_a_sample_spread_over_all_of_it(cfg, tmp_path, monkeypatch, capsys, kind):
-    every = 40 * ENGLISH
-    cfg.tokenizer, cfg.train = kind, [write(tmp_path / "text" / "large", every, [f"{n} x" for n in range(8000)])]
+def test_the_tokenizer_sees_every_kept_line_or_of_large_text_a_sample_spread_over_all_of_it(
+    cfg, tmp_path, monkeypatch, capsys, kind
+):
     seen: list[list[str]] = []
-
-    def train(sentences, vocab_size, how):
-        assert (vocab_size, how) == (310, kind)
-        seen.append(list(sentences))
-        return MODEL
-
-    monkeypatch.setattr(preparing, "train_tokenizer", train)
+    monkeypatch.setattr(preparing, "train_tokenizer", lambda sentences, *_: seen.append([*sentences]) or MODEL)
     monkeypatch.setattr(preparing, "SAMPLE", {"bpe": 100_000, "unigram": 100_000, kind: 1000})
-    for folder in ("once", "again"):
-        assert prepare(dataclasses.replace(cfg, dir=str(tmp_path / folder))).meta["kept"] == 8000
-    assert seen[0] == seen[1]
-    assert 900 <= len(seen[0]) <= 1000
-    targets = [int(line.split()[0]) for line in seen[0][1::2]]
-    assert [every[n] for n in targets] == seen[0][::2]
-    assert len(set(np.diff(targets))) == 1
-    assert targets[0] < 100
-    assert targets[-1] > 7900
-    assert "training 310 pieces on 1,000 lines" in capsys.readouterr().err
-
-
-def test_of_small_text_the_tokenizer_sees_every_kept_line(cfg, tmp_path, monkeypatch, capsys):
-    seen: list[str] = []
-    monkeypatch.setattr(preparing, "train_tokenizer", lambda sentences, *_: seen.extend(sentences) or MODEL)
     cfg.train = [write(tmp_path / "text" / "gap", ["", *ENGLISH], ["x", *GERMAN])]
     prepare(cfg)
-    assert seen == list(itertools.chain.from_iterable(zip(ENGLISH, GERMAN, strict=True)))
+    assert seen.pop() == list(itertools.chain.from_iterable(zip(ENGLISH, GERMAN, strict=True)))
     assert "training" not in capsys.readouterr().err
+    every = 40 * ENGLISH
+    cfg.tokenizer, cfg.train = kind, [write(tmp_path / "text" / "large", every, [f"{n} x" for n in range(8000)])]
+    assert prepare(cfg).meta["kept"] == 8000
+    targets = [int(line.split()[0]) for line in seen[0][1::2]]
+    assert [every[n] for n in targets] == seen[0][::2]
+    assert targets == [*range(0, 8000, 16)]
+    assert "training 310 pieces on 1,000 lines" in capsys.readouterr().err
 
 
 # ---- killed, and two at once --------------------------------------------------------------------------------------
