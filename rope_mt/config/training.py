@@ -90,7 +90,7 @@ class TrainerConfig:
     devices: Any = no_effect("auto")  # training processes on each machine; auto: one a GPU, and one on a CPU
     machines: int = no_effect(1)  # machines that train together, each started by torchrun; see conf/README.md
     device: str = no_effect("auto")  # auto, cpu, cuda or mps
-    precision: str = "auto"  # auto, bf16 or fp32; auto: bf16 where the processor computes in it
+    precision: str = "auto"  # auto, bf16 or fp32; auto: bf16 on a GPU that has it; on a CPU the faster, timed once
 
     def __post_init__(self) -> None:
         positive = {"max_steps": self.max_steps, "val_every": self.val_every, "val_sentences": self.val_sentences}

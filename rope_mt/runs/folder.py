@@ -79,14 +79,24 @@ def refuse_no_run(path: Path) -> None:
         raise UserError(f"{path} holds the checkpoints of a run: name the run, {path.parent}, or one of {path}/*")
 
 
+def key_of(run: RunFolder) -> str | None:
+    """The key of the run that this folder holds, begun or finished; a UserError if its manifest was changed."""
+    manifest = _manifest(run)
+    return None if manifest is None else read_manifest(manifest, AGAIN).get("key")
+
+
+def _manifest(run: RunFolder) -> Path | None:
+    # a published record has no run.json
+    return next((file for file in (run.identity, run.result) if file.is_file()), None)
+
+
 def open_run(run: RunFolder, cfg: TrainConfig, key: str) -> None:
     """Make or find the folder of a run that begins, resumes or is finished.
 
     Raises:
         UserError: the folder holds another run, this run was changed, or the folder cannot be written.
     """
-    # a published record has no run.json
-    manifest = next((file for file in (run.identity, run.result) if file.is_file()), None)
+    manifest = _manifest(run)
     if manifest and not cfg.overwrite:
         names = [file.name for file in run.began_with] if manifest == run.identity else []
         known_key = read_manifest(manifest, AGAIN, *names).get("key")

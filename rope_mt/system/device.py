@@ -10,6 +10,8 @@ import torch
 from rope_mt.errors import UserError
 from rope_mt.system.memory import peak_of_process
 
+PRECISIONS = ("bf16", "fp32")
+
 
 def choose_device(wanted: str, setting: str = "device") -> torch.device:
     """The device of this name; `auto` is CUDA, or else Apple's mps, or else the CPU.

@@ -9,11 +9,11 @@ from rope_mt.data import corpus, text
 from rope_mt.data.tokenizer import PAD
 from rope_mt.model.transformer import Transformer
 from rope_mt.runs.checkpoint import latest
-from rope_mt.runs.folder import RunFolder, default_folder, run_hash
-from rope_mt.runs.published import find_record
-from rope_mt.system.device import choose_device, choose_precision
+from rope_mt.runs.folder import RunFolder
+from rope_mt.system.device import choose_device
 from rope_mt.system.disk import size_text
 from rope_mt.training.checks import MANIFEST_BYTES, room
+from rope_mt.training.precision import settle
 from rope_mt.training.processes import devices_of
 from rope_mt.training.screens import settings_of, show
 
@@ -28,7 +28,6 @@ def dry_run(cfg: TrainConfig, folder: Path | None = None) -> None:
         UserError: the settings or a folder do not allow the run.
     """
     device = choose_device(cfg.trainer.device, "trainer.device")
-    precision = choose_precision(cfg.trainer.precision, device)
     processes = devices_of(cfg.trainer, device) * cfg.trainer.machines
     with torch.device("meta"):
         model = Transformer(cfg.model, cfg.position, cfg.data.vocab_size, PAD)
@@ -36,13 +35,14 @@ def dry_run(cfg: TrainConfig, folder: Path | None = None) -> None:
     prefixes = (*cfg.data.train, *cfg.data.valid, *cfg.data.test, *cfg.data.further_tests)
     missing = [prefix for prefix in prefixes if not text.exists(prefix, cfg.data.src_lang, cfg.data.tgt_lang)]
     lines = settings_of(cfg, parameters, processes, f"{cfg.data.name}, vocabulary {cfg.data.vocab_size:,}")
-    lines["device"] += f", {precision}"
     if missing and (cfg.data.origin or cfg.data.archives):
         lines["run"] = f"named after its text, which is not there yet: rope-mt prepare data={cfg.data.name} gets it"
     else:
         fingerprints = corpus.at_hand(cfg.data).fingerprints
-        key = run_hash(cfg, precision, fingerprints, processes)
-        run = find_record(cfg, fingerprints, processes) or RunFolder(folder or default_folder(cfg, key))
+        run, _, _, precision, note = settle(cfg, device, fingerprints, processes, folder, keep=False)
+        lines["device"] += f", {precision}"
+        if note:
+            lines["precision"] = note
         size = size_text(room(cfg, 4 * parameters + MANIFEST_BYTES)[0])
         lines["run"] = f"{run.path} (about {size})"
         lines["state"] = _state(cfg, run)

@@ -53,6 +53,7 @@ def fit(path: Path, tracker: Tracker | None = None) -> None:
     run, processes = RunFolder(path), Processes.of_environment()
     about = read_manifest(run.identity, AGAIN)
     cfg, precision = from_plain(about["config"]), about["precision"]
+    cfg.trainer.precision = precision  # a checkpoint says what `auto` came to, and is evaluated in it
     if processes.world != about["processes"]:
         wanted = f"{run.path} is for {about['processes']} training processes"
         raise UserError(f"{wanted}, and {processes.world} were started: give trainer.devices and trainer.machines")

@@ -17,11 +17,19 @@ from rope_mt.system.progress import clock, output
 from rope_mt.training.checks import Checked
 
 
-def introduce(cfg: TrainConfig, run: RunFolder, about: dict[str, Any], prepared: Prepared, checked: Checked) -> None:
-    """The first screen: what will be trained, on what, where, and how much disk it takes."""
+def introduce(
+    cfg: TrainConfig, run: RunFolder, about: dict[str, Any], prepared: Prepared, checked: Checked, of_precision: str
+) -> None:
+    """The first screen: what will be trained, on what, where, and how much disk it takes.
+
+    Args:
+        of_precision: why it was chosen, or a warning; "" is not shown.
+    """
     read, made, *warnings = report(prepared)
     lines = settings_of(cfg, checked.parameters, about["processes"], f"{cfg.data.name}: {read}; {made}")
     lines["device"] += f", {about['precision']}"
+    if of_precision:
+        lines["precision"] = of_precision
     lines["run"] = f"{run.path} (about {size_text(checked.bytes)})"
     if (resumed := latest(run)) is not None:
         lines["continues"] = str(resumed)

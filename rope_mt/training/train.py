@@ -14,15 +14,16 @@ from rope_mt.config.commands import TrainConfig
 from rope_mt.data import corpus
 from rope_mt.data.prepare import prepare
 from rope_mt.runs import checkpoint
-from rope_mt.runs.folder import RunFolder, begin, changed_code, default_folder, open_run, run_hash
-from rope_mt.runs.published import find_record, publish, record_of
+from rope_mt.runs.folder import RunFolder, begin, changed_code, open_run
+from rope_mt.runs.published import publish, record_of
 from rope_mt.runs.result import read_result
 from rope_mt.runs.tracking import attach
-from rope_mt.system.device import choose_device, choose_precision
+from rope_mt.system.device import choose_device
 from rope_mt.system.locks import alone
 from rope_mt.system.progress import output
 from rope_mt.training.checks import check, read_test_sets
 from rope_mt.training.fit import fit, track_training
+from rope_mt.training.precision import settle
 from rope_mt.training.processes import devices_of, launch, refuse_torchrun
 from rope_mt.training.score import score, track_result
 from rope_mt.training.screens import conclude, how_to_train, introduce, say_reused
@@ -48,16 +49,13 @@ def train(
     refuse_torchrun()
     console = output()
     device = choose_device(cfg.trainer.device, "trainer.device")
-    precision = choose_precision(cfg.trainer.precision, device)
     processes = devices_of(cfg.trainer, device) * cfg.trainer.machines
     text_of = corpus.locate(cfg.data)
-    key = run_hash(cfg, precision, text_of.fingerprints, processes)
-    record = find_record(cfg, text_of.fingerprints, processes)
-    run = record or RunFolder(folder or default_folder(cfg, key))
-    publish_to = record_of(cfg, key) if cfg.sweep.published and not record else None
+    run, recorded, key, precision, note = settle(cfg, device, text_of.fingerprints, processes, folder)
+    publish_to = record_of(cfg, key) if cfg.sweep.published and not recorded else None
     opened(run)
 
-    if record:
+    if recorded:
         say_reused(run, "published")
     elif run.result.is_file() and not cfg.overwrite:  # it may be where nobody can write, so nothing is locked
         open_run(run, cfg, key)
@@ -72,7 +70,7 @@ def train(
             about["prepared"] = str(prepared.folder.absolute())
             checked = check(cfg, run, about, prepared, test_sets)
             begin(run, cfg, key, test_sets["test"], about)
-            introduce(cfg, run, about, prepared, checked)
+            introduce(cfg, run, about, prepared, checked, note)
             if not _train_and_score(cfg, run, about):
                 return math.nan
 
