@@ -3,7 +3,6 @@
 import os
 import re
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -107,28 +106,30 @@ def measure_stream(cfg: DataConfig) -> dict[str, Any]:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     torch.set_num_threads(1)
-    with _anonymous_memory() as memory:
-        from rope_mt.data.datamodule import TranslationData
+    at_first = most = anonymous_memory()
+    from rope_mt.data.datamodule import TranslationData
 
-        corpus = locate(cfg)
-        prepared = prepare(cfg, corpus)
+    corpus = locate(cfg)
+    prepared = prepare(cfg, corpus)
+    began = time.perf_counter()
+    data = TranslationData(cfg, prepared, corpus.valid, seed=1)
+    opening = time.perf_counter() - began
+    starts, tokens, pairs, batches, flowing = [], 0, 0, 0, 0.0
+    for epoch in range(2):
+        data.plan.epoch = epoch
         began = time.perf_counter()
-        data = TranslationData(cfg, prepared, corpus.valid, seed=1)
-        opening = time.perf_counter() - began
-        starts, tokens, pairs, batches, flowing = [], 0, 0, 0, 0.0
-        for epoch in range(2):
-            data.plan.epoch = epoch
-            began = time.perf_counter()
-            loader = iter(data.train_dataloader())
-            batch = next(loader)
-            starts.append(time.perf_counter() - began)
-            began = time.perf_counter()
-            while batch is not None and flowing + time.perf_counter() - began < STREAM_SECONDS * (epoch + 1) / 2:
-                pairs += len(batch.src)
-                tokens += batch.n_tokens + int(np.count_nonzero(batch.src.numpy()))
-                batches += 1
-                batch = next(loader, None)
-            flowing += time.perf_counter() - began
+        loader = iter(data.train_dataloader())
+        batch = next(loader)
+        starts.append(time.perf_counter() - began)
+        most = max(most, anonymous_memory())
+        began = time.perf_counter()
+        while batch is not None and flowing + time.perf_counter() - began < STREAM_SECONDS * (epoch + 1) / 2:
+            pairs += len(batch.src)
+            tokens += batch.n_tokens + int(np.count_nonzero(batch.src.numpy()))
+            batches += 1
+            batch = next(loader, None)
+        flowing += time.perf_counter() - began
+        most = max(most, anonymous_memory())
     return {
         "opening, seconds": opening,
         "start of an epoch, seconds": max(starts),
@@ -136,32 +137,15 @@ def measure_stream(cfg: DataConfig) -> dict[str, Any]:
         "slots of a batch": cfg.batch_tokens,
         "pairs/s": pairs / flowing,
         "real tokens/s": tokens / flowing,
-        "anonymous memory beyond torch, MB": (max(memory) - memory[0]) / 1e6 if memory else None,
+        "anonymous memory beyond torch, MB": (most - at_first) / 1e6 if at_first else None,
     }
 
 
-@contextmanager
-def _anonymous_memory() -> Iterator[list[int]]:
-    """Readings, while the body runs, of the bytes of this process that no file holds; empty without /proc."""
-    readings: list[int] = []
-    status, ended = Path("/proc/self/status"), threading.Event()
-
-    def read() -> None:
-        if status.is_file():
-            readings.extend(1024 * int(n) for n in re.findall(r"RssAnon:\s+(\d+) kB", status.read_text()))
-
-    def watch() -> None:
-        while not ended.wait(0.01):
-            read()
-
-    read()
-    thread = threading.Thread(target=watch)
-    thread.start()
-    try:
-        yield readings
-    finally:
-        ended.set()
-        thread.join()
+def anonymous_memory() -> int:
+    """Bytes of this process that no file holds; 0 where there is no /proc."""
+    status = Path("/proc/self/status")
+    found = re.search(r"RssAnon:\s+(\d+) kB", status.read_text()) if status.is_file() else None
+    return 1024 * int(found[1]) if found else 0
 
 
 def measure_batches(cfg: DataConfig, budgets: list[int]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from rope_mt.bench.peers import ALPHA, CTranslate2, Decoder, Setting, Transformers, Work, check
-from rope_mt.bench.steps import SEED, as_trained, finish, shape
+from rope_mt.bench.steps import SEED, as_trained, finish, precisions, shape
 from rope_mt.config.commands import BenchDecodeConfig
 from rope_mt.data import corpus, text
 from rope_mt.data.prepare import prepare
@@ -23,7 +23,7 @@ from rope_mt.data.tokenizer import PAD, Tokenizer, read
 from rope_mt.errors import UserError
 from rope_mt.model.transformer import Transformer
 from rope_mt.runs.checkpoint import Checkpoint
-from rope_mt.system.device import choose_device, choose_precision, describe
+from rope_mt.system.device import choose_device, describe
 from rope_mt.translation.translator import Translator
 
 OURS = "rope-mt"
@@ -96,14 +96,6 @@ def able(cfg: BenchDecodeConfig, device: torch.device) -> list[str]:
     return names
 
 
-def precisions(system: str, device: torch.device) -> list[str]:
-    """The precisions in which a system is measured: fp32, and a faster one that this machine computes natively."""
-    if system == "ctranslate2":
-        return ["fp32", "int8" if device.type == "cpu" else "fp16"]
-    native = choose_precision("auto", device)
-    return ["fp32"] if native == "fp32" else ["fp32", native]
-
-
 def untrained(cfg: BenchDecodeConfig) -> Checkpoint:
     """A model with the weights that training begins with."""
     tokenizer = prepare(cfg.data, corpus.locate(cfg.data)).tokenizer()
@@ -121,22 +113,20 @@ def sentences(cfg: BenchDecodeConfig, tokenizer: Tokenizer) -> Work:
 
 
 def fastest(name: str, system: Decoder, work: Work) -> Setting:
-    """The setting that is fastest on sentences of middling length: first the best batch size, then the best threads."""
+    """The setting that is fastest on sentences of middling length: one choice after the other, the others the last."""
     n = max(32, len(work) // 4)
     first = max(0, (len(work) - n) // 2)
     part = sorted(work, key=lambda sentence: sentence[1])[first : first + n]
 
     def took(setting: Setting) -> float:
         system.use(setting)
+        system.decode(part[:8])  # the first call is slow
         return seconds(system, part)
 
-    def best(settings: list[Setting]) -> Setting:
-        return settings[0] if len(settings) == 1 else min(settings, key=took)
-
-    system.use({**system.sizes[-1], **system.threads[-1]})
-    system.decode(part[:8])  # the first call is slow
-    chosen = best([{**size, **system.threads[-1]} for size in system.sizes])
-    chosen = best([{**chosen, **threads} for threads in system.threads])
+    chosen = {name: n for options in system.choices for name, n in options[-1].items()}
+    for options in system.choices:
+        settings = [{**chosen, **option} for option in options]
+        chosen = settings[0] if len(settings) == 1 else min(settings, key=took)
     print(f"{name}: {_described(chosen)}", file=sys.stderr, flush=True)
     return chosen
 

@@ -4,9 +4,13 @@
 translate nonsense. They work as much as with trained weights, since every hypothesis gets the length of its reference.
 """
 
+import os
 import warnings
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from importlib.util import find_spec
 from itertools import groupby
+from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -28,6 +32,7 @@ from rope_mt.runs.checkpoint import Checkpoint
 ALPHA = 0.6  # length penalty; hypotheses of equal length have the same order with any
 Work = list[tuple[list[int], int]]  # ids of each source without eos, and the tokens of its translation with eos
 Setting = dict[str, int]
+translator: Any  # in a process of CTranslate2
 
 
 class Baseline(nn.Module):
@@ -48,16 +53,8 @@ class Baseline(nn.Module):
         self.dropout = nn.Dropout(m.dropout)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "enable_nested_tensor")  # about inference with norm_first
-            self.transformer = nn.Transformer(
-                d_model=m.d_model,
-                nhead=m.n_heads,
-                num_encoder_layers=m.n_layers,
-                num_decoder_layers=m.n_layers,
-                dim_feedforward=m.d_ff,
-                dropout=m.dropout,
-                batch_first=True,
-                norm_first=m.norm == "pre",
-            )
+            sizes = (m.d_model, m.n_heads, m.n_layers, m.n_layers, m.d_ff, m.dropout)
+            self.transformer = nn.Transformer(*sizes, batch_first=True, norm_first=m.norm == "pre")
         self.loss = nn.CrossEntropyLoss(ignore_index=PAD, label_smoothing=cfg.optimizer.label_smoothing)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -93,17 +90,18 @@ class Baseline(nn.Module):
 
 
 class Decoder:
-    """A system that decodes in one precision, with the fastest of its `sizes` of batches and `threads`."""
+    """A system that decodes in one precision, with one of each of its `choices`: batch sizes, numbers of threads."""
 
     size, on_cpu, on_gpu = "sentences", (16, 32, 64), (128, 512)
 
     def __init__(self, ckpt: Checkpoint, beam: int, device: torch.device, precision: str) -> None:
         self.beam, self.device, cpu = beam, device, device.type == "cpu"
-        self.sizes: list[Setting] = [{self.size: n} for n in (self.on_cpu if cpu else self.on_gpu)]
-        self.threads: list[Setting] = [{"threads": n} for n in (sorted({1, cores()}) if cpu else [1])]
+        self.setting: Setting = {}
+        sizes = [{self.size: n} for n in (self.on_cpu if cpu else self.on_gpu)]
+        self.choices: list[list[Setting]] = [sizes, [{"threads": n} for n in (sorted({1, cores()}) if cpu else [1])]]
 
     def use(self, setting: Setting) -> None:
-        """Decode from now on with one of `sizes` and one of `threads`."""
+        """Decode from now on with this setting, which has one of each of `choices`."""
         torch.set_num_threads(setting["threads"])
         self.setting = setting
 
@@ -122,15 +120,11 @@ class Transformers(Decoder):
 
         super().__init__(ckpt, beam, device, precision)
         m = ckpt.config.model
+        sizes: dict[str, Any] = {"layers": m.n_layers, "attention_heads": m.n_heads, "ffn_dim": m.d_ff}
         cfg = MarianConfig(
             vocab_size=len(ckpt.tokenizer),
             d_model=m.d_model,
-            encoder_layers=m.n_layers,
-            decoder_layers=m.n_layers,
-            encoder_attention_heads=m.n_heads,
-            decoder_attention_heads=m.n_heads,
-            encoder_ffn_dim=m.d_ff,
-            decoder_ffn_dim=m.d_ff,
+            **{f"{stack}_{name}": n for stack in ("encoder", "decoder") for name, n in sizes.items()},
             activation_function="relu",
             scale_embedding=True,
             max_position_embeddings=2048,
@@ -144,8 +138,6 @@ class Transformers(Decoder):
 
     @torch.inference_mode()
     def decode(self, work: Work) -> list[int]:
-        from transformers import LogitsProcessorList
-
         order = sorted(range(len(work)), key=lambda row: (work[row][1], len(work[row][0])))
         n_tokens, size = [0] * len(work), self.setting["sentences"]
         for rows in (order[start : start + size] for start in range(0, len(order), size)):
@@ -159,72 +151,89 @@ class Transformers(Decoder):
                 early_stopping=True,
                 length_penalty=ALPHA,
                 max_new_tokens=int(lengths.max()),
-                logits_processor=LogitsProcessorList([_EndAt(lengths.repeat_interleave(self.beam))]),
+                logits_processor=[partial(end_at, lengths.repeat_interleave(self.beam))],
             )
             for row, ids in zip(rows, out[:, 1:].tolist(), strict=True):
                 n_tokens[row] = ids.index(EOS) + 1
         return n_tokens
 
 
-class _EndAt:
-    """A logits processor that ends each row after a given number of tokens, and not before."""
-
-    def __init__(self, lengths: Tensor) -> None:
-        self.lengths = lengths
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        now = input_ids.shape[1]  # counts the token of this step, but not the one at the start
-        ending = (self.lengths == now)[:, None]
-        eos = torch.arange(scores.shape[1], device=scores.device) == EOS
-        return scores.masked_fill((ending & ~eos) | ((self.lengths > now)[:, None] & eos), -torch.inf)
+def end_at(lengths: Tensor, input_ids: Tensor, scores: Tensor) -> Tensor:
+    """The scores of a step in which each row ends if it has its length with this token, and else goes on."""
+    now = input_ids.shape[1]  # counts the token of this step, but not the one at the start
+    eos = torch.arange(scores.shape[1], device=scores.device) == EOS
+    return scores.masked_fill(((lengths == now)[:, None] & ~eos) | ((lengths > now)[:, None] & eos), -torch.inf)
 
 
 class CTranslate2(Decoder):
-    """CTranslate2 with our own export. Sentences of equal length go into one call; calls run side by side."""
+    """CTranslate2 with our own export, in a process of its own, since it reads its variables when it is loaded.
+
+    Sentences of equal length go into one call; calls run side by side.
+    """
+
+    products = ((0, 0), (1, 0), (1, 1))  # CT2_USE_MKL and CT2_PACKED_GEMM, which is about MKL alone
 
     def __init__(self, ckpt: Checkpoint, beam: int, device: torch.device, precision: str) -> None:
         from rope_mt.export import ctranslate2
 
         super().__init__(ckpt, beam, device, precision)
-        n = cores() if device.type == "cpu" else 1
-        self.threads = [{"workers": workers, "threads": n // workers} for workers in sorted({1, n})]
+        cpu = device.type == "cpu"
+        n = cores() if cpu else 1
+        products = [{"CT2_USE_MKL": mkl, "CT2_PACKED_GEMM": packed} for mkl, packed in self.products]
+        workers = [{"workers": workers, "threads": n // workers} for workers in sorted({1, n})]
+        self.choices = [*([products] if cpu else []), self.choices[0], workers]
         with TemporaryDirectory() as folder:
             ctranslate2.specification(ckpt).save(folder)
-            self.files = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+            files = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
         self.pieces, _, _ = ckpt.tokenizer.pieces()
-        self.compute_type = {"fp32": "float32", "fp16": "float16"}.get(precision, precision)
+        compute_type = {"fp32": "float32", "fp16": "float16"}.get(precision, precision)
+        self.model = {"files": files, "device": device.type, "compute_type": compute_type}
+        self.process: Any = None
 
     def use(self, setting: Setting) -> None:
-        import ctranslate2
-
+        if setting == self.setting:
+            return
+        if self.process:
+            self.process.shutdown()
+        variables = {name: str(value) for name, value in setting.items() if name.startswith("CT2_")}
+        model = {**self.model, "inter_threads": setting["workers"], "intra_threads": setting["threads"]}
+        self.process = ProcessPoolExecutor(1, get_context("spawn"), load_ctranslate2, (variables, model))
+        self.process.submit(len, ()).result()  # when it is loaded
         self.setting = setting
-        self.translator = ctranslate2.Translator(
-            "exported",
-            files=self.files,
-            device=self.device.type,
-            compute_type=self.compute_type,
-            inter_threads=setting["workers"],
-            intra_threads=setting["threads"],
-        )
 
     def decode(self, work: Work) -> list[int]:
-        order = sorted(range(len(work)), key=lambda row: (-work[row][1], len(work[row][0])))
-        pending = []
-        for length, rows in groupby(order, key=lambda row: work[row][1]):
-            pending += self.translator.translate_batch(
-                [[self.pieces[i] for i in work[row][0]] for row in rows],
-                beam_size=self.beam,
-                length_penalty=ALPHA,
-                min_decoding_length=length,
-                max_decoding_length=length,
-                max_batch_size=self.setting["sentences"],
-                max_input_length=0,
-                asynchronous=True,
-            )
-        n_tokens = [0] * len(work)
-        for row, translation in zip(order, pending, strict=True):
-            n_tokens[row] = len(translation.result().hypotheses[0])
-        return n_tokens
+        pieces = [([self.pieces[i] for i in source], length) for source, length in work]
+        return self.process.submit(translate, pieces, self.beam, self.setting["sentences"]).result()
+
+
+def load_ctranslate2(variables: dict[str, str], model: dict[str, Any]) -> None:
+    """Load the model in a new process with these variables of the environment."""
+    global translator
+    os.environ.update(variables)
+    import ctranslate2
+
+    translator = ctranslate2.Translator("exported", **model)
+
+
+def translate(work: list[tuple[list[str], int]], beam: int, size: int) -> list[int]:
+    """What CTranslate2's process makes of the pieces of each source and the length of its translation."""
+    order = sorted(range(len(work)), key=lambda row: (-work[row][1], len(work[row][0])))
+    pending = []
+    for length, rows in groupby(order, key=lambda row: work[row][1]):
+        pending += translator.translate_batch(
+            [work[row][0] for row in rows],
+            beam_size=beam,
+            length_penalty=ALPHA,
+            min_decoding_length=length,
+            max_decoding_length=length,
+            max_batch_size=size,
+            max_input_length=0,
+            asynchronous=True,
+        )
+    n_tokens = [0] * len(work)
+    for row, translation in zip(order, pending, strict=True):
+        n_tokens[row] = len(translation.result().hypotheses[0])
+    return n_tokens
 
 
 def check(system: str, device: torch.device, train: TrainConfig) -> None:

@@ -27,7 +27,7 @@ def measure(cfg: BenchSchemesConfig) -> dict[str, Any]:
         except UserError as error:
             rows[name] = {"refused": str(error)}
         else:
-            rows[name] = {"parameters": other.parameters, **summary(in_turns(baseline, other, batches))}
+            rows[name] = {"parameters": other.parameters, **summary(in_turns([baseline, other], batches))}
         print(f"{name}: {_cost(rows[name])} ({number} of {len(names)})", file=sys.stderr)
     return {**report, "steps of each": 2 * cfg.bench.steps, "schemes": rows}
 

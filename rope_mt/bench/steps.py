@@ -1,12 +1,12 @@
-"""Models in training, step by step, and two of them in turns on the same batches.
+"""Models in training, step by step, and several of them in turns on the same batches.
 
-The speed of a machine that others use, too, drifts by more than models differ. So two models take turns, and their
-times on the same batches are compared. The first step on a batch also pays for memory of its shape, which the second
-step finds. So each model goes first on one of two neighbouring batches, and both together give one ratio.
+The speed of a machine that others use, too, drifts by more than models differ. So models take turns, and their times on
+the same batches are compared. The first step on a batch also pays for memory of its shape, which the next one finds. So
+every other batch has the opposite order, and two neighbouring batches together give one ratio.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice, repeat
 from typing import Any
 
@@ -28,7 +28,7 @@ from rope_mt.training.module import TranslationModule
 
 SEED = 1
 WARM_UP = 6  # steps that are not counted, in which memory is allocated and kernels are chosen
-Times = Float[np.ndarray, "2 batches"]  # seconds of a step of two models
+Times = Float[np.ndarray, "systems batches"]  # seconds of a step of each model
 
 
 def as_trained(cfg: BenchSchemesConfig | BenchTrainConfig | BenchDecodeConfig, position: PositionConfig) -> TrainConfig:
@@ -58,6 +58,14 @@ def setup(cfg: BenchSchemesConfig | BenchTrainConfig) -> tuple[TranslationData, 
         report["position"] = cfg.position.name
     report |= {"vocabulary": len(data.tokenizer), "device": describe(device), "precision": precision}
     return data, precision, device, report
+
+
+def precisions(system: str, device: torch.device) -> list[str]:
+    """The precisions in which a system is measured: fp32, and a faster one that this machine computes natively."""
+    if system == "ctranslate2":
+        return ["fp32", "int8" if device.type == "cpu" else "fp16"]
+    native = choose_precision("auto", device)
+    return ["fp32"] if native == "fp32" else ["fp32", native]
 
 
 def shape(model: ModelConfig) -> str:
@@ -112,13 +120,13 @@ class Training:
         return Batch(*(part.to(self.device, non_blocking=True) for part in batch))
 
 
-def in_turns(one: Training, other: Training, batches: list[Batch]) -> Times:
-    """Train both models on the same batches, and time those after the first WARM_UP. The first to go alternates."""
-    times = np.zeros((2, len(batches)))
+def in_turns(systems: Sequence[Training], batches: list[Batch]) -> Times:
+    """Train all models on the same batches, and time those after the first WARM_UP."""
+    times = np.zeros((len(systems), len(batches)))
     for number, batch in enumerate(batches):
-        batch = one.moved(batch)
-        for which in (0, 1) if number % 2 == 0 else (1, 0):
-            times[which, number] = seconds((one, other)[which], batch)
+        batch = systems[0].moved(batch)
+        for which in range(len(systems))[:: -1 if number % 2 else 1]:
+            times[which, number] = seconds(systems[which], batch)
     return times[:, WARM_UP:]
 
 
@@ -144,13 +152,13 @@ def finish(device: torch.device) -> None:
         torch.accelerator.synchronize(device)
 
 
-def by_twos(times: Times) -> Float[np.ndarray, "2 twos"]:
-    """Mean seconds of both models on two neighbouring batches, on each of which another model was first."""
-    return times.reshape(2, -1, 2).mean(axis=2)
+def by_twos(times: Times) -> Float[np.ndarray, "systems twos"]:
+    """Mean seconds of each model on two neighbouring batches."""
+    return times.reshape(len(times), -1, 2).mean(axis=2)
 
 
 def ratio(times: Times) -> dict[str, float]:
-    """How many times as long the second model takes: the median, and the quartiles, which tell how far to trust it."""
+    """How many times as long the second of two models takes: the median, and the quartiles."""
     first, second = by_twos(times)
     low, middle, high = np.quantile(second / first, [0.25, 0.5, 0.75])
     return {"ratio": float(middle), "lower quartile": float(low), "upper quartile": float(high)}

@@ -1,7 +1,7 @@
 """`rope-mt bench train`: how fast training is, where its time goes, and `torch.nn.Transformer` on the same batches.
 
 Our model trains alone first, which shows its rate, its parts and its memory. Then it takes turns with the baseline (see
-`steps`). On a CPU each has the number of threads that is its fastest.
+`steps`), both in each precision that this machine computes natively. On a CPU each has its fastest number of threads.
 """
 
 import sys
@@ -25,6 +25,7 @@ from rope_mt.bench.steps import (
     endless,
     finish,
     in_turns,
+    precisions,
     ratio,
     seconds,
     setup,
@@ -71,13 +72,21 @@ def measure(cfg: BenchTrainConfig) -> dict[str, Any]:
     report["peak memory, MB"] = {name: None if size is None else size / 1e6 for name, size in memory.items()}
     print(f"{OURS}: {report['target tokens/s']:,.0f} target tokens/s", file=sys.stderr)
     if cfg.bench.yardstick:
-        torch.manual_seed(SEED)
-        theirs = Training(Baseline(settings, len(data.tokenizer)), precision, device)
-        choose_threads(BASELINE, theirs, islice(batches, TRIALS), threads)
+        systems = {f"{OURS} {precision}": ours}
+        for name in precisions(BASELINE, device):
+            if name != precision:
+                systems[f"{OURS} {name}"] = Training.of(settings, data, name, device)
+            torch.manual_seed(SEED)
+            systems[f"{BASELINE} {name}"] = Training(Baseline(settings, len(data.tokenizer)), name, device)
+        for name, training in systems.items():
+            if training is not ours:
+                choose_threads(name, training, islice(batches, TRIALS), threads)
         drawn = list(islice(batches, WARM_UP + cfg.bench.steps + cfg.bench.steps % 2))
-        print(f"{OURS} and {BASELINE} in turns on {len(drawn)} batches", file=sys.stderr)
-        tokens = [batch.n_tokens for batch in drawn[WARM_UP:]]
-        report["systems"] = against(in_turns(ours, theirs, drawn), tokens, (ours.threads, theirs.threads))
+        print(f"{', '.join(systems)} in turns on {len(drawn)} batches", file=sys.stderr)
+        times, tokens = in_turns([*systems.values()], drawn), [batch.n_tokens for batch in drawn[WARM_UP:]]
+        rows = against(times, tokens, {name: training.threads for name, training in systems.items()})
+        best = min(rows[name]["ratio"] for name in rows if name.startswith(BASELINE))
+        report |= {"ours faster, best against best": best, "systems": rows}
     return report
 
 
@@ -196,19 +205,21 @@ def summary(
     }
 
 
-def against(times: Times, tokens: list[int], threads: tuple[int, int]) -> dict[str, dict[str, Any]]:
-    """Medians over batches, each of so many target tokens, of ours and the baseline; and how much faster ours is."""
+def against(times: Times, tokens: list[int], threads: dict[str, int]) -> dict[str, dict[str, Any]]:
+    """Medians of each system over batches of so many target tokens, and how many times as fast our best one is."""
     rows = {}
-    for name, of_system, n in zip((OURS, BASELINE), times, threads, strict=True):
-        rate = float(median(np.array(tokens) / of_system))
-        rows[name] = {"target tokens/s": rate, "seconds": float(median(of_system)), "threads": n}
-    rows[BASELINE] |= ratio(times)
+    best = min((n for n, name in enumerate(threads) if name.startswith(OURS)), key=lambda n: median(times[n]))
+    for number, (name, n) in enumerate(threads.items()):
+        rate = float(median(np.array(tokens) / times[number]))
+        rows[name] = {"target tokens/s": rate, "seconds": float(median(times[number])), "threads": n}
+        if name.startswith(BASELINE):
+            rows[name] |= ratio(times[[best, number]])
     return rows
 
 
 def table(rows: dict[str, dict[str, Any]]) -> list[str]:
-    """A heading, and a line per system: its rate without the time of drawing batches, and how much faster ours is."""
-    form = "{:<22}{:>16}{:>10}{:>9}{:>13}   {}"
+    """A heading, and a line per system: its rate, drawing batches left out, and how much faster our best one is."""
+    form = "{:<26}{:>16}{:>10}{:>9}{:>13}   {}"
     lines = [form.format("system", "target tokens/s", "s/step", "threads", "ours faster", "quartiles")]
     for name, row in rows.items():
         texts = [f"{row['target tokens/s']:,.0f}", f"{row['seconds']:.4f}", row["threads"], "", ""]

@@ -2,14 +2,16 @@
 
 import json
 from dataclasses import replace
+from unittest.mock import MagicMock
 
 import pytest
 import torch
 
 from rope_mt.bench import decode
 from rope_mt.bench.bench import bench
-from rope_mt.bench.decode import SYSTEMS, Ours, fastest, precisions, seconds, sentences, summary, table, untrained
-from rope_mt.bench.peers import Decoder, Work
+from rope_mt.bench.decode import SYSTEMS, Ours, fastest, seconds, sentences, summary, table, untrained
+from rope_mt.bench.peers import CTranslate2, Decoder, Setting, Work
+from rope_mt.bench.steps import precisions
 from rope_mt.cli.main import main
 from rope_mt.config.commands import BenchDecodeConfig, BenchDecodeSettings
 from rope_mt.config.position import RopeConfig, T5Config
@@ -31,6 +33,10 @@ def work(cfg) -> Work:
     return sentences(cfg, untrained(cfg).tokenizer)
 
 
+def setting(system: Decoder, place: int) -> Setting:
+    return {name: n for options in system.choices for name, n in options[place].items()}
+
+
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_a_system_makes_each_hypothesis_as_long_as_its_reference(cfg, work, name, monkeypatch):
     if name == "ctranslate2":  # the others would wait long for a second core that is busy
@@ -39,8 +45,17 @@ def test_a_system_makes_each_hypothesis_as_long_as_its_reference(cfg, work, name
     for precision in precisions(name, CPU):
         system = SYSTEMS[name](ckpt, 2, CPU, precision)
         for i in (0, -1):
-            system.use({**system.sizes[i], **system.threads[i]})
+            system.use(setting(system, i))
             assert system.decode(work) == [n for _, n in work]
+
+
+def test_ctranslate2_is_loaded_anew_for_other_variables_alone(cfg, monkeypatch):
+    system = CTranslate2(untrained(cfg), 2, CPU, "fp32")
+    started = []
+    monkeypatch.setattr("rope_mt.bench.peers.ProcessPoolExecutor", lambda *how: started.append(how) or MagicMock())
+    for place in (0, 1, 1):
+        system.use(setting(system, 0) | system.choices[0][place])
+    assert [variables["CT2_USE_MKL"] for _, _, _, (variables, _) in started] == ["0", "1"]
 
 
 def test_references_of_the_test_set_give_the_lengths(cfg, work):
@@ -52,7 +67,7 @@ def test_references_of_the_test_set_give_the_lengths(cfg, work):
 
 def test_a_system_that_does_less_work_is_noticed(cfg, work, monkeypatch):
     lazy = Ours(untrained(cfg), 2, CPU, "fp32")
-    lazy.use({**lazy.sizes[0], **lazy.threads[0]})
+    lazy.use(setting(lazy, 0))
     decode_all = lazy.decode
     monkeypatch.setattr(lazy, "decode", lambda work: decode_all([(source, n - 1) for source, n in work]))
     with pytest.raises(AssertionError, match="as long as its reference"):
@@ -63,7 +78,7 @@ def test_the_fastest_setting_is_chosen(work, monkeypatch, capsys):
     now = [0.0]
 
     class System(Decoder):
-        device, sizes, threads = CPU, [{"size": n} for n in (8, 16, 32)], [{"threads": n} for n in (1, 2)]
+        device, choices = CPU, [[{"size": n} for n in (8, 16, 32)], [{"threads": n} for n in (1, 2)]]
         __init__ = object.__init__
 
         def decode(self, work: Work) -> list[int]:
@@ -91,6 +106,7 @@ def test_rates_are_compared_within_a_round():
 def test_every_system_is_in_json_and_in_the_table(cfg, capsys, monkeypatch):
     for system in SYSTEMS.values():  # one setting each, for time
         monkeypatch.setattr(system, "on_cpu", system.on_cpu[:1])
+    monkeypatch.setattr(CTranslate2, "products", CTranslate2.products[:1])
     bench(replace(cfg, bench=replace(cfg.bench, json=True)))
     report = json.loads(capsys.readouterr().out)
     assert report["sentences"] == SENTENCES

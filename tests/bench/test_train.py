@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from rope_mt.bench import train
 from rope_mt.bench.bench import bench
 from rope_mt.bench.peers import Baseline
-from rope_mt.bench.steps import WARM_UP, Training, as_trained, first_batches
+from rope_mt.bench.steps import WARM_UP, Training, as_trained, first_batches, precisions
 from rope_mt.bench.train import BASELINE, OURS, PARTS, TRIALS, Content, flop_of_step
 from rope_mt.cli.main import main
 from rope_mt.config.commands import BenchTrainConfig, BenchTrainSettings
@@ -76,8 +76,11 @@ def test_the_report_counts_the_batches_that_training_draws_and_agrees_with_itsel
     assert min(spent.values()) > 0
     assert report["share of it"] == pytest.approx(report["GFLOP/s"] / report["GFLOP/s of a matrix product"])
     assert 0 < report["peak memory, MB"]["before training"] <= report["peak memory, MB"]["in training"]
-    assert [*report["systems"]] == [OURS, BASELINE]
-    assert report["systems"][OURS]["threads"] == report["threads"] == 1
+    rows, both = report["systems"], precisions(BASELINE, CPU)
+    assert {*rows} == {f"{system} {precision}" for system in (OURS, BASELINE) for precision in both}
+    assert rows[f"{OURS} fp32"]["threads"] == report["threads"] == 1
+    baselines = [rows[f"{BASELINE} {precision}"] for precision in both]
+    assert report["ours faster, best against best"] == min(row["ratio"] for row in baselines)
 
 
 def test_the_content_of_a_batch_is_its_real_tokens(batch):
@@ -151,13 +154,16 @@ def test_rates_are_medians_and_milliseconds_means():
     assert report["share of it"] == pytest.approx(0.3)
 
 
-def test_ours_is_compared_on_two_neighbouring_batches():
+def test_our_best_is_compared_on_two_neighbouring_batches():
+    ours, theirs = f"{OURS} fp32", f"{BASELINE} fp32"
     times = np.array([[1.0, 3.0, 2.0, 2.0, 1.0, 1.0], [3.0, 3.0, 2.0, 2.0, 2.0, 3.0]])  # 6 by 4, 4 by 4, 5 by 2
-    rows = train.against(times, [30, 30, 20, 20, 10, 10], (1, 2))
-    assert rows[OURS] == {"target tokens/s": 10, "seconds": 1.5, "threads": 1}
-    theirs = {"target tokens/s": 10, "seconds": 2.5, "threads": 2}
-    assert rows[BASELINE] == theirs | {"ratio": 1.5, "lower quartile": 1.25, "upper quartile": 2.0}
-    assert train.table(rows)[2].endswith("1.50 x   1.25 to 2.00")
+    slower = times[:1] + 1.0
+    threads = {f"{OURS} bf16": 2, ours: 1, theirs: 2}
+    rows = train.against(np.concatenate([slower, times]), [30, 30, 20, 20, 10, 10], threads)
+    assert rows[ours] == {"target tokens/s": 10, "seconds": 1.5, "threads": 1}
+    of_theirs = {"target tokens/s": 10, "seconds": 2.5, "threads": 2}
+    assert rows[theirs] == of_theirs | {"ratio": 1.5, "lower quartile": 1.25, "upper quartile": 2.0}
+    assert train.table(rows)[3].endswith("1.50 x   1.25 to 2.00")
 
 
 def test_the_fastest_number_of_threads_is_taken(ours, batch, monkeypatch, capsys):
@@ -177,7 +183,8 @@ def test_both_may_take_all_threads(cfg, monkeypatch):
     monkeypatch.setattr(train, "choose_threads", choose)
     torch.set_num_threads(2)
     train.measure(replace(cfg, bench=BenchTrainSettings(steps=1)))
-    assert most_of == {OURS: 2, BASELINE: 2}
+    both = {f"{system} {precision}": 2 for system in (OURS, BASELINE) for precision in precisions(BASELINE, CPU)}
+    assert most_of == {OURS: 2} | {name: 2 for name in both if name != f"{OURS} fp32"}
 
 
 def test_the_baseline_ignores_padding(baseline, batch):
