@@ -44,7 +44,7 @@ def test_a_published_run_is_found_and_nothing_is_written(quick, record, capsys):
     assert opened == [record]
     assert {file: file.stat().st_mtime_ns for file in record.path.iterdir()} == before
     out = capsys.readouterr().out
-    assert f"{record.path} is published." in out.replace("\n", "")
+    assert f"{record.path} is published: made on " in out.replace("\n", "")
     assert out.endswith(f"{record.path}: test.hyp, result.json\n")
     assert f"BLEU {read_result(record)['test']['bleu']:.2f}" in out
 
