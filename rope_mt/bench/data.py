@@ -156,24 +156,16 @@ def measure_batches(cfg: DataConfig, budgets: list[int]) -> dict[str, Any]:
     src, tgt = training_pairs(cfg, prepare(cfg), seed=1).lengths()
     report = {}
     for budget in budgets:
-        plan = EpochPlan(src, tgt, replace(cfg, batch_tokens=budget), seed=1)
-        first = plan.batches()
+        plan = EpochPlan(src, tgt, budget, cfg.max_len, seed=1)
+        first, fill = [batch.rows for batch in plan.batches()], plan.efficiency()
         plan.epoch = 1
         report[f"{budget:,} slots"] = {
             "batches": len(first),
-            "padding efficiency": efficiency(first, src, tgt, plan.most),
-            "sharing a batch again": shared_again(first, plan.batches(), len(src)),
+            "shapes": len(plan.shapes),
+            "padding efficiency": fill,
+            "sharing a batch again": shared_again(first, [batch.rows for batch in plan.batches()], len(src)),
         }
     return report
-
-
-def efficiency(batches: list[np.ndarray], src: np.ndarray, tgt: np.ndarray, most: int) -> float:
-    """Real tokens of both sides over slots: pairs times (slots of the longest source + slots of the longest target)."""
-    from rope_mt.data.epoch import on_grid
-
-    real = sum(int(src[rows].sum() + tgt[rows].sum()) for rows in batches)
-    src, tgt = on_grid(src, most), on_grid(tgt, most)
-    return real / sum(len(rows) * int(src[rows].max() + tgt[rows].max()) for rows in batches)
 
 
 def shared_again(first: list[np.ndarray], second: list[np.ndarray], n: int) -> float:

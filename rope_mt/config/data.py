@@ -80,7 +80,7 @@ class DataConfig:
     drop_duplicates: bool = False  # drop all but the first of equal pairs
     tokenizer: str = "bpe"  # bpe or unigram: the kind of the joint SentencePiece model
     vocab_size: int = 8_000  # pieces of the SentencePiece model, from 300 to 65535
-    # tokens of a batch, padding and both sides counted: pairs x (longest source + longest target, rounded up a little)
+    # tokens of a batch, padding and both sides counted: pairs x (slots of a source + slots of a target)
     batch_tokens: int = 4_096
     max_len: int = 256  # tokens; training pairs that are longer on a side are skipped
     # join consecutive sentences of a document to training examples of at most so many tokens a side; null: do not join

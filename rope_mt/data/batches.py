@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from rope_mt.config.data import DataConfig
-from rope_mt.data.epoch import Rows, join, on_grid
+from rope_mt.data.epoch import Rows, join
 from rope_mt.data.prepared import Prepared
 from rope_mt.data.subword_sampling import SubwordSampler
 from rope_mt.data.tokenizer import BOS, EOS, PAD, Tokenizer
@@ -63,71 +63,71 @@ class Sentences:
         """The ids of these rows."""
         return [self.ids[self.offsets[row] : self.offsets[row + 1]].tolist() for row in rows]
 
-    def padded(self, rows: np.ndarray, most: int) -> Int[np.ndarray, "batch slots"]:
-        """The sentences of these rows, eos behind each, and PAD up to the length that `on_grid` gives."""
-        lengths = self.lengths[rows]
-        longest = int(on_grid(lengths.max(), most))
-        out = np.full((len(rows), longest), PAD, dtype=np.int64)
-        last = lengths - 1
+    def padded(self, rows: np.ndarray, width: int) -> Int[np.ndarray, "batch {width}"]:
+        """The sentences of these rows, eos behind each, and PAD behind that."""
+        out = np.full((len(rows), width), PAD, dtype=np.int64)
+        last = self.lengths[rows] - 1
         # the places of all tokens in `ids`, row after row, so that they are gathered in one go
         places = np.arange(int(last.sum())) + np.repeat(self.offsets[rows] - (np.cumsum(last) - last), last)
-        out[np.arange(longest) < last[:, None]] = self.ids[places]
+        out[np.arange(width) < last[:, None]] = self.ids[places]
         out[np.arange(len(rows)), last] = EOS
         return out
 
 
 class PairDataset(Dataset[Batch]):
-    """Batches by their rows: `dataset[Rows([3, 1, 4], ...)]` is one batch of three pairs.
+    """Batches by their rows: `dataset[Rows([3, 1, 4], ...)]` is one batch of three pairs."""
 
-    Args:
-        most: slots of a side, at most.
-    """
-
-    def __init__(self, src: Sentences, tgt: Sentences, most: int) -> None:
-        self.src, self.tgt, self.most = src, tgt, most
+    def __init__(self, src: Sentences, tgt: Sentences) -> None:
+        self.src, self.tgt = src, tgt
 
     def __getitem__(self, batch: Rows) -> Batch:
-        return collate(self.src.padded(batch.rows, self.most), self.tgt.padded(batch.rows, self.most))
+        src, tgt = batch.shape
+        return collate(self.src.padded(batch.rows, src), self.tgt.padded(batch.rows, tgt))
 
     def lengths(self) -> tuple[np.ndarray, np.ndarray]:
-        """Tokens of both sides of each pair: batches are cut by them."""
+        """Slots of both sides of each pair: batches are made by them."""
         return self.src.lengths, self.tgt.lengths
 
 
 class SampledPairs(PairDataset):
     """Batches whose text is cut into pieces anew, by random numbers from (seed, epoch, batch) alone.
 
-    A sentence that would become longer than `max_len` keeps the ids it has.
+    A sentence that would become longer than its batch is wide keeps the ids it has.
     """
 
     def __init__(self, src: Sentences, tgt: Sentences, tokenizer: Tokenizer, cfg: DataConfig, seed: int) -> None:
-        super().__init__(src, tgt, cfg.max_len + 1)
+        super().__init__(src, tgt)
         self.sampler = SubwordSampler(tokenizer, cfg.tokenizer, cfg.sampling)
         self.max_len, self.seed = cfg.max_len, seed
 
     def __getitem__(self, batch: Rows) -> Batch:
-        seeds = np.random.SeedSequence((self.seed, batch.epoch, batch.number)).generate_state(2)
-        src, tgt = (
-            self._sampled(self.src, batch.rows, int(seeds[0])),
-            self._sampled(self.tgt, batch.rows, int(seeds[1])),
-        )
-        every_row = np.arange(len(batch.rows))
-        return collate(src.padded(every_row, self.most), tgt.padded(every_row, self.most))
+        seeds = np.random.SeedSequence((self.seed, batch.epoch, batch.number)).generate_state(2).tolist()
+        drawn = zip((self.src, self.tgt), seeds, batch.shape, strict=True)
+        padded = [self._sampled(side, batch.rows, seed, width) for side, seed, width in drawn]
+        return collate(*padded)
 
-    def _sampled(self, side: Sentences, rows: np.ndarray, seed: int) -> Sentences:
+    def _sampled(self, side: Sentences, rows: np.ndarray, seed: int, width: int) -> Int[np.ndarray, "batch {width}"]:
         kept = side.some(rows)
         drawn = self.sampler.sample(kept, seed)
-        return Sentences.of([new if len(new) <= self.max_len else old for old, new in zip(kept, drawn, strict=True)])
+        sentences = [new if len(new) < width else old for old, new in zip(kept, drawn, strict=True)]
+        return Sentences.of(sentences).padded(np.arange(len(rows)), width)
 
     def lengths(self) -> tuple[np.ndarray, np.ndarray]:
-        """Tokens of both sides of each pair on average over samples, estimated with a thousand pairs."""
+        """Slots that hold 49 of 50 samples of a sentence, estimated with a thousand pairs.
+
+        The mean length grows with the tokens, and the deviation from it with their root, as that of a sum does.
+        """
         some = np.linspace(0, len(self.src.lengths) - 1, min(1000, len(self.src.lengths))).astype(np.int64)
         lengths = []
         for side in (self.src, self.tgt):
-            growth = self._sampled(side, some, seed=0).lengths.sum() / side.lengths[some].sum()
-            # a pair that fits as it is stored stays, even if a typical sample of it would be too long
-            most = np.maximum(side.lengths, self.most)
-            lengths.append(np.minimum(np.ceil(side.lengths * growth), most).astype(np.int32))
+            kept = side.lengths[some]
+            drawn = np.array([len(ids) + 1 for ids in self.sampler.sample(side.some(some), seed=0)])
+            growth = drawn.sum() / kept.sum()
+            more = np.quantile((drawn - growth * kept) / np.sqrt(kept), 0.98)
+            needed = np.ceil(growth * side.lengths + more * np.sqrt(side.lengths))
+            # a pair that fits as it is stored stays, even if samples of it are often too long
+            needed = np.clip(needed, side.lengths, np.maximum(side.lengths, self.max_len + 1))
+            lengths.append(needed.astype(np.int32))
         return lengths[0], lengths[1]
 
 
@@ -150,4 +150,4 @@ def training_pairs(cfg: DataConfig, prepared: Prepared, seed: int) -> PairDatase
     src, tgt = Sentences(prepared.map("src.ids"), src_offsets), Sentences(prepared.map("tgt.ids"), tgt_offsets)
     if cfg.sampling:
         return SampledPairs(src, tgt, prepared.tokenizer(), cfg, seed)
-    return PairDataset(src, tgt, cfg.max_len + 1)
+    return PairDataset(src, tgt)

@@ -1,14 +1,13 @@
 """The text of a run for Lightning: training batches, and batches of the validation set."""
 
 import lightning as L
-import numpy as np
 from torch.utils.data import DataLoader
 
 from rope_mt.config.data import DataConfig
 from rope_mt.data import text
 from rope_mt.data.batches import Batch, PairDataset, Sentences, training_pairs
 from rope_mt.data.corpus import Files
-from rope_mt.data.epoch import EpochPlan, Rows, cut, on_grid
+from rope_mt.data.epoch import EpochPlan
 from rope_mt.data.loader import ResumableLoader
 from rope_mt.data.prepared import Prepared
 from rope_mt.data.tokenizer import Tokenizer, read
@@ -40,7 +39,8 @@ class TranslationData(L.LightningDataModule):
         self.cfg, self.seed = cfg, seed
         self.tokenizer: Tokenizer = prepared.tokenizer()
         self.pairs = training_pairs(cfg, prepared, seed)
-        self.plan = EpochPlan(*self.pairs.lengths(), cfg, seed, rank, world, accumulate)
+        place = (rank, world, accumulate)
+        self.plan = EpochPlan(*self.pairs.lengths(), cfg.batch_tokens, cfg.max_len, seed, *place)
         self.valid_src, self.valid_ref = text.read_test_set(valid)
 
     def train_dataloader(self) -> ResumableLoader:
@@ -55,9 +55,7 @@ class TranslationData(L.LightningDataModule):
 def validation_batches(cfg: DataConfig, tokenizer: Tokenizer, src: list[str], ref: list[str]) -> DataLoader[Batch]:
     """All pairs of a validation set, in batches of similar length, to compute a loss on."""
     src_ids, ref_ids = (Sentences.of(read(tokenizer, lines).ids) for lines in (src, ref))
-    most = int(max(src_ids.lengths.max(), ref_ids.lengths.max()))
-    by_length = np.lexsort((src_ids.lengths, ref_ids.lengths))
     # without gradients there is room for four times as much, in fewer steps
-    slots = on_grid(src_ids.lengths, most), on_grid(ref_ids.lengths, most)
-    batches = [Rows(rows, 0, i) for i, rows in enumerate(cut(*slots, by_length, 4 * cfg.batch_tokens))]
-    return DataLoader(PairDataset(src_ids, ref_ids, most), sampler=batches, batch_size=None)
+    longest = int(max(src_ids.lengths.max(), ref_ids.lengths.max()))
+    batches = EpochPlan(src_ids.lengths, ref_ids.lengths, 4 * cfg.batch_tokens, longest, seed=0)
+    return DataLoader(PairDataset(src_ids, ref_ids), sampler=batches, batch_size=None)

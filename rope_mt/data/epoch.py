@@ -5,33 +5,37 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Integer
-from torch.utils.data import Sampler
 
-from rope_mt.config.data import DataConfig
+from rope_mt.data.shapes import Shape, choose_shapes
 from rope_mt.errors import UserError
 
-# Lengths are counted in sixteenths of a token: noise is a whole number then, and sorting exact on every machine.
-FINE = 16
-NOISE = 3 * FINE // 2  # lengths are sorted after adding up to this much, other noise in every epoch
-STRIPE = 2 * FINE  # pairs whose target lengths differ by less than this are sorted by source length
+# Batches have so many shapes at most. More would leave each with few batches, whose examples often met again.
+MOST_SHAPES, MOST_SHAPES_IF_LARGE = 32, 48
+LARGE = 50_000  # examples
 
 
 class Rows(NamedTuple):
-    """The examples of one batch, and which batch of which epoch it is."""
+    """The examples of one batch, the shape that holds them, and which batch of which epoch it is."""
 
     rows: np.ndarray
+    shape: Shape
     epoch: int
     number: int
 
 
-class EpochPlan(Sampler[Rows]):
-    """The batches of one epoch: examples of similar length together, with other neighbours in every epoch.
+class EpochPlan:
+    """The batches of one epoch, which all have one of few shapes and are full, with other neighbours in every epoch.
+
+    An example belongs to the smallest shape that holds it. What does not fill a batch of that shape goes to the next
+    shape that holds it. What is left at last, less than a batch of the largest shape, makes a smaller batch.
 
     Args:
         src, tgt: lengths of the examples, eos counted.
+        batch_tokens: slots of a batch, of both sides; a longer example is a batch by itself.
+        max_len: tokens; an example that is longer on a side, eos not counted, is left out.
         rank, world: of several processes each takes every world-th batch, all of them equally many.
         accumulate: batches of each process that make one update. A rest that is too small for one update of all
-            processes is skipped in this epoch.
+            processes is skipped in this epoch; it is another one in the next.
 
     Raises:
         UserError: no example is short enough.
@@ -41,23 +45,29 @@ class EpochPlan(Sampler[Rows]):
         self,
         src: Integer[np.ndarray, " examples"],
         tgt: Integer[np.ndarray, " examples"],
-        cfg: DataConfig,
+        batch_tokens: int,
+        max_len: int,
         seed: int,
         rank: int = 0,
         world: int = 1,
         accumulate: int = 1,
     ) -> None:
-        self.src, self.tgt, self.seed, self.batch_tokens = src, tgt, seed, cfg.batch_tokens
+        self.src, self.tgt, self.seed, self.batch_tokens = src, tgt, seed, batch_tokens
         self.rank, self.world, self.accumulate = rank, world, accumulate
-        self.most = cfg.max_len + 1  # with eos
-        self.rows = np.flatnonzero((src <= self.most) & (tgt <= self.most)).astype(np.int32)
+        self.rows = np.flatnonzero((src <= max_len + 1) & (tgt <= max_len + 1)).astype(np.int32)
         if not len(self.rows):
-            raise UserError(f"no training pair has at most {cfg.max_len} tokens a side: raise data.max_len")
-        self.slots = on_grid(src, self.most), on_grid(tgt, self.most)
+            raise UserError(f"no training pair has at most {max_len} tokens a side: raise data.max_len")
+        most = MOST_SHAPES_IF_LARGE if len(self.rows) >= LARGE else MOST_SHAPES
+        self.shapes = choose_shapes(src[self.rows], tgt[self.rows], most)
+        self.members, others = [], self.rows  # the examples of each shape
+        for shape in self.shapes:
+            held = self._held(others, shape)
+            self.members.append(others[held])
+            others = others[~held]
         self.epoch, self.start = 0, 0
-        self._planned: tuple[int, list[np.ndarray]] | None = None
+        self._planned: tuple[int, list[Rows]] | None = None
 
-    def batches(self) -> list[np.ndarray]:
+    def batches(self) -> list[Rows]:
         """The batches of this process in this epoch.
 
         Raises:
@@ -66,13 +76,13 @@ class EpochPlan(Sampler[Rows]):
         if self._planned is None or self._planned[0] != self.epoch:
             self._planned = None  # two epochs at a time would take twice the memory
             random = np.random.default_rng((self.seed, self.epoch))
-            batches = cut(*self.slots, self._order(random), self.batch_tokens)
-            shuffled = random.permutation(len(batches))
+            batches = self._deal(random)
+            random.shuffle(batches)
             update = self.world * self.accumulate
-            own = shuffled[self.rank : len(batches) // update * update : self.world]
-            if not len(own):
+            numbers = range(self.rank, len(batches) // update * update, self.world)
+            if not numbers:
                 self._refuse(len(batches))
-            self._planned = self.epoch, [batches[i] for i in own]
+            self._planned = self.epoch, [Rows(*batches[n], self.epoch, n) for n in numbers]
         return self._planned[1]
 
     def _refuse(self, n_batches: int) -> None:
@@ -84,77 +94,35 @@ class EpochPlan(Sampler[Rows]):
             lower += " or trainer.accumulate"
         raise UserError(f"{n_batches} batches do not go round {' with '.join(among)}: lower {lower}")
 
-    def _order(self, random: np.random.Generator) -> np.ndarray:
-        """All rows in an order in which neighbours are alike in both lengths.
+    def _deal(self, random: np.random.Generator) -> list[tuple[np.ndarray, Shape]]:
+        """All rows in batches, shape after shape; the rows of a batch are drawn uniformly from those of its shape.
 
-        Target lengths are cut into stripes. Source lengths go up in one stripe and down in the next, so that the
-        longest sources are not next to the shortest. Noise on the lengths changes the neighbours from epoch to epoch;
-        without it a pair would only ever meet pairs of exactly its lengths.
+        A batch of 64 examples or more has a multiple of 8 of them: matrix products like such sizes.
         """
-        rows = random.permutation(self.rows)
+        batches, rest = [], self.rows[:0]
+        for shape, members in zip(self.shapes, self.members, strict=True):
+            held = self._held(rest, shape)
+            rows = random.permutation(np.concatenate((members, rest[held])))
+            n = max(1, self.batch_tokens // sum(shape))
+            n -= n % 8 if n >= 64 else 0
+            full = len(rows) // n * n
+            batches += [(batch, shape) for batch in rows[:full].reshape(-1, n)]
+            rest = np.concatenate((rest[~held], rows[full:]))
+        return [*batches, (rest, self.shapes[-1])] if len(rest) else batches
 
-        def noisy(lengths: np.ndarray) -> np.ndarray:
-            return lengths[rows].astype(np.int32) * FINE + random.integers(0, NOISE, len(rows), dtype=np.int32)
+    def _held(self, rows: Integer[np.ndarray, " rows"], shape: Shape) -> Bool[np.ndarray, " rows"]:
+        return (self.src[rows] <= shape[0]) & (self.tgt[rows] <= shape[1])
 
-        # lengths beyond the bits below, some 8,190 tokens of a target and 65,530 of a source, count as equal
-        stripe = np.minimum((noisy(self.tgt) + random.integers(0, STRIPE, dtype=np.int32)) // STRIPE, 2**12 - 1)
-        within = np.minimum(noisy(self.src), 2**20 - 1)
-        within = np.where(stripe % 2, within.max(initial=0) - within, within)
-        # one number a pair, with its place last: numbers that differ sort alike with every algorithm
-        key = stripe.astype(np.uint64)  # changed in place, as there are millions
-        for bits, part in ((20, within), (32, np.arange(len(rows), dtype=np.uint32))):
-            key <<= np.uint64(bits)
-            key |= part.view(np.uint32)
-        key.sort()
-        key &= np.uint64(0xFFFFFFFF)
-        return rows[key.view(np.int64)]
+    def efficiency(self) -> float:
+        """Real tokens of both sides over slots, in the batches of this epoch: the rest is padding."""
+        real = sum(int(self.src[batch.rows].sum() + self.tgt[batch.rows].sum()) for batch in self.batches())
+        return real / sum(len(batch.rows) * sum(batch.shape) for batch in self.batches())
 
     def __len__(self) -> int:
         return len(self.batches())
 
     def __iter__(self) -> Iterator[Rows]:
-        for i, rows in enumerate(self.batches()[self.start :], start=self.start):
-            yield Rows(rows, self.epoch, i * self.world + self.rank)
-
-
-def on_grid(lengths: Integer[np.ndarray, "*any"] | np.integer, most: int) -> Integer[np.ndarray, "*any"]:
-    """The slots of a batch on a side whose longest example has so many tokens: a little more, at most `most`.
-
-    Any number up to 16, even numbers up to 32, every fourth up to 64, and so on: some 3 % more slots, but few shapes of
-    batches. A processor prepares kernels for each new shape, and finds them ready when the shape comes again.
-    """
-    step = 2 ** np.maximum(np.frexp(lengths - 1)[1] - 4, 0)
-    return np.asarray(np.minimum(-(-lengths // step) * step, most), dtype=np.int32)
-
-
-def cut(
-    src: Integer[np.ndarray, " examples"],
-    tgt: Integer[np.ndarray, " examples"],
-    order: Integer[np.ndarray, " rows"],
-    batch_tokens: int,
-) -> list[np.ndarray]:
-    """Cut rows in this order into batches of at most `batch_tokens` slots: (longest src + longest tgt) x pairs.
-
-    A batch of 64 pairs or more, except the last, has a multiple of 8 of them: matrix products like such sizes, and
-    there are fewer. A pair that is longer than the budget is a batch by itself.
-
-    Args:
-        src, tgt: lengths on the grid.
-        order: of all examples, or of some.
-    """
-    src, tgt = src[order], tgt[order]
-    counting = np.arange(1, min(batch_tokens // 2, len(order)) + 1)  # every example has at least a slot a side
-    batches, start = [], 0
-    while start < len(order):
-        candidates = slice(start, start + max(1, batch_tokens // int(src[start] + tgt[start])))
-        longest = np.maximum.accumulate(src[candidates]) + np.maximum.accumulate(tgt[candidates])
-        slots = longest * counting[: len(longest)]  # of a batch that ends here
-        fits = max(1, int(np.searchsorted(slots, batch_tokens, side="right")))
-        if fits >= 64 and start + fits < len(order):
-            fits -= fits % 8
-        batches.append(order[start : start + fits])
-        start += fits
-    return batches
+        yield from self.batches()[self.start :]
 
 
 def join(

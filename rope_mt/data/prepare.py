@@ -12,6 +12,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import chain, compress, islice
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from rope_mt.config.data import DataConfig
 from rope_mt.data import checks, text
 from rope_mt.data.clean import MAX_BROKEN, Cleaning
 from rope_mt.data.corpus import Corpus, Files, locate
+from rope_mt.data.epoch import EpochPlan
 from rope_mt.data.prepared import MAPS, META, MODEL, SIDES, Prepared
 from rope_mt.data.tokenizer import Tokenizer, train_tokenizer
 from rope_mt.errors import UserError
@@ -77,8 +79,19 @@ def prepare(cfg: DataConfig, corpus: Corpus | None = None) -> Prepared:
 
 
 def prepare_and_report(cfg: PrepareConfig) -> None:
-    """Make what training reads, and print what was read and made; raises as `prepare` does."""
-    print(*report(prepare(cfg.data)), sep="\n")
+    """Make what training reads, and print what was read and made, and how it is batched.
+
+    Raises:
+        UserError: as `prepare` does, or no pair is short enough to be trained on.
+    """
+    from rope_mt.data.batches import training_pairs  # which imports torch
+
+    prepared = prepare(cfg.data)
+    print(*report(prepared), sep="\n")
+    pairs = training_pairs(replace(cfg.data, sampling=0.0), prepared, seed=0)
+    plan = EpochPlan(*pairs.lengths(), cfg.data.batch_tokens, cfg.data.max_len, seed=0)
+    batches = f"an epoch has {len(plan):,} batches of {len(plan.shapes)} shapes"
+    print(f"{batches} with up to {cfg.data.batch_tokens:,} slots, {plan.efficiency():.1%} of them filled")
 
 
 def estimated_size(size: int, pairs: int, vocab_size: int) -> float:

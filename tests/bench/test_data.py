@@ -15,7 +15,7 @@ import pytest
 
 from rope_mt.bench import bench as bench_command
 from rope_mt.bench import data
-from rope_mt.bench.data import efficiency, shared_again
+from rope_mt.bench.data import shared_again
 from rope_mt.cli.main import main
 from rope_mt.config.commands import BenchDataConfig
 
@@ -50,6 +50,7 @@ def test_the_data_path_is_measured_on_repeated_text(small_corpus, report):
     assert [*report["batches"]] == ["600 slots", "1,200 slots"]
     for measured in report["batches"].values():
         assert 0.8 < measured["padding efficiency"] <= 1
+        assert measured["shapes"] == 32
         assert 0 < measured["sharing a batch again"] < 0.5
     assert [*Path(small_corpus.dir, "bench").iterdir()] == []
 
@@ -61,11 +62,6 @@ def test_people_get_a_table(small_corpus, report, monkeypatch, capsys):
     assert lines[0] == "machine"
     assert any(line.startswith("    padding efficiency") for line in lines)
     assert max(map(len, lines)) < 120
-
-
-def test_efficiency_is_real_tokens_over_slots():
-    src, tgt = np.array([2, 4, 3]), np.array([5, 1, 3])
-    assert efficiency([np.array([0, 1]), np.array([2])], src, tgt, most=100) == pytest.approx(18 / (2 * 9 + 6))
 
 
 def test_sharing_counts_twos_of_pairs():

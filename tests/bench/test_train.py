@@ -64,7 +64,7 @@ def test_the_report_counts_the_batches_that_training_draws_and_agrees_with_itsel
     before = TRIALS + WARM_UP
     drawn = first_batches(data, before + STEPS)[before:]
     data.plan.epoch = 0
-    rows = data.plan.batches()[before : before + STEPS]
+    rows = [batch.rows for batch in data.plan.batches()[before : before + STEPS]]
     src, tgt = (sum(int(side[r].sum()) for r in rows) for side in data.pairs.lengths())
     slots = sum(len(batch.src) * (batch.src.shape[1] + batch.tgt_in.shape[1]) for batch in drawn)
     assert report["target tokens per step"] == pytest.approx(tgt / STEPS)

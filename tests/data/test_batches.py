@@ -21,8 +21,6 @@ from rope_mt.data.prepare import prepare
 from rope_mt.data.tokenizer import BOS, EOS, PAD, Tokenizer, train_tokenizer
 from rope_mt.errors import UserError
 
-MOST = 257  # slots of a side with the default max_len
-
 
 def sentences(n: int, seed: int) -> Sentences:
     random = np.random.default_rng(seed)
@@ -31,19 +29,19 @@ def sentences(n: int, seed: int) -> Sentences:
 
 @pytest.fixture(scope="module")
 def pairs() -> PairDataset:
-    return PairDataset(sentences(500, 1), sentences(500, 2), most=MOST)
+    return PairDataset(sentences(500, 1), sentences(500, 2))
 
 
 def config(**settings) -> DataConfig:
     return DataConfig("test", "a", "b", "c", **{"batch_tokens": 700, **settings})
 
 
-def plan(pairs: PairDataset, **settings) -> EpochPlan:
-    return EpochPlan(*pairs.lengths(), config(**settings), seed=1)
+def plan(pairs: PairDataset, batch_tokens: int = 700, max_len: int = 256) -> EpochPlan:
+    return EpochPlan(*pairs.lengths(), batch_tokens, max_len, seed=1)
 
 
-def rows(*numbers: int, epoch: int = 0, number: int = 0) -> Rows:
-    return Rows(np.array(numbers), epoch, number)
+def rows(*numbers: int, epoch: int = 0, number: int = 0, width: int = 200) -> Rows:
+    return Rows(np.array(numbers), (width, width + 1), epoch, number)
 
 
 def content(batch) -> tuple[list[list[int]], list[list[int]]]:
@@ -57,6 +55,7 @@ def content(batch) -> tuple[list[list[int]], list[list[int]]]:
 
 def test_a_batch_is_the_padded_sentences(pairs):
     batch = pairs[rows(3, 1, 4)]
+    assert (batch.src.shape, batch.tgt_in.shape) == ((3, 200), (3, 201))
     src, tgt = content(batch)
     assert src == pairs.src.some(np.array([3, 1, 4]))
     assert tgt == pairs.tgt.some(np.array([3, 1, 4]))
@@ -80,7 +79,7 @@ def sampled(request) -> SampledPairs:
 
 def test_sampling_cuts_the_same_text_otherwise(sampled):
     chosen = np.arange(20)
-    src, tgt = content(sampled[Rows(chosen, 0, 0)])
+    src, tgt = content(sampled[rows(*chosen)])
     for drawn, side in ((src, sampled.src), (tgt, sampled.tgt)):
         assert drawn != side.some(chosen)
         assert sampled.made_with.decode(drawn) == sampled.made_with.decode(side.some(chosen))
@@ -97,34 +96,28 @@ def test_sampling_is_a_function_of_seed_epoch_and_batch(sampled):
     assert drawn(epoch=1, number=3) != first
 
 
-def test_sampled_batches_keep_to_the_budget_on_average(sampled):
-    made = EpochPlan(*sampled.lengths(), config(sampling=0.3, batch_tokens=2000), seed=1)
-    batches = [sampled[at] for at in made]
-    slots = [len(b.src) * (b.src.shape[1] + b.tgt_in.shape[1]) for b in batches[:-1]]
-    assert np.mean(slots) < 2300
-
-
-def test_a_sample_that_is_too_long_keeps_the_ids_it_has(sampled):
-    longest = int(max(sampled.src.lengths.max(), sampled.tgt.lengths.max())) - 1
-    row = int(sampled.src.lengths.argmax())
-
-    def widths(max_len: int) -> list[int]:
-        # much dropout for BPE, a flat distribution for unigram: both then cut into more pieces
-        often = config(sampling={"bpe": 0.3, "unigram": 0.01}[sampled.kind], max_len=max_len, tokenizer=sampled.kind)
-        pairs = SampledPairs(sampled.src, sampled.tgt, sampled.made_with, often, seed=7)
-        return [pairs[rows(row, number=number)].src.shape[1] for number in range(20)]
-
-    assert max(widths(longest)) <= longest + 1 < max(widths(max_len=300))
+def test_nearly_all_samples_fit_their_batch_and_the_others_keep_the_ids_they_have(sampled):
+    drawn = {True: 0, False: 0}  # samples that were trained on, and that were too long
+    for batch in plan(sampled, 2000):
+        made = sampled[batch]
+        assert (made.src.shape[1], made.tgt_in.shape[1]) == batch.shape
+        seeds = np.random.SeedSequence((7, batch.epoch, batch.number)).generate_state(2).tolist()
+        for side, ids, seed, width in zip((sampled.src, sampled.tgt), content(made), seeds, batch.shape, strict=True):
+            kept = side.some(batch.rows)
+            for old, new, used in zip(kept, sampled.sampler.sample(kept, seed), ids, strict=True):
+                drawn[fits := len(new) < width] += 1
+                assert used == (new if fits else old)
+    assert 0 < drawn[False] < 0.02 * drawn[True]
 
 
 def test_sampling_skips_the_same_pairs_as_no_sampling(sampled):
     """A pair is skipped if its own ids are too long, and not if its samples often are."""
     within = config(sampling={"bpe": 0.3, "unigram": 0.01}[sampled.kind], max_len=25, tokenizer=sampled.kind)
     grown = SampledPairs(sampled.src, sampled.tgt, sampled.made_with, within, seed=7)
-    plain = PairDataset(sampled.src, sampled.tgt, most=26)
-    kept, expected = (EpochPlan(*pairs.lengths(), within, seed=1).rows for pairs in (grown, plain))
-    assert np.array_equal(kept, expected)
-    assert 0.2 < len(kept) / len(sampled.src.lengths) < 0.9
+    kept, expected = (plan(pairs, max_len=25) for pairs in (grown, PairDataset(sampled.src, sampled.tgt)))
+    assert np.array_equal(kept.rows, expected.rows)
+    assert kept.shapes[-1] == (26, 26)
+    assert 0.2 < len(kept.rows) / len(sampled.src.lengths) < 0.9
 
 
 @pytest.mark.parametrize("sampled", ["bpe"], indirect=True)
@@ -148,27 +141,16 @@ def test_a_loader_continues_with_the_very_next_batch(pairs, sampled, stop, sampl
     assert all(torch.equal(a, b) for a, b in zip([*first, *rest], straight, strict=True))
 
 
-def test_the_slots_of_a_batch_never_exceed_what_the_longest_pair_needs(pairs):
-    """A scheme with a table of positions has no more of them."""
-    longest = int(max(side.lengths.max() for side in (pairs.src, pairs.tgt)))
-    tight = PairDataset(pairs.src, pairs.tgt, most=longest)
-    everything = rows(*range(500))
-    assert tight[everything].src.shape[1] == tight[everything].tgt_in.shape[1] == longest
-    assert pairs[everything].src.shape[1] == 40  # and otherwise a number that comes again
-
-
 WITH_WORKERS = """
 import itertools, multiprocessing, os, sys
-from rope_mt.config.data import DataConfig
 from rope_mt.data.batches import PairDataset, Sentences
 from rope_mt.data.loader import ResumableLoader
 from rope_mt.data.epoch import EpochPlan
 
 def loader(workers):
     side = Sentences.of([[5] * n for n in range(1, 40)] * 50)
-    pairs = PairDataset(side, side, most=257)
-    cfg = DataConfig("test", "a", "b", "c", batch_tokens=700)
-    made = ResumableLoader(pairs, EpochPlan(*pairs.lengths(), cfg, seed=1), workers)
+    pairs = PairDataset(side, side)
+    made = ResumableLoader(pairs, EpochPlan(*pairs.lengths(), 700, 256, seed=1), workers)
     made.load_state_dict({"epoch": 1, "drawn": 5})
     return made
 

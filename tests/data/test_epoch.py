@@ -1,4 +1,4 @@
-"""Epochs: every example once, alike lengths together, other neighbours each time, the same for the same seed."""
+"""Epochs: every example once in few shapes, other neighbours each time, the same for the same seed."""
 
 import itertools
 import lzma
@@ -6,17 +6,16 @@ import lzma
 import numpy as np
 import pytest
 
-from rope_mt.bench.data import efficiency, shared_again
-from rope_mt.config.data import DataConfig
-from rope_mt.data.epoch import EpochPlan, Rows, cut, join, on_grid
+from rope_mt.bench.data import shared_again
+from rope_mt.data.epoch import LARGE, EpochPlan, join
 from rope_mt.errors import UserError
 
 N = 3000
-MOST = 257  # slots of a side with the default max_len
+Lengths = tuple[np.ndarray, np.ndarray]
 
 
 @pytest.fixture(scope="module")
-def lengths() -> tuple[np.ndarray, np.ndarray]:
+def lengths() -> Lengths:
     """Lengths as pairs have them: the sides of a pair are not independent."""
     random = np.random.default_rng(1)
     src = random.integers(2, 40, N)
@@ -24,86 +23,67 @@ def lengths() -> tuple[np.ndarray, np.ndarray]:
 
 
 def plan(
-    lengths, seed: int = 1, rank: int = 0, world: int = 1, accumulate: int = 1, epoch: int = 0, **settings
+    lengths: Lengths, batch_tokens: int = 1400, max_len: int = 256, seed: int = 1, epoch: int = 0, **place: int
 ) -> EpochPlan:
-    cfg = DataConfig("test", "a", "b", "c", **{"batch_tokens": 1400, **settings})
-    made = EpochPlan(*lengths, cfg, seed, rank, world, accumulate)
+    made = EpochPlan(*lengths, batch_tokens, max_len, seed, **place)
     made.epoch = epoch
     return made
 
 
-def test_an_epoch_has_every_example_once_in_batches_within_the_budget(lengths):
-    src, tgt = lengths
-    batches = plan(lengths).batches()
-    assert sorted(np.concatenate(batches)) == list(range(N))
-    slots = [len(b) * (src[b].max() + tgt[b].max()) for b in batches]
-    assert max(slots) <= 1400
-    assert np.mean(slots) > 1200
+def rows_of(made: EpochPlan) -> list[list[int]]:
+    return [batch.rows.tolist() for batch in made]
 
 
-@pytest.mark.parametrize("budget", [90, 333, 5000])
-def test_cut_is_greedy_and_loses_nothing(lengths, budget):
-    src, tgt = lengths
-    order = np.random.default_rng(0).permutation(N)[:500]
-    expected, batch = [], []
-    for row in order:
-        longer = [*batch, row]
-        if len(longer) * (src[longer].max() + tgt[longer].max()) > budget:
-            kept = len(batch) // 8 * 8 if len(batch) >= 64 else len(batch)
-            expected.append(batch[:kept])
-            longer = [*batch[kept:], row]
-        batch = longer
-    expected.append(batch)
-    assert [b.tolist() for b in cut(src, tgt, order, budget)] == [[int(r) for r in b] for b in expected]
+@pytest.mark.parametrize("budget", [90, 1400, 5000, 10**6])
+def test_an_epoch_has_every_example_once_in_full_batches_of_few_shapes(lengths, budget):
+    """Only the last batch that is dealt may be smaller."""
+    made = plan(lengths, budget)
+    assert sorted(itertools.chain(*rows_of(made))) == list(range(N))
+    assert len(made.shapes) == 32
+    smaller = []
+    for batch in made:
+        assert batch.shape in made.shapes
+        assert all(side[batch.rows].max() <= width for side, width in zip(lengths, batch.shape, strict=True))
+        n = budget // sum(batch.shape)
+        if len(batch.rows) != (n // 8 * 8 if n >= 64 else max(1, n)):
+            assert len(batch.rows) < max(1, n)
+            smaller.append(batch.shape)
+    assert smaller in ([], [made.shapes[-1]])
+    slots = sum(len(batch.rows) * (batch.shape[0] + batch.shape[1]) for batch in made)
+    assert made.efficiency() == pytest.approx(sum(side.sum() for side in lengths) / slots)
 
 
-def test_slots_are_few_numbers_not_much_above_the_lengths():
-    lengths = np.arange(1, 1026)
-    slots = on_grid(lengths, 1025)
-    assert (slots >= lengths).all()
-    assert (slots[:16] == lengths[:16]).all()
-    assert (slots - lengths < lengths / 8).all()
-    assert slots.max() == 1025
-    assert len(np.unique(slots)) < 80
+def test_the_examples_of_a_batch_are_a_uniform_draw_among_those_of_its_shape():
+    """Two of them share a batch by chance alone, wherever they are in the corpus and whatever they shared before."""
+    same = np.full(N, 7)
+    first, second = ([batch.rows for batch in plan((same, same), epoch=number)] for number in (0, 1))
+    for before in (first, np.split(np.arange(N), N / 100)):
+        assert shared_again(before, second, N) == pytest.approx(99 / (N - 1), rel=0.15)
 
 
-def test_batches_come_in_few_shapes_of_round_sizes(lengths):
-    made = plan(lengths, batch_tokens=4000)
-    batches = made.batches()
-    slots = [tuple(int(on_grid(side[b].max(), made.most)) for side in lengths) for b in batches]
-    large = [(len(b), shape) for b, shape in zip(batches, slots, strict=True) if len(b) >= 64]
-    assert large
-    assert sum(n % 8 == 0 for n, _ in large) >= len(large) - 1
-    exact = {tuple(int(side[b].max()) for side in lengths) for b in batches}
-    assert len(set(slots)) < 0.9 * len(exact)
+def test_a_large_corpus_has_more_shapes(lengths):
+    src, tgt = (np.resize(side, LARGE) for side in lengths)
+    assert len(plan((src, tgt)).shapes) == 48
+    assert len(plan((src[1:], tgt[1:])).shapes) == 32
 
 
 def test_an_epoch_is_a_pure_function_of_seed_and_epoch(lengths):
     def epoch(seed: int, number: int) -> list[list[int]]:
-        return [b.tolist() for b in plan(lengths, seed, epoch=number).batches()]
+        return rows_of(plan(lengths, seed=seed, epoch=number))
 
     assert epoch(1, 3) == epoch(1, 3)
     assert epoch(1, 3) != epoch(1, 4)
     assert epoch(1, 3) != epoch(2, 3)
     walked = plan(lengths)
     for walked.epoch in range(4):
-        batches = walked.batches()
-    assert [b.tolist() for b in batches] == epoch(1, 3)
+        assert rows_of(walked) == epoch(1, walked.epoch)
 
 
 def test_batches_come_in_no_order_of_length(lengths):
     src, _ = lengths
-    means = np.array([src[b].mean() for b in plan(lengths).batches()])
+    means = np.array([src[batch.rows].mean() for batch in plan(lengths)])
     neighbours = np.corrcoef(means[:-1], means[1:])[0, 1]
     assert abs(neighbours) < 0.3
-
-
-def test_neighbours_change_from_epoch_to_epoch(lengths):
-    first, second = (plan(lengths, epoch=number, batch_tokens=700).batches() for number in (0, 1))
-    brute = [{p for b in batches for p in itertools.combinations(sorted(b.tolist()), 2)} for batches in (first, second)]
-    assert shared_again(first, second, N) == pytest.approx(len(brute[0] & brute[1]) / len(brute[0]))
-    assert shared_again(first, second, N) < 0.5
-    assert efficiency(first, *lengths, most=MOST) > 0.85
 
 
 def test_long_pairs_are_left_out(lengths):
@@ -114,20 +94,14 @@ def test_long_pairs_are_left_out(lengths):
         plan(tuple(side + 20 for side in lengths), max_len=20)
 
 
-def test_very_long_pairs_are_not_batched_with_short_ones():
-    lengths = np.repeat(np.array([9, 8_200, 65_535], dtype=np.int32), 300)
-    for batch in plan((lengths, lengths), max_len=65_535, batch_tokens=400_000).batches():
-        assert len({*lengths[batch]}) == 1
-
-
 @pytest.mark.parametrize(("world", "accumulate"), [(2, 1), (3, 1), (5, 1), (1, 5), (3, 4)])
 def test_ranks_share_an_epoch_in_equal_numbers_without_overlap(lengths, world, accumulate):
-    whole = [b.tolist() for b in plan(lengths, epoch=2).batches()]
+    whole = rows_of(plan(lengths, epoch=2))
     ranks = [plan(lengths, rank=rank, world=world, accumulate=accumulate, epoch=2) for rank in range(world)]
     updates = len(whole) // (world * accumulate)
     assert updates > 1
     assert {len(r) for r in ranks} == {updates * accumulate}
-    shares = [[b.tolist() for b in r.batches()] for r in ranks]
+    shares = [rows_of(rank) for rank in ranks]
     # batch by batch all ranks together take what one process takes in `world` batches
     assert [b for step in zip(*shares, strict=True) for b in step] == whole[: updates * world * accumulate]
     numbers = sorted(rows.number for r in ranks for rows in r)
@@ -149,11 +123,10 @@ def test_an_update_of_more_batches_than_there_are_is_refused(lengths):
 
 def test_iterating_goes_on_where_it_is_told(lengths):
     made = plan(lengths, epoch=1)
-    rows = [*made]
-    assert [r.number for r in rows] == list(range(len(made)))
-    assert all(isinstance(r, Rows) and r.epoch == 1 for r in rows)
+    whole = rows_of(made)
+    assert [(batch.epoch, batch.number) for batch in made] == [(1, number) for number in range(len(made))]
     made.start = 5
-    assert [r.rows.tolist() for r in made] == [r.rows.tolist() for r in rows[5:]]
+    assert rows_of(made) == whole[5:]
 
 
 def test_join_fills_examples_with_consecutive_pairs_of_a_document():
@@ -177,15 +150,22 @@ def test_a_pair_longer_than_the_context_stays_by_itself():
     assert join(offsets, offsets, np.array([True, False, False, False]), 10).tolist() == [0, 1, 2, 4]
 
 
-def test_batches_of_real_text_are_full_and_mixed(corpora):
+@pytest.mark.parametrize(
+    ("names", "shapes"),
+    [(["multi30k-train"], 32), (["multi30k-train", "europarl-v7-head20k", "newstest2009"], 48)],
+    ids=["multi30k", "of many lengths"],
+)
+def test_batches_of_real_text_are_full_and_mixed(corpora, names, shapes):
     """A short slice of what `rope-mt bench data data=mixed` measures on 717,792 pairs; a token is three characters."""
     lengths = []
     for lang in ("en", "de"):
         lines = []
-        for name in ("multi30k-train", "europarl-v7-head20k", "newstest2009"):
+        for name in names:
             with lzma.open(corpora / "train" / f"{name}.en-de.{lang}.xz", "rt", encoding="utf-8", newline="\n") as file:
                 lines += list(file)
         lengths.append(np.array([len(line) // 3 + 2 for line in lines], np.int32))
-    first, second = (plan(lengths, epoch=number, batch_tokens=4000).batches() for number in (0, 1))
-    assert efficiency(first, *lengths, most=MOST) > 0.92
-    assert shared_again(first, second, len(lengths[0])) < 0.15
+    first, second = (plan(lengths, 4000, epoch=number) for number in (0, 1))
+    assert len(first.shapes) == shapes
+    assert first.efficiency() > 0.92
+    batches = ([batch.rows for batch in made] for made in (first, second))
+    assert shared_again(*batches, len(lengths[0])) < 0.15

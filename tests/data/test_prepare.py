@@ -1,6 +1,7 @@
 """prepare: what lies on disk in the end, what is refused, and which settings make another folder."""
 
 import dataclasses
+import re
 import shutil
 import tempfile
 from collections import Counter
@@ -10,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rope_mt.config.commands import PrepareConfig
 from rope_mt.config.data import DataConfig
 from rope_mt.data import prepare as preparing
 from rope_mt.data import text
-from rope_mt.data.prepare import MAPS, prepare, report
+from rope_mt.data.prepare import MAPS, prepare, prepare_and_report, report
 from rope_mt.data.tokenizer import Tokenizer
 from rope_mt.errors import UserError
 
@@ -70,6 +72,18 @@ def test_a_damaged_file_is_refused_in_one_line(prepared_once, name, damage):
         prepare(cfg)
     path.write_bytes(whole)
     prepare(cfg)
+
+
+def test_the_command_says_how_full_batches_are(cfg, capsys):
+    prepare_and_report(PrepareConfig(dataclasses.replace(cfg, batch_tokens=1500, max_len=400, sampling=0.1)))
+    *_, said = capsys.readouterr().out.splitlines()
+    pattern = r"an epoch has (\d+) batches of (\d+) shapes with up to 1,500 slots, (\d\d\.\d)% of them filled"
+    match = re.fullmatch(pattern, said)
+    assert match
+    batches, shapes, filled = map(float, match.groups())
+    tokens = sum(prepare(cfg).meta["tokens"].values()) + 2 * len(ENGLISH)
+    assert tokens / (1500 * batches) < filled / 100 + 0.001
+    assert shapes <= 32
 
 
 def test_the_report_and_meta_count_what_the_files_hold(cfg, tmp_path):

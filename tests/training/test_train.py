@@ -50,8 +50,8 @@ def check_bf16(run: RunFolder) -> None:
     ckpt = checkpoint.load(run.path)
     model = Translator.of(ckpt, ckpt.config.search, torch.device("cpu"), "fp32").model.eval()
     sides = [path.read_text(encoding="utf-8").splitlines() for path in (run.test_src, run.test_ref)]
-    pairs = PairDataset(*(Sentences.of(ckpt.tokenizer.encode(side)) for side in sides), most=100)
-    batch = pairs[Rows(np.arange(len(sides[0])), 0, 0)]
+    pairs = PairDataset(*(Sentences.of(ckpt.tokenizer.encode(side)) for side in sides))
+    batch = pairs[Rows(np.arange(len(sides[0])), (100, 100), 0, 0)]
     losses, predictions = [], []
     for precision in ("fp32", "bf16"):
         with torch.inference_mode(), computing_in(precision, torch.device("cpu")):
