@@ -19,7 +19,7 @@ from typing import Any
 from rope_mt.config.training import TrackingConfig
 from rope_mt.errors import UserError
 from rope_mt.runs.folder import AGAIN, RunFolder
-from rope_mt.runs.wandb_client import QUESTION, accepted, mode_of_environment, one_line, run_id, say, start, variable
+from rope_mt.runs.wandb_client import QUESTION, accepted, give_up, mode_of_environment, one_line, run_id, say, start, variable
 from rope_mt.system.manifest import read_manifest, write_manifest
 
 STEP = "trainer/global_step"  # optimizer updates; the name under which Lightning's own logger writes them
@@ -72,7 +72,7 @@ class Tracker:
         try:
             send()
         except Exception as error:
-            say(f"{one_line(error)}; from here on this job is not tracked")
+            give_up(f"{one_line(error)}; from here on this job is not tracked")
             self.run = None
 
     def log_translations(self, name: str, rows: Sequence[tuple[str, str, str]], step: int | None = None) -> None:

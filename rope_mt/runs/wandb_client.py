@@ -61,9 +61,7 @@ def start(mode: str, folder: Path, about: dict[str, Any]) -> Any:
         folder.mkdir(parents=True, exist_ok=True)
         return _started(mode, {**about, "dir": folder})
     except Exception as error:  # the disk is full, a setting is wrong, a package is broken
-        say(f"{one_line(error)}; this job is not tracked")
-        with suppress(Exception):
-            importlib.import_module("wandb").teardown()
+        give_up(f"{one_line(error)}; this job is not tracked")
         return None
     finally:
         os.environ.update(hidden)
@@ -92,6 +90,13 @@ def _started(mode: str, about: dict[str, Any]) -> Any:
     for handler in logging.getLogger("wandb").handlers:  # on a full disk its log would print tracebacks
         handler.handleError = lambda record: None
     return run
+
+
+def give_up(reason: str) -> None:
+    """Say why, and end wandb's own process, or what it does at the end of ours prints a traceback."""
+    say(reason)
+    with suppress(Exception):
+        importlib.import_module("wandb").teardown()
 
 
 def run_id(name: str) -> str:
