@@ -1,18 +1,18 @@
 """Text from archives on the web: which ones a text needs, where they come from, and which of their files are read."""
 
-import re
 import sys
 import tarfile
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 from rope_mt.config.data import DataConfig
 from rope_mt.data import text
 from rope_mt.data.download import CUT, download, verify
+from rope_mt.data.sgm import segments
 from rope_mt.errors import UserError
 from rope_mt.system import disk
 from rope_mt.system.files import whole_file
@@ -113,20 +113,27 @@ def _mirror_has_parquet(cfg: DataConfig) -> bool:
 def copy_members(archive: Path, outputs: dict[str, IO[bytes]]) -> None:
     """Append members of a tar archive, found by their file name alone, to outputs; nothing else is unpacked.
 
-    Of an .sgm member the text of its segments is taken, as sacreBLEU does.
+    Of an .sgm member the text of its segments is taken, a line each.
 
     Raises:
-        UserError: a member is missing, the archive is damaged, or the sides are not equally long.
+        UserError: a member is missing, the archive is damaged, or the sides are not equally long or have their
+            segments in another order.
     """
     counts: dict[str, int] = {}
+    orders: list[list[Any]] = []  # the segments of each .sgm member
     try:
         with tarfile.open(archive, "r|*", bufsize=BLOCK) as members:
             for member in members:
                 name = _name(member.name)
                 content = members.extractfile(member) if member.isfile() else None
                 if content and name in outputs.keys() - counts.keys():
+                    lines: Iterable[bytes] = content
+                    if name.endswith(".sgm"):
+                        found = segments(content.read(), name)
+                        orders.append(found.keys)
+                        lines = (line.encode(errors="surrogateescape") for line in found.lines)
                     counts[name] = 0
-                    for line in _segments(content) if name.endswith(".sgm") else content:
+                    for line in lines:
                         outputs[name].write(line.removesuffix(b"\n") + b"\n")
                         counts[name] += 1
                 if len(counts) == len(outputs):
@@ -137,13 +144,8 @@ def copy_members(archive: Path, outputs: dict[str, IO[bytes]]) -> None:
         raise UserError(f"{archive} holds no {' and no '.join(sorted(absent))}")
     if len({*counts.values()}) > 1:
         raise UserError(f"{archive}: " + ", ".join(f"{name} has {n:,} lines" for name, n in counts.items()))
-
-
-def _segments(content: IO[bytes]) -> Iterator[bytes]:
-    """The text of each <seg>."""
-    for line in content:
-        if match := re.match(rb"\s*<seg\b[^>]*>(.*)</seg>", line):
-            yield " ".join(match[1].decode(errors="surrogateescape").split()).encode(errors="surrogateescape")
+    if any(order != orders[0] and set(order) == set(orders[0]) for order in orders):
+        raise UserError(f"{archive}: {' and '.join(counts)} have their segments in different orders")
 
 
 def copy_columns(files: list[Path], outputs: dict[str, IO[bytes]], pairs: int) -> None:

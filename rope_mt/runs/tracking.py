@@ -19,7 +19,17 @@ from typing import Any
 from rope_mt.config.training import TrackingConfig
 from rope_mt.errors import UserError
 from rope_mt.runs.folder import AGAIN, RunFolder
-from rope_mt.runs.wandb_client import QUESTION, accepted, give_up, mode_of_environment, one_line, run_id, say, start, variable
+from rope_mt.runs.wandb_client import (
+    QUESTION,
+    accepted,
+    give_up,
+    mode_of_environment,
+    one_line,
+    run_id,
+    say,
+    start,
+    variable,
+)
 from rope_mt.system.manifest import read_manifest, write_manifest
 
 STEP = "trainer/global_step"  # optimizer updates; the name under which Lightning's own logger writes them

@@ -3,6 +3,7 @@
 import gzip
 import io
 import random
+import re
 import shutil
 import sys
 import tarfile
@@ -20,6 +21,7 @@ from sacrebleu.dataset.fake_sgml import FakeSGMLDataset
 from rope_mt.cli.main import main
 from rope_mt.config.files import conf_dir
 from rope_mt.data import archives, corpus
+from rope_mt.errors import UserError
 
 from .archive_site import (
     ARCHIVES,
@@ -273,21 +275,43 @@ def test_lines_are_copied_byte_by_byte_however_an_archive_is_compressed(tmp_path
     assert copied(tmp_path, ("a", odd + large), ("b", odd + large[:-1]), how=how) == [odd + large] * 2
 
 
-def test_segments_are_what_sacrebleu_makes_of_them(tmp_path):
+def test_segments_on_lines_of_their_own_are_what_sacrebleu_makes_of_them(tmp_path):
     lines = [
         "plain",
         "  spaces   and\ttabs ",
         "no-break\u00a0space, thin\u2009space, line\u2028separator",
-        "Tom &amp; Jerry &lt;b&gt; \u201equoted\u201c",
-        "a <b>mark</b> inside",
-        "ends in </seg>",
         "",
+        "a < b & c",
     ]
-    document = sgml(lines, "refset").replace(b'<seg id="2">', b'<seg  id="2" kind="x>y">')
+    document = sgml(lines, "refset").replace(b'<seg id="2">', b'<seg  id="2" kind="x">')
     (tmp_path / "a.sgm").write_bytes(document)
     FakeSGMLDataset("any", langpairs={})._convert_format(str(tmp_path / "a.sgm"), str(tmp_path / "a.txt"))
     ours = copied(tmp_path, ("a.sgm", document), ("b.sgm", document))
     assert ours == [(tmp_path / "a.txt").read_bytes()] * 2
+
+
+def test_segments_may_stand_anywhere_and_have_entities(tmp_path):
+    apart = sgml(["Tom &amp; Ann&auml; &lt;3 &#8222;Q&quot;", "two", "three\nfour", ""], "refset")
+    together = apart.replace(b"\n", b" ").replace(b"<seg", b"<SEG").replace(b"</seg>", b"</SEG >")
+    one, other = copied(tmp_path, ("a.sgm", apart), ("b.sgm", together))
+    assert one.decode() == other.decode() == 'Tom & Ann\u00e4 <3 \u201eQ"\ntwo\nthree four\n\n'
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("one</seg>", "one", "segment 1 of document 1 has <seg> in it"),
+        ("two", "t<b>w</b>o", "segment 2 of document 1 has <b> in it; a < of the text is written &lt;"),
+        ("three</seg>\n</p>\n</doc>\n</refset>\n", "three", "segment 3 of document 1 does not end"),
+        ('id="3"', 'id="1"', "segment 1 of document 1 is there twice"),
+        ('id="1">one</seg>\n<seg id="2"', 'id="2">one</seg>\n<seg id="1"', "segments in different orders"),
+    ],
+)
+def test_segments_that_could_be_lost_or_exchanged_are_refused(tmp_path, old, new, reason):
+    whole = sgml(["one", "two", "three"], "refset")
+    assert old.encode() in whole
+    with pytest.raises(UserError, match=re.escape(reason)):
+        copied(tmp_path, ("a.sgm", whole.replace(old.encode(), new.encode())), ("b.sgm", whole))
 
 
 # ---- mirrors: archives, or the Parquet files of Hugging Face ---------------------------------------------------------
