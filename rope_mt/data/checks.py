@@ -2,6 +2,7 @@
 
 import hashlib
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -117,6 +118,8 @@ def warnings_about(
         if loss:
             uses.append((target, sides[1], "in the loss"))
         for path, lines, use in uses:
+            if unseen := Counter(name for line in lines[first:last] for name in text.oddities(line)):
+                warnings.append(f"{path}: {text.tally(unseen)}")
             if cut := read(tokenizer, lines[first:last]).cut:
                 warnings.append(f"{path}, {list_lines(cut)}: only the first {LONGEST:,} tokens of each are {use}")
         first = last

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from rope_mt.config.data import DataConfig
-from rope_mt.data.text import normalize
+from rope_mt.data.text import normalize, oddities
 from rope_mt.data.tokenizer import LONGEST_PIECE
 
 MAX_BROKEN = 1 / 1000  # fraction of training lines that may be invalid UTF-8
@@ -39,13 +39,16 @@ class Cleaning:
         self.lengths = LENGTHS[cfg.clean]
         self.drop_identical, self.drop_duplicates = cfg.drop_identical, cfg.drop_duplicates
         self.dropped: Counter[str] = Counter()
+        self.unseen: Counter[str] = Counter()  # pairs by what a reader does not see in them
         self._seen: set[int] = set()  # 64 bits of each pair so far: 0.3 GB for WMT14
 
     def text(self, src: bytes, tgt: bytes) -> tuple[str, str] | None:
         """The normalised pair, or None if it is dropped."""
         most = self.lengths.most * LONGEST_PIECE  # a line of more characters has too many pieces; they are not counted
+        raw = "", ""
         try:
-            pair = normalize(src.decode(), most), normalize(tgt.decode(), most)
+            raw = src.decode(), tgt.decode()
+            pair = normalize(raw[0], most), normalize(raw[1], most)
         except UnicodeDecodeError:
             pair = None
         if pair is None:
@@ -59,6 +62,7 @@ class Cleaning:
         elif self.drop_duplicates and self._is_known(pair):
             step = "duplicate"
         else:
+            self.unseen.update(dict.fromkeys(oddities(raw[0]) + oddities(raw[1]), 1))
             return pair
         self.dropped[step] += 1
         return None

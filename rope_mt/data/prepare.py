@@ -113,8 +113,8 @@ def _build(cfg: DataConfig, files: Files, n_pairs: int, settings: dict[str, Any]
     model = folder / MODEL
     try:
         if not model.is_file():
-            write_whole(model, _train_tokenizer(cfg, files, n_pairs))
-        counts = _encode(cfg, files, n_pairs, folder)
+            write_whole(model, _train_tokenizer(cfg, files, n_pairs, settings["warnings"].append))
+        counts = _encode(cfg, files, n_pairs, folder, settings["warnings"].append)
     except UserError as error:
         if not isinstance(error.__cause__, OSError):  # the text or the settings must change: nothing here is of use
             shutil.rmtree(folder, ignore_errors=True)
@@ -122,13 +122,13 @@ def _build(cfg: DataConfig, files: Files, n_pairs: int, settings: dict[str, Any]
     write_manifest(folder / META, {**settings, "read": n_pairs, **counts}, [model, *(folder / name for name in MAPS)])
 
 
-def _train_tokenizer(cfg: DataConfig, files: Files, n_pairs: int) -> bytes:
+def _train_tokenizer(cfg: DataConfig, files: Files, n_pairs: int, warn: text.Warn) -> bytes:
     """Train on every pair, or on every n-th of a corpus that is larger than the sample."""
     every = max(1, math.ceil(2 * n_pairs / SAMPLE[cfg.tokenizer]))
     if every > 1:
         print(f"training {cfg.vocab_size:,} pieces on {2 * n_pairs // every:,} lines", file=sys.stderr, flush=True)
     sentences = (side for src, tgt, _ in _kept(Cleaning(cfg), files, n_pairs, every) for side in (src, tgt))
-    return train_tokenizer(sentences, cfg.vocab_size, cfg.tokenizer)
+    return train_tokenizer(sentences, cfg.vocab_size, cfg.tokenizer, warn)
 
 
 def _kept(cleaning: Cleaning, files: Files, n_pairs: int, every: int = 1) -> Iterator[tuple[str, str, bool]]:
@@ -159,7 +159,7 @@ def _pairs(files: Files) -> Iterator[tuple[bytes, bytes, bool]]:
             yield src, tgt, n in begins
 
 
-def _encode(cfg: DataConfig, files: Files, n_pairs: int, folder: Path) -> dict[str, Any]:
+def _encode(cfg: DataConfig, files: Files, n_pairs: int, folder: Path, warn: text.Warn) -> dict[str, Any]:
     """Write the maps, chunk by chunk; return what meta.json says of the kept and the dropped pairs."""
     tokenizer, cleaning = Tokenizer((folder / MODEL).read_bytes()), Cleaning(cfg)
     pairs, after_gap = _kept(cleaning, files, n_pairs), False
@@ -184,6 +184,8 @@ def _encode(cfg: DataConfig, files: Files, n_pairs: int, folder: Path) -> dict[s
             advance(len(chunk))
     if not counts["kept"]:
         raise UserError(f"{', '.join(str(source) for source, _ in files)}: no pair to train on")
+    if cleaning.unseen:
+        warn(f"{text.tally(cleaning.unseen, 'pair')}: text is read in NFC, and the signs stay")
     dropped = {step: cleaning.dropped[step] for step in cleaning.STEPS if cleaning.dropped[step]}
     return {**counts, "dropped": dropped, "tokens": tokens}
 

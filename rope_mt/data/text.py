@@ -10,7 +10,7 @@ import sys
 import unicodedata
 import zlib
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from itertools import zip_longest
@@ -40,6 +40,28 @@ def normalize(line: str, most: int = sys.maxsize) -> str:
     if len(line) > COMPOSED * most:
         line = " ".join(line.split())[: COMPOSED * (most + 1)]
     return " ".join(unicodedata.normalize("NFC", line).split())
+
+
+UNSEEN = {  # what a line has, and the signs
+    "with soft hyphens": re.compile("\u00ad"),
+    "with zero-width characters": re.compile("[\u200b-\u200d\u2060\ufeff]"),
+    "with bidirectional marks": re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"),
+    "with U+2581, which SentencePiece takes for a blank": re.compile("\u2581"),
+}
+NOT_NFC = "not in Unicode's form NFC"
+
+
+def oddities(line: str) -> list[str]:
+    """What a reader does not see in a line, and a program does."""
+    if line.isascii():
+        return []
+    found = [name for name, signs in UNSEEN.items() if signs.search(line)]
+    return found if unicodedata.is_normalized("NFC", line) else [*found, NOT_NFC]
+
+
+def tally(counts: Mapping[str, int], unit: str = "line") -> str:
+    """As in `3 lines with soft hyphens, 1 line not in Unicode's form NFC`."""
+    return ", ".join(f"{n:,} {unit}{'s' * (n > 1)} {name}" for name, n in counts.items())
 
 
 def printable(line: str) -> str:

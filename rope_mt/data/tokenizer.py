@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import re
 import signal
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,11 +10,13 @@ from typing import NamedTuple
 
 import sentencepiece as spm
 
-from rope_mt.data.text import normalize
+from rope_mt.data.text import Warn, normalize
 from rope_mt.errors import UserError
 
 PAD, UNK, BOS, EOS = range(4)
 LONGEST_PIECE = 16  # characters, SentencePiece's default
+LONGEST_READ = 4_192  # bytes of a sentence, SentencePiece's default
+LINES_TOO_LONG = f"{{}} lines have more than {LONGEST_READ:,} bytes, the most that SentencePiece reads of a line"
 THREADS = 4  # of training: another number makes another unigram model
 # Tokens that a model reads of a line. No sentence is so long: it is four times what training takes by default, and what
 # fairseq's models read. A line without end would take memory by the square of its length.
@@ -65,20 +68,28 @@ def list_lines(numbers: Sequence[int], named: int = 5) -> str:
     return f"line{'s' * (len(numbers) > 1)} {some}{more}"
 
 
-def train_tokenizer(sentences: Iterable[str], vocab_size: int, kind: str = "bpe") -> bytes:
+def train_tokenizer(
+    sentences: Iterable[str], vocab_size: int, kind: str = "bpe", warn: Warn = lambda line: None
+) -> bytes:
     """Train a byte-pair encoding or unigram model on sentences of both languages; return it serialised.
 
-    Identity normalisation and byte fallback make it lossless. Bytes take 256 of the pieces.
+    Identity normalisation and byte fallback make it lossless. Bytes take 256 of the pieces. SentencePiece passes over
+    sentences of more than LONGEST_READ bytes, of which a warning tells.
 
     Raises:
-        UserError: the text is too small for so many pieces, or has more characters than that.
+        UserError: the text is too small for so many pieces, or has more characters than that, or all of it is too long.
     """
     model = io.BytesIO()
     failed: list[BaseException] = []
+    n_read = n_long = 0
 
     def text() -> Iterator[str]:
+        nonlocal n_read, n_long
         try:
-            yield from sentences
+            for sentence in sentences:
+                n_read += 1
+                n_long += len(sentence) > LONGEST_READ // 4 and len(sentence.encode()) > LONGEST_READ
+                yield sentence
         except (Exception, KeyboardInterrupt) as error:
             failed.append(error)  # SentencePiece reports its own errors alone
             raise
@@ -106,14 +117,23 @@ def train_tokenizer(sentences: Iterable[str], vocab_size: int, kind: str = "bpe"
         )
     except RuntimeError as error:
         if not failed:
-            reason = str(error).splitlines()[-1]
-            remedy = "raise" if "required_chars" in reason else "lower"  # the text has more characters than pieces
-            raise UserError(
-                f"cannot make {vocab_size} pieces of this text: {remedy} data.vocab_size ({reason.strip()})"
-            ) from error
+            too_long = n_long == n_read
+            reason = LINES_TOO_LONG.format("all") if too_long else _why(str(error).splitlines()[-1].strip())
+            raise UserError(f"cannot make {vocab_size} pieces of this text: {reason}") from error
     finally:
         if interruptible:
             signal.signal(signal.SIGINT, signal.default_int_handler)
     if failed:
         raise failed[0]
+    if n_long:
+        warn(f"{LINES_TOO_LONG.format(f'{n_long:,} of {n_read:,}')}; the pieces are made of the others")
     return model.getvalue()
+
+
+def _why(reason: str) -> str:
+    """What must change, by SentencePiece's last words."""
+    if most := re.search(r"Vocabulary size too high .* <= (\d+)", reason):
+        return f"it is enough for {most[1]} at most, lower data.vocab_size"
+    if least := re.search(r"required_chars\. \d+ vs (\d+)", reason):
+        return f"its different characters and the bytes take {least[1]} at least, raise data.vocab_size"
+    return f"SentencePiece says {reason}"

@@ -1,10 +1,14 @@
 """Only scores of raw text compare with published ones: text in subwords or tokens is refused, or warned of."""
 
 import re
+import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 
+from rope_mt.data.text import NOT_NFC, oddities, tally
 from rope_mt.data.tokenizer import LONGEST, LONGEST_PIECE, list_lines
 from rope_mt.errors import UserError
+from rope_mt.translation.scoring import score
 
 LONGEST_REFERENCE = LONGEST * LONGEST_PIECE  # characters: more than is translated of any sentence
 SENTENCEPIECE = re.compile("▁|<0x[0-9A-F]{2}>")  # its mark of a blank, and a lone byte
@@ -35,6 +39,15 @@ def scoring_warnings(hypotheses: Sequence[str], references: Sequence[str]) -> li
         warnings.append(f"the references are {alone}: compare these scores with each other alone")
     elif _is_tokenised(hypotheses):
         warnings.append(f"the output is {alone} and the references are not")
+    unseen = Counter(name for line in references for name in oddities(line))
+    if decomposed := unseen.pop(NOT_NFC, 0):
+        in_nfc = [unicodedata.normalize("NFC", line) for line in references]
+        warnings.append(
+            f"{decomposed:,} of {len(references):,} references are {NOT_NFC}, in which translations are: the scores "
+            f"compare them as they are; with all in NFC, BLEU is {score(list(hypotheses), in_nfc).bleu:.2f}"
+        )
+    if unseen:
+        warnings.append(f"the references have {tally(unseen)}")
     if empty := [n for n, line in enumerate(references, start=1) if not line.strip()]:
         warnings.append(f"{list_lines(empty)}: the reference is empty, and whatever is written there is wrong")
     if long := [n for n, line in enumerate(references, start=1) if len(line) > LONGEST_REFERENCE]:
@@ -46,14 +59,15 @@ def scoring_warnings(hypotheses: Sequence[str], references: Sequence[str]) -> li
 def _first_mark(lines: Sequence[str]) -> tuple[int, str] | None:
     """The first line, from 1, with the mark of a subword, and the mark; None if these are words.
 
-    The marks of subword-nmt and WordPiece occur in real text too (`a@@ b`, `##main`). They count only where there are
-    at least two, and one for every hundred lines.
+    All marks occur in real text too (`a@@ b`, `##main`, a drawing with U+2581). Those of SentencePiece count only where
+    half of the lines have one, as its output has; those of subword-nmt and WordPiece where there are at least two, and
+    one for every hundred lines.
     """
-    marks = []
-    for n, line in enumerate(lines, start=1):
-        if match := SENTENCEPIECE.search(line):
-            return n, match[0]
-        marks += [(n, match[0]) for match in SUBWORDS.finditer(line)]
+    numbered = [*enumerate(lines, start=1)]
+    pieces = [(n, match[0]) for n, line in numbered if (match := SENTENCEPIECE.search(line))]
+    marks = [(n, match[0]) for n, line in numbered for match in SUBWORDS.finditer(line)]
+    if pieces and len(pieces) >= len(lines) / 2:
+        return pieces[0]
     return marks[0] if len(marks) >= max(2, len(lines) / 100) else None
 
 

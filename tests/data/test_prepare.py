@@ -102,6 +102,22 @@ def test_the_report_and_meta_count_what_the_files_hold(cfg, tmp_path):
     assert sorted(contents(prepared.folder)) == sorted([*MAPS, "meta.json", "sentencepiece.model"])
 
 
+def test_the_report_counts_pairs_with_what_a_reader_does_not_see(cfg, tmp_path):
+    odd = [
+        ("Cafe\u0301", "Kaffee"),
+        ("re\u00adwrite \u00ad", "neu\u200bschreiben"),
+        ("\u202bab\u202c", "Ab"),
+        ("é", "è"),
+    ]
+    sides = zip(*[*zip(ENGLISH, GERMAN, strict=True), *odd], strict=True)
+    cfg.train = [write(tmp_path / "text" / "odd", *map(list, sides))]
+    lines = [*report(prepare(cfg))]
+    assert lines[2:] == [
+        "1 pair not in Unicode's form NFC, 1 pair with soft hyphens, 1 pair with zero-width characters, "
+        "1 pair with bidirectional marks: text is read in NFC, and the signs stay"
+    ]
+
+
 LONG = "1 " * 260  # more than 250 pieces
 POOL = ["", " ", "b\udcffd", "a", "a b", "a b c", "a b c d e f", "old dogs", "alte Hunde", LONG, "x" * 4001]
 

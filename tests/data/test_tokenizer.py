@@ -138,6 +138,31 @@ def test_more_pieces_than_the_text_has_is_one_clear_line(kind):
         train_tokenizer(TEXT, 5000, kind)
 
 
+LONG = "äöü " * 700  # 4,900 bytes
+SIGNS = "".join(map(chr, range(0x0900, 0x0D00)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (["good morning"] * 9, r"it is enough for 2\d\d at most, lower data\.vocab_size"),
+        ([SIGNS[n : n + 30] for n in range(0, 1024, 30)], r"take 1\d\d\d at least, raise data\.vocab_size"),
+        ([LONG] * 3, "all lines have more than 4,192 bytes, the most that SentencePiece reads of a line"),
+    ],
+)
+def test_a_limit_of_sentencepiece_is_named_with_the_setting_that_mends_it(kind, text, reason):
+    with pytest.raises(UserError, match=f"^cannot make 400 pieces of this text: .*{reason}$"):
+        train_tokenizer(text, 400, kind)
+
+
+def test_lines_that_sentencepiece_passes_over_are_counted():
+    told: list[str] = []
+    train_tokenizer([*TEXT, LONG, LONG], 310, warn=told.append)
+    [line] = told
+    assert line.startswith(f"2 of {len([*TEXT]) + 2} lines have more than 4,192 bytes")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("error", [UserError("line 7 is bad"), KeyboardInterrupt(), OSError(5, "Input/output error")])
 def test_an_error_in_the_text_is_told_as_it_is(kind, error):

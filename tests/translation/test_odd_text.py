@@ -147,8 +147,12 @@ def test_lines_of_a_set_that_are_cut_are_named_by_file_and_line(odd_corpus, tmp_
     for side, use in enumerate(("translated", "in the loss")):
         long = [n for n, pair in enumerate(test, start=1) if pair[2] in LONG and len(pair[side]) > 10_000]
         lines = f"lines {', '.join(map(str, long))}"
+        texts = text.read_test_set([files])[side]
+        unseen = Counter(name for line in texts for name in text.oddities(line))
+        assert len(unseen) >= 2
+        expected.append(f"{files[side]}: {text.tally(unseen)}")
         expected.append(f"{files[side]}, {lines}: only the first 1,024 tokens of each are {use}")
-    assert checks.warnings_about([files], Tokenizer(MODEL), "en", "de") == expected[:-1]
+    assert checks.warnings_about([files], Tokenizer(MODEL), "en", "de") == expected[:-2]
     other = tmp_path / "other.en", tmp_path / "other.de"
     for path, line in zip(other, ("the dogs " * 600, "kurz"), strict=True):
         path.write_text(f"fine\n{line}\n")

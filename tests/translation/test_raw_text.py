@@ -1,6 +1,7 @@
 """Text in subwords or tokens is noticed, and real text is never mistaken for it."""
 
 import random
+import unicodedata
 
 import pytest
 
@@ -60,6 +61,25 @@ def test_no_output_of_a_model_makes_scoring_fail():
     assert all(0 <= variant.value <= 100 for variant in variants(output, references))
     assert all(variant.value == 0 for variant in variants([""] * 200, references))
     assert scoring_warnings(output, references)
+
+
+def test_references_in_another_unicode_form_are_told_with_the_score_that_they_cost(tmp_path):
+    composed = [f"Die Ärzte von Ålesund hören Nr. {n} gern." for n in range(8)]
+    mixed = [unicodedata.normalize("NFD", line) if n % 4 else line for n, line in enumerate(composed)]
+    [warning] = scoring_warnings(composed, mixed)
+    assert warning.startswith("6 of 8 references are not in Unicode's form NFC, in which translations are")
+    assert warning.endswith("with all in NFC, BLEU is 100.00")
+    assert score(composed, mixed).bleu < 60
+
+
+def test_signs_that_nobody_sees_in_references_are_counted_and_a_drawing_is_no_subword():
+    references = ["Fieber: ▁▂▃", "Haus\u00adboot", "a\u200db", "\u2067שלום\u2069", "Haus\u00adtür\ufeff"]
+    require_raw_text(references, "x")
+    [warning] = scoring_warnings(references, references)
+    assert warning == (
+        "the references have 1 line with U+2581, which SentencePiece takes for a blank, 2 lines with soft hyphens, "
+        "2 lines with zero-width characters, 1 line with bidirectional marks"
+    )
 
 
 def test_tokens_are_refused_in_references_and_warned_of_in_hypotheses():
