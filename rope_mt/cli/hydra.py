@@ -79,15 +79,42 @@ def run(command: str, rest: list[str]) -> int:
     return 1 if jobs.failures else code
 
 
+def run_one(overrides: list[str]) -> Path:
+    """Train one model from Python; return its run folder.
+
+    Raises:
+        UserError: the words make no configuration or several, or training is not possible.
+    """
+    from rope_mt.training.train import train
+
+    flags, words, _, schema = read_words("train", overrides)
+    try:
+        plan = planned("train", flags, words, schema)
+    except HYDRA_ERRORS as error:
+        raise UserError(complaint(error, words, schema)) from error
+    if flags or plan.several or len(plan.configs) != 1:
+        raise UserError("rope_mt.train takes the settings of one run, and no flags")
+    _check_attention(plan)
+    folders: list[Path] = []
+    command = shlex.join(["rope-mt", "train", *overrides])
+    train(plan.configs[0], chosen_folder(words), command, opened=lambda run: folders.append(run.path))
+    return folders[0]
+
+
+def chosen_folder(words: list[str]) -> Path | None:
+    """The run folder that hydra.run.dir names, or None."""
+    folders = [word.partition("=")[2].strip("'\"") for word in words if word.startswith("hydra.run.dir=")]
+    return Path(folders[-1]) if folders else None
+
+
 def _dry_run(plan: Plan, words: list[str]) -> int:
     """Say what each job would train."""
     from rope_mt.training.dry_run import dry_run
 
-    folders = [Path(word.partition("=")[2].strip("'\"")) for word in words if word.startswith("hydra.run.dir=")]
     for number, cfg in enumerate(plan.configs):
         if number:
             print()
-        dry_run(cfg, folders[-1] if folders else None)
+        dry_run(cfg, chosen_folder(words))
     return 0
 
 

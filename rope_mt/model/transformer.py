@@ -223,9 +223,11 @@ class Transformer(nn.Module):
         Raises:
             UserError: a sentence is longer than the position scheme allows.
         """
-        pos, tokens = self._positions(src, 0), src != self.pad
-        memory = self.encoder(self._embed(src), pos, Visible(key_padding=tokens))
-        return DecoderState(self.decoder.start(memory, pos), tokens)
+        return DecoderState(self.decoder.start(self.memory(src), self._positions(src, 0)), src != self.pad)
+
+    def memory(self, src: Int[Tensor, "batch src"]) -> Float[Tensor, "batch src d_model"]:
+        """The encoder's output; raises as `encode` does."""
+        return self.encoder(self._embed(src), self._positions(src, 0), Visible(key_padding=src != self.pad))
 
     def decode(self, tgt: Int[Tensor, "batch tgt"], state: DecoderState) -> Float[Tensor, "batch tgt d_model"]:
         """Read target tokens after those that `state` has read; `logits` of each row predict its next token.

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
@@ -19,6 +20,7 @@ from rope_mt.model.transformer import DecoderState, Transformer
 from rope_mt.runs.checkpoint import Checkpoint, model_of
 from rope_mt.system.device import choose_device, choose_precision, computing_in
 from rope_mt.system.memory import short_of_memory
+from rope_mt.translation.scoring import Scores, score
 
 SLOTS_OF_A_THREAD = 4_096  # with fewer, threads wait for each other's Python more than they compute
 
@@ -85,6 +87,18 @@ class Translator:
                     logits = self.model.logits(of_row).float()
                     nats[row] = F.cross_entropy(logits, right, ignore_index=PAD, reduction="sum")
         return [*zip(nats.tolist(), (len(ids) + 1 for ids in ref_ids), strict=True)]
+
+    def score(self, src: list[str], ref: list[str]) -> Scores:
+        """BLEU and chrF of the translations of these sources against their references, one for each."""
+        return score(self.translate(src), ref)
+
+    @torch.inference_mode()
+    def encode(self, sentences: list[str]) -> list[Float[Tensor, "tokens d_model"]]:
+        """The encoder's output for each sentence of raw text, with a row for each token and one for eos."""
+        device = self.model.embedding.weight.device
+        with computing_in(self.precision, device):
+            ids = [[*ids, EOS] for ids in read(self.tokenizer, sentences).ids]
+            return [self.model.memory(torch.tensor([row], device=device))[0].float() for row in ids]
 
     def decode(self, ids: list[list[int]]) -> list[str]:
         """The text of each sequence of ids as one line, with blanks for other white space.

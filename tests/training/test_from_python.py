@@ -1,0 +1,45 @@
+"""The way in from Python does what the commands do."""
+
+import pytest
+import torch
+
+import rope_mt
+from rope_mt.cli.main import main
+from rope_mt.errors import UserError
+from rope_mt.runs.folder import RunFolder
+from rope_mt.runs.result import read_result
+
+
+def test_train_and_load_do_what_the_commands_do(small_run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = [*small_run, "trainer.max_steps=4", "trainer.val_every=4"]
+    path = rope_mt.train(words)
+    assert path.parent.name == "outputs"
+    assert main(["train", *words]) == 0
+    assert f"{path} is finished" in capsys.readouterr().out
+    run = RunFolder(path)
+    src, ref, hyp = (file.read_text().splitlines() for file in (run.test_src, run.test_ref, run.test_hyp))
+    model = rope_mt.load(path)
+    assert model.translate(src) == hyp
+    assert model.score(src, ref).bleu == read_result(run)["test"]["bleu"]
+    one, two = model.encode(src[:2])
+    assert one.shape == (len(model.tokenizer.encode(src[:1])[0]) + 1, 32)
+    torch.testing.assert_close(model.encode([src[1]])[0], two)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["seed=1,2"], "takes the settings of one run, and no flags"),
+        (["-m"], "takes the settings of one run, and no flags"),
+        (["lr=1"], "did you mean optimizer.lr?"),
+    ],
+)
+def test_mistakes_are_user_errors(words, message):
+    with pytest.raises(UserError, match=message):
+        rope_mt.train(words)
+
+
+def test_a_run_that_is_not_there_is_a_user_error():
+    with pytest.raises(UserError, match="no such checkpoint: nowhere"):
+        rope_mt.load("nowhere")
