@@ -68,6 +68,9 @@ class Painter:
             return Pair(self.name_or_common(kind, plain=True), self.name_or_common(kind, plain=True))
         return self.name_or_common(kind, role)
 
+    def indirect(self) -> NounPhrase:
+        return self.noun("P", "object") if self.chance(0.4) else self.name_or_common("P")
+
     def name_or_common(self, kind: str, role: Role = "other", plain: bool = False) -> Common | Name:
         return self.name() if kind == "P" and self.chance(0.17) else self.common(kind, role, plain)
 
@@ -200,9 +203,6 @@ class Painter:
             return replace(clause, tense=tense, predicate=self.predicate(subject_kind))
         return self.adverbials(clause, shape, lean, adverb=not infinitive and (tenses != "simple" or bool(gap)))
 
-    def indirect(self) -> NounPhrase:
-        return self.noun("P", "object") if self.chance(0.4) else self.name_or_common("P")
-
     def predicate(self, kind: str) -> Predicate:
         if self.chance(0.3):
             return Predicate(self.fresh(lx.ADJECTIVES_OF[kind]))
@@ -252,9 +252,8 @@ class Painter:
         if n == 1:
             clause = self.timed(self.plain(tenses), 0.12 if related else 0.3)
         else:
-            form = self.weighted({"reported": 2, "infinitive": 1, "subordinated": 2, "object": 1})
-            makers = {"reported": self.reported, "infinitive": self.infinitive, "subordinated": self.subordinated}
-            clause = makers.get(form, self.object_relative)(n, tenses)
+            form = self.weighted({"reported": 2, "infinitive": 1, "subordinated": 2, "object_relative": 1})
+            clause = getattr(self, form)(n, tenses)
         if related and isinstance(clause.subject, Common) and not clause.subject.attribute:
             relative = self.relative(_kind(clause.subject), 1)
             clause = replace(clause, adverb=None, subject=replace(clause.subject, relative=relative))
@@ -322,7 +321,7 @@ class Painter:
             conjunction = self.fresh(lx.SUBORDINATORS)
             first = 1 if n < 4 else 2
             lead = self.subordinate(first, conjunction)
-            return Sentence(self.clause(n - first, "unfinished" if conjunction.simple else "any"), lead=lead)
+            return Sentence(self.clause(n - first, "unfinished" if conjunction.simple else "any"), lead)
         first = self.rng.randint(1, n - 1)
         joint = lx.AND if self.chance(0.55) else lx.BUT
         return Sentence(self.opened(self.clause(first)), joint=joint, second=self.opened(self.clause(n - first)))
