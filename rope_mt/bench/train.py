@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
+from rope_mt.bench.count import count
 from rope_mt.bench.peers import Baseline
 from rope_mt.bench.steps import (
     SEED,
@@ -52,6 +53,8 @@ class Content(NamedTuple):
 
 def measure(cfg: BenchTrainConfig) -> dict[str, Any]:
     """Train for `bench.steps` steps alone and as many beside the baseline; lines on standard error tell how it goes."""
+    if cfg.bench.count:
+        return count(cfg)
     settings = as_trained(cfg, cfg.position)
     data, precision, device, report = setup(cfg)
     report["steps"] = cfg.bench.steps

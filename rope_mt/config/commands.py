@@ -11,6 +11,9 @@ from rope_mt.config.data import DataConfig
 from rope_mt.config.position import POSITION_CONFIGS, PositionConfig
 from rope_mt.config.training import ModelConfig, OptimizerConfig, SearchConfig, TrackingConfig, TrainerConfig
 
+# for the estimate of `bench train bench.count=true`: TB/s and dense bf16 TFLOP/s of the data sheets
+GPUS = {"H200": (4.8, 989.0), "H100": (3.35, 989.0), "A100": (2.04, 312.0), "RTX4090": (1.01, 165.0)}
+
 
 @dataclass
 class SweepConfig:
@@ -81,6 +84,11 @@ class BenchTrainSettings:
     json: bool = False  # print JSON instead of a table
     steps: int = 100  # training steps to measure
     yardstick: bool = True  # measure torch.nn.Transformer beside
+    count: bool = False  # measure nothing: count the ops, bytes and FLOP of a step on a GPU, and estimate its time
+    gpu: str = "H200"  # for the estimate: H200, H100, A100 or RTX4090
+    bandwidth: float | None = None  # TB/s, and TFLOP/s in bf16, for the estimate; null: of the GPU's data sheet
+    peak: float | None = None  # see bandwidth
+    launch: float = 9.0  # microseconds that the host takes to start an op
 
 
 @dataclass
@@ -152,6 +160,10 @@ class BenchDecodeConfig(BenchConfig):
 class BenchTrainConfig(BenchOfTrainingConfig):
     bench: BenchTrainSettings = field(default_factory=BenchTrainSettings)
     position: PositionConfig = MISSING
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        choice("bench.gpu", self.bench.gpu, *GPUS)
 
 
 @dataclass

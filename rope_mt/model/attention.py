@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from rope_mt.position import PositionScheme
+from rope_mt.system.device import on_cpu
 
 # Up to this many scores per sentence and head, plain matrix products are used on a CPU. Measured on two cores with
 # AVX512, forward and backward of 2,048 tokens in 4 heads of 64, bf16: the products are 9 times as fast as the fused
@@ -60,7 +61,7 @@ def attend(
     mask = visible.mask(tgt, src, q.device)
     # without padding, every query sees at least its own key
     sees_a_key = mask.any(dim=-1, keepdim=True) if mask is not None and visible.key_padding is not None else None
-    if value_term is not None or (q.device.type == "cpu" and tgt * src <= EXPLICIT_UP_TO):
+    if value_term is not None or (on_cpu(q) and tgt * src <= EXPLICIT_UP_TO):
         scores = (q @ k.transpose(-2, -1)).mul_(scale)
         if bias is not None:
             scores = scores + bias
@@ -81,7 +82,7 @@ def attend(
 
 def softmax(scores: Float[Tensor, "*rows src"]) -> Float[Tensor, "*rows src"]:
     """softmax over the last dimension in float32, whatever the dtype of the scores."""
-    if scores.device.type == "cpu" and scores.shape[-1] < CPU_VECTOR:
+    if on_cpu(scores) and scores.shape[-1] < CPU_VECTOR:
         weights = _ShortSoftmax.apply(scores)
         assert isinstance(weights, Tensor)
         return weights

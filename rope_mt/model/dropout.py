@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from rope_mt.system.device import on_cpu
+
 
 class Dropout(nn.Module):
     """Set a fraction p of the features to zero and scale up the rest: Srivastava et al. 2014.
@@ -18,8 +20,8 @@ class Dropout(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.p == 0:
             return x
-        if x.device.type != "cpu":
-            return nn.functional.dropout(x, self.p)
+        if not on_cpu(x):
+            return torch.native_dropout(x, self.p, True)[0]
         drawn = torch.empty((x.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
         dropped = min(round(256 * self.p), 255)  # of the 256 values of a byte
         # ge writes numbers of x's dtype; converting a bool mask takes ten times as long

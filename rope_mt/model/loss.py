@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from rope_mt.system.device import on_cpu
+
 # Logits computed at once, in the precision of products, and how many of them go through softmax at once, in float32. On
 # a CPU the latter fit into its cache; on a GPU they take little memory beside the logits.
 LOGITS_AT_ONCE = {"cpu": 2**24, "cuda": 2**27}
@@ -16,12 +18,13 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx, hidden: Tensor, weight: Tensor, target: Tensor, smoothing: float) -> Tensor:
         vocab, n, device = len(weight), len(target), hidden.device.type
+        kind = "cpu" if on_cpu(hidden) else "cuda"
         wants_gradient = ctx.needs_input_grad[0]
         grad_hidden = torch.empty_like(hidden) if wants_gradient else None
         grad_weight = torch.zeros_like(weight, dtype=torch.float32) if wants_gradient else None
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
-        chunk = max(1, LOGITS_AT_ONCE.get(device, 2**24) // vocab)
-        piece = max(1, SOFTMAX_AT_ONCE.get(device, 2**24) // vocab)
+        chunk = max(1, LOGITS_AT_ONCE[kind] // vocab)
+        piece = max(1, SOFTMAX_AT_ONCE[kind] // vocab)
         with torch.autocast(device, enabled=False):
             h_all, w = hidden.to(dtype or hidden.dtype), weight.to(dtype or weight.dtype)
             total = hidden.new_zeros((), dtype=torch.float32)

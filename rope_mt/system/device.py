@@ -6,6 +6,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 from rope_mt.errors import UserError
 from rope_mt.system.memory import peak_of_process
@@ -47,6 +49,11 @@ def choose_precision(wanted: str, device: torch.device) -> str:
 def computing_in(precision: str, device: torch.device) -> AbstractContextManager[object]:
     """The context in which matrix products have this precision; weights, softmax and loss stay float32."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def on_cpu(x: Tensor) -> bool:
+    """Whether a CPU computes with this tensor. A fake one has no numbers and is counted: it stands for a GPU's."""
+    return x.device.type == "cpu" and not isinstance(x, FakeTensor)
 
 
 def describe(device: torch.device) -> str:

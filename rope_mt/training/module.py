@@ -162,7 +162,7 @@ def divide_and_clip(parameters: Iterator[torch.nn.Parameter], divisor: int | Ten
     In one multiplication, and without waiting for the device; by 1 it is `torch.nn.utils.clip_grad_norm_` to the bit.
     """
     gradients = [p.grad for p in parameters if p.grad is not None]
-    norm = torch.nn.utils.get_total_norm(gradients) / divisor
+    norm = torch.nn.utils.get_total_norm(gradients, foreach=True) / divisor
     factor = torch.clamp(largest / (norm + 1e-6), max=1.0) / divisor
     factor = factor.to(gradients[0].dtype)
     torch._foreach_mul_(gradients, factor)  # pyright: ignore[reportPrivateImportUsage]: as torch's own clipping does

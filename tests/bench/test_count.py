@@ -1,0 +1,90 @@
+"""`rope-mt bench train bench.count=true`: what an op moves, and that a step of `base` moves no more than it did."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from rope_mt.bench.count import FILLED, WIDTH, Counting, count, estimate
+from rope_mt.bench.train import flop_of_step
+from rope_mt.cli.main import main
+from rope_mt.config.commands import BenchTrainConfig, BenchTrainSettings
+from rope_mt.config.data import DataConfig, Recipe
+from rope_mt.config.position import RopeConfig
+from rope_mt.config.training import ModelConfig
+
+OPS, GB = 1_731, 67.3  # of base with rope, as the table in rope_mt/bench/README.md has them
+
+
+def counted(work) -> tuple[int, int, int]:
+    """Ops, bytes and FLOP."""
+    with Counting() as counting:
+        work()
+    bytes_, flop = (sum(column) for column in zip(*counting.each, strict=True)) if counting.each else (0, 0)
+    return len(counting.each), bytes_, flop
+
+
+def test_bytes_are_those_read_and_written_and_views_move_none():
+    a, b = torch.ones(8, 4), torch.ones(4, 16, dtype=torch.bfloat16)
+    one = torch.ones(1)
+    rows, column = torch.tensor([1, 5]), torch.zeros(8, 1, dtype=torch.int64)
+    numbers = {
+        (lambda: a.view(2, 16).t().unsqueeze(0).expand(9, 16, 2)): (0, 0, 0),
+        (lambda: torch.empty(100)): (0, 0, 0),
+        (lambda: a @ b.float()): (2, 64 * 2 + 64 * 4 + 4 * (32 + 64 + 128), 2 * 8 * 4 * 16),
+        (lambda: a + 1): (1, 2 * 128, 0),
+        (lambda: a.add_(a)): (1, 3 * 128, 0),
+        (lambda: a.copy_(a.clone())): (2, 4 * 128, 0),
+        (lambda: torch.add(a, 1, out=a.clone())): (2, 4 * 128, 0),
+        (lambda: a + one.expand(8, 4)): (1, 2 * 128 + 4, 0),
+        (lambda: a.index_select(0, rows)): (1, 2 * 8 + 2 * 2 * 16, 0),
+        (lambda: a.gather(1, column)): (1, 8 * 8 + 2 * 8 * 4, 0),
+    }
+    for work, expected in numbers.items():
+        assert counted(work) == expected
+
+
+@pytest.fixture
+def base() -> BenchTrainConfig:
+    recipe = Recipe(max_steps=2, val_every=4, warmup_steps=3, lr=1e-2)
+    data = DataConfig("wmt14", "a", "a", "a", vocab_size=37_000, batch_tokens=25_000, recipe=recipe)
+    model = ModelConfig("base", d_model=512, d_ff=2048, n_heads=8, n_layers=6, dropout=0.1)
+    return BenchTrainConfig(data=data, bench=BenchTrainSettings(count=True), model=model, position=RopeConfig())
+
+
+def test_a_step_of_base_needs_no_more_ops_and_bytes_than_the_table_says(base):
+    report = count(base)
+    assert 0.9 * OPS < report["ops"] <= OPS
+    assert 0.9 * GB < report["GB"] <= GB
+    pairs = np.full(390, WIDTH)
+    everything = flop_of_step(base.model, 37_000, pairs, pairs)
+    padding = 6 * (1 - FILLED) * pairs.sum() * 37_000 * 512  # not in the output layer
+    # attention's backward pass computes its scores again
+    assert report["TFLOP"] == pytest.approx((everything - padding) / 1e12, rel=0.01)
+
+
+def test_the_estimate_is_the_time_of_the_slower_of_gpu_and_host(base):
+    """At 80 % of the bandwidth and 70 % of the peak: 1 ms for bytes, 2 ms for FLOP."""
+    each = [(8 * 10**8, 0), (0, 14 * 10**10)]
+    settings = BenchTrainSettings(count=True, bandwidth=1.0, peak=100.0, launch=1000.0)
+    found = estimate(replace(base, bench=settings), each, tokens=600)
+    assert (found["milliseconds of the GPU"], found["milliseconds of the host"]) == pytest.approx((3, 2))
+    assert found["target tokens/s"] == pytest.approx(200_000)
+    settings.launch = 3000.0
+    assert estimate(replace(base, bench=settings), each, tokens=600)["target tokens/s"] == pytest.approx(100_000)
+
+
+def test_the_command_counts_any_scheme_and_names_what_it_assumes(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["model=tiny", "model.attention=linear", "model.norm=pre", "position=learned", "bench.gpu=A100"]
+    assert main(["bench", "train", "bench.count=true", *words]) == 0
+    printed = capsys.readouterr().out
+    assert "2.04 TB/s, 80% of it reached" in printed
+    assert "312 TFLOP/s, 70% of it reached" in printed
+    assert not list(tmp_path.iterdir())  # neither text nor outputs
+
+
+def test_a_gpu_without_a_data_sheet_is_refused(capsys):
+    assert main(["bench", "train", "bench.count=true", "bench.gpu=GTX"]) == 2
+    assert "bench.gpu must be H200 or H100 or A100 or RTX4090" in capsys.readouterr().err
