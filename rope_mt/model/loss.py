@@ -1,49 +1,50 @@
 """Output layer and cross-entropy in one, so that the (tokens, vocab) logits never exist all at once."""
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from rope_mt.system.device import on_cpu
 
-# Logits computed at once, in the precision of products, and how many of them go through softmax at once, in float32. On
-# a CPU the latter fit into its cache; on a GPU they take little memory beside the logits.
-LOGITS_AT_ONCE = {"cpu": 2**24, "cuda": 2**27}
-SOFTMAX_AT_ONCE = {"cpu": 2**20, "cuda": 2**25}
+LOGITS_AT_ONCE = {"cpu": 2**24, "gpu": 2**29}  # in the precision of products
+MULTIPLE = 64  # to which the number of tokens is rounded up: few shapes of products, and those that suit a GPU
+LEAST = 1e-38  # probability that is told from 0 in float32 and in bfloat16
 
 
 class _SmoothedCrossEntropy(torch.autograd.Function):
-    """Computes the gradient together with the loss, chunk by chunk, because softmax is needed for both."""
+    """Computes the gradient together with the loss, chunk by chunk, because softmax is needed for both.
+
+    The uniform part of the target needs the mean over the vocabulary of the logits h·w of each token. Summed over
+    tokens this is (mean row of w)·(sum of all h), so no pass over the logits is made for it, nor for its gradients.
+    """
 
     @staticmethod
     def forward(ctx, hidden: Tensor, weight: Tensor, target: Tensor, smoothing: float) -> Tensor:
         vocab, n, device = len(weight), len(target), hidden.device.type
-        kind = "cpu" if on_cpu(hidden) else "cuda"
         wants_gradient = ctx.needs_input_grad[0]
-        grad_hidden = torch.empty_like(hidden) if wants_gradient else None
-        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if wants_gradient else None
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
-        chunk = max(1, LOGITS_AT_ONCE[kind] // vocab)
-        piece = max(1, SOFTMAX_AT_ONCE[kind] // vocab)
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
+        at_once = LOGITS_AT_ONCE["cpu" if on_cpu(hidden) else "gpu"] // vocab // MULTIPLE * MULTIPLE
+        chunk = max(MULTIPLE, at_once)
         with torch.autocast(device, enabled=False):
-            h_all, w = hidden.to(dtype or hidden.dtype), weight.to(dtype or weight.dtype)
-            total = hidden.new_zeros((), dtype=torch.float32)
-            scores, probs = hidden.new_empty((2, min(piece, chunk, n), vocab), dtype=torch.float32)
-            minus_target = hidden.new_full((1, 1), smoothing - 1, dtype=torch.float32)
+            w = weight.to(dtype)
+            rows = F.pad(hidden.to(dtype), (0, 0, 0, -n % MULTIPLE))  # a row of zeros adds nothing to any sum
+            uniform, summed = smoothing * w.mean(dim=0, dtype=torch.float32), rows.sum(dim=0, dtype=torch.float32)
+            total = -(uniform @ summed)
+            grad_hidden = torch.empty_like(hidden) if wants_gradient else None
+            grad_weight = (summed * (-smoothing / vocab)).repeat(vocab, 1) if wants_gradient else None
+            minus_uniform = -uniform.to(dtype)
             for start in range(0, n, chunk):
-                h = h_all[start : start + chunk]
+                h, right = rows[start : start + chunk], target[start : start + chunk, None]
                 logits = h @ w.T
-                targets = target[start : start + chunk, None]
-                for part, right in zip(logits.split(piece), targets.split(piece), strict=True):
-                    z, p = scores[: len(part)].copy_(part), probs[: len(part)]
-                    torch.softmax(z, dim=-1, out=p)  # in one pass; exp and logsumexp take four times as long
-                    log_z = z.amax(dim=-1) - p.amax(dim=-1).log()  # the largest probability never underflows
-                    target_z = z.gather(1, right).squeeze(1)
-                    total += (log_z - (1 - smoothing) * target_z - smoothing * z.mean(dim=-1)).sum()
-                    if wants_gradient:  # softmax minus the smoothed target, written over the logits
-                        part.copy_(p.sub_(smoothing / vocab).scatter_add_(1, right, minus_target.expand_as(right)))
+                of_tokens = logits[: len(right)]  # those behind are of padding
+                total += smoothing * of_tokens.gather(1, right).sum(dtype=torch.float32)
+                torch.softmax(logits, dim=-1, out=logits)
+                p = of_tokens.gather(1, right).float()
+                total -= p.clamp(min=LEAST).log().sum()
                 if grad_hidden is not None and grad_weight is not None:
-                    grad_hidden[start : start + chunk] = logits @ w
+                    of_tokens.scatter_(1, right, (p - (1 - smoothing)).to(dtype))
+                    grad_hidden[start : start + chunk] = torch.addmm(minus_uniform, logits, w)[: len(right)]
                     grad_weight += logits.T @ h
         if wants_gradient:
             ctx.save_for_backward(grad_hidden, grad_weight)
@@ -66,7 +67,7 @@ def smoothed_cross_entropy(
     """Mean cross-entropy of softmax(hidden @ weight.T) in nats per token, with label smoothing.
 
     Targets are smoothed uniformly over the vocabulary: Szegedy et al. 2016, section 7 (0.1 in Vaswani et al. 2017,
-    section 5.4). Products run in autocast's precision, softmax and sums in float32.
+    section 5.4). Products run in autocast's precision, and so are probabilities kept; sums are float32.
     """
     loss = _SmoothedCrossEntropy.apply(hidden, weight, target, smoothing)
     assert isinstance(loss, Tensor)
