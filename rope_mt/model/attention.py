@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from rope_mt.position import PositionScheme
+from rope_mt.position import Placed, PositionScheme
 from rope_mt.system.device import on_cpu
 
 # Up to this many scores per sentence and head, plain matrix products are used on a CPU. Measured on two cores with
@@ -166,16 +166,19 @@ class SelfAttention(nn.Module):
         self,
         x: Float[Tensor, "batch tgt d_model"],
         position: PositionScheme,
-        q_pos: Int[Tensor, "*batch tgt"],
-        k_pos: Int[Tensor, "*batch src"],
+        placed: Placed,
         visible: Visible,
-        bias: Float[Tensor, "*batch heads tgt src"] | None = None,
         past: KeyValues | None = None,
     ) -> tuple[Float[Tensor, "batch tgt d_model"], KeyValues]:
         """Attend to the keys in `past` and to x; return the result, and the keys and values of both."""
-        q, k, v = split_heads(self.qkv(x), 3, self.n_heads)
-        q = position.rotate(q, q_pos)
-        kept = KeyValues(position.rotate(k, q_pos), v)
+        qkv, q_pos, k_pos, bias = self.qkv(x), placed.q_pos, placed.k_pos, placed.bias
+        if placed.turns is None:
+            q, k, v = split_heads(qkv, 3, self.n_heads)
+        else:  # both at once
+            qk, v = qkv.unflatten(-1, (3 * self.n_heads, -1)).split((2 * self.n_heads, self.n_heads), dim=2)
+            turned = position.rotate(qk.transpose(1, 2), placed.turns).transpose(1, 2)
+            q, k, v = (part.transpose(1, 2) for part in (*turned.chunk(2, dim=2), v))
+        kept = KeyValues(k, v)
         if past is not None:
             kept = past.append(kept, visible.past)
         content = position.content_bias(q, kept.k, q_pos, k_pos)
@@ -197,28 +200,28 @@ class CrossAttention(nn.Module):
         self.out = projection(d_model, d_model)
 
     def keys_values(
-        self, memory: Float[Tensor, "batch src d_model"], position: PositionScheme, pos: Int[Tensor, "*batch src"]
+        self, memory: Float[Tensor, "batch src d_model"], position: PositionScheme, turns: Tensor | None
     ) -> KeyValues:
         """Keys and values of the source: made once per sentence, however many steps decoding takes."""
         k, v = split_heads(self.kv(memory), 2, self.n_heads)
-        return KeyValues(position.rotate_cross(k, pos), v)
+        return KeyValues(position.rotate_cross(k, turns), v)
 
     def queries(
-        self, x: Float[Tensor, "batch tgt d_model"], position: PositionScheme, pos: Int[Tensor, "*batch tgt"]
+        self, x: Float[Tensor, "batch tgt d_model"], position: PositionScheme, turns: Tensor | None
     ) -> Float[Tensor, "batch heads tgt d_head"]:
         q = self.q(x).unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
-        return position.rotate_cross(q, pos)
+        return position.rotate_cross(q, turns)
 
     def forward(
         self,
         x: Float[Tensor, "batch tgt d_model"],
         position: PositionScheme,
-        pos: Int[Tensor, "*batch tgt"],
+        turns: Tensor | None,
         source: KeyValues,
         visible: Visible,
     ) -> Float[Tensor, "batch tgt d_model"]:
         """Consecutive rows of x may share a source: they are then the hypotheses of one sentence."""
-        q = self.queries(x, position, pos)
+        q = self.queries(x, position, turns)
         sentences, tgt = len(source.k), x.shape[1]
         if len(x) > sentences:
             q = q.unflatten(0, (sentences, -1)).transpose(1, 2).flatten(2, 3)

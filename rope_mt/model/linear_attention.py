@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from rope_mt.model.attention import Visible, projection
-from rope_mt.position import PositionScheme
+from rope_mt.position import Placed, PositionScheme
 
 CHUNK = 64  # tokens of a causal sum computed at once: a compromise between small products and few of them
 
@@ -79,10 +79,8 @@ class LinearAttention(nn.Module):
         self,
         x: Float[Tensor, "batch tgt d_model"],
         position: PositionScheme,
-        q_pos: Int[Tensor, "*batch tgt"],
-        k_pos: Int[Tensor, "*batch src"],
+        placed: Placed,
         visible: Visible,
-        bias: None = None,
         past: LinearState | None = None,
     ) -> tuple[Float[Tensor, "batch tgt d_model"], LinearState]:
         """Attend to the tokens summed up in `past` and to x; return the result and the sums over both.
@@ -95,7 +93,7 @@ class LinearAttention(nn.Module):
             q, k, v = self.features(q.float(), queries=True), self.features(k.float(), queries=False), v.float()
             if visible.key_padding is not None:
                 k = k * visible.key_padding[:, None, :, None]
-            rotated_q, rotated_k = position.rotate(q, q_pos), position.rotate(k, q_pos)
+            rotated_q, rotated_k = position.rotate(q, placed.turns), position.rotate(k, placed.turns)
             if visible.causal:
                 out, state = attend_to_past(q, k, v, rotated_q, rotated_k, past)
             else:

@@ -14,7 +14,7 @@ from rope_mt.errors import UserError
 from rope_mt.model.attention import CrossAttention, KeyValues, SelfAttention, Visible, room
 from rope_mt.model.dropout import Dropout
 from rope_mt.model.linear_attention import LinearAttention, LinearState
-from rope_mt.position import AttentionShape, PositionScheme, build_position, refuse_linear_attention
+from rope_mt.position import AttentionShape, Placed, PositionScheme, build_position, refuse_linear_attention
 
 
 class FeedForward(nn.Module):
@@ -59,7 +59,8 @@ class Stack(nn.Module):
     def __init__(self, cfg: ModelConfig, position: PositionConfig, causal: bool) -> None:
         super().__init__()
         refuse_linear_attention(position, cfg.attention)
-        shape = AttentionShape(cfg.d_model, cfg.n_heads, causal)
+        mapped = cfg.attention == "linear" and cfg.feature_map == "favor"
+        shape = AttentionShape(cfg.d_model, cfg.n_heads, causal, cfg.n_features if mapped else None)
         first = build_position(position, shape)
         others = [build_position(position, shape) for _ in range(0 if first.shared else cfg.n_layers - 1)]
         for scheme in others:
@@ -92,11 +93,10 @@ class EncoderLayer(nn.Module):
         self,
         x: Float[Tensor, "batch src d_model"],
         position: PositionScheme,
-        pos: Int[Tensor, "*batch src"],
+        placed: Placed,
         visible: Visible,
-        bias: Tensor | None,
     ) -> Float[Tensor, "batch src d_model"]:
-        x = self.residuals[0](x, lambda h: self.attention(h, position, pos, pos, visible, bias)[0])
+        x = self.residuals[0](x, lambda h: self.attention(h, position, placed, visible)[0])
         return self.residuals[1](x, self.feed_forward)
 
 
@@ -108,10 +108,10 @@ class Encoder(Stack):
     def forward(
         self, x: Float[Tensor, "batch src d_model"], pos: Int[Tensor, "*batch src"], visible: Visible
     ) -> Float[Tensor, "batch src d_model"]:
-        bias = self.scheme(0).position_bias(pos, pos)
+        placed = self.scheme(0).place(pos, pos)
         x = self.dropout(self.scheme(0).embed(x, pos))
         for i, layer in enumerate(self.layers):
-            x = layer(x, self.scheme(i), pos, visible, bias)
+            x = layer(x, self.scheme(i), placed, visible)
         return self.norm(x)
 
 
@@ -127,19 +127,17 @@ class DecoderLayer(nn.Module):
         self,
         x: Float[Tensor, "batch tgt d_model"],
         position: PositionScheme,
-        q_pos: Int[Tensor, "*batch tgt"],
-        k_pos: Int[Tensor, "*batch past_and_tgt"],
+        placed: Placed,
         visible: Visible,
-        bias: Tensor | None,
         kept: "LayerState",
         source_visible: Visible,
     ) -> Float[Tensor, "batch tgt d_model"]:
         def attend_to_target(h: Tensor) -> Tensor:
-            out, kept.target = self.attention(h, position, q_pos, k_pos, visible, bias, kept.target)
+            out, kept.target = self.attention(h, position, placed, visible, kept.target)
             return out
 
         x = self.residuals[0](x, attend_to_target)
-        x = self.residuals[1](x, lambda h: self.cross_attention(h, position, q_pos, kept.source, source_visible))
+        x = self.residuals[1](x, lambda h: self.cross_attention(h, position, placed.turns, kept.source, source_visible))
         return self.residuals[2](x, self.feed_forward)
 
 
@@ -182,10 +180,10 @@ class Decoder(Stack):
 
     def start(self, memory: Float[Tensor, "batch src d_model"], pos: Int[Tensor, "*batch src"]) -> list[LayerState]:
         """The state of each layer before the first target token, with the keys and values of the source."""
-        states = []
+        states, turns = [], self.scheme(0).turns(pos)
         for i, layer in enumerate(self.layers):
             assert isinstance(layer, DecoderLayer)
-            states.append(LayerState(layer.cross_attention.keys_values(memory, self.scheme(i), pos)))
+            states.append(LayerState(layer.cross_attention.keys_values(memory, self.scheme(i), turns)))
         return states
 
     def forward(
@@ -196,11 +194,11 @@ class Decoder(Stack):
         if state.length:
             read = state.length + x.shape[1]
             k_pos = torch.arange(room(read), device=x.device).clamp(max=read - 1)  # no query sees the unfilled slots
-        bias = self.scheme(0).position_bias(pos, k_pos)
+        placed = self.scheme(0).place(pos, k_pos)
         target, source = Visible(causal=True, past=state.length), Visible(key_padding=state.src_tokens)
         x = self.dropout(self.scheme(0).embed(x, pos))
         for i, (layer, kept) in enumerate(zip(self.layers, state.layers, strict=True)):
-            x = layer(x, self.scheme(i), pos, k_pos, target, bias, kept, source)
+            x = layer(x, self.scheme(i), placed, target, kept, source)
         state.length += x.shape[1]
         return self.norm(x)
 

@@ -7,9 +7,9 @@ from rope_mt.position.bias import AlibiPosition, T5Position
 from rope_mt.position.decomposed import DebertaPosition, TransformerXLPosition, TupePosition
 from rope_mt.position.relative import RelativePosition
 from rope_mt.position.rotary import RotaryPosition
-from rope_mt.position.scheme import AttentionShape, PositionScheme
+from rope_mt.position.scheme import AttentionShape, Placed, PositionScheme
 
-__all__ = ["SCHEMES", "AttentionShape", "PositionScheme", "build_position", "refuse_linear_attention"]
+__all__ = ["SCHEMES", "AttentionShape", "Placed", "PositionScheme", "build_position", "refuse_linear_attention"]
 
 SCHEMES: dict[str, type[PositionScheme]] = {
     "none": NoPosition,

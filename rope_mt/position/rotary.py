@@ -6,6 +6,7 @@ from torch import Tensor
 
 from rope_mt.config.position import RopeConfig
 from rope_mt.position.scheme import AttentionShape, PositionScheme
+from rope_mt.system.device import on_cpu
 
 
 class RotaryPosition(PositionScheme):
@@ -26,35 +27,68 @@ class RotaryPosition(PositionScheme):
         if shape.d_head % 2:
             raise ValueError(f"rope rotates pairs of features, so d_head must be even, not {shape.d_head}")
         self.cfg = cfg
+        self.pairs = cfg.rotated_features(shape.n_features or shape.d_head) // 2
+
+    def turns(self, pos: Int[Tensor, "*batch len"]) -> Float[Tensor, "*batch 1 len pairs 2"]:
+        """Cosine and sine of the angle m * theta_i of each pair i at each position m: eq. 15. Always float32."""
+        exponents = torch.arange(self.pairs, device=pos.device, dtype=torch.float32) / self.pairs
+        angles = (pos.unsqueeze(-1) * self.cfg.theta**-exponents).unsqueeze(-3)
+        return torch.stack((angles.cos(), angles.sin()), dim=-1)
 
     def rotate(
-        self, x: Float[Tensor, "batch heads len d_head"], pos: Int[Tensor, "*batch len"]
+        self, x: Float[Tensor, "batch heads len d_head"], turns: Float[Tensor, "*batch 1 len pairs 2"]
     ) -> Float[Tensor, "batch heads len d_head"]:
         """Rotate each feature pair (x_{2i-1}, x_{2i}) by the angle m * theta_i: RoFormer eq. 34.
-
-        Args:
-            x: queries or keys of any dtype; the angles are float32 whatever it is.
-            pos: absolute position m, in tokens from the start of the sentence.
 
         Returns:
             The rotated x in x's dtype. Norms are kept; q·k depends on positions only through m - n (eq. 16).
         """
-        pairs = self.cfg.rotated_features(x.shape[-1]) // 2
-        exponents = torch.arange(pairs, device=x.device, dtype=torch.float32) / pairs
-        angles = (pos.unsqueeze(-1) * self.cfg.theta**-exponents).unsqueeze(-3)  # ([batch,] 1, len, pairs)
-        rotations = torch.polar(torch.ones_like(angles), angles)
-        features = x[..., : 2 * pairs].to(torch.float32, memory_format=torch.contiguous_format)
-        others = x[..., 2 * pairs :]
-        # A pair is a complex number and its rotation a product: a third of the time of eq. 34's products on a CPU.
-        if self.cfg.layout == "half":
-            rotated = torch.view_as_real(torch.complex(*features.chunk(2, dim=-1)) * rotations)
-            rotated = rotated.transpose(-2, -1).flatten(-2)
-        else:
-            rotated = torch.view_as_complex(features.unflatten(-1, (-1, 2))) * rotations
-            rotated = torch.view_as_real(rotated).flatten(-2)
-        return torch.cat((rotated.to(x.dtype), others), dim=-1) if others.shape[-1] else rotated.to(x.dtype)
+        rotated = _Rotation.apply(x, turns, self.cfg.layout == "half")
+        assert isinstance(rotated, Tensor)
+        return rotated
 
     def rotate_cross(
-        self, x: Float[Tensor, "batch heads len d_head"], pos: Int[Tensor, "*batch len"]
+        self, x: Float[Tensor, "batch heads len d_head"], turns: Float[Tensor, "*batch 1 len pairs 2"]
     ) -> Float[Tensor, "batch heads len d_head"]:
-        return self.rotate(x, pos) if self.cfg.cross_attention else x
+        return self.rotate(x, turns) if self.cfg.cross_attention else x
+
+
+class _Rotation(torch.autograd.Function):
+    """The gradient of a rotation is the gradient of its result, rotated back."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, turns: Tensor, halves: bool) -> Tensor:
+        ctx.save_for_backward(turns)
+        ctx.halves = halves
+        return rotated(x, turns, halves)
+
+    @staticmethod
+    def backward(ctx, *grad_outputs: Tensor):
+        (turns,) = ctx.saved_tensors
+        return rotated(grad_outputs[0], turns, ctx.halves, back=True), None, None
+
+
+def rotated(x: Tensor, turns: Tensor, halves: bool, back: bool = False) -> Tensor:
+    """The first features of x rotated, the others as they are.
+
+    On a CPU a pair is a complex number and its rotation a product, a third of the time of eq. 34's products. On a GPU
+    eq. 34 moves fewer bytes: it needs no float32 copy of x.
+    """
+    n = 2 * turns.shape[-2]
+    out = torch.empty_like(x)
+    if n < x.shape[-1]:
+        out[..., n:] = x[..., n:]
+    pairs, out_pairs = (
+        y[..., :n].unflatten(-1, (2, -1)).transpose(-2, -1) if halves else y[..., :n].unflatten(-1, (-1, 2))
+        for y in (x, out)
+    )
+    if on_cpu(x):
+        numbers = torch.view_as_complex(pairs.float().contiguous())
+        by = torch.view_as_complex(turns)
+        out_pairs.copy_(torch.view_as_real(numbers * (by.conj() if back else by)))
+    else:
+        (a, b), (out_a, out_b), (cos, sin) = pairs.unbind(-1), out_pairs.unbind(-1), turns.unbind(-1)
+        sign = -1 if back else 1
+        torch.mul(a, cos, out=out_a).addcmul_(b, sin, value=-sign)
+        torch.mul(b, cos, out=out_b).addcmul_(a, sin, value=sign)
+    return out

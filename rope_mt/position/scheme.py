@@ -16,10 +16,21 @@ class AttentionShape:
     d_model: int
     n_heads: int
     causal: bool  # True in the decoder's self-attention
+    n_features: int | None = None  # of a query or key that linear attention maps to another number than d_head
 
     @property
     def d_head(self) -> int:
         return self.d_model // self.n_heads
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Positions of queries and keys, and what the scheme makes of them once for all layers of a forward pass."""
+
+    q_pos: Int[Tensor, "*batch tgt"]
+    k_pos: Int[Tensor, "*batch src"]
+    bias: Float[Tensor, "*batch heads tgt src"] | None
+    turns: Tensor | None
 
 
 class PositionScheme(nn.Module):
@@ -50,11 +61,19 @@ class PositionScheme(nn.Module):
         """Eq. 3-4: the input of the stack with position in it, made once a stack."""
         return x
 
-    def rotate(self, x: Float[Tensor, "batch heads len d_head"], pos: Int[Tensor, "*batch len"]) -> Tensor:
+    def place(self, q_pos: Int[Tensor, "*batch tgt"], k_pos: Int[Tensor, "*batch src"]) -> Placed:
+        """What a forward pass hands down the layers of a stack."""
+        return Placed(q_pos, k_pos, self.position_bias(q_pos, k_pos), self.turns(q_pos))
+
+    def turns(self, pos: Int[Tensor, "*batch len"]) -> Tensor | None:
+        """What `rotate` needs to know of positions, made once a stack and forward pass; None: it does nothing."""
+        return None
+
+    def rotate(self, x: Float[Tensor, "batch heads len d_head"], turns: Tensor | None) -> Tensor:
         """Eq. 14: queries, and likewise keys, turned by their position."""
         return x
 
-    def rotate_cross(self, x: Float[Tensor, "batch heads len d_head"], pos: Int[Tensor, "*batch len"]) -> Tensor:
+    def rotate_cross(self, x: Float[Tensor, "batch heads len d_head"], turns: Tensor | None) -> Tensor:
         """The same in cross-attention, queries by their place in the target and keys by theirs in the source.
 
         m - n compares places in two sentences there, so a scheme does it only when asked to.

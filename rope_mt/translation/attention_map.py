@@ -31,8 +31,8 @@ def cross_attention(model: Transformer, src: list[int], tgt: list[int]) -> Float
     weights: list[Tensor] = []
 
     def keep_weights(layer: CrossAttention, args: tuple[Any, ...], _: Tensor) -> None:
-        x, position, pos, source, visible = args
-        attend(layer.queries(x, position, pos), source.k, source.v, visible, value_term=weights.append)
+        x, position, turns, source, visible = args
+        attend(layer.queries(x, position, turns), source.k, source.v, visible, value_term=weights.append)
 
     device = model.embedding.weight.device
     layers = [module for module in model.decoder.modules() if isinstance(module, CrossAttention)]

@@ -31,7 +31,7 @@ def eq_19(attention: LinearAttention, x: torch.Tensor, visible: Visible, scheme)
     """All products at once, in float64: the numerator with rotated features, the denominator without."""
     q, k, v = attention.qkv(x).unflatten(-1, (3, HEADS, D_HEAD)).permute(2, 0, 3, 1, 4)
     q, k = attention.features(q, queries=True), attention.features(k, queries=False)
-    rotated_q, rotated_k = (scheme.rotate(t, torch.arange(x.shape[1])).double() for t in (q, k))
+    rotated_q, rotated_k = (scheme.rotate(t, scheme.turns(torch.arange(LEN))).double() for t in (q, k))
     seen = torch.ones(LEN, LEN).tril() if visible.causal else torch.ones(LEN, LEN)
     if visible.key_padding is not None:
         seen = seen * visible.key_padding[:, None, None, :]
@@ -49,8 +49,9 @@ PADDING = torch.arange(LEN) < torch.tensor([[LEN], [7]])
 @pytest.mark.parametrize("visible", [Visible(causal=True), Visible(key_padding=PADDING)], ids=["causal", "padding"])
 def test_linear_attention_is_eq_19(feature_map, position, visible):
     attention, x, pos = layer(feature_map), random(BATCH, LEN, D_MODEL), torch.arange(LEN)
-    scheme = build_position(position, AttentionShape(D_MODEL, HEADS, visible.causal))
-    out, _ = attention(x, scheme, pos, pos, visible)
+    n_features = 16 if feature_map == "favor" else None
+    scheme = build_position(position, AttentionShape(D_MODEL, HEADS, visible.causal, n_features))
+    out, _ = attention(x, scheme, scheme.place(pos, pos), visible)
     torch.testing.assert_close(out, eq_19(attention, x, visible, scheme), atol=1e-5, rtol=0)
 
 
@@ -58,10 +59,10 @@ def test_linear_attention_is_eq_19(feature_map, position, visible):
 def test_the_running_state_equals_the_parallel_form_and_keeps_its_size():
     attention, x, pos, causal = layer("elu"), random(BATCH, LEN, D_MODEL), torch.arange(LEN), Visible(causal=True)
     scheme = build_position(RopeConfig(), AttentionShape(D_MODEL, HEADS, causal=True))
-    whole, last = attention(x, scheme, pos, pos, causal)
+    whole, last = attention(x, scheme, scheme.place(pos, pos), causal)
     state, outs = None, []
     for t in range(LEN):
-        out, state = attention(x[:, [t]], scheme, pos[[t]], pos[: t + 1], causal, past=state)
+        out, state = attention(x[:, [t]], scheme, scheme.place(pos[[t]], pos[: t + 1]), causal, past=state)
         assert state.numerator.shape == (BATCH, HEADS, D_HEAD, D_HEAD)
         outs.append(out)
     torch.testing.assert_close(torch.cat(outs, dim=1), whole, atol=1e-5, rtol=0)
@@ -72,7 +73,9 @@ def test_a_query_that_sees_nothing_gives_0():
     attention, x, pos = layer("elu"), random(BATCH, LEN, D_MODEL), torch.arange(LEN)
     torch.nn.init.ones_(attention.out.bias)
     scheme = build_position(RopeConfig(), AttentionShape(D_MODEL, HEADS, causal=False))
-    out, _ = attention(x, scheme, pos, pos, Visible(key_padding=torch.tensor([[False] * LEN, [True] * LEN])))
+    out, _ = attention(
+        x, scheme, scheme.place(pos, pos), Visible(key_padding=torch.tensor([[False] * LEN, [True] * LEN]))
+    )
     assert (out[0] == 1).all()
     assert not (out[1] == 1).any()
 
@@ -83,8 +86,8 @@ def test_sums_are_float32_under_bf16():
     x = random(1, 1, D_MODEL).expand(1, 1000, D_MODEL)
     with torch.autocast("cpu", torch.bfloat16):
         pos = torch.arange(1000)
-        out, state = attention(x, scheme, pos, pos, Visible(causal=True))
-        one, _ = attention(x[:, :1], scheme, torch.arange(1), torch.arange(1), Visible(causal=True))
+        out, state = attention(x, scheme, scheme.place(pos, pos), Visible(causal=True))
+        one, _ = attention(x[:, :1], scheme, scheme.place(pos[:1], pos[:1]), Visible(causal=True))
         k = attention.qkv(x[:, :1]).unflatten(-1, (3, HEADS, D_HEAD))[0, 0, 1].float()
     assert state.numerator.dtype == state.denominator.dtype == torch.float32
     features = EluFeatures()(k[None, :, None], queries=False)[0, :, 0]
@@ -100,8 +103,8 @@ def test_favor_approaches_softmax_attention_as_its_features_grow(causal):
     for n_features in (16, 256, 4096, 32_768):
         attention, softmax = layer("favor", n_features), SelfAttention(D_MODEL, HEADS)
         softmax.load_state_dict(attention.state_dict(), strict=False)  # all weights but the directions of favor
-        exact, _ = softmax(x, scheme, pos, pos, Visible(causal))
-        out, _ = attention(x, scheme, pos, pos, Visible(causal))
+        exact, _ = softmax(x, scheme, scheme.place(pos, pos), Visible(causal))
+        out, _ = attention(x, scheme, scheme.place(pos, pos), Visible(causal))
         errors.append(((out - exact).square().mean() / exact.square().mean()).sqrt().item())
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] < 0.02

@@ -32,7 +32,7 @@ def largest(attention: torch.nn.Module, length: int, cfg, causal: bool) -> int:
     scheme = build_position(cfg, AttentionShape(D_MODEL, HEADS, causal))
     x, pos = torch.randn(1, length, D_MODEL, requires_grad=True), torch.arange(length)
     with Largest() as seen:
-        out, _ = attention(x, scheme, pos, pos, Visible(causal), scheme.position_bias(pos, pos))
+        out, _ = attention(x, scheme, scheme.place(pos, pos), Visible(causal))
         out.sum().backward()
     return seen.numbers
 

@@ -46,7 +46,7 @@ def check(cfg: PositionConfig, causal: bool, scores: Scores, values: Values = pl
         weights.data = random(*weights.shape, seed=i)  # some begin at 0
     attention = SelfAttention(D_MODEL, HEADS)
     x, pos = random(2, LEN, D_MODEL), torch.arange(LEN)
-    out, _ = attention(x, scheme, pos, pos, Visible(causal), scheme.position_bias(pos, pos))
+    out, _ = attention(x, scheme, scheme.place(pos, pos), Visible(causal))
 
     q, k, v = attention.qkv(x).unflatten(-1, (3, HEADS, D_HEAD)).permute(2, 0, 3, 1, 4)
     back = pos[:, None] - pos[None, :]

@@ -102,8 +102,7 @@ def test_scores_ignore_a_shift_of_all_positions_exactly_where_the_scheme_says_so
 
     def output(by: int) -> torch.Tensor:
         pos = torch.arange(7) + by
-        bias = scheme.position_bias(pos, pos)
-        return attention(scheme.embed(x, pos), scheme, pos, pos, Visible(causal), bias)[0]
+        return attention(scheme.embed(x, pos), scheme, scheme.place(pos, pos), Visible(causal))[0]
 
     difference = (output(shift) - output(0)).abs().max().item()
     if scheme.relative:

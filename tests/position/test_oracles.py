@@ -23,7 +23,7 @@ def test_rope_equals_that_of_transformers_roformer():
     sinusoids.weight.data = sinusoids.create_weight()
     table = sinusoids(torch.Size((2, 50)))[None, None]
     theirs = RoFormerSelfAttention.apply_rotary_position_embeddings(table, q, k)
-    ours = (rope.rotate(q, torch.arange(50)), rope.rotate(k, torch.arange(50)))
+    ours = (rope.rotate(q, rope.turns(torch.arange(50))), rope.rotate(k, rope.turns(torch.arange(50))))
     for one, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
 
@@ -33,7 +33,9 @@ def test_rope_equals_that_of_rotary_embedding_torch(theta, fraction):
     x = random(2, 3, 50, 64)
     rope = build_position(RopeConfig(theta=theta, fraction=fraction), AttentionShape(192, 3, causal=False))
     theirs = RotaryEmbedding(dim=int(64 * fraction), theta=theta, cache_if_possible=False)
-    torch.testing.assert_close(rope.rotate(x, torch.arange(50)), theirs.rotate_queries_or_keys(x), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        rope.rotate(x, rope.turns(torch.arange(50))), theirs.rotate_queries_or_keys(x), atol=1e-5, rtol=0
+    )
 
 
 @pytest.mark.parametrize("causal", [False, True])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rope_mt.config.position import RopeConfig
-from rope_mt.position import AttentionShape
+from rope_mt.position import AttentionShape, rotary
 from rope_mt.position.rotary import RotaryPosition
 
 
@@ -18,6 +18,16 @@ def rope(d_head: int, theta: float = 10_000.0) -> RotaryPosition:
     return RotaryPosition(RopeConfig(theta=theta), AttentionShape(d_model=d_head, n_heads=1, causal=False))
 
 
+@pytest.fixture(autouse=True, params=["complex", "real"])
+def form(request, monkeypatch):
+    """Of the products: that of a CPU and that of a GPU."""
+    monkeypatch.setattr(rotary, "on_cpu", lambda x: request.param == "complex")
+
+
+def turn(scheme: RotaryPosition, x: torch.Tensor, pos: torch.Tensor) -> torch.Tensor:
+    return scheme.rotate(x, scheme.turns(pos))
+
+
 @pytest.mark.parametrize(("dtype", "atol"), [(torch.float32, 5e-3), (torch.bfloat16, 0.25)])
 @pytest.mark.parametrize("shift", [1, 300, 4000])
 def test_rope_scores_depend_only_on_the_distance(shift, dtype, atol):
@@ -25,7 +35,7 @@ def test_rope_scores_depend_only_on_the_distance(shift, dtype, atol):
     m = torch.arange(7)
 
     def scores(by: int) -> torch.Tensor:
-        return (rope(64).rotate(q, m + by).float() * rope(64).rotate(k, m + 3 + by).float()).sum(-1)
+        return (turn(rope(64), q, m + by).float() * turn(rope(64), k, m + 3 + by).float()).sum(-1)
 
     torch.testing.assert_close(scores(shift), scores(0), atol=atol, rtol=0)
 
@@ -44,7 +54,7 @@ def dense_rotation(m: int, d_head: int) -> torch.Tensor:
 def test_rope_equals_the_dense_matrix_of_eq_15(m):
     x = random(1, 1, 1, 10)
     expected = dense_rotation(m, 10) @ x[0, 0, 0].double()
-    torch.testing.assert_close(rope(10).rotate(x, torch.tensor([m]))[0, 0, 0].double(), expected, atol=2e-4, rtol=0)
+    torch.testing.assert_close(turn(rope(10), x, torch.tensor([m]))[0, 0, 0].double(), expected, atol=2e-4, rtol=0)
 
 
 @pytest.mark.parametrize(("m", "n"), [(0, 0), (3, 11), (40, 2)])
@@ -54,7 +64,7 @@ def test_rope_inner_product_has_the_three_forms_of_the_paper(m, n):
     scheme = rope(10)
 
     def at(x: torch.Tensor, pos: int) -> torch.Tensor:
-        return scheme.rotate(x.float()[None, None, None], torch.tensor([pos]))[0, 0, 0].double()
+        return turn(scheme, x.float()[None, None, None], torch.tensor([pos]))[0, 0, 0].double()
 
     turned = at(q, m) @ at(k, n)
     relative = q @ dense_rotation(n - m, 10) @ k
@@ -68,7 +78,7 @@ def test_rope_inner_product_has_the_three_forms_of_the_paper(m, n):
 
 def test_rope_keeps_norms_and_leaves_position_0_alone():
     x = random(2, 3, 5, 8)
-    turned = rope(8).rotate(x, torch.arange(5))
+    turned = turn(rope(8), x, torch.arange(5))
     torch.testing.assert_close(turned.norm(dim=-1), x.norm(dim=-1))
     assert torch.equal(turned[:, :, 0], x[:, :, 0])
 
@@ -76,22 +86,22 @@ def test_rope_keeps_norms_and_leaves_position_0_alone():
 def test_rope_takes_a_position_for_each_sentence():
     x = random(2, 3, 5, 8)
     pos = torch.tensor([[0, 1, 2, 3, 4], [7, 8, 0, 1, 2]])
-    turned = rope(8).rotate(x, pos)
+    turned = turn(rope(8), x, pos)
     for row in range(2):
-        assert torch.equal(turned[row : row + 1], rope(8).rotate(x[row : row + 1], pos[row]))
+        assert torch.equal(turned[row : row + 1], turn(rope(8), x[row : row + 1], pos[row]))
 
 
 def test_rope_angles_are_float32_even_under_bf16():
     """bfloat16 cannot tell position 4001 from 4000; float32 angles can."""
     x = torch.ones(1, 1, 1, 2, dtype=torch.bfloat16)
     with torch.autocast("cpu", torch.bfloat16):
-        a, b = (rope(2).rotate(x, torch.tensor([m])) for m in (4000, 4001))
+        a, b = (turn(rope(2), x, torch.tensor([m])) for m in (4000, 4001))
     assert (a - b).abs().max() > 0.1
 
 
 def test_a_larger_theta_turns_more_slowly():
     x = random(1, 1, 1, 8)
-    slow, fast = (rope(8, theta).rotate(x, torch.tensor([50])) for theta in (1e6, 1e2))
+    slow, fast = (turn(rope(8, theta), x, torch.tensor([50])) for theta in (1e6, 1e2))
     last = slice(6, 8)
     assert (slow - x)[..., last].norm() < (fast - x)[..., last].norm()
 
@@ -109,15 +119,15 @@ def test_the_two_layouts_are_one_model_under_a_permutation_of_the_head(fraction)
     turned = 2 * round(fraction * 6)
     order = [*range(0, turned, 2), *range(1, turned, 2), *range(turned, 12)]
     x, pos = random(2, 3, 5, 12), torch.tensor([0, 1, 7, 40, 3])
-    torch.testing.assert_close(halves.rotate(x[..., order], pos), adjacent.rotate(x, pos)[..., order])
-    assert not torch.allclose(halves.rotate(x, pos), adjacent.rotate(x, pos))
+    torch.testing.assert_close(turn(halves, x[..., order], pos), turn(adjacent, x, pos)[..., order])
+    assert not torch.allclose(turn(halves, x, pos), turn(adjacent, x, pos))
 
 
 @pytest.mark.parametrize("layout", ["interleaved", "half"])
 def test_a_fraction_turns_the_first_features_as_a_smaller_head_and_leaves_the_others(layout):
     shape = AttentionShape(d_model=12, n_heads=1, causal=False)
     x, pos = random(2, 3, 5, 12), torch.arange(5)
-    part = RotaryPosition(RopeConfig(fraction=1 / 3, layout=layout), shape).rotate(x, pos)
-    whole = RotaryPosition(RopeConfig(layout=layout), AttentionShape(4, 1, causal=False)).rotate(x[..., :4], pos)
+    part = turn(RotaryPosition(RopeConfig(fraction=1 / 3, layout=layout), shape), x, pos)
+    whole = turn(RotaryPosition(RopeConfig(layout=layout), AttentionShape(4, 1, causal=False)), x[..., :4], pos)
     assert torch.equal(part[..., :4], whole)
     assert torch.equal(part[..., 4:], x[..., 4:])

@@ -41,7 +41,7 @@ def test_bound_and_product_are_the_equations_written_out():
 
 def test_the_product_is_that_of_rotated_ones():
     rope, pos = build_position(RopeConfig(), AttentionShape(64, 1, causal=False)), torch.arange(90)
-    rotated = rope.rotate(torch.ones(1, 1, 90, 64), pos)[0, 0]
+    rotated = rope.rotate(torch.ones(1, 1, 90, 64), rope.turns(pos))[0, 0]
     assert decay(64, 10_000.0, np.arange(90))[1] == pytest.approx((rotated @ rotated[0]).numpy(), abs=1e-3)
 
 
@@ -77,7 +77,7 @@ def test_the_weights_are_those_of_softmax_written_out():
             x = net._embed(torch.tensor([[*ids, EOS]]))
             n = x.shape[1]
             q, k, _ = attention.qkv(x).unflatten(-1, (3, 2, 6)).permute(2, 0, 3, 1, 4)
-            q, k = (scheme.rotate(t, torch.arange(n))[0].double() for t in (q, k))
+            q, k = (scheme.rotate(t, scheme.turns(torch.arange(n)))[0].double() for t in (q, k))
             weights = (q @ k.transpose(1, 2) / math.sqrt(6)).softmax(-1).numpy()
             for m in range(n):
                 for i in range(n):
@@ -146,7 +146,7 @@ def test_the_command_writes_the_figure_and_its_numbers(tmp_path, capsys):
 def test_the_bound_is_that_of_the_rotated_features(fraction):
     position = RopeConfig(fraction=fraction)
     rope = build_position(position, AttentionShape(32, 2, causal=False))
-    rotated = rope.rotate(torch.ones(1, 1, 1, 16), torch.tensor([50_000]))
+    rotated = rope.rotate(torch.ones(1, 1, 1, 16), rope.turns(torch.tensor([50_000])))
     assert int((rotated != 1).sum()) == rotated_features(position, d_head=16)
 
 
