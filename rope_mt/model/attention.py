@@ -1,8 +1,9 @@
 """Attention: which keys a query sees, the one softmax over keys, and the layers that call the position scheme."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,21 +23,28 @@ ROOM = 16  # tokens by which the memory for keys and values grows: a shape that 
 
 @dataclass(frozen=True)
 class Visible:
-    """Which keys a query sees: those that meet all conditions. By default it sees every key."""
+    """Which keys a query sees in one forward pass: those that meet all conditions, at least one. By default all."""
 
     causal: bool = False  # only the keys up to its own
     key_padding: Bool[Tensor, "batch src"] | None = None  # only where this is True: there is a token
     past: int = 0  # keys before the first query's own, which are kept from earlier decoding steps
+    _made: dict[Any, Tensor | None] = field(default_factory=dict)  # masks, which all layers share
 
-    def mask(self, tgt: int, src: int, device: torch.device) -> Bool[Tensor, "#batch 1 #tgt src"] | None:
-        """True where a query sees a key; None where every query sees every key."""
-        mask = None
+    def mask(self, q: Tensor, k: Tensor) -> Float[Tensor, "#batch 1 #tgt src"] | None:
+        """0 where a query sees a key, or else a number so low that softmax gives 0; None where all see all."""
+        key = q.shape[-2], k.shape[-2], q.dtype
+        if key not in self._made:
+            self._made[key] = self._mask(*key[:2], q)
+        return self._made[key]
+
+    def _mask(self, tgt: int, src: int, like: Tensor) -> Tensor | None:
+        seen = None
         if self.causal and self.past + 1 < src:
-            mask = torch.ones(1, 1, tgt, src, dtype=torch.bool, device=device).tril(self.past)
+            seen = torch.ones(1, 1, tgt, src, dtype=torch.bool, device=like.device).tril(self.past)
         if self.key_padding is not None:
             tokens = self.key_padding[:, None, None, :]
-            mask = tokens if mask is None else mask & tokens
-        return mask
+            seen = tokens if seen is None else seen & tokens
+        return None if seen is None else like.new_zeros(seen.shape).masked_fill_(~seen, torch.finfo(like.dtype).min)
 
 
 def attend(
@@ -50,34 +58,31 @@ def attend(
 ) -> Float[Tensor, "batch heads tgt d_head"]:
     """softmax(q·k / sqrt(n_terms * d_head) + bias) over the visible keys, times v, plus the value term.
 
-    Queries and keys are already rotated. The result is 0, never NaN, for a query that sees no key. The softmax is
-    computed in float32 whatever the dtype of q.
+    Queries and keys are already rotated. Every query must see a key. The softmax is computed in float32 whatever the
+    dtype of q.
 
     Args:
         value_term: makes the term from the weights (batch, heads, tgt, src); None is no term.
     """
     tgt, src = q.shape[-2], k.shape[-2]
     scale = (n_terms * q.shape[-1]) ** -0.5
-    mask = visible.mask(tgt, src, q.device)
-    # without padding, every query sees at least its own key
-    sees_a_key = mask.any(dim=-1, keepdim=True) if mask is not None and visible.key_padding is not None else None
     if value_term is not None or (on_cpu(q) and tgt * src <= EXPLICIT_UP_TO):
         scores = (q @ k.transpose(-2, -1)).mul_(scale)
         if bias is not None:
             scores = scores + bias
+        mask = visible.mask(q, k)
         if mask is not None:
-            scores = scores.masked_fill_(~mask, torch.finfo(scores.dtype).min)
-        weights = softmax(scores)
-        weights = (weights if sees_a_key is None else weights * sees_a_key).to(v.dtype)
+            scores = scores.add_(mask)
+        weights = softmax(scores).to(v.dtype)
         out = weights @ v
         term = value_term(weights) if value_term is not None else None
         return out if term is None else out + term
-    mask_or_bias = mask
+    if bias is None and visible.causal and visible.key_padding is None and not visible.past and tgt == src:
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
+    added = visible.mask(q, k)
     if bias is not None:
-        bias = bias.to(q.dtype)
-        mask_or_bias = bias if mask is None else bias.masked_fill(~mask, torch.finfo(q.dtype).min)
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_or_bias, scale=scale)
-    return out if sees_a_key is None else out * sees_a_key
+        added = bias.to(q.dtype) if added is None else bias.to(q.dtype) + added
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=added, scale=scale)
 
 
 def softmax(scores: Float[Tensor, "*rows src"]) -> Float[Tensor, "*rows src"]:
