@@ -76,13 +76,14 @@ class AlibiPosition(PositionScheme):
 
     def __init__(self, cfg: PositionConfig, shape: AttentionShape) -> None:
         super().__init__(cfg, shape)
-        self.slopes = slopes(shape.n_heads)
+        self.register_buffer("slopes", torch.tensor(slopes(shape.n_heads))[:, None, None], persistent=False)
+        self.slopes: Tensor
 
     def position_bias(
         self, q_pos: Int[Tensor, "*batch tgt"], k_pos: Int[Tensor, "*batch src"]
     ) -> Float[Tensor, "*batch heads tgt src"]:
         far = distance(q_pos, k_pos).abs()
-        return -torch.tensor(self.slopes, device=far.device)[:, None, None] * far.unsqueeze(-3)
+        return -self.slopes * far.unsqueeze(-3)
 
 
 def slopes(n_heads: int) -> list[float]:

@@ -65,7 +65,10 @@ class TranslationModule(L.LightningModule):
         self._under_way = "training", batch
         number = batch_idx % self.cfg.trainer.accumulate * self.processes.world + self.processes.rank
         mixed = np.random.SeedSequence((self.cfg.seed, self.global_step, number)).generate_state(1)
-        torch.manual_seed(int(mixed[0]))
+        # torch.manual_seed also writes down the stack for each kind of device that is not in use
+        torch.default_generator.manual_seed(int(mixed[0]))
+        if self.device.type != "cpu":
+            torch.get_device_module(self.device).manual_seed(int(mixed[0]))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The mean loss of a batch that makes an update alone; of one of several, the sum over its tokens.
