@@ -56,7 +56,7 @@ def count(cfg: BenchTrainConfig) -> dict[str, Any]:
         "GB": moved / 1e9,
         "TFLOP": flop / 1e12,
         "kinds of op": {kind: f"{n:>5,} ops {size / 1e9:>7,.2f} GB" for kind, (n, size, _) in of_kinds},
-        "estimate": estimate(cfg, counting.each, tokens),
+        "estimate": estimate(cfg, moved, flop, ops, tokens),
     }
 
 
@@ -76,23 +76,18 @@ def step_of(model: Transformer, cfg: TrainConfig, batch: Batch) -> Callable[[], 
     return step
 
 
-def estimate(cfg: BenchTrainConfig, each: list[tuple[int, int]], tokens: int) -> dict[str, Any]:
-    """The time of a step, and the target tokens a second that follow from it, with all that is assumed.
-
-    Args:
-        each: bytes and FLOP of each op.
-    """
+def estimate(cfg: BenchTrainConfig, moved: int, flop: int, ops: int, tokens: int) -> dict[str, Any]:
+    """The time of a step, and the target tokens a second that follow from it, with all that is assumed."""
     sheet = GPUS[cfg.bench.gpu]
     bandwidth, peak = cfg.bench.bandwidth or sheet[0], cfg.bench.peak or sheet[1]
-    per_byte, per_flop = 1 / (1e12 * bandwidth * REACHED["bandwidth"]), 1 / (1e12 * peak * REACHED["FLOP/s"])
-    device = sum(max(moved * per_byte, flop * per_flop) for moved, flop in each)
-    host = len(each) * cfg.bench.launch / 1e6
+    device = moved / (1e12 * bandwidth * REACHED["bandwidth"]) + flop / (1e12 * peak * REACHED["FLOP/s"])
+    host = ops * cfg.bench.launch / 1e6
     return {
         "GPU": cfg.bench.gpu,
         "bandwidth": f"{bandwidth:g} TB/s, {REACHED['bandwidth']:.0%} of it reached",
         "matrix products": f"{peak:g} TFLOP/s, {REACHED['FLOP/s']:.0%} of it reached",
         "launch": f"{cfg.bench.launch:g} microseconds of the host for an op",
-        "assumed": "each op is one kernel, which takes the longer of its bytes and its FLOP; host and GPU overlap",
+        "assumed": "an op is one kernel; its bytes move before it computes; host and GPU work at the same time",
         "milliseconds of the GPU": 1000 * device,
         "milliseconds of the host": 1000 * host,
         "target tokens/s": tokens / max(device, host),
@@ -103,13 +98,11 @@ class Counting(TorchDispatchMode):
     """Counts ops other than views and allocations, the bytes that they read and write, and the FLOP of products.
 
     Attributes:
-        each: bytes and FLOP of each op.
         kinds: ops, bytes and FLOP of each kind of op.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.each: list[tuple[int, int]] = []
         self.kinds: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
@@ -118,7 +111,6 @@ class Counting(TorchDispatchMode):
         kind = func.overloadpacket.__name__
         if func.namespace == "aten" and not func.is_view and kind not in ALLOCATIONS:
             counts = moved_by(func, args, kwargs, made), flop_of(func, args, kwargs, made)
-            self.each.append(counts)
             self.kinds[kind] = [a + b for a, b in zip(self.kinds[kind], (1, *counts), strict=True)]
         return made
 

@@ -12,6 +12,7 @@ from rope_mt.config.position import PositionConfig
 from rope_mt.config.training import ModelConfig
 from rope_mt.errors import UserError
 from rope_mt.model.attention import CrossAttention, KeyValues, SelfAttention, Visible, room
+from rope_mt.model.casting import call_layer
 from rope_mt.model.dropout import Dropout
 from rope_mt.model.linear_attention import LinearAttention, LinearState
 from rope_mt.position import AttentionShape, Placed, PositionScheme, build_position, refuse_linear_attention
@@ -111,7 +112,7 @@ class Encoder(Stack):
         placed = self.scheme(0).place(pos, pos)
         x = self.dropout(self.scheme(0).embed(x, pos))
         for i, layer in enumerate(self.layers):
-            x = layer(x, self.scheme(i), placed, visible)
+            x = call_layer(layer, x, self.scheme(i), placed, visible)
         return self.norm(x)
 
 
@@ -198,7 +199,7 @@ class Decoder(Stack):
         target, source = Visible(causal=True, past=state.length), Visible(key_padding=state.src_tokens)
         x = self.dropout(self.scheme(0).embed(x, pos))
         for i, (layer, kept) in enumerate(zip(self.layers, state.layers, strict=True)):
-            x = layer(x, self.scheme(i), placed, target, kept, source)
+            x = call_layer(layer, x, self.scheme(i), placed, target, kept, source)
         state.length += x.shape[1]
         return self.norm(x)
 

@@ -67,7 +67,7 @@ class TransformerXLPosition(_ByDistance):
         k_pos: Int[Tensor, "*batch src"],
     ) -> Float[Tensor, "batch heads tgt src"]:
         """u·k + (q + v)·r, over sqrt(d_head)."""
-        r = self.heads(self.project(sinusoid(self.distances(k.shape[2], k.device), self.shape.d_model)))
+        r = self.heads(self.project(sinusoid(self.distances(k.shape[2], k.device), self.shape.d_model))).to(q.dtype)
         to_position = self.pick((q + self.v.to(q.dtype)) @ r, -distance(q_pos, k_pos))
         to_content = self.u.to(k.dtype) @ k.transpose(-2, -1)
         return (to_position + to_content) * q.shape[-1] ** -0.5
@@ -103,8 +103,8 @@ class DebertaPosition(_ByDistance):
         """Content to position and position to content, over sqrt(3 d_head)."""
         back = self.distances(k.shape[2], k.device)
         ahead = distance(q_pos, k_pos)
-        keys = self.heads(self.keys(self._vectors(back)))
-        queries = self.heads(self.queries(self._vectors(-back)))
+        keys = self.heads(self.keys(self._vectors(back))).to(q.dtype)
+        queries = self.heads(self.queries(self._vectors(-back))).to(q.dtype)
         content_to_position = self.pick(q @ keys, -ahead)
         position_to_content = self.pick(k @ queries, -ahead.transpose(-2, -1)).transpose(-2, -1)
         return (content_to_position + position_to_content) * (self.n_terms * q.shape[-1]) ** -0.5
