@@ -1,7 +1,7 @@
 """The one abstraction of the project: the places where position can enter a Transformer."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -69,11 +69,11 @@ class PositionScheme(nn.Module):
         """What `rotate` needs to know of positions, made once a stack and forward pass; None: it does nothing."""
         return None
 
-    def rotate(self, x: Float[Tensor, "batch heads len d_head"], turns: Tensor | None) -> Tensor:
+    def rotate(self, x: Float[Tensor, "batch heads len d_head"], turns: Any) -> Tensor:
         """Eq. 14: queries, and likewise keys, turned by their position."""
         return x
 
-    def rotate_cross(self, x: Float[Tensor, "batch heads len d_head"], turns: Tensor | None) -> Tensor:
+    def rotate_cross(self, x: Float[Tensor, "batch heads len d_head"], turns: Any) -> Tensor:
         """The same in cross-attention, queries by their place in the target and keys by theirs in the source.
 
         m - n compares places in two sentences there, so a scheme does it only when asked to.
