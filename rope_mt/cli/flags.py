@@ -11,6 +11,7 @@ from typing import Any, NoReturn, get_args
 from rope_mt.config import flags
 from rope_mt.config.meanings import meanings
 from rope_mt.errors import UserError
+from rope_mt.system.files import expanded
 
 SUBJECTS = {
     "decay": flags.AnalyzeDecayConfig,
@@ -81,7 +82,7 @@ def reader(kind: Any, how: dict[str, Any]) -> Callable[[str], Any]:
 
 
 def path(word: str) -> Path:
-    return Path(word)
+    return Path(expanded(word))
 
 
 def rising(word: str) -> list[int]:

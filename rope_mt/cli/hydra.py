@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from rope_mt.cli.commands import COMMANDS
+from rope_mt.cli.grammar import quoted
 from rope_mt.cli.help import bench_help, command_help
 from rope_mt.cli.jobs import GROUP, Jobs
 from rope_mt.cli.messages import HYDRA_ERRORS, complaint
 from rope_mt.cli.plan import Plan, planned
-from rope_mt.cli.words import quoted, read_words
+from rope_mt.cli.words import read_words
 from rope_mt.config.files import conf_dir
 from rope_mt.errors import UserError
 from rope_mt.system.disk import CLOSED, FULL, cannot_write

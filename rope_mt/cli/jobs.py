@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rope_mt.errors import Interrupted, UserError
-from rope_mt.system.disk import FULL, full_disk
+from rope_mt.system.disk import refused
 
 if TYPE_CHECKING:
     from rope_mt.sweep.sweep import Sweep
@@ -50,8 +50,8 @@ class Jobs:
             if not self.here and (self.sweep is None or isinstance(error, SystemExit)):
                 raise  # the launcher carries the error home, or ends the process to requeue the job
             self.failed = True
-            if isinstance(error, OSError) and error.errno in FULL:
-                error = full_disk(error)
+            if isinstance(error, OSError):
+                error = refused(error)
             self.failures.append(error)
             if self.several and not isinstance(error, UserError):
                 traceback.print_exception(error)

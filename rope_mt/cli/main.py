@@ -5,7 +5,6 @@ Nothing heavy is imported before a command needs it: `rope-mt --help` answers at
 
 from __future__ import annotations
 
-import errno
 import os
 import select
 import signal
@@ -17,7 +16,8 @@ from rope_mt import __version__
 from rope_mt.cli.commands import COMMANDS
 from rope_mt.config.choices import options
 from rope_mt.errors import Interrupted, UserError
-from rope_mt.system.disk import FULL, full_disk
+from rope_mt.system import surroundings
+from rope_mt.system.disk import refused
 from rope_mt.system.memory import keep_few_kernels, keep_freed
 
 
@@ -34,6 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     keep_freed()
     keep_few_kernels()
     try:
+        surroundings.make_usable()
         try:
             code = _dispatch(sys.argv[1:] if argv is None else argv)
         except SystemExit:  # argparse's, after its help
@@ -57,12 +58,9 @@ def main(argv: list[str] | None = None) -> int:
             raise
         return 141
     except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:  # of a word that stands where a path belongs
-            _say(f"{str(error.filename)[:60]}…: {error.strerror}")
-            return 2
-        if error.errno not in FULL:
-            raise
-        _say(str(full_disk(error)))
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            traceback.print_exception(error)
+        _say(str(refused(error)))
         return 2
     finally:
         _drop_unwritten()
@@ -118,7 +116,7 @@ def _say(line: str) -> None:
 
 def _drop_unwritten() -> None:
     """Drop what cannot be written on a full disk or to a closed pipe, of which Python would complain as it ends."""
-    for stream in filter(None, (sys.stdout, sys.stderr)):  # None where it was closed before
+    for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except OSError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
@@ -14,6 +15,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
+from rope_mt.cli.grammar import PLAIN, quoted
 from rope_mt.config.commands import BenchConfig
 from rope_mt.config.position import PositionConfig
 from rope_mt.errors import UserError
@@ -93,12 +95,12 @@ def complaint(error: Exception, words: list[str], schema: type) -> str:
     text = str(error).strip()
 
     if isinstance(error, OverrideParseException):
-        if "=" not in error.override:
+        key, equals, value = error.override.partition("=")
+        if not equals:
             return f"cannot read {error.override!r}: a setting is written KEY=VALUE"
-        return (
-            f"cannot read {error.override!r}: a setting is written KEY=VALUE, "
-            "and a VALUE with quotes, brackets, '=' or ',' in it 'KEY=\"VALUE\"'"
-        )
+        signs = re.sub(PLAIN, "", value, flags=re.ASCII)
+        sign = f" with {signs[0]!r} in it" if signs else ""
+        return f"cannot read {error.override!r}: write a text{sign} as {shlex.quote(f'{key}={quoted(value)}')}"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and "/" in error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
         if extra := EXTRAS.get(error.missing_cfg_file):

@@ -15,8 +15,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from rope_mt.cli.grammar import quoted
 from rope_mt.cli.messages import complaint, refuse_unknown, settings
-from rope_mt.cli.words import quoted
 from rope_mt.config.files import conf_dir
 from rope_mt.config.plain import identity
 from rope_mt.errors import UserError

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 from typing import Any, NamedTuple, NoReturn
 
 from hydra._internal.utils import get_args_parser
 
+from rope_mt.cli.grammar import as_typed, quoted
 from rope_mt.cli.habits import instead_of_flag, instead_of_words, own_text
 from rope_mt.cli.messages import did_you_mean, settings
 from rope_mt.config.choices import command_schema, groups, options
 from rope_mt.errors import UserError
+from rope_mt.system.files import expanded
 
 MODES = ("--run", "--multirun", "--cfg", "--info", "--shell-completion")
 
@@ -51,9 +52,10 @@ def read_words(command: str, rest: list[str]) -> Words:
             raise UserError(f"{command} takes one run, not {1 + len(runs)}: name {words[at]} or another alone")
         if more and command == "translate":
             raise UserError("text comes from standard input, as in: echo TEXT | rope-mt translate RUN")
-        words[at] = f"checkpoint={quoted(words[at])}"
+        words[at] = f"checkpoint={quoted(expanded(words[at]))}"
     elif hint := instead_of_words(words, config, schema) or own_text(words):
         raise UserError(hint)
+    words = [as_typed(word, several="--multirun" in flags) for word in words]
     own = groups(config)
     for at, word in enumerate(words):
         if word.startswith("+") and word[1:].partition("=")[0] in own:  # a habit from programs without the group
@@ -112,11 +114,6 @@ def run_at(words: list[str], schema: type) -> int | None:
     ]
     # a word with = that is not there may be a setting that is spelt wrong
     return min(possible, key=lambda at: "=" in words[at] and not exists[at], default=None)
-
-
-def quoted(text: str) -> str:
-    """A string of Hydra's grammar, in which a quote is escaped, and so are the backslashes before one."""
-    return "'" + re.sub(r"(\\*)('|$)", lambda end: end[1] * 2 + ("\\'" if end[2] else ""), text) + "'"
 
 
 def _subject(named: list[str]) -> str:

@@ -28,6 +28,14 @@ class Batch(NamedTuple):
         """Real target tokens: known from the shape, without asking the device."""
         return len(self.tgt_out)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as arrays: tensors would go from a worker by /dev/shm, which is small in containers."""
+        return _batch_of, tuple(tensor.numpy() for tensor in self)
+
+
+def _batch_of(*arrays: np.ndarray) -> Batch:
+    return Batch(*map(torch.from_numpy, arrays))
+
 
 class Sentences:
     """One side of a corpus.
@@ -136,7 +144,7 @@ def collate(src: Int[np.ndarray, "batch src"], tgt: Int[np.ndarray, "batch tgt"]
     real = tgt != PAD
     tgt_in = np.empty_like(tgt)
     tgt_in[:, 0], tgt_in[:, 1:] = BOS, tgt[:, :-1]
-    return Batch(*(torch.from_numpy(array) for array in (src, tgt_in, tgt[real], np.flatnonzero(real))))
+    return _batch_of(src, tgt_in, tgt[real], np.flatnonzero(real))
 
 
 def training_pairs(cfg: DataConfig, prepared: Prepared, seed: int) -> PairDataset:

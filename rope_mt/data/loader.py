@@ -11,9 +11,14 @@ from multiprocessing.connection import wait
 from typing import Any
 
 from torch.utils.data import DataLoader
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from rope_mt.data.batches import Batch, PairDataset
 from rope_mt.data.epoch import EpochPlan
+from rope_mt.errors import UserError
+
+# of one that was not made whole; without it, torch prints a traceback when it is dropped
+_MultiProcessingDataLoaderIter._shutdown = True  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _end_with_parent(worker: int) -> None:
@@ -37,6 +42,9 @@ class ResumableLoader(DataLoader[Batch]):
 
     Args:
         pin: put batches where a GPU can fetch them without waiting.
+
+    Raises:
+        UserError: while it is read: the machine does not give what workers need, or has ended one.
     """
 
     def __init__(self, dataset: PairDataset, plan: EpochPlan, workers: int, pin: bool = False) -> None:
@@ -65,9 +73,16 @@ class ResumableLoader(DataLoader[Batch]):
             self.plan.epoch += 1
             self.drawn = 0
         self.plan.start = self.drawn
-        for batch in super().__iter__():
-            self.drawn += 1
-            yield batch
+        try:
+            for batch in super().__iter__():
+                self.drawn += 1
+                yield batch
+        except (OSError, RuntimeError) as error:
+            if not self.num_workers or (isinstance(error, RuntimeError) and "DataLoader worker" not in str(error)):
+                raise
+            reason = " ".join(str(error).split())
+            remedy = f"take fewer than data.workers={self.num_workers}, or data.workers=0"
+            raise UserError(f"a process that assembles batches failed ({reason}): {remedy}") from error
 
     def state_dict(self) -> dict[str, Any]:
         return {"epoch": self.plan.epoch, "drawn": self.drawn}

@@ -58,6 +58,8 @@ def prepare(cfg: DataConfig, corpus: Corpus | None = None) -> Prepared:
     }
     key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
     folder = Path(cfg.dir) / f"{cfg.name}-{key}"
+    if folder.is_symlink():
+        folder = folder.resolve()
     if (folder / META).is_file():
         return Prepared.read(folder)
     if folder.is_dir() and any(folder.iterdir()):

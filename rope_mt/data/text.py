@@ -74,7 +74,13 @@ def printable(line: str) -> str:
 
 
 def find(name: str, lang: str) -> list[Path]:
-    """The files of one language that a prefix or glob names, in order. Plain comes before .gz, and .gz before .xz."""
+    """The files of one language that a prefix or glob names, in order. Plain comes before .gz, and .gz before .xz.
+
+    A name with signs of a glob is a prefix all the same where there is such a file.
+    """
+    plain = [path for suffix in SUFFIXES if (path := Path(f"{name}.{lang}{suffix}")).is_file()][:1]
+    if plain:
+        return plain
     files: dict[str, str] = {}
     for suffix in SUFFIXES:
         for file in glob.glob(f"{name}.{lang}{suffix}"):

@@ -9,7 +9,6 @@ No file can run code when it is read. A folder gets its name when all files in i
 """
 
 import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from rope_mt.data.tokenizer import PAD, Tokenizer
 from rope_mt.errors import UserError
 from rope_mt.model.transformer import Transformer
 from rope_mt.runs.folder import RunFolder
-from rope_mt.system.files import whole_folder
+from rope_mt.system.files import remove_tree, whole_folder
 from rope_mt.system.manifest import read_manifest, write_manifest
 
 FORMAT = 3
@@ -76,9 +75,9 @@ def remove(folder: Path) -> None:
     """Remove a checkpoint whole or not at all, if it is there: a kill in between leaves a hidden rest."""
     if folder.exists():
         rest = folder.with_name(f".{folder.name}.removed")
-        shutil.rmtree(rest, ignore_errors=True)
+        remove_tree(rest)
         folder.rename(rest)
-        shutil.rmtree(rest)
+        remove_tree(rest)
 
 
 def _serialized(tensors: Mapping[str, Tensor]) -> bytes:

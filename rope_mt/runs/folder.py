@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-import shutil
+import os
 import subprocess
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from rope_mt.config.plain import identity, to_plain
 from rope_mt.errors import UserError
 from rope_mt.runs import code
 from rope_mt.system.disk import cannot_write
-from rope_mt.system.files import write_whole
+from rope_mt.system.files import empty_folder, remove_tree, write_whole
 from rope_mt.system.manifest import read_manifest, write_manifest
 
 TAIL = 65_536  # bytes at the end of a metrics file in which its last rows are
@@ -110,7 +110,7 @@ def open_run(run: RunFolder, cfg: TrainConfig, key: str) -> None:
     except OSError as error:
         raise cannot_write(run.checkpoints, error) from error
     for rest in run.checkpoints.glob(".*"):  # a process was killed while it wrote or removed a checkpoint
-        shutil.rmtree(rest, ignore_errors=True)
+        remove_tree(rest)
 
 
 def write_config(run: RunFolder, settings: dict[str, Any]) -> None:
@@ -183,7 +183,9 @@ def _commit() -> str | None:
         return None
     describe = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"]
     try:
-        return subprocess.run(describe, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # not another checkout
+        done = subprocess.run(describe, env=own, capture_output=True, text=True, check=True, timeout=10)
+        return done.stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None  # no git, or a checkout without a commit: the version alone tells what ran
 
@@ -196,9 +198,9 @@ def _clear(run: RunFolder, cfg: TrainConfig) -> None:
     joined = [file.stem for file in run.path.glob(f"{JOINED.format('*')}.counts")]
     tests = ("test", *cfg.data.named_tests, *joined)
     texts = (run.metrics, run.config, run.test_src, run.test_ref, *map(run.hyp, tests), *map(run.counts, tests))
-    for path in (run.checkpoints, run.logs, *run.path.glob("skipped-*.json"), *texts, run.result, run.identity):
+    empty_folder(run.checkpoints)
+    for path in (run.logs, *run.path.glob("skipped-*.json"), *texts, run.result, run.identity):
         try:
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            remove_tree(path)
         except OSError as error:
             raise cannot_write(path, error) from error
-    run.checkpoints.mkdir()

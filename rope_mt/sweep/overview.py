@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rope_mt.sweep.ledger import DONE, FAILED, LEFT_OUT, RUNNING, STOPPED, WAITING, Entry, Ledger
-from rope_mt.system.progress import clock, living_on, output
+from rope_mt.system.progress import clock, living_on, may_draw, output
 
 EVERY = 1.0  # seconds from one look at the files to the next
 STYLES = {RUNNING: "bold", DONE: "green", FAILED: "red", STOPPED: "yellow", LEFT_OUT: "yellow", WAITING: "dim"}
@@ -106,7 +106,7 @@ def watched(ledger: Ledger, planned: int | None) -> Iterator[Overview]:
 
     polling = threading.Thread(target=poll, daemon=True)
     with ExitStack() as stack:
-        if console.is_terminal:
+        if may_draw(console):
             live = Live(get_renderable=table, console=console, refresh_per_second=1 / EVERY, transient=True)
             stack.enter_context(live)
             stack.enter_context(living_on(console))

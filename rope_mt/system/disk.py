@@ -1,6 +1,7 @@
 """Disk space: how much is free, whether work fits before it begins, and the message where writing failed."""
 
 import errno
+import math
 import os
 import shutil
 from pathlib import Path
@@ -9,6 +10,8 @@ from rope_mt.errors import UserError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+# of disks without flock, or without fsync of folders: Lustre, FUSE, shares of other systems, NFS without a lock server
+NOT_OFFERED = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF, errno.ENOLCK)
 
 
 def nearest(folder: Path) -> Path:
@@ -16,9 +19,10 @@ def nearest(folder: Path) -> Path:
     return next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))
 
 
-def free(folder: Path) -> int:
-    """Free bytes on the disk of a folder, which need not exist yet."""
-    return shutil.disk_usage(nearest(folder)).free
+def free(folder: Path) -> float:
+    """Free bytes on the disk of a folder, which need not exist yet; infinite where the disk tells no size of itself."""
+    usage = shutil.disk_usage(nearest(folder))
+    return usage.free if usage.total else math.inf
 
 
 def used(folder: Path) -> int:
@@ -28,6 +32,8 @@ def used(folder: Path) -> int:
 
 def size_text(size: float) -> str:
     """A number of bytes for a person to read, as in 12.3 MB (of 10^6 bytes)."""
+    if math.isinf(size):
+        return "unknown amounts"
     if size < 1e6:
         return f"{size:.0f} bytes" if size < 1e3 else f"{size / 1e3:.0f} kB"
     return f"{size / 1e6:.1f} MB" if size < 1e9 else f"{size / 1e9:.1f} GB"
@@ -69,7 +75,15 @@ def cannot_write(path: Path, error: OSError, needs: int = 0) -> UserError:
     return UserError(line)
 
 
-def full_disk(error: OSError) -> UserError:
-    """The line for a full disk where another library was writing; printing gives an error without a file name."""
-    name = error.filename or "standard output or a file"
-    return UserError(f"cannot write {name}: {error.strerror}: make room, and give the same command again")
+def refused(error: OSError) -> UserError:
+    """One line on what the system has refused to code that did not expect it."""
+    reason = error.strerror or str(error)
+    if error.errno in FULL:  # printing gives an error without a file name
+        name = error.filename or "standard output or a file"
+        return UserError(f"cannot write {name}: {reason}: make room, and give the same command again")
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return UserError(f"{reason}: allow more with `ulimit -n`")
+    name = str(error.filename or type(error).__name__)
+    if error.errno == errno.ENAMETOOLONG:  # of a word that stands where a path belongs
+        name = f"{name[:60]}…"
+    return UserError(f"{name}: {reason}")

@@ -3,6 +3,7 @@
 Where the disk is full or the folder is closed, each function raises a UserError that says what to do.
 """
 
+import errno
 import json
 import math
 import os
@@ -12,26 +13,33 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from rope_mt.system.disk import cannot_write
+from rope_mt.system.disk import NOT_OFFERED, cannot_write
 from rope_mt.system.locks import OWNER
+
+
+def expanded(path: str) -> str:
+    """A path with the home folder for a leading ~, unless there is a folder of this name here."""
+    return path if os.path.lexists(path.partition("/")[0]) else os.path.expanduser(path)
 
 
 @contextmanager
 def whole_file(path: Path, needs: int = 0) -> Iterator[IO[bytes]]:
     """A file to write that replaces `path` when the block ends; after an error `path` is as it was.
 
+    A symbolic link stays, and the file that it leads to is replaced.
     The message about a full disk says that it `needs` so many bytes, if they are known.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    target = path.resolve()
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         try:
             with open(temporary, "wb") as file:
                 yield file
                 file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-            _flush_to_disk(path.parent)
+                _flush(file.fileno())
+            os.replace(temporary, target)
+            _flush_to_disk(target.parent)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
@@ -39,8 +47,8 @@ def whole_file(path: Path, needs: int = 0) -> Iterator[IO[bytes]]:
 
 
 def write_whole(path: Path, data: bytes | str) -> None:
-    """Replace a file by `data` (text as UTF-8) in one step."""
-    content = data.encode() if isinstance(data, str) else data
+    r"""Replace a file by `data` in one step: text as UTF-8, and bytes of a path that are none as JSON's \udcXX."""
+    content = data.encode(errors="backslashreplace") if isinstance(data, str) else data
     with whole_file(path, len(content)) as file:
         file.write(content)
 
@@ -77,7 +85,7 @@ def append(path: Path, content: bytes, to_disk: bool = False, needs: int = 0) ->
                 while rest:
                     rest = rest[file.write(rest) :]
                 if to_disk:
-                    os.fsync(file.fileno())
+                    _flush(file.fileno())
             except OSError:
                 file.truncate(before)
                 raise
@@ -111,14 +119,41 @@ def finish_folder(unfinished: Path, path: Path) -> None:
     for file in unfinished.iterdir():
         if file.name != OWNER:
             _flush_to_disk(file)
-    os.rename(unfinished, path)
+    try:
+        os.rename(unfinished, path)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        shutil.copytree(unfinished, path)  # in a container, of a folder that is part of its image
+        shutil.rmtree(unfinished)
     (path / OWNER).unlink(missing_ok=True)  # a waiting process must find the folder locked until it has its name
     _flush_to_disk(path.parent)
+
+
+def empty_folder(path: Path) -> None:
+    """Make a folder, or remove what is in it; the folder itself may be a symbolic link or a mounted disk, and stays."""
+    path.mkdir(exist_ok=True)
+    for entry in path.iterdir():
+        remove_tree(entry)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a file, a folder or a symbolic link, but not what the link leads to."""
+    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
 
 
 def _flush_to_disk(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        _flush(handle)
     finally:
         os.close(handle)
+
+
+def _flush(handle: int) -> None:
+    """Wait until a file or folder has reached the disk, where the disk can tell."""
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in NOT_OFFERED:
+            raise

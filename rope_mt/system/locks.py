@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from rope_mt.errors import UserError
-from rope_mt.system.disk import CLOSED, FULL, cannot_write
+from rope_mt.system.disk import CLOSED, FULL, NOT_OFFERED, cannot_write
 
 OWNER = ".owner"  # file in a locked folder: it carries the lock and names the process that has it
 
@@ -94,17 +94,21 @@ def _try_lock(file: Path) -> tuple[int, str | None]:
     except BlockingIOError:
         name = os.pread(lock, 1_000, 0).decode(errors="replace")
         return lock, f"another rope-mt ({name})" if name else "another rope-mt"
+    except OSError as error:
+        if error.errno not in NOT_OFFERED:
+            os.close(lock)
+            raise
+        warning = f"warning: {file.parent} is on a disk without locks ({error.strerror})"
+        print(f"{warning}: nothing keeps a second rope-mt out of it", file=sys.stderr, flush=True)
     _sign(lock)
     return lock, None
 
 
 def _sign(lock: int) -> None:
     """Write user, host, process and time into a locked file."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # in a container a user may have no name
-        user = f"user {os.getuid()}"
     since = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
     with suppress(OSError):  # on a full disk the lock holds without a name
         os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{user} on {socket.gethostname()}, process {os.getpid()}, since {since}".encode(), 0)
+        os.pwrite(
+            lock, f"{getpass.getuser()} on {socket.gethostname()}, process {os.getpid()}, since {since}".encode(), 0
+        )

@@ -31,8 +31,12 @@ def output() -> Console:
 
 
 def may_draw(console: Console) -> bool:
-    """Whether a bar can be drawn: the console is a terminal, and the end of it is not reserved."""
-    return console.is_terminal and _occupied is None
+    """Whether a bar can be drawn: the console is a terminal that moves its cursor, and the end of it is not reserved.
+
+    rich itself takes a file for a terminal where FORCE_COLOR asks for colours.
+    """
+    moves = console.is_terminal and console.file.isatty() and not console.is_dumb_terminal
+    return moves and _occupied is None
 
 
 def clock(seconds: float) -> str:

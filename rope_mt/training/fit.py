@@ -26,6 +26,7 @@ from rope_mt.errors import UserError
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import AGAIN, RunFolder
 from rope_mt.runs.tracking import Tracker, track
+from rope_mt.system import surroundings
 from rope_mt.system.device import choose_device
 from rope_mt.system.manifest import read_manifest
 from rope_mt.system.memory import short_of_memory
@@ -124,6 +125,7 @@ def _quieten_lightning() -> None:
 
 @record  # which tells the launcher of an exception
 def main() -> None:
+    surroundings.make_usable()
     launcher = int(sys.argv[2]) if len(sys.argv) > 2 else os.getppid()
     threading.Thread(target=end_with_launcher, args=[launcher], daemon=True).start()
     fit(Path(sys.argv[1]))

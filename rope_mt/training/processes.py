@@ -2,7 +2,6 @@
 
 import logging
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from rope_mt.data.prepare import cores
 from rope_mt.errors import Interrupted, UserError
 from rope_mt.runs.checkpoint import latest, step_of
 from rope_mt.runs.folder import RunFolder
+from rope_mt.system.files import empty_folder
 
 # SIGTERM comes from `kill`, schedulers and containers, SIGINT from Ctrl-C, SIGHUP from a terminal that is closed, and
 # SIGUSR2 from SLURM before a job's time is up, where submitit asks for it.
@@ -100,8 +100,7 @@ def launch(run: RunFolder, n: int) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // n)))
     os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = ",".join(signum.name for signum in SIGNALS)
     handlers = {signum: signal.getsignal(signum) for signum in SIGNALS}
-    shutil.rmtree(run.logs, ignore_errors=True)
-    run.logs.mkdir()
+    empty_folder(run.logs)
     redirects = {rank: Std.ERR if rank == 0 else Std.ALL for rank in range(n)}
     config = LaunchConfig(
         min_nodes=1,

@@ -3,14 +3,17 @@
 import itertools
 import os
 import pickle
+import re
 import subprocess
 import sys
 import time
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from rope_mt.config.data import DataConfig
 from rope_mt.data import toy
@@ -258,3 +261,25 @@ def test_without_context_every_pair_is_an_example(tmp_path, sides):
 def test_context_beyond_the_longest_example_is_refused(tmp_path, sides):
     with pytest.raises(UserError, match="max_len must be at least 300"):
         documents_in(tmp_path, sides, docs=False, context_tokens=300)
+
+
+def test_a_batch_goes_to_another_process_without_shared_memory_of_which_containers_have_little(pairs):
+    batch = pairs[rows(3, 1, 4)]
+    sent = pickle.loads(ForkingPickler.dumps(batch))
+    assert not any(part.is_shared() for part in batch)
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(batch, sent, strict=True))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(28, "No space left on device"), RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus")],
+)
+def test_what_workers_cannot_have_is_a_line_with_their_setting(pairs, error, monkeypatch):
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(_MultiProcessingDataLoaderIter, "__init__", fail)
+    with pytest.raises(
+        UserError, match=rf"{re.escape(str(error))}.*: take fewer than data.workers=2, or data.workers=0"
+    ):
+        next(iter(ResumableLoader(pairs, plan(pairs), workers=2)))

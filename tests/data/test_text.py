@@ -39,6 +39,16 @@ def test_a_glob_means_all_its_prefixes_in_order_and_takes_each_text_once(tmp_pat
     assert names == [("a.en", "a.de"), ("b.en.gz", "b.de"), ("c.en-de.en.xz", "c.en-de.de.gz")]
 
 
+def test_signs_of_a_glob_in_the_name_of_a_file_are_a_name(tmp_path):
+    folder = tmp_path / "news [v2]*"
+    folder.mkdir()
+    files = [(write(folder / "a?.en", b"x\n"), write(folder / "a?.de.gz", b"x\n"))]
+    write(folder / "ab.en", b"x\n")
+    assert text.pairs_of_files([str(folder / "a?")], "en", "de") == files
+    with pytest.raises(UserError, match="no such text"):
+        text.pairs_of_files([str(folder / "ab")], "en", "de")
+
+
 @pytest.mark.parametrize(("ours", "theirs"), [(3, 5), (5, 3), (0, 2)])
 def test_unequal_line_counts_are_both_named(tmp_path, ours, theirs):
     files = [(write(tmp_path / "a.en", b"x\n" * ours), write(tmp_path / "a.de", b"y\n" * theirs))]

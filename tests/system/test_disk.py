@@ -1,7 +1,9 @@
 """Work that does not fit is refused before it begins, and output that cannot be written is one line."""
 
+import errno
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -40,3 +42,13 @@ def test_output_that_cannot_be_written_is_one_line_and_without_a_place_for_it_an
     assert done.returncode == 2
     reason = f"{os.strerror(28)}: make room, and give the same command again"
     assert stderr_is_full or errors.read_text() == f"rope-mt: cannot write standard output or a file: {reason}\n"
+
+
+def test_a_disk_that_tells_no_size_of_itself_is_not_taken_for_full(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(0, 0, 0))
+    assert space.ensure("it", tmp_path, 1e12, "go").endswith("0 bytes are there, unknown amounts are free")
+
+
+@pytest.mark.parametrize(("number", "end"), [(errno.EMFILE, "allow more with `ulimit -n`"), (errno.EIO, "a.ids: .*")])
+def test_what_the_system_refuses_to_any_code_is_one_line(number, end):
+    assert re.fullmatch(rf"[^\n]*{end}", str(space.refused(OSError(number, os.strerror(number), "a.ids"))))

@@ -1,9 +1,11 @@
 """Files and folders are whole or absent, also on a full disk and in a folder that cannot be written."""
 
+import errno
 import json
 import math
 import os
 import re
+import stat
 from pathlib import Path
 
 import pytest
@@ -110,3 +112,42 @@ def test_a_folder_that_cannot_be_written_is_named_with_what_to_do(disk):
     finally:
         disk.allow(folder)
     assert contents(folder) == {"rows": b"first\n"}
+
+
+@pytest.mark.parametrize("missing", [errno.EINVAL, errno.ENOSYS])
+def test_a_disk_that_cannot_flush_folders_takes_files_and_folders_all_the_same(missing, tmp_path, monkeypatch):
+    def fsync(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(reason, os.strerror(reason))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    reason = missing
+    (tmp_path / "path").write_bytes(b"")
+    write_file(tmp_path / "path")
+    write_folder(tmp_path / "folder")
+    reason = errno.EIO  # which means that the disk is broken
+    with pytest.raises(UserError, match=os.strerror(errno.EIO)):
+        write_file(tmp_path / "path")
+
+
+def test_a_folder_that_cannot_be_renamed_is_copied(tmp_path, monkeypatch):
+    def rename(source: Path, target: Path) -> None:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    monkeypatch.setattr(os, "rename", rename)
+    write_folder(tmp_path / "folder")
+    assert sorted(map(len, contents(tmp_path / "folder").values())) == [5, 140_000]
+    assert [*tmp_path.iterdir()] == [tmp_path / "folder"]
+
+
+def test_symbolic_links_to_files_and_folders_stay_and_what_they_lead_to_is_written(tmp_path):
+    for name in ("rows", "weights", "logs"):
+        (tmp_path / name).symlink_to(tmp_path / "elsewhere" / name)
+    files.write_whole(tmp_path / "rows", "all")
+    write_folder(tmp_path / "weights")
+    (tmp_path / "elsewhere" / "logs" / "old").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "logs" / "link").symlink_to(tmp_path / "elsewhere" / "weights")
+    files.empty_folder(tmp_path / "logs")
+    assert all((tmp_path / name).is_symlink() for name in ("rows", "weights", "logs"))
+    assert sorted(map(len, contents(tmp_path / "elsewhere").values())) == [3, 5, 140_000]
+    assert not [*(tmp_path / "logs").iterdir()]

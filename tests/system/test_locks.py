@@ -1,5 +1,7 @@
 """Locks keep other processes out, say who has them, and end with their process."""
 
+import errno
+import fcntl
 import os
 import re
 import signal
@@ -79,3 +81,22 @@ def test_a_folder_that_cannot_be_made_and_a_disk_that_is_full_are_one_clear_line
     for file, named in ((None, "folder"), (tmp_path / "ids", "ids")):
         with pytest.raises(UserError, match=f"cannot write .*/{named}: No space left"), only_one(tmp_path / "folder"):
             raise OSError(28, "No space left on device", file)
+
+
+@pytest.mark.parametrize("missing", [errno.ENOTSUP, errno.ENOLCK])
+def test_a_disk_without_locks_gets_a_warning_and_a_lock_that_fails_otherwise_a_line(
+    missing, tmp_path, monkeypatch, capfd
+):
+    def refuse(lock: int, operation: int) -> None:
+        raise OSError(reason, os.strerror(reason))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    reason = missing
+    with only_one(tmp_path / "folder"), alone(tmp_path / "run" / ".lock", "training"):
+        pass
+    lines = capfd.readouterr().err.splitlines()
+    for line, folder in zip(lines, ("folder", "run"), strict=True):
+        assert line.startswith(f"warning: {tmp_path / folder} is on a disk without locks ({os.strerror(missing)}): ")
+    reason = errno.EIO
+    with pytest.raises(UserError, match=f"^cannot write .*: {os.strerror(errno.EIO)}$"), only_one(tmp_path / "folder"):
+        pass

@@ -1,0 +1,31 @@
+"""The folder of a run on odd disks: links stay, and what lies behind them is used."""
+
+import json
+
+from rope_mt.runs import checkpoint
+from rope_mt.runs.folder import provenance
+from rope_mt.system.manifest import read_manifest, write_manifest
+
+
+def test_the_commit_is_of_this_checkout_whatever_git_was_told_of_another(tmp_path, monkeypatch):
+    commit = provenance()["commit"]
+    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    assert provenance()["commit"] == commit
+
+
+def test_a_checkpoint_that_was_moved_away_and_linked_is_removed_as_a_link(tmp_path):
+    away = tmp_path / "away"
+    away.mkdir()
+    (away / "weights").write_text("")
+    (tmp_path / "step-0000001").symlink_to(away)
+    checkpoint.remove(tmp_path / "step-0000001")
+    assert [*tmp_path.iterdir()] == [away]
+    assert [*away.iterdir()]
+
+
+def test_a_path_with_bytes_that_are_no_utf8_stays_the_same_in_our_files(tmp_path):
+    file = tmp_path / "run.json"
+    write_manifest(file, {"prepared": "data/\udce4/toy"})
+    assert json.loads(file.read_text(encoding="utf-8"))["prepared"] == "data/\udce4/toy"
+    assert read_manifest(file, "")["prepared"] == "data/\udce4/toy"
