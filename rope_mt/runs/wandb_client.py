@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import json
 import logging
 import os
 import re
@@ -58,6 +59,7 @@ def start(mode: str, folder: Path, about: dict[str, Any]) -> Any:
     folder = Path(variable("DIR") or folder.parent).absolute()  # all runs in it share its folder `wandb`
     hidden = {name: os.environ.pop(name) for name in (f"WANDB_{each}" for each in VARIABLES) if name in os.environ}
     try:
+        _refuse_other_than_utf8([str(folder), about])
         folder.mkdir(parents=True, exist_ok=True)
         return _started(mode, {**about, "dir": folder})
     except Exception as error:  # the disk is full, a setting is wrong, a package is broken
@@ -65,6 +67,14 @@ def start(mode: str, folder: Path, about: dict[str, Any]) -> Any:
         return None
     finally:
         os.environ.update(hidden)
+
+
+def _refuse_other_than_utf8(told: Any) -> None:
+    """W&B cannot write names with other bytes, and its log would print tracebacks."""
+    try:
+        json.dumps(told, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("the name of a folder or file is not UTF-8") from error
 
 
 def _started(mode: str, about: dict[str, Any]) -> Any:
