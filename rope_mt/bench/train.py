@@ -62,7 +62,7 @@ def measure(cfg: BenchTrainConfig) -> dict[str, Any]:
     threads = torch.get_num_threads()
     memory = {"before training": peak_memory(device)}
     ours = Training.of(settings, data, precision, device)
-    choose_threads(OURS, ours, islice(batches, TRIALS), threads)
+    choose_threads(f"{OURS} {precision}", ours, islice(batches, TRIALS), threads)
     report |= {"parameters": ours.parameters, "threads": ours.threads}
     for batch in islice(batches, WARM_UP):
         seconds(ours, ours.moved(batch))
@@ -73,7 +73,7 @@ def measure(cfg: BenchTrainConfig) -> dict[str, Any]:
         flop = [flop_of_step(cfg.model, len(data.tokenizer), batch.src, batch.tgt) for batch in contents]
     report |= summary(contents, times, flop, flop_per_second(precision, device))
     report["peak memory, MB"] = {name: None if size is None else size / 1e6 for name, size in memory.items()}
-    print(f"{OURS}: {report['target tokens/s']:,.0f} target tokens/s", file=sys.stderr)
+    print(f"{OURS} {precision}: {report['target tokens/s']:,.0f} target tokens/s", file=sys.stderr)
     if cfg.bench.yardstick:
         systems = {f"{OURS} {precision}": ours}
         for name in precisions(BASELINE, device):

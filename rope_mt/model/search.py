@@ -12,7 +12,7 @@ S = TypeVar("S", bound="State")
 
 LEAVING = 1 / 8  # of a batch: a new batch size costs new kernels and moved memory, more than a few idle rows
 BLOCK = 64  # words whose maximum `largest` compares before the words themselves
-AT_ONCE = 2**22  # log-probabilities computed at once on a CPU: more would not fit into its caches
+AT_ONCE = 2**20  # log-probabilities computed at once on a CPU: more would not fit into its caches
 
 # What the sum of log-probabilities is divided by: n is the number of tokens with eos, alpha is search.length_penalty.
 LENGTH_PENALTIES: dict[str, Callable[[int, float], float]] = {
@@ -75,7 +75,7 @@ def beam_search(
     done = torch.zeros(len(active), dtype=torch.bool, device=device)
     tokens = torch.full((len(active), 1), bos, device=device)  # (sentences * width, length)
     scores = torch.zeros(len(active), 1, device=device)  # (sentences, width): one hypothesis at first, then up to beam
-    rows_at_once = max(1, (AT_ONCE if device.type == "cpu" else 32 * AT_ONCE) // vocab)
+    rows_at_once = max(1, (AT_ONCE if device.type == "cpu" else 128 * AT_ONCE) // vocab)
     length = 0
     while active:
         length += 1
