@@ -11,10 +11,9 @@ class UserError(Exception):
 class Interrupted(BaseException):
     """A signal has ended a run, which can go on from there: `cli.main` exits with 128 + `signum`.
 
-    No Exception, so that it ends a whole sweep instead of one of its jobs. `saved` is the step that was saved for it;
-    the same command goes on from there, unless it begins `anew`.
+    No Exception, so that it ends a whole sweep instead of one of its jobs. `saved` is the step that was saved for it.
     """
 
-    def __init__(self, signum: int, saved: int | None = None, anew: bool = False) -> None:
-        super().__init__(signum, saved, anew)
-        self.signum, self.saved, self.anew = signum, saved, anew
+    def __init__(self, signum: int, saved: int | None = None) -> None:
+        super().__init__(signum, saved)
+        self.signum, self.saved = signum, saved

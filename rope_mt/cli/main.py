@@ -33,10 +33,11 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     keep_freed()
     keep_few_kernels()
+    words = sys.argv[1:] if argv is None else argv
     try:
         surroundings.make_usable()
         try:
-            code = _dispatch(sys.argv[1:] if argv is None else argv)
+            code = _dispatch(words)
         except SystemExit:  # argparse's, after its help
             sys.stdout.flush()
             raise
@@ -49,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
     except (Interrupted, KeyboardInterrupt) as end:
         after = ""
         if isinstance(end, Interrupted) and end.saved is not None:
-            command = "the same command without overwrite=true" if end.anew else "the same command"
+            command = f"the same command{' without overwrite=true' * ('overwrite=true' in words)}"
             after = f"; step {end.saved:,} is saved, and {command} goes on from there"
         _say(f"interrupted{after}")
         return 128 + (end.signum if isinstance(end, Interrupted) else signal.SIGINT)

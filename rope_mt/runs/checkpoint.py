@@ -10,7 +10,7 @@ No file can run code when it is read. A folder gets its name when all files in i
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,8 @@ from rope_mt.system.files import remove_tree, whole_folder
 from rope_mt.system.manifest import read_manifest, write_manifest
 
 FORMAT = 3
-WEIGHTS, TRAINING, TOKENIZER, MANIFEST = (
-    "model.safetensors",
-    "training.safetensors",
-    "sentencepiece.model",
-    "checkpoint.json",
-)
+WEIGHTS, TRAINING = "model.safetensors", "training.safetensors"
+TOKENIZER, MANIFEST = "sentencepiece.model", "checkpoint.json"
 OTHER = "use another one"  # the remedy for a damaged checkpoint, where the caller has no better one
 
 
@@ -138,8 +134,7 @@ def _manifest(folder: Path, remedy: str, *names: str) -> dict[str, Any]:
         raise UserError(f"{folder} is not a checkpoint of rope-mt: it has no {MANIFEST}")
     manifest = read_manifest(folder / MANIFEST, remedy, *names)
     if manifest.get("format") != FORMAT:
-        its = manifest.get("format")
-        raise UserError(f"{folder} has format {its}; this version of rope-mt reads format {FORMAT}")
+        raise UserError(f"{folder} has format {manifest.get('format')}; this version of rope-mt reads format {FORMAT}")
     return manifest
 
 
@@ -217,7 +212,7 @@ def average(folders: list[Path], remedy: str = OTHER) -> Checkpoint:
         for name, tensor in ckpt.weights.items():
             total[name] += tensor.double()
     mean = {name: (total[name] / len(folders)).to(tensor.dtype) for name, tensor in ckpt.weights.items()}
-    return Checkpoint(ckpt.config, ckpt.tokenizer, mean, ckpt.step, ckpt.path)
+    return replace(ckpt, weights=mean)
 
 
 def _difference(first: Checkpoint, other: Checkpoint) -> str | None:
@@ -240,7 +235,7 @@ def moving_average(folder: Path) -> Checkpoint:
     ckpt, training = read(folder), read_training(folder, OTHER)
     if "ema" not in training:
         raise UserError(f"{folder} holds no moving average: it is made in training with trainer.ema=0.999")
-    return Checkpoint(ckpt.config, ckpt.tokenizer, training["ema"], ckpt.step, folder)
+    return replace(ckpt, weights=training["ema"])
 
 
 # ---- the checkpoints of a run ---------------------------------------------------------------------------------------

@@ -68,7 +68,7 @@ def fit(path: Path, tracker: Tracker | None = None) -> None:
     opens_tracker = processes.first and tracker is None
     with track_training(cfg, run) if opens_tracker else nullcontext(tracker) as tracker:
         checkpoints = Checkpoints(run, cfg.trainer)
-        interruption = Interruption(checkpoints, processes, cfg.overwrite)
+        interruption = Interruption(checkpoints, processes)
         # A report of a validation comes before the checkpoint that holds the report's sums, and the batches of a step
         # are looked at before it is saved; an interruption leaves when all others have done their part of the step.
         callbacks: list[L.Callback] = [Skipping(run, cfg.trainer), checkpoints, interruption]

@@ -2,12 +2,13 @@
 
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rope_mt.cli import main as cli
+from rope_mt.cli.main import main
 from rope_mt.config.commands import TrainConfig
 from rope_mt.config.training import SearchConfig
 from rope_mt.errors import Interrupted, UserError
@@ -19,7 +20,8 @@ from rope_mt.training.module import TranslationModule
 from rope_mt.training.processes import Processes
 from rope_mt.training.train import train
 
-from .killed_run import check_same, rows
+from ..small import rows
+from .killed_run import check_same
 
 STEPS, EVERY = 7, 3  # a validation each 3 steps; each step has two batches
 
@@ -38,20 +40,13 @@ def handlers() -> Iterator[None]:
     assert left == plain
 
 
-@pytest.fixture
-def handled() -> Iterator[Callable[..., list[int]]]:
-    """Sets a handler as a launcher does, until the test ends; gives the signals that it has had."""
-    before: dict[int, Any] = {}
-
-    def arrange(signum: int, handler: Any = None) -> list[int]:
-        told: list[int] = []
-        before.setdefault(signum, signal.getsignal(signum))
-        signal.signal(signum, handler or (lambda signum, frame: told.append(signum)))
-        return told
-
-    yield arrange
-    for signum, handler in before.items():
-        signal.signal(signum, handler)
+@contextmanager
+def handled(signum: int, handler: Any = None) -> Iterator[list[int]]:
+    """A handler such as a launcher sets; gives the signals that reach it."""
+    received: list[int] = []
+    before = signal.signal(signum, handler or (lambda signum, frame: received.append(signum)))
+    yield received
+    signal.signal(signum, before)
 
 
 @pytest.fixture
@@ -73,9 +68,8 @@ def signal_in(monkeypatch) -> Callable[..., None]:
 
 
 def settings(config, **trainer) -> TrainConfig:
-    cfg = config(
-        **{"max_steps": STEPS, "val_every": EVERY, "precision": "fp32", "accumulate": 2, "ema": 0.9, **trainer}
-    )
+    trainer = {"max_steps": STEPS, "val_every": EVERY, "accumulate": 2, "ema": 0.9, **trainer}
+    cfg = config(precision="fp32", **trainer)
     cfg.search = SearchConfig(beam=1, length_penalty=0.6, max_len_a=0.2, max_len_b=2)  # an untrained model finds no end
     return cfg
 
@@ -132,41 +126,39 @@ def test_a_second_interrupt_does_not_wait_for_the_step(config, tmp_path, signal_
     assert capfd.readouterr().err == "rope-mt: leaving after this step; Ctrl-C again leaves at once\n"
 
 
-def test_a_signal_that_is_ignored_stays_ignored(config, tmp_path, signal_in, handled):
+def test_a_signal_that_is_ignored_stays_ignored(config, tmp_path, signal_in):
     signal_in(2, signal.SIGTERM)
-    handled(signal.SIGTERM, signal.SIG_IGN)
-    train(settings(config, max_steps=2), tmp_path)
+    with handled(signal.SIGTERM, signal.SIG_IGN):
+        train(settings(config, max_steps=2), tmp_path)
     assert saved(tmp_path) == [2]
 
 
 def test_where_a_launcher_ignores_sigterm_the_step_is_saved_and_the_run_continues(
-    config, tmp_path, signal_in, straight, handled
+    config, tmp_path, signal_in, straight, monkeypatch
 ):
     signal_in(5, signal.SIGTERM)
-    told = handled(signal.SIGTERM)
     steps, honest = [], Checkpoints.save
 
     def save(self, trainer):
         steps.append(trainer.global_step)
         honest(self, trainer)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Checkpoints, "save", save)
+    monkeypatch.setattr(Checkpoints, "save", save)
+    with handled(signal.SIGTERM) as received:
         train(settings(config), tmp_path)
-    assert told == [signal.SIGTERM]
+    assert received == [signal.SIGTERM]
     assert steps == [3, 5, 6, STEPS]
     check_same(tmp_path, straight)
 
 
-def test_a_launcher_has_its_signal_when_the_run_is_left(config, tmp_path, signal_in, handled):
+def test_a_launcher_has_its_signal_when_the_run_is_left(config, tmp_path, signal_in):
     signal_in(2, signal.SIGUSR2)
-    told = handled(signal.SIGUSR2)
-    with pytest.raises(Interrupted) as left:
-        train(settings(config), tmp_path)
-    assert told == []
-    hand_on(left.value)
-    assert told == [signal.SIGUSR2]
-    handled(signal.SIGUSR2, signal.SIG_DFL)
+    with handled(signal.SIGUSR2) as received:
+        with pytest.raises(Interrupted) as left:
+            train(settings(config), tmp_path)
+        assert received == []
+        hand_on(left.value)
+        assert received == [signal.SIGUSR2]
     hand_on(left.value)  # to nobody
     hand_on(Interrupted(signal.SIGINT))
 
@@ -194,30 +186,18 @@ def test_an_error_that_a_signal_causes_is_not_told_but_one_that_the_user_must_me
         train(settings(config), tmp_path)
 
 
+@pytest.mark.parametrize(("word", "command"), [("seed=1", ""), ("overwrite=true", " without overwrite=true")])
 def test_a_signal_ends_a_whole_sweep_with_one_line_and_its_exit_code(
-    tmp_path, signal_in, monkeypatch, capfd, small_run
+    tmp_path, signal_in, monkeypatch, capfd, small_run, word, command
 ):
+    """With overwrite=true the same command would start the run again."""
     monkeypatch.chdir(tmp_path)
     signal_in(2, signal.SIGTERM)
-    assert cli.main(["train", "-m", "position=rope,none", *small_run, "trainer.accumulate=2"]) == 128 + signal.SIGTERM
+    words = ["train", "-m", "position=rope,none", *small_run, "trainer.accumulate=2", word]
+    assert main(words) == 128 + signal.SIGTERM
     err = capfd.readouterr().err
-    assert err.splitlines()[-1] == "rope-mt: interrupted; step 2 is saved, and the same command goes on from there"
+    line = f"rope-mt: interrupted; step 2 is saved, and the same command{command} goes on from there"
+    assert err.splitlines()[-1] == line
     assert "Traceback" not in err
     [folder] = (tmp_path / "outputs").glob("files-*")
     assert saved(folder) == [2]
-
-
-def test_the_message_names_overwrite_where_the_same_command_would_start_again(
-    config, tmp_path, signal_in, monkeypatch, capsys
-):
-    signal_in(2, signal.SIGTERM)
-
-    def command(words):
-        cfg = settings(config)
-        cfg.overwrite = True
-        train(cfg, tmp_path)
-
-    monkeypatch.setattr(cli, "_dispatch", command)
-    assert cli.main(["train"]) == 128 + signal.SIGTERM
-    last = capsys.readouterr().err.splitlines()[-1]
-    assert last.endswith("step 2 is saved, and the same command without overwrite=true goes on from there")

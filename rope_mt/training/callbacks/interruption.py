@@ -24,9 +24,8 @@ class Interruption(Callback):
     other, so they would have to agree on one to save. Such a run resumes from its last validation.
     """
 
-    def __init__(self, checkpoints: Checkpoints, processes: Processes, overwrite: bool = False) -> None:
+    def __init__(self, checkpoints: Checkpoints, processes: Processes) -> None:
         self.checkpoints, self.alone = checkpoints, processes.world == 1
-        self.overwrite = overwrite  # with it, the same command would not resume the run
         self.saves = False  # after the step under way
         self.signal: int | None = None  # to leave for, when that step is saved
         self.handlers: dict[int, Any] = {}  # of others, before ours
@@ -54,7 +53,7 @@ class Interruption(Callback):
                 signal.signal(signum, handler)
         if self.signal:  # it came in the last step
             saved = self.checkpoints.saved_at if self.checkpoints.saved_at >= 0 else None
-            raise Interrupted(self.signal, saved, self.overwrite)
+            raise Interrupted(self.signal, saved)
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
         if not self.alone or (signum == signal.SIGINT and self.signal):
@@ -83,7 +82,7 @@ class Interruption(Callback):
     def _leave(self, step: int) -> None:
         self.saves = False
         if self.signal:
-            raise Interrupted(self.signal, step, self.overwrite)
+            raise Interrupted(self.signal, step)
 
 
 def hand_on(interrupted: Interrupted) -> None:
