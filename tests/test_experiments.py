@@ -21,8 +21,8 @@ def composed(*overrides: str) -> TrainConfig:
 
 @pytest.mark.parametrize(
     ("experiment", "scheme"),
-    # those with a table of positions, which a long text could outgrow, and one without
-    [(experiment, scheme) for experiment in EXPERIMENTS for scheme in ("learned", "tupe", "rope")],
+    # one with a table of positions, which a long text could outgrow, and one without
+    [(experiment, scheme) for experiment in EXPERIMENTS for scheme in ("learned", "rope")],
 )
 def test_an_experiment_takes_a_scheme(experiment, scheme, monkeypatch):
     monkeypatch.setenv("ROPE_MT_CORPORA", "corpora")  # which data=mixed reads

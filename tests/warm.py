@@ -46,28 +46,28 @@ IMPORTED += ("study.charts", "study.report", "study.analyze.lengths", "study.ana
 
 def type_command(words: list[str], cwd: Path, log: Path, **env: str) -> subprocess.Popen[bytes]:
     """`rope-mt WORDS` as a user starts it, with a process group of its own; `log` takes what is printed."""
-    with open(log, "wb") as said:
+    with open(log, "wb") as output:
         command = [sys.executable, "-m", "rope_mt", *words]
         env = {**os.environ, "WANDB_MODE": "offline", **env}
-        return subprocess.Popen(command, cwd=cwd, env=env, stdout=said, stderr=said, start_new_session=True)
+        return subprocess.Popen(command, cwd=cwd, env=env, stdout=output, stderr=output, start_new_session=True)
 
 
 @cache
 def address() -> str:
     """Where the server is; the first call starts it."""
     folder = Path(tempfile.mkdtemp())
-    found = folder / "socket"
-    server = subprocess.Popen([sys.executable, __file__, str(found)], stdin=subprocess.PIPE)
+    path = folder / "socket"
+    server = subprocess.Popen([sys.executable, __file__, str(path)], stdin=subprocess.PIPE)
 
     def end() -> None:
         server.communicate()
         shutil.rmtree(folder)
 
     atexit.register(end)
-    while not found.exists():
+    while not path.exists():
         assert server.poll() is None
         time.sleep(0.05)
-    return str(found)
+    return str(path)
 
 
 @cache
@@ -80,20 +80,16 @@ def command() -> Path:
 
 
 def start(words: list[str], cwd: Path, log: Path, file: str = "", slow_disk: float = 0.0, **env: str) -> "Forked":
-    """As `type_command`, or a Python file with these words.
-
-    Args:
-        slow_disk: seconds that the disk takes to write a file.
-    """
+    """As `type_command`, or a Python file with these words; the disk takes `slow_disk` seconds to write a file."""
     order = {"words": words, "cwd": str(cwd), "file": file, "slow_disk": slow_disk}
     order["env"] = {**os.environ, "WANDB_MODE": "offline", **env}
-    said = json.dumps(order).encode()
+    data = json.dumps(order).encode()
     connection = socket.socket(socket.AF_UNIX)
     connection.connect(address())
     with open(log, "wb") as output, open(os.devnull, "rb") as nothing:
         files = [nothing.fileno(), output.fileno(), output.fileno()]
-        socket.send_fds(connection, [len(said).to_bytes(8, "big")], files)
-    connection.sendall(said)
+        socket.send_fds(connection, [len(data).to_bytes(8, "big")], files)
+    connection.sendall(data)
     return Forked(connection)
 
 
@@ -108,9 +104,9 @@ class Forked:
         self._connection.close()
 
     def _number(self) -> int:
-        said = self._connection.recv(4)
-        assert len(said) == 4, "the server has gone"
-        return int.from_bytes(said, "big", signed=True)
+        number = self._connection.recv(4)
+        assert len(number) == 4, "the server has gone"
+        return int.from_bytes(number, "big", signed=True)
 
     def poll(self) -> int | None:
         if self.returncode is None and select.select([self._connection], [], [], 0)[0]:
@@ -168,9 +164,9 @@ def serve(address: str) -> dict[str, Any]:
 def take(connection: socket.socket) -> dict[str, Any]:
     """Fork once more; the parent waits and tells, the child returns with the order and its files in place."""
     size, files, _, _ = socket.recv_fds(connection, 8, 3)
-    said = b""
-    while len(said) < int.from_bytes(size, "big"):
-        said += connection.recv(1 << 20)
+    order = b""
+    while len(order) < int.from_bytes(size, "big"):
+        order += connection.recv(1 << 20)
     if child := os.fork():
         for file in files:  # who reads what is written there waits for the last to close it
             os.close(file)
@@ -185,7 +181,7 @@ def take(connection: socket.socket) -> dict[str, Any]:
     for number, file in enumerate(files):
         os.dup2(file, number)
         os.close(file)
-    return json.loads(said)
+    return json.loads(order)
 
 
 def do(words: list[str], cwd: str, env: dict[str, str], file: str = "", slow_disk: float = 0.0) -> int:

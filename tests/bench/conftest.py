@@ -9,10 +9,11 @@ import torch
 from rope_mt.bench.steps import SEED
 from rope_mt.config.data import DataConfig, Recipe
 from rope_mt.config.training import ModelConfig
-from rope_mt.data import toy
 from rope_mt.data.corpus import locate
 from rope_mt.data.datamodule import TranslationData
 from rope_mt.data.prepare import prepare
+
+from ..small import write_corpus
 
 
 @pytest.fixture(autouse=True)
@@ -29,11 +30,7 @@ def one_thread(monkeypatch) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def small_corpus(tmp_path_factory) -> DataConfig:
     folder = tmp_path_factory.mktemp("text")
-    corpus = toy.generate(n_train=300, n_valid=2, n_test=9)
-    for name, pairs in (("train", corpus.train), ("test", corpus.test)):
-        for side, lang in enumerate(("en", "de")):
-            (folder / f"{name}.{lang}").write_text("".join(pair[side] + "\n" for pair in pairs), encoding="utf-8")
-    train, test = str(folder / "train"), str(folder / "test")
+    train, _, test = write_corpus(folder, n_train=300, n_valid=2, n_test=9)
     recipe = Recipe(max_steps=2, val_every=4, warmup_steps=3, lr=1e-2)
     return DataConfig("files", train, test, test, vocab_size=450, batch_tokens=520, dir=str(folder), recipe=recipe)
 

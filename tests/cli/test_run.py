@@ -18,6 +18,8 @@ from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.result import read_result
 from rope_mt.system.device import processor
 
+from ..small import write_pairs
+
 SHORT = ["trainer.max_steps=20", "trainer.val_every=10", "trainer.val_sentences=10", "optimizer.warmup_steps=10"]
 SHORT += ["search.beam=2", "search.max_len_a=0.7"]  # a model that is trained so little ends few sentences by itself
 SHORT += ["data=toy", "data.valid=short", "data.test=short", "tracking=none", "trainer.log_every=10"]
@@ -36,9 +38,8 @@ def trained(tmp_path_factory) -> tuple[Path, RunFolder, str]:
     """The folder in which the command was typed, the run, and the output of the command."""
     cwd = tmp_path_factory.mktemp("trained")
     text = toy.generate(n_train=1, n_valid=10, n_test=20)
-    for name, pairs in (("short", text.test), ("other", text.valid)):
-        for side, lang in enumerate(("en", "de")):
-            (cwd / f"{name}.{lang}").write_text("".join(pair[side] + "\n" for pair in pairs), encoding="utf-8")
+    write_pairs(cwd / "short", text.test)
+    write_pairs(cwd / "other", text.valid)
     with contextlib.chdir(cwd):
         out = rope_mt("train", *SHORT)
     [path] = (cwd / "outputs").iterdir()

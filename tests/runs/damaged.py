@@ -3,7 +3,6 @@
 import contextlib
 import io
 import json
-import os
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -12,11 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rope_mt.config.commands import TrainConfig
-from rope_mt.config.data import DataConfig
-from rope_mt.config.position import RopeConfig
-from rope_mt.config.training import ModelConfig, OptimizerConfig, SearchConfig, TrackingConfig, TrainerConfig
 from rope_mt.data import prepare as preparing
-from rope_mt.data import toy
 from rope_mt.data.prepared import MAPS
 from rope_mt.errors import UserError
 from rope_mt.runs import checkpoint
@@ -26,6 +21,8 @@ from rope_mt.study.run_files import hypotheses, loss_curve, statistics, texts
 from rope_mt.sweep.ledger import FAILED, Ledger
 from rope_mt.training.train import train
 from rope_mt.translation.scored_sets import own_test_set
+
+from ..small import small_config, write_corpus
 
 # ---- damages ---------------------------------------------------------------------------------------------------------
 
@@ -78,24 +75,8 @@ def damages_of(path: Path) -> tuple[Callable[[bytearray, random.Random], None], 
 
 
 def make_site(site: Path) -> TrainConfig:
-    """A finished run, its prepared text, and a sweep's entry, in the current folder."""
-    (site / "text").mkdir(parents=True)
-    corpus = toy.generate(n_train=120, n_valid=4, n_test=6)
-    for name, pairs in (("train", corpus.train), ("valid", corpus.valid), ("test", corpus.test)):
-        for side, lang in enumerate(("en", "de")):
-            lines = "".join(pair[side] + "\n" for pair in pairs)
-            (site / "text" / f"{name}.{lang}").write_text(lines, encoding="utf-8")
-    os.chdir(site)
-    cfg = TrainConfig(
-        seed=1,
-        position=RopeConfig(),
-        model=ModelConfig("test", d_model=16, d_ff=32, n_heads=2, n_layers=1, dropout=0.1),
-        data=DataConfig("files", *(f"text/{n}" for n in ("train", "valid", "test")), vocab_size=450, batch_tokens=900),
-        optimizer=OptimizerConfig(lr=4e-3, warmup_steps=5),
-        trainer=TrainerConfig(max_steps=4, val_every=2, val_sentences=2, log_every=1, device="cpu", precision="fp32"),
-        search=SearchConfig(beam=1, length_penalty=0.6, max_len_a=0.2, max_len_b=3),
-        tracking=TrackingConfig("none"),
-    )
+    """A finished run, its prepared text, and a sweep's entry, in this folder, which is the current one."""
+    cfg = small_config(write_corpus(site / "text", n_valid=4, n_test=6), "data")
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         train(cfg, Path("run"))
     Ledger(Path("sweep")).start(["seed=1", "seed=2"])

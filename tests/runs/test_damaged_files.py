@@ -1,17 +1,11 @@
 """A damaged file is refused in one line that names it, or read as if it were whole (more: tests/soak/)."""
 
-import os
-
 from .damaged import FINE, judged, make_site, table
 
 
-def test_no_damage_is_taken_for_right(tmp_path):
-    before = os.getcwd()
-    try:
-        cfg = make_site(tmp_path / "site")
-        outcomes = [*judged(tmp_path / "site", cfg, 220)]
-    finally:
-        os.chdir(before)
+def test_no_damage_is_taken_for_right(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    outcomes = [*judged(tmp_path, make_site(tmp_path), 220)]
     assert all(outcome.verdict in FINE for outcome in outcomes), table(outcomes)
     # few damages change nothing
     assert sum(outcome.verdict == "refused" for outcome in outcomes) > 0.8 * len(outcomes), table(outcomes)

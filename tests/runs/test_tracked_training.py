@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +15,20 @@ import pytest
 import sacrebleu
 
 from rope_mt.config.commands import EvalConfig, SearchChange, TrainConfig
-from rope_mt.config.data import DataConfig
 from rope_mt.config.plain import to_plain
-from rope_mt.config.position import NoPositionConfig, PositionConfig, RopeConfig
-from rope_mt.config.training import ModelConfig, OptimizerConfig, SearchConfig, TrackingConfig, TrainerConfig
+from rope_mt.config.position import NoPositionConfig, RopeConfig
+from rope_mt.config.training import TrackingConfig
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.tracking import STEP, attach
 from rope_mt.system.manifest import read_manifest, write_manifest
 from rope_mt.training.train import train
 from rope_mt.translation.evaluate import evaluate
 
-from ..training.killed_run import words
+from ..small import small_config, write_corpus
 from .newcomer import KEY, forget_wandb, newcomer
 from .wandb_server import WandbServer
+
+SCHEMES = {"none": NoPositionConfig(), "rope": RopeConfig()}
 
 
 @pytest.fixture(scope="module")
@@ -38,27 +40,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WandbServer]:
         yield server
 
 
-def settings(position: PositionConfig, **tracking: Any) -> TrainConfig:
-    parts = [str(Path(name).absolute()) for name in ("train", "valid", "test")]
-    return TrainConfig(
-        position=position,
-        model=ModelConfig("test", d_model=32, d_ff=64, n_heads=2, n_layers=1, dropout=0.1),
-        data=DataConfig("files", *parts, vocab_size=400, batch_tokens=1000, dir=str(Path("data").absolute())),
-        optimizer=OptimizerConfig(lr=4e-3, warmup_steps=5),
-        trainer=TrainerConfig(max_steps=4, val_every=2, val_sentences=3, log_every=1, device="cpu", precision="fp32"),
-        search=SearchConfig(beam=1, length_penalty=0.6, max_len_a=0.2, max_len_b=3),
-        tracking=TrackingConfig(**tracking),
-    )
-
-
 @pytest.fixture(scope="module")
 def jobs(server: WandbServer) -> dict[str, TrainConfig]:
     """Two jobs of a sweep, by the names of their folders; the second one keeps its files at the server."""
-    words(Path())  # writes the text
-    made = {
-        "none": settings(NoPositionConfig(), group="sweep"),
-        "rope": settings(RopeConfig(), group="sweep", tags=["mine"], artifacts=True),
-    }
+    files = write_corpus(Path().absolute())
+    made = {name: small_config(files, Path("data").absolute(), SCHEMES[name]) for name in SCHEMES}
+    made["none"].tracking = TrackingConfig(group="sweep")
+    made["rope"].tracking = TrackingConfig(group="sweep", tags=["mine"], artifacts=True)
     for name, cfg in made.items():
         train(cfg, Path("outputs", name))
     return made
@@ -163,9 +151,7 @@ def test_what_an_evaluation_found_offline_is_uploaded_to_the_run(server, jobs, m
 def test_overwriting_begins_another_run_of_the_same_name(server, jobs):
     old = id_of("none")
     rows = list(server.rows[old])
-    cfg = settings(NoPositionConfig(), group="sweep")
-    cfg.overwrite = True
-    train(cfg, Path("outputs", "none"))
+    train(replace(jobs["none"], overwrite=True), Path("outputs", "none"))
     new = id_of("none")
     assert new != old
     assert server.rows[old] == rows

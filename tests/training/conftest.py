@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from rope_mt.config.commands import TrainConfig
-from rope_mt.config.data import DataConfig
 from rope_mt.config.position import POSITION_CONFIGS
-from rope_mt.config.training import ModelConfig, OptimizerConfig, SearchConfig, TrackingConfig, TrainerConfig
+from rope_mt.config.training import SearchConfig
 from rope_mt.data import toy
 from rope_mt.training.module import TranslationModule
 from rope_mt.training.train import train
+
+from ..small import small_config, write_pairs
+from .killed_run import words
 
 
 @pytest.fixture(scope="session")
@@ -23,10 +25,8 @@ def text(tmp_path_factory) -> Path:
     corpus = toy.generate(n_train=120, n_valid=8, n_test=8)
     # of the same words in another order only one: without positions they cannot be told apart
     distinct = {toy.bag_of_words(en): (en, de) for en, de in corpus.train if len(en) < 50}
-    sixteen = list(distinct.values())[:16]
-    for name, pairs in (("train", corpus.train), ("sixteen", sixteen), ("valid", corpus.valid)):
-        for side, lang in enumerate(("en", "de")):
-            (folder / f"{name}.{lang}").write_text("".join(pair[side] + "\n" for pair in pairs), encoding="utf-8")
+    for name, pairs in (("train", corpus.train), ("sixteen", [*distinct.values()][:16]), ("valid", corpus.valid)):
+        write_pairs(folder / name, pairs)
     return folder
 
 
@@ -35,18 +35,14 @@ def config(text) -> Callable[..., TrainConfig]:
     """Makes the configuration of a small run."""
 
     def settings(train_on: str = "train", test_on: str = "valid", scheme: str = "rope", **trainer) -> TrainConfig:
-        files = (str(text / name) for name in (train_on, test_on, test_on))
-        trainer = {"max_steps": 8, "val_every": 4, "val_sentences": 8, "log_every": 2, "device": "cpu", **trainer}
-        return TrainConfig(
-            seed=3,
-            position=POSITION_CONFIGS[scheme](),
-            model=ModelConfig("test", d_model=64, d_ff=128, n_heads=4, n_layers=1, dropout=0.1),
-            data=DataConfig("files", *files, vocab_size=450, batch_tokens=1000, dir=str(text / "data")),
-            optimizer=OptimizerConfig(lr=4e-3, warmup_steps=20),
-            trainer=TrainerConfig(**trainer),
-            search=SearchConfig(beam=2, length_penalty=0.6, max_len_a=0.0, max_len_b=3),  # so untrained, none ends
-            tracking=TrackingConfig("none"),
-        )
+        files = [str(text / name) for name in (train_on, test_on, test_on)]
+        trainer = {"max_steps": 8, "val_every": 4, "val_sentences": 8, "log_every": 2, "precision": "auto", **trainer}
+        cfg = small_config(files, text / "data", POSITION_CONFIGS[scheme](), **trainer)
+        cfg.seed = 3
+        cfg.model.d_model, cfg.model.d_ff, cfg.model.n_heads = 64, 128, 4
+        cfg.optimizer.warmup_steps = 20
+        cfg.search = SearchConfig(beam=2, length_penalty=0.6, max_len_a=0.0, max_len_b=3)  # untrained, none ends
+        return cfg
 
     return settings
 
@@ -72,14 +68,10 @@ def finished(finished_run, tmp_path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def small_run(text) -> list[str]:
-    """The same text and a smaller run as words of a command line."""
-    parts = (("train", "train"), ("valid", "valid"), ("test", "valid"))
-    words = ["data=files", *(f"data.{part}={text / name}" for part, name in parts), f"data.dir={text / 'data'}"]
-    words += ["data.vocab_size=450", "data.batch_tokens=1000", "tracking=none", "trainer.device=cpu"]
-    words += ["model.d_model=32", "model.d_ff=64", "model.n_heads=2", "model.n_layers=1"]
-    words += ["search=greedy", "search.max_len_a=0", "search.max_len_b=2"]  # an untrained model finds no end
-    return [*words, "trainer.max_steps=30", "trainer.val_every=20", "trainer.val_sentences=2", "trainer.log_every=1"]
+def small_run(tmp_path_factory) -> list[str]:
+    """A smaller run as words of a command line, with text that is prepared once."""
+    folder = tmp_path_factory.mktemp("words")
+    return [*words(folder), f"data.dir={folder / 'data'}"]
 
 
 class KilledError(Exception):

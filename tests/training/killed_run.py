@@ -15,41 +15,32 @@ from typing import Any
 import numpy as np
 import torch
 
-from rope_mt.data import toy
 from rope_mt.data.prepare import MAPS
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
 
+from ..small import rows, write_corpus
+
 PHASES = ("prepare", "training", "validation", "checkpoint", "scoring", "eval")
 MOMENT = {"prepare": 0.1, "training": 0.005, "validation": 0.03, "checkpoint": 0.01, "scoring": 0.1}  # s, the longest
 STEPS, EVERY = 24, 4
-# times, the machine, and what the number of loader workers is written in, which changes nothing
+# times, names of folders, and files that hold times or the number of loader workers, which changes nothing
 OTHER = {"training_seconds", "validation_seconds", "scoring_seconds", "tokens_per_second", "seconds", "finished"}
-OTHER |= {
-    "train/tokens_per_second",
-    "train/peak_memory_mb",
-    "metrics.jsonl",
-    "checksum",
-    "workers",
-    "config.yaml",
-    "command",
-}
+OTHER |= {"train/tokens_per_second", "train/peak_memory_mb", "metrics.jsonl", "config.yaml", "checksum", "command"}
+OTHER |= {"folder", "workers"}
 
 Start = Callable[[list[str], Path, Path], Any]  # words, folder, log -> something like a subprocess.Popen
 
 
 def words(text: Path, pairs: int = 120) -> list[str]:
-    """A small run on small text, which is written to this folder; what it makes goes to where it is typed."""
-    corpus = toy.generate(n_train=pairs, n_valid=8, n_test=8)
-    for name, pairs in (("train", corpus.train), ("valid", corpus.valid), ("test", corpus.test)):
-        for side, lang in enumerate(("en", "de")):
-            (text / f"{name}.{lang}").write_text("".join(pair[side] + "\n" for pair in pairs), encoding="utf-8")
-    found = ["data=files", *(f"data.{part}={text / part}" for part in ("train", "valid", "test")), "data.dir=data"]
-    found += ["data.vocab_size=450", "data.batch_tokens=1000", "tracking=none", "trainer.device=cpu"]
-    found += ["model.d_model=16", "model.d_ff=32", "model.n_heads=2", "model.n_layers=1", "model.dropout=0.1"]
-    found += ["search=greedy", "search.max_len_a=1", "search.max_len_b=5", "trainer.precision=bf16"]
-    found += [f"trainer.max_steps={STEPS}", f"trainer.val_every={EVERY}", "trainer.average=3", "trainer.log_every=1"]
-    return found
+    """A small run as words, and its text in this folder; prepared text goes to the folder in which they are typed."""
+    parts = zip(("train", "valid", "test"), write_corpus(text, pairs), strict=True)
+    typed = ["data=files", *(f"data.{part}={prefix}" for part, prefix in parts), "data.dir=data"]
+    typed += ["data.vocab_size=450", "data.batch_tokens=1000", "tracking=none", "trainer.device=cpu"]
+    typed += ["model.d_model=16", "model.d_ff=32", "model.n_heads=2", "model.n_layers=1", "model.dropout=0.1"]
+    typed += ["search=greedy", "search.max_len_a=1", "search.max_len_b=5", "trainer.precision=bf16"]
+    typed += [f"trainer.max_steps={STEPS}", f"trainer.val_every={EVERY}", "trainer.average=3", "trainer.log_every=1"]
+    return typed
 
 
 def seeded() -> random.Random:
@@ -163,29 +154,21 @@ class Typed:
 
     def eval(self, kill_after: float | None = None) -> str | None:
         """What `rope-mt eval` prints of the run; None when it was killed after some seconds."""
-        began, said = time.monotonic(), self.cwd / "eval"
-        self.process = self.start(["eval", str(self.run.path.relative_to(self.cwd))], self.cwd, said)
+        began, log = time.monotonic(), self.cwd / "eval"
+        self.process = self.start(["eval", str(self.run.path.relative_to(self.cwd))], self.cwd, log)
         if kill_after is not None:
             time.sleep(kill_after)
             if self.process.poll() is None:
                 self.kill()
                 return None
-        assert self.process.wait(timeout=300) == 0, said.read_text()
+        assert self.process.wait(timeout=300) == 0, log.read_text()
         self.seconds["eval"] = time.monotonic() - began
-        return said.read_text()
+        return log.read_text()
 
 
 def last_row(run: RunFolder) -> dict[str, Any]:
     """The last row that is whole."""
-    lines = run.metrics.read_bytes().split(b"\n")[:-1] if run.metrics.is_file() else []
-    return json.loads(lines[-1]) if lines else {"step": 0}
-
-
-def rows(run: RunFolder) -> list[dict[str, Any]]:
-    """The metrics, without a last line that is not whole."""
-    if not run.metrics.is_file():
-        return []
-    return [json.loads(line) for line in run.metrics.read_text().split("\n")[:-1]]
+    return [{"step": 0}, *rows(run)][-1]
 
 
 def check_files(typed: Typed) -> None:
@@ -240,17 +223,15 @@ def outcome(typed: Typed) -> dict[str, Any]:
 
 def left_by(run: RunFolder) -> dict[str, Any]:
     """All that a run leaves in its folder."""
-    found: dict[str, Any] = {}
-    for folder in run.checkpoints.iterdir():
-        found[folder.name] = {"weights": checkpoint.read(folder).weights}
     last = checkpoint.latest(run)
     assert last
-    found["training"] = checkpoint.read_training(last, "")
-    for file in (run.test_src, run.test_ref, run.test_hyp):
-        found[file.name] = file.read_bytes()
-    found["rows"] = rows(run)
-    found["result"] = json.loads(run.result.read_text())
-    return found
+    return {
+        **{folder.name: checkpoint.read(folder).weights for folder in run.checkpoints.iterdir()},
+        **{file.name: file.read_bytes() for file in (run.test_src, run.test_ref, run.test_hyp)},
+        "training": checkpoint.read_training(last, ""),
+        "rows": rows(run),
+        "result": json.loads(run.result.read_text()),
+    }
 
 
 def check_same(ours: Path, theirs: Path) -> None:

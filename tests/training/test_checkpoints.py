@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 from rope_mt.config.commands import EvalConfig
+from rope_mt.config.position import RopeConfig
+from rope_mt.config.training import TrackingConfig
 from rope_mt.data import checks
 from rope_mt.data.tokenizer import Tokenizer, train_tokenizer
 from rope_mt.errors import UserError
@@ -22,6 +25,8 @@ from rope_mt.training.callbacks import checkpoints
 from rope_mt.training.module import TranslationModule
 from rope_mt.training.train import train
 from rope_mt.translation.evaluate import evaluate
+
+from ..small import flip_a_bit, write_pairs
 
 
 @pytest.fixture(scope="module")
@@ -109,43 +114,34 @@ def test_other_words_are_refused_with_the_grammar(wrong):
         EvalConfig("run", wrong)
 
 
-def altered(ckpt: Checkpoint, change: str) -> Checkpoint:
-    cfg = ckpt.config
-    match change:
-        case "seed":
-            return replace(ckpt, config=replace(cfg, seed=4))
-        case "position":
-            return replace(ckpt, config=replace(cfg, position=replace(cfg.position, theta=5.0)))
-        case "the tokenizer":
-            lines = ["of another text", "with other words"] * 30
-            return replace(ckpt, tokenizer=Tokenizer(train_tokenizer(lines, 300, "bpe")))
-        case "the shapes of their weights":
-            weights = dict(ckpt.weights)
-            weights.popitem()
-            return replace(ckpt, weights=weights)
-    return replace(ckpt, config=replace(cfg, trainer=replace(cfg.trainer, log_every=7)))
+def other_tokenizer(ckpt: Checkpoint) -> Tokenizer:
+    return Tokenizer(train_tokenizer(["of another text", "with other words"] * 30, 300, "bpe"))
 
 
-@pytest.mark.parametrize("what", ["seed", "position", "the tokenizer", "the shapes of their weights"])
-def test_checkpoints_of_different_runs_are_not_averaged(run, tmp_path, what):
-    checkpoint.write(tmp_path / "other", altered(read(step(run, 5)), what))
-    with pytest.raises(UserError, match=f"step-0000007 and .*other cannot be averaged: they differ in {what}$"):
+ALTERED: dict[str, Callable[[Checkpoint], Checkpoint]] = {
+    "seed": lambda ckpt: replace(ckpt, config=replace(ckpt.config, seed=4)),
+    "position": lambda ckpt: replace(ckpt, config=replace(ckpt.config, position=RopeConfig(theta=5.0))),
+    "the tokenizer": lambda ckpt: replace(ckpt, tokenizer=other_tokenizer(ckpt)),
+    "the shapes of their weights": lambda ckpt: replace(ckpt, weights=dict([*ckpt.weights.items()][1:])),
+    "": lambda ckpt: replace(ckpt, config=replace(ckpt.config, tracking=TrackingConfig())),
+}
+
+
+@pytest.mark.parametrize("change", ALTERED)
+def test_checkpoints_are_averaged_unless_they_differ_in_what_changes_weights(run, tmp_path, change):
+    checkpoint.write(tmp_path / "other", ALTERED[change](read(step(run, 5))))
+    if not change:
+        check_mean(select(run.path, [7, str(tmp_path / "other")])[0], [step(run, 5), step(run, 7)])
+        return
+    with pytest.raises(UserError, match=f"step-0000007 and .*other cannot be averaged: they differ in {change}$"):
         select(run.path, [7, str(tmp_path / "other")])
-
-
-def test_settings_without_effect_may_differ_between_them(run, tmp_path):
-    checkpoint.write(tmp_path / "other", altered(read(step(run, 5)), "log_every"))
-    ckpt, _ = select(run.path, [7, str(tmp_path / "other")])
-    check_mean(ckpt, [step(run, 5), step(run, 7)])
 
 
 @pytest.mark.parametrize("lost", [False, True], ids=["damaged", "lost"])
 @pytest.mark.parametrize("name", [WEIGHTS, TOKENIZER, MANIFEST, TRAINING])
 def test_a_file_that_is_damaged_or_lost_is_named_with_the_remedy(run, tmp_path, name, lost):
     folder = Path(shutil.copytree(step(run, 7), tmp_path / "step-0000007"))
-    data = bytearray((folder / name).read_bytes())
-    data[len(data) // 2] ^= 1
-    (folder / name).unlink() if lost else (folder / name).write_bytes(data)
+    (folder / name).unlink() if lost else flip_a_bit(folder / name)
     with pytest.raises(UserError) as refused:
         checkpoint.read_training(folder, "do this") if name == TRAINING else read(folder, "do this")
     message = str(refused.value)
@@ -230,11 +226,9 @@ def test_eval_names_a_known_test_set_and_warns_on_standard_error(run, capsys, mo
     assert captured.err == "something is odd\n"
 
 
-@pytest.mark.parametrize(("line", "words"), [("a@@ b.", "has the subword mark"), ("Ein Hund .", "are tokenised")])
-def test_eval_refuses_references_that_are_not_raw_text(run, tmp_path, line, words):
-    for lang in ("en", "de"):
-        (tmp_path / f"odd.{lang}").write_text(f"{line}\n" * 12, encoding="utf-8")
+def test_eval_refuses_references_that_are_not_raw_text(run, tmp_path):
+    """In all forms: tests/translation/test_raw_text.py."""
     cfg = EvalConfig(str(run.path), device="cpu")
-    cfg.data.test = str(tmp_path / "odd")
-    with pytest.raises(UserError, match=f"the references of .*odd.* {words}"):
+    cfg.data.test = write_pairs(tmp_path / "odd", [("a dog.", "ein a@@ b.")] * 12)
+    with pytest.raises(UserError, match=r"the references of .*odd.* has the subword mark"):
         evaluate(cfg)

@@ -48,9 +48,9 @@ def test_a_run_continues_after_every_full_disk_to_the_same_end(config, disk, tmp
         disk.make_room()
         with pytest.raises(UserError) as full:
             train(cfg, run.path)
-        told = re.fullmatch(line, str(full.value))
-        assert told, full.value
-        assert told[1] == name
+        match = re.fullmatch(line, str(full.value))
+        assert match, full.value
+        assert match[1] == name
         assert not [path for path in run.path.rglob(".*") if path.name != ".lock"]
         for folder in run.checkpoints.iterdir():
             checkpoint.read(folder)

@@ -71,15 +71,15 @@ def test_a_signal_leaves_nothing_half_and_the_same_command_goes_on(start, typed,
     for phase, signum in {"prepare": signal.SIGINT, "validation": signal.SIGINT, "scoring": signal.SIGTERM}.items():
         assert run.reach(phase)
         os.kill(run.process.pid, signum)
-        code, said = run.process.wait(), run.log.read_text()
-        assert code in (128 + signum, -signum), said  # which a shell calls the same
-        assert "Traceback" not in said
+        code, output = run.process.wait(), run.log.read_text()
+        assert code in (128 + signum, -signum), output  # which a shell calls the same
+        assert "Traceback" not in output
         if phase == "validation":
-            told = re.search(
-                r"^rope-mt: interrupted; step (\d+) is saved, and the same command goes on .+\n\Z", said, re.M
+            message = re.search(
+                r"^rope-mt: interrupted; step (\d+) is saved, and the same command goes on .+\n\Z", output, re.M
             )
-            assert told
-            assert (run.run.checkpoints / f"step-{int(told[1]):07d}").is_dir()
+            assert message
+            assert (run.run.checkpoints / f"step-{int(message[1]):07d}").is_dir()
         if code == 130:
             assert not list(tmp_path.rglob(f".*.{run.process.pid}"))
         check_files(run)
@@ -102,7 +102,7 @@ def test_an_interrupted_translation_leaves_no_file(start, alone, tmp_path):
 
 
 def test_two_runs_at_once_prepare_one_text_and_end_as_each_alone(start, typed, alone, expected, tmp_path):
-    """And the command of one of them, typed again meanwhile, is told who is at it."""
+    """And the command of one of them, typed again meanwhile, is message who is at it."""
     other = Typed(start, alone.cwd, typed, seed=2)
     other.finish()
     slow = partial(warm.start, slow_disk=4 * SLOW)

@@ -17,7 +17,7 @@ from rope_mt.runs.result import read_result
 from rope_mt.training.module import TranslationModule
 from rope_mt.training.train import train
 
-from .killed_run import rows
+from ..small import rows
 from .textbook import Textbook
 
 STEPS = 12  # tests/soak/same_mathematics.py has two hundred of the shape tiny

@@ -14,7 +14,7 @@ from rope_mt.runs.result import read_result
 from rope_mt.training.train import train
 from rope_mt.translation.evaluate import evaluate
 
-from .killed_run import rows
+from ..small import rows
 
 STEPS, EVERY, DECAY = 24, 3, 0.8
 

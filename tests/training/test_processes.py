@@ -21,6 +21,8 @@ from rope_mt.runs.folder import RunFolder
 from rope_mt.training.fit import end_with_launcher, fit
 from rope_mt.training.processes import Processes, devices_of, failure_of
 
+from ..small import rows
+
 STEPS = 6
 # torch's launcher leaves the logs of a killed process open
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
@@ -30,23 +32,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 def words(small_run, tmp_path, monkeypatch) -> list[str]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    words = [
-        *small_run,
-        f"trainer.max_steps={STEPS}",
-        "trainer.val_every=2",
-        "trainer.log_every=1",
-        "model.dropout=0.1",
-    ]
-    return ["train", *words, "trainer.precision=fp32", "trainer.ema=0.8"]
-
-
-def rows(folder: Path) -> list[dict[str, float]]:
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if "second" not in k and "memory" not in k} for line in lines]
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return checkpoint.load(folder).weights
+    changed = [f"trainer.max_steps={STEPS}", "trainer.val_every=2", "trainer.precision=fp32", "trainer.ema=0.8"]
+    return ["train", *small_run, *changed]
 
 
 def kill_a_process_in_step(folder: Path, step: int) -> threading.Thread:
@@ -59,10 +46,8 @@ def kill_a_process_in_step(folder: Path, step: int) -> threading.Thread:
         for process in Path("/proc").glob("[0-9]*"):
             environment = process / "environ"
             try:
-                if (
-                    b"\0RANK=1\0" in environment.read_bytes()
-                    and b"rope_mt.training.fit" in (process / "cmdline").read_bytes()
-                ):
+                is_second = b"\0RANK=1\0" in environment.read_bytes()
+                if is_second and b"rope_mt.training.fit" in (process / "cmdline").read_bytes():
                     os.kill(int(process.name), signal.SIGKILL)
             except OSError:  # a process that has just ended, or another user's
                 continue
@@ -91,11 +76,12 @@ def test_a_killed_process_fails_its_job_alone_and_the_resumed_run_is_that_of_one
     assert main(sweep) == 0
     assert json.loads((two / "result.json").read_text())["processes"] == 2
     assert main([*words, "trainer.accumulate=2", "hydra.run.dir=one"]) == 0
-    for ours, theirs in zip(rows(two), rows(tmp_path / "one"), strict=True):
+    one = tmp_path / "one"
+    for ours, theirs in zip(rows(RunFolder(two)), rows(RunFolder(one)), strict=True):
         assert ours.keys() == theirs.keys()
         for name in ours.keys() & {"step", "tokens", "train/loss", "train/gradient_norm", "valid/loss"}:
             assert ours[name] == pytest.approx(theirs[name], rel=1e-4), name
-    resumed, expected = weights(two), weights(tmp_path / "one")
+    resumed, expected = (checkpoint.load(folder).weights for folder in (two, one))
     for name in expected:
         torch.testing.assert_close(resumed[name], expected[name], rtol=1e-3, atol=1e-4)
 

@@ -29,7 +29,14 @@ def record(finished_run, tmp_path) -> RunFolder:
     return record
 
 
-def found(cfg: TrainConfig, record: RunFolder) -> bool:
+@pytest.fixture
+def publishing(quick, tmp_path) -> TrainConfig:
+    """A run that is published to the folder `kept`."""
+    (tmp_path / "kept").mkdir()
+    return replace(quick(), sweep=SweepConfig(published=str(tmp_path / "kept")))
+
+
+def is_found(cfg: TrainConfig, record: RunFolder) -> bool:
     """Whether a run of these settings finds the record."""
     published = replace(cfg, sweep=SweepConfig(published=str(record.path.parent)))
     return find_record(published, locate(cfg.data).fingerprints, 1) == record
@@ -52,7 +59,7 @@ def test_a_published_run_is_found_and_nothing_is_written(quick, record, capsys):
 @pytest.mark.parametrize("wanted", ["auto", "fp32", "bf16"])
 def test_a_record_of_another_machine_is_found_unless_a_precision_is_asked_for(quick, record, wanted):
     write_result(record, {**read_result(record), "precision": "bf16"})
-    assert found(quick(precision=wanted), record) == (wanted != "fp32")
+    assert is_found(quick(precision=wanted), record) == (wanted != "fp32")
 
 
 @pytest.mark.parametrize("change", ["seed", "steps", "scheme", "precision", "text"])
@@ -64,7 +71,7 @@ def test_the_record_of_another_run_is_not_found(quick, record, change):
         cfg = replace(cfg, data=replace(cfg.data, test=cfg.data.train))
     if change == "precision":
         cfg.trainer.precision = "fp32" if read_result(record)["precision"] == "bf16" else "bf16"
-    assert not found(cfg, record)
+    assert not is_found(cfg, record)
 
 
 def test_a_record_from_before_a_setting_existed_is_found(quick, record):
@@ -72,18 +79,16 @@ def test_a_record_from_before_a_setting_existed_is_found(quick, record):
     del settings["optimizer"]["momentum"], settings["model"]["norm"]
     OmegaConf.save(settings, record.config)
     write_result(record, json.loads(record.result.read_text()))
-    assert found(quick(), record)
+    assert is_found(quick(), record)
 
 
 def without_checksums(run: RunFolder) -> dict:
     return {name: value for name, value in read_result(run).items() if name not in (CHECKSUM, FILES)}
 
 
-def test_a_run_is_published_when_it_ends_or_is_found_finished(quick, text, tmp_path, monkeypatch, capsys):
-    cfg = quick()
+def test_a_run_is_published_when_it_ends_or_is_found_finished(publishing, text, tmp_path, monkeypatch, capsys):
+    cfg = publishing
     cfg.data.further_tests, cfg.data.joined_tests = [str(text / "sixteen")], [3]
-    (tmp_path / "kept").mkdir()
-    cfg.sweep.published = str(tmp_path / "kept")
     monkeypatch.chdir(tmp_path)
     score = train(cfg)
     [run], [record] = (tmp_path / "outputs").iterdir(), (tmp_path / "kept").iterdir()
@@ -116,24 +121,19 @@ def test_a_run_is_published_when_it_ends_or_is_found_finished(quick, text, tmp_p
     assert not record.exists()
 
 
-def test_a_run_that_lacks_a_file_is_not_published(quick, finished, tmp_path):
-    cfg = quick()
+def test_a_run_that_lacks_a_file_is_not_published(publishing, finished, tmp_path):
     (finished / "metrics.jsonl").unlink()
-    (tmp_path / "kept").mkdir()
-    cfg.sweep.published = str(tmp_path / "kept")
     with pytest.raises(UserError, match=f"^{finished} cannot be published, it has no metrics.jsonl any more: "):
-        train(cfg, finished)
+        train(publishing, finished)
     assert not [*(tmp_path / "kept").iterdir()]
 
 
-def test_a_folder_that_is_no_record_is_left_alone(quick, finished, tmp_path, capsys):
-    cfg = quick()
-    cfg.sweep.published = str(tmp_path / "kept")
+def test_a_folder_that_is_no_record_is_left_alone(publishing, finished, tmp_path, capsys):
     notes = tmp_path / "kept" / f"files-test-rope-s3-{read_result(RunFolder(finished))['key']}" / "notes"
     notes.parent.mkdir(parents=True)
     notes.write_text("of somebody")
     with pytest.raises(UserError, match=f"^sweep.published: {notes.parent} is neither a record nor a run: choose "):
-        train(cfg, finished)
+        train(publishing, finished)
     assert "published kept" not in capsys.readouterr().out
     assert notes.read_text() == "of somebody"
 
@@ -142,13 +142,13 @@ def test_refusals_are_one_line(quick, record, tmp_path):
     cfg = quick()
     cfg.overwrite = True
     with pytest.raises(UserError, match=f"{record.path} is published: leave out overwrite=true, or sweep.published"):
-        found(cfg, record)
+        is_found(cfg, record)
     with pytest.raises(UserError, match=rf"^{record.path} holds another run \(.*\): choose another folder"):
         train(quick(val_every=1), record.path)
     with pytest.raises(UserError, match=rf"^{record.path} is a record, without weights: train the run"):
         checkpoint.load(record.path)
     with pytest.raises(UserError, match=r"^sweep.published: there is no folder .*nowhere$"):
-        found(quick(), RunFolder(tmp_path / "nowhere" / "rope"))
+        is_found(quick(), RunFolder(tmp_path / "nowhere" / "rope"))
     record.result.write_text("[]")
     with pytest.raises(UserError, match=r"^sweep.published: .*rope cannot be read: [^\n]+$"):
-        found(quick(), record)
+        is_found(quick(), record)

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from rope_mt.config.training import OptimizerConfig
-from rope_mt.data.tokenizer import Tokenizer, train_tokenizer
 from rope_mt.errors import UserError
 from rope_mt.runs import checkpoint, code
-from rope_mt.runs.checkpoint import MANIFEST, TOKENIZER, TRAINING, WEIGHTS
+from rope_mt.runs.checkpoint import TRAINING, WEIGHTS
 from rope_mt.runs.folder import RunFolder, begin, open_run
 from rope_mt.runs.result import read_result
 from rope_mt.system.files import write_whole
@@ -19,7 +18,9 @@ from rope_mt.system.manifest import write_manifest
 from rope_mt.training.callbacks.report import metrics_upto
 from rope_mt.training.train import train
 
-from .killed_run import check_same, rows
+from ..small import flip_a_bit, rows
+from .killed_run import check_same
+from .test_checkpoints import ALTERED
 
 MUON = OptimizerConfig(4e-3, 3, "muon", muon_lr=2e-2, weight_decay=0.1, schedule="linear")
 
@@ -62,49 +63,35 @@ def unfinished(finished) -> RunFolder:
     return run
 
 
-def damage(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
+@pytest.fixture
+def half_done(unfinished) -> RunFolder:
+    """A run that has made one of its two steps, if one believes the name of its checkpoint."""
+    (unfinished.checkpoints / "step-0000002").rename(unfinished.checkpoints / "step-0000001")
+    return unfinished
 
 
-@pytest.mark.parametrize("name", ["run.json", "config.yaml", "test.src", "test.ref"])
-def test_a_changed_file_that_the_run_began_with_is_refused(quick, unfinished, name):
-    damage(unfinished.path / name)
-    with pytest.raises(UserError, match=rf"^[^\n]*{name} [^\n]*: start the run again with overwrite=true$"):
-        train(quick(), unfinished.path)
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        *((name, "start the run again with overwrite=true") for name in ("run.json", "config.yaml", "test.src")),
+        # other files of a checkpoint: test_checkpoints.py
+        *((f"checkpoints/step-0000001/{name}", "remove it to resume from the one") for name in (WEIGHTS, TRAINING)),
+    ],
+)
+def test_a_run_whose_file_was_changed_is_not_resumed(quick, half_done, name, remedy):
+    flip_a_bit(half_done.path / name)
+    with pytest.raises(UserError, match=rf"^[^\n]*{name} [^\n]*: {remedy}"):
+        train(quick(), half_done.path)
 
 
-@pytest.mark.parametrize("name", [WEIGHTS, TRAINING, TOKENIZER, MANIFEST])
-def test_a_damaged_checkpoint_is_not_resumed_from(quick, unfinished, monkeypatch, name):
-    """It is refused when training begins, and not taken for the end of training either."""
-    cfg = quick()
-    latest = checkpoint.latest(unfinished)
-    assert latest
-    before = latest.with_name("step-0000001")
-    shutil.copytree(latest, before)
-    shutil.rmtree(latest)
-    damage(before / name)
-    with pytest.raises(UserError, match=rf"^[^\n]*{before / name} [^\n]*: remove it to resume from the one before, "):
-        train(cfg, unfinished.path)
-
-
-@pytest.mark.parametrize("change", ["settings", "text"])
-def test_a_checkpoint_of_other_settings_or_other_text_is_refused(quick, unfinished, change):
+@pytest.mark.parametrize("change", ["seed", "the tokenizer"])
+def test_a_checkpoint_of_other_settings_or_other_text_is_refused(quick, half_done, change):
     """Files of two runs were mixed, and each has its right checksum."""
-    ckpt = checkpoint.read(unfinished.average)
-    latest = checkpoint.latest(unfinished)
-    assert latest
-    training = checkpoint.read_training(latest, "")
-    if change == "settings":
-        ckpt = replace(ckpt, config=replace(ckpt.config, seed=4))
-    else:
-        lines = ["of another text", "with other words"] * 30
-        ckpt = replace(ckpt, tokenizer=Tokenizer(train_tokenizer(lines, 300, "bpe")))
-    shutil.rmtree(latest)
-    checkpoint.write(latest.with_name("step-0000001"), ckpt, training)
+    folder = half_done.checkpoints / "step-0000001"
+    training = checkpoint.read_training(folder, "")
+    checkpoint.write(folder, ALTERED[change](checkpoint.read(folder)), training)
     with pytest.raises(UserError, match="step-0000001 is of a run with other settings or other text: start the run"):
-        train(quick(), unfinished.path)
+        train(quick(), half_done.path)
 
 
 def test_a_lost_file_that_the_run_needs_is_named(config, tmp_path):

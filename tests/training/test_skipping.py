@@ -20,7 +20,7 @@ from rope_mt.training import module, score
 from rope_mt.training.callbacks.skipping import sentences
 from rope_mt.training.train import train
 
-from .killed_run import rows
+from ..small import rows
 
 
 @pytest.fixture

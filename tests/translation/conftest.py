@@ -11,9 +11,8 @@ import pytest
 import torch
 
 from rope_mt.config.commands import TrainConfig, TranslateConfig, TranslateSearch, TranslateSettings
-from rope_mt.config.data import DataConfig
 from rope_mt.config.position import LearnedConfig, PositionConfig, RopeConfig
-from rope_mt.config.training import ModelConfig, OptimizerConfig, SearchConfig, TrackingConfig, TrainerConfig
+from rope_mt.config.training import ModelConfig, SearchConfig
 from rope_mt.data import toy
 from rope_mt.data.tokenizer import PAD, Tokenizer, train_tokenizer
 from rope_mt.model.transformer import Transformer
@@ -21,6 +20,8 @@ from rope_mt.runs import checkpoint
 from rope_mt.runs.checkpoint import Checkpoint
 from rope_mt.translation.translate import translate as translate_command
 from rope_mt.translation.translator import Translator
+
+from ..small import small_config
 
 TABLE = 120  # positions of the learned scheme
 MODEL = ModelConfig("test", d_model=24, d_ff=40, n_heads=3, n_layers=1, dropout=0.1)
@@ -34,15 +35,7 @@ def tokenizer() -> Tokenizer:
 
 
 def untrained_config(position: PositionConfig) -> TrainConfig:
-    return TrainConfig(
-        position=position,
-        model=MODEL,
-        data=DataConfig("files", "train", "valid", "test", max_len=40),
-        optimizer=OptimizerConfig(lr=1e-3, warmup_steps=5),
-        trainer=TrainerConfig(max_steps=1, val_every=1, val_sentences=1, precision="fp32"),
-        search=SEARCH,
-        tracking=TrackingConfig("none"),
-    )
+    return replace(small_config(["train", "valid", "test"], "data", position, max_len=40), model=MODEL, search=SEARCH)
 
 
 def untrained_model(position: PositionConfig, vocab_size: int, **settings: Any) -> Transformer:

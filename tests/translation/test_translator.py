@@ -139,11 +139,6 @@ def test_bytes_of_any_character_neither_end_a_line_nor_fail_to_be_written(transl
     assert decode(b"a\0b") == "a\0b"
 
 
-@pytest.mark.parametrize("text", ["👩‍👩‍👧‍👦 sieht 🐶🏽.", "a\0b", "\x1b[31mrot", "\u200b\ufeff", "漢字 и ελ"])
-def test_all_characters_but_white_space_survive(translator, text):
-    assert translator.decode(read(translator.tokenizer, [text]).ids) == [text]
-
-
 @pytest.mark.parametrize("scheme", ["rope", "learned"])
 def test_the_loss_of_a_sentence_is_its_cross_entropy_alone_whatever_else_is_in_its_batch(translators, scheme):
     """Sum over its tokens, and eos, of -log p(token | source, tokens before); a table of positions cuts both sides."""
