@@ -5,21 +5,17 @@ upload: no step waits for it, a validation once for some seconds, and the end fo
 """
 
 import os
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "runs"))
-
-from newcomer import KEY, newcomer
-from wandb_server import WandbServer
 
 from rope_mt.config.training import TrackingConfig
 from rope_mt.runs.tracking import track
 from rope_mt.system.manifest import write_manifest
+
+from ..runs.newcomer import KEY, newcomer
+from ..runs.wandb_server import WandbServer
 
 ROWS = [(f"source {i} " * 12, f"reference {i} " * 12, f"hypothesis {i} " * 12) for i in range(3_003)]
 

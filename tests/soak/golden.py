@@ -28,10 +28,10 @@ def rope_mt(*words: str) -> str:
     """What a command prints."""
     from rope_mt.__main__ import main
 
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
         assert main([*words]) == 0, words
-    return said.getvalue()
+    return printed.getvalue()
 
 
 def sha256(*parts: bytes) -> str:
@@ -57,17 +57,17 @@ def of_run(folder: Path) -> dict[str, Any]:
 
 def record() -> dict[str, Any]:
     """All of it, made in a temporary folder."""
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     os.chdir(ROOT)
     for name in ("multi30k", "multi30k-short"):
         runs = sorted(map(str, Path("outputs/published", name).iterdir()))
         for form in ("", "--json", "--csv", "--markdown"):
-            found[f"compare {name} {form}".strip()] = rope_mt("compare", *runs, *filter(None, [form]))
+            values[f"compare {name} {form}".strip()] = rope_mt("compare", *runs, *filter(None, [form]))
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         rope_mt("prepare")
         toy = Path("data/toy")
-        found["toy text"] = {file.name: sha256(file.read_bytes()) for file in sorted(toy.glob("t*.??"))}
+        values["toy text"] = {file.name: sha256(file.read_bytes()) for file in sorted(toy.glob("t*.??"))}
         for lang in ("en", "de"):
             lines = (toy / f"test.{lang}").read_text(encoding="utf-8").splitlines(keepends=True)
             Path(f"few.{lang}").write_text("".join(lines[:SENTENCES]), encoding="utf-8")
@@ -84,23 +84,23 @@ def record() -> dict[str, Any]:
         for name, others in more.items():
             rope_mt("train", *words[:-2], *others, f"hydra.run.dir=runs/{name}")
         for run in sorted(Path("runs").glob("*/result.json")):
-            found[run.parent.name] = of_run(run.parent)
+            values[run.parent.name] = of_run(run.parent)
         os.chdir(ROOT)
-    return found
+    return values
 
 
 def main() -> int:
     path = Path(sys.argv[1]).absolute()
-    found = record()
+    values = record()
     if not path.exists():
-        path.write_text(json.dumps(found, indent=1))
-        print(f"wrote {path}: {', '.join(found)}")
+        path.write_text(json.dumps(values, indent=1))
+        print(f"wrote {path}: {', '.join(values)}")
         return 0
     expected = json.loads(path.read_text())
-    unlike = [name for name in {**expected, **found} if found.get(name) != expected.get(name)]
+    unlike = [name for name in {**expected, **values} if values.get(name) != expected.get(name)]
     for name in unlike:
-        print(f"{name}:\n  was {json.dumps(expected.get(name))[:2000]}\n  is  {json.dumps(found.get(name))[:2000]}")
-    print(f"{len(unlike)} of {len(found)} differ" if unlike else f"all {len(found)} are as they were")
+        print(f"{name}:\n  was {json.dumps(expected.get(name))[:2000]}\n  is  {json.dumps(values.get(name))[:2000]}")
+    print(f"{len(unlike)} of {len(values)} differ" if unlike else f"all {len(values)} are as they were")
     return bool(unlike)
 
 

@@ -5,28 +5,19 @@ file with a final name is half, the last two checkpoints are there, and the end 
 """
 
 import os
-import random
 import signal
-import sys
 import time
 from collections import Counter
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
-
-import warm
-from killed_run import PHASES, Typed, check_files, differences, killed_in_turn, outcome, words
+from .. import warm
+from ..training.killed_run import PHASES, Typed, check_files, differences, killed_in_turn, outcome, seeded, words
 
 
 def test_a_run_killed_fifty_times_ends_as_one_left_alone(tmp_path):
-    seed = random.randrange(2**32)
-    print(f"seed {seed}")
-    dice = random.Random(seed)
-    forked = partial(warm.start, slow_disk=0.02)
-    (tmp_path / "text").mkdir()
+    dice, forked = seeded(), partial(warm.start, slow_disk=0.02)
     typed = words(tmp_path / "text")
     hits, seconds, expected, turns = Counter[str](), {}, [], 0
     for workers, start in enumerate((forked, warm.type_command)):
@@ -48,10 +39,7 @@ def test_a_run_killed_fifty_times_ends_as_one_left_alone(tmp_path):
 
 def test_a_run_of_two_processes_killed_twenty_times_ends_as_one_left_alone(tmp_path):
     """Killed is the command, one of its training processes, or both; the command or the next one then ends the rest."""
-    dice = random.Random(seed := random.randrange(2**32))
-    print(f"seed {seed}")
-    (tmp_path / "text").mkdir()
-    typed = [*words(tmp_path / "text"), "trainer.devices=2"]
+    dice, typed = seeded(), [*words(tmp_path / "text"), "trainer.devices=2"]
     alone = Typed(warm.type_command, tmp_path / "alone", typed)
     alone.finish()
     expected, hits, runs = outcome(alone), Counter[str](), 0

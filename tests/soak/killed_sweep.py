@@ -4,14 +4,8 @@ A sweep of three schemes and two seeds on the toy corpus is killed twice at rand
 the results of one that was left alone, to the last digit.
 """
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-sys.path.insert(0, str(Path(__file__).parents[1] / "sweep"))
-
-from killed import check_killed
-from warm import type_command
+from ..sweep.killed import check_killed
+from ..warm import type_command
 
 WORDS = ["position=sinusoidal-add,relative,rope", "seed=1,2", "trainer.max_steps=200", "trainer.val_every=50"]
 

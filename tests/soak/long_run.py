@@ -4,20 +4,14 @@
 are those of the first steps.
 """
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
-
-from killed_run import words
-from long_run import check, watch
-from warm import type_command
-
 from rope_mt.system.device import choose_precision
+
+from ..training.killed_run import words
+from ..training.long_run import check, watch
+from ..warm import type_command
 
 NATIVE = choose_precision("auto", torch.device("cpu"))  # elsewhere bf16 is emulated, which no run does by itself
 
@@ -31,11 +25,10 @@ NATIVE = choose_precision("auto", torch.device("cpu"))  # elsewhere bf16 is emul
     ],
 )
 def test_twenty_thousand_steps_hold_no_more_than_the_first(precision, workers, tmp_path):
-    (tmp_path / "text").mkdir()
     typed = [*words(tmp_path / "text", pairs=2_000), "data.max_len=40", "data.batch_tokens=100"]
     typed += ["trainer.max_steps=20000", "trainer.val_every=200", "trainer.log_every=20", f"data.workers={workers}"]
     typed += [f"trainer.precision={precision}"]
     process = type_command(["train", *typed], tmp_path, tmp_path / "log")
-    found = watch(process, tmp_path)
+    moments = watch(process, tmp_path)
     assert process.returncode == 0, (tmp_path / "log").read_text()
-    check(found)
+    check(moments)

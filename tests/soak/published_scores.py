@@ -5,14 +5,11 @@ ROPE_MT_CORPORA.
 """
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from translation.published_scores import ALL_LINES, PUBLISHED, check
+from ..translation.published_scores import ALL_LINES, PUBLISHED, check
 
 
 @pytest.mark.parametrize("system", [system for system, n_lines in PUBLISHED if n_lines == ALL_LINES])

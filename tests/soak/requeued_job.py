@@ -7,7 +7,6 @@ joins the queue again, continues, and ends with the result of a run that was lef
 import json
 import os
 import signal
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -15,13 +14,11 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
-
-from killed_run import words
-
 from rope_mt.cli.main import main
 from rope_mt.runs import checkpoint
 from rope_mt.system.device import processor
+
+from ..training.killed_run import words
 
 
 def signal_job_in(folder: Path, signum: int) -> None:
@@ -36,10 +33,10 @@ def signal_job_in(folder: Path, signum: int) -> None:
 
 def test_a_job_that_is_requeued_ends_with_the_result_of_one_left_alone(tmp_path, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    text, moved, straight = (tmp_path / name for name in ("text", "moved", "straight"))
-    for folder in (text, moved, straight):
+    moved, straight = (tmp_path / name for name in ("moved", "straight"))
+    for folder in (moved, straight):
         folder.mkdir()
-    typed = ["train", *words(text), "trainer.max_steps=40", f"data.dir={tmp_path / 'data'}"]
+    typed = ["train", *words(tmp_path / "text"), "trainer.max_steps=40", f"data.dir={tmp_path / 'data'}"]
     monkeypatch.chdir(moved)
     with ThreadPoolExecutor(1) as other:
         sent = other.submit(signal_job_in, moved, signal.SIGUSR2)

@@ -5,51 +5,34 @@ write it, and whole runs in bf16 against fp32.
 """
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
-
-from textbook import Textbook
-
 from rope_mt.bench.steps import Training, first_batches
 from rope_mt.cli.main import main
-from rope_mt.config.commands import TrainConfig
-from rope_mt.config.data import DataConfig
-from rope_mt.config.position import RopeConfig
-from rope_mt.config.training import ModelConfig, OptimizerConfig, SearchConfig, TrackingConfig, TrainerConfig
+from rope_mt.config.training import ModelConfig, OptimizerConfig
 from rope_mt.data.corpus import locate
 from rope_mt.data.datamodule import TranslationData
 from rope_mt.data.prepare import prepare
 
+from ..small import small_config
+from ..training.textbook import Textbook
+
 
 def test_two_hundred_steps(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    cfg = TrainConfig(
-        seed=1,
-        position=RopeConfig(),
-        model=ModelConfig("tiny", d_model=128, d_ff=512, n_heads=4, n_layers=2, dropout=0.0),
-        data=DataConfig(
-            "toy",
-            *(f"data/toy/{part}" for part in ("train", "valid", "test")),
-            vocab_size=1000,
-            batch_tokens=2048,
-            origin="grammar",
-        ),
-        optimizer=OptimizerConfig(lr=3e-3, warmup_steps=400),
-        trainer=TrainerConfig(200, 200, 1),
-        search=SearchConfig(beam=1, length_penalty=0.0),
-        tracking=TrackingConfig("none"),
-    )
+    cfg = small_config([f"data/toy/{part}" for part in ("train", "valid", "test")], "data")
+    cfg.data.origin, cfg.data.vocab_size, cfg.data.batch_tokens = "grammar", 1000, 2048
+    cfg.model = ModelConfig("tiny", d_model=128, d_ff=512, n_heads=4, n_layers=2, dropout=0.0)
+    cfg.optimizer = OptimizerConfig(lr=3e-3, warmup_steps=400)
     text_of = locate(cfg.data)
     data = TranslationData(cfg.data, prepare(cfg.data, text_of), text_of.valid, cfg.seed)
     fast = Training.of(cfg, data, "fp32", torch.device("cpu"))
     plain = Textbook(fast.module)
     pairs = [(fast.step(batch).item(), plain.step(batch)) for batch in first_batches(data, 200)]
-    apart = [abs(found - expected) for found, expected in pairs]
+    apart = [abs(ours - expected) for ours, expected in pairs]
     print(f"losses {pairs[0]} to {pairs[-1]}; apart {max(apart[:20]):.1e} in 20 steps, {apart[-1]:.1e} at 200")
     assert max(apart[:20]) < 1e-4
     assert apart[-1] < 0.01

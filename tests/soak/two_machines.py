@@ -11,19 +11,14 @@ import sys
 from pathlib import Path
 
 from rope_mt.cli.main import main
-from rope_mt.data import toy
+
+from ..training.killed_run import STEPS, words
 
 
 def test_two_launchers_train_one_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    corpus = toy.generate(n_train=120, n_valid=8, n_test=8)
-    for name, pairs in (("train", corpus.train), ("valid", corpus.valid)):
-        for side, lang in enumerate(("en", "de")):
-            Path(f"{name}.{lang}").write_text("".join(pair[side] + "\n" for pair in pairs), encoding="utf-8")
-    words = ["train", "data=files", "data.train=train", "data.valid=valid", "data.test=valid", "data.vocab_size=450"]
-    words += ["data.batch_tokens=1000", "tracking=none", "trainer.device=cpu", "trainer.max_steps=20", "search=greedy"]
-    words += ["trainer.val_every=10", "trainer.val_sentences=2", "trainer.machines=2", "hydra.run.dir=run"]
-    assert main(words) == 0
+    typed = ["train", *words(tmp_path), "trainer.machines=2", "hydra.run.dir=run"]
+    assert main(typed) == 0
     assert not Path("run/result.json").exists()
     with socket.socket() as free:
         free.bind(("localhost", 0))
@@ -33,6 +28,6 @@ def test_two_launchers_train_one_run(tmp_path, monkeypatch):
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     machines = [subprocess.Popen([*torchrun, str(tmp_path / "run")], env=env) for _ in range(2)]
     assert [machine.wait(timeout=300) for machine in machines] == [0, 0]
-    assert main(words) == 0
+    assert main(typed) == 0
     result = json.loads(Path("run/result.json").read_text())
-    assert (result["processes"], result["steps"]) == (2, 20)
+    assert (result["processes"], result["steps"]) == (2, STEPS)

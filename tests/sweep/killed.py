@@ -5,17 +5,14 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from rope_mt.runs.folder import RunFolder
 from rope_mt.sweep.ledger import DONE, Ledger
 
-# keys of a result that are never the same twice
-CLOCK = {"training_seconds", "validation_seconds", "scoring_seconds", "tokens_per_second", "checksum", "finished"}
-
-Start = Callable[[list[str], Path, Path], Any]  # words, folder, log -> something like a subprocess.Popen
+from ..training.killed_run import Start, differences, left_by
 
 
 def kill_at(start: Start, words: list[str], cwd: Path, steps: float) -> None:
@@ -49,26 +46,13 @@ def check_killed(start: Start, words: list[str], folder: Path, *, jobs: int, ste
         for moment in moments if cwd == killed else ():
             kill_at(start, words, killed, moment)
         assert start(words, cwd, folder / "finished.log").wait(timeout=1800) == 0, (folder / "finished.log").read_text()
-    assert len(results(alone)) == jobs
-    assert results(killed) == results(alone)
-    assert comparison(killed) == comparison(alone)
+    expected = sweep_outcome(alone)
+    assert len(expected) == jobs + 1
+    assert list(differences(sweep_outcome(killed), expected)) == []
 
 
-def results(cwd: Path) -> dict[str, dict[str, Any]]:
-    """The result of each run without times, and its translations."""
-    by_run = {}
-    for file in sorted((cwd / "outputs").glob("*/result.json")):
-        result = {name: value for name, value in json.loads(file.read_text()).items() if name not in CLOCK}
-        del result["files"]["metrics.jsonl"]  # it has times, too
-        by_run[file.parent.name] = {**result, "hypotheses": (file.parent / "test.hyp").read_text()}
-    return by_run
-
-
-def comparison(cwd: Path) -> dict[str, Any]:
-    """The comparison at the end of the sweep, without folders and times."""
-    [folder] = (cwd / "outputs" / "sweeps").iterdir()
-    comparison = json.loads((folder / "sweep.json").read_text())["comparison"]
-    for row in [*comparison["groups"], *comparison["runs"]]:
-        row.pop("tokens_per_second")
-        row.pop("folder", None)
-    return comparison
+def sweep_outcome(cwd: Path) -> dict[str, Any]:
+    """All that the runs of a sweep leave, and the comparison at its end."""
+    runs = {file.parent.name: left_by(RunFolder(file.parent)) for file in (cwd / "outputs").glob("*/result.json")}
+    [record] = (cwd / "outputs" / "sweeps").glob("*/sweep.json")
+    return {**runs, "comparison": json.loads(record.read_text())["comparison"]}
