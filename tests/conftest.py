@@ -1,10 +1,14 @@
 """Fixtures that several test files share; what takes long to make is made once a session."""
 
+import logging
 import os
-from collections.abc import Iterator
+import sys
+import types
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -25,15 +29,8 @@ def pytest_collection(session: pytest.Session) -> None:
 
 
 SLOWEST_FIRST = ("test_readme", "test_train", "test_cli", "test_run", "test_damaged_files", "test_processes")
-SLOWEST_FIRST += (
-    "test_killed",
-    "test_long_run",
-    "test_resuming",
-    "test_interruption",
-    "test_toy",
-    "test_laws",
-    "test_archives",
-)
+SLOWEST_FIRST += ("test_killed", "test_long_run", "test_resuming", "test_interruption", "test_toy", "test_laws")
+SLOWEST_FIRST += ("test_archives",)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -60,3 +57,46 @@ def disk(request, tmp_path, monkeypatch) -> Iterator[MountedDisk | PlayedDisk]:
             pytest.skip("mounting is not allowed here")
         (tmp_path / "disk").mkdir(exist_ok=True)
         yield disk or PlayedDisk(tmp_path / "disk", monkeypatch)
+
+
+class Output(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def rope_mt(tmp_path, monkeypatch, capsys) -> Iterator[Callable[..., Output]]:
+    """Run a command line in this process, in an empty folder."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    from rope_mt.cli.main import main
+
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.chdir(tmp_path / "cwd")
+    monkeypatch.setattr(sys, "argv", ["rope-mt", "of", "the", "tests"])
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+
+    def run(*words: str) -> Output:
+        capsys.readouterr()
+        return Output(main([*words]), *capsys.readouterr())
+
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield run
+    root.handlers[:], root.level = handlers, level  # --info writes through logging
+    assert sys.argv == ["rope-mt", "of", "the", "tests"]
+    assert "HYDRA_FULL_ERROR" not in os.environ
+    GlobalHydra.instance().clear()
+
+
+@pytest.fixture
+def stand_in(monkeypatch) -> Callable[..., None]:
+    """Replace what a command would call by functions of the test, so that nothing is trained."""
+
+    def replace(module: str, **functions: Any) -> None:
+        fake = types.ModuleType(module)
+        vars(fake).update(functions)
+        monkeypatch.setitem(sys.modules, module, fake)
+
+    return replace

@@ -1,38 +1,36 @@
 """`rope-mt train -m` with jobs that train nothing: what it prints and writes, and when it stops."""
 
 import json
-import logging
 import re
-import sys
-import types
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rope_mt.cli.main import main
 from rope_mt.errors import UserError
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.result import write_result
 from rope_mt.sweep.ledger import Ledger
 from rope_mt.system.locks import alone
 
-Train = Callable[..., float]
+from ..conftest import Output
 
 
 @pytest.fixture
-def sweep(tmp_path, monkeypatch, capsys) -> Iterator[Callable[..., tuple[int, str, str]]]:
-    """Type `rope-mt train ...`, in an empty folder, where `job` stands in for the training of one model."""
-    from hydra.core.global_hydra import GlobalHydra
+def folders() -> list[Path | None]:
+    """The folder that each job is given; None if the run is to name it."""
+    return []
 
-    monkeypatch.chdir(tmp_path)
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
 
-    def run(line: str, job: Callable[[Any], None]) -> tuple[int, str, str]:
+@pytest.fixture
+def sweep(rope_mt, stand_in, folders) -> Callable[..., Output]:
+    """Type `rope-mt train ...`, where `job` stands in for the training of one model."""
+
+    def run(line: str, job: Callable[[Any], None]) -> Output:
         def train(cfg: Any, folder: Path | None, command: str, opened: Callable[[RunFolder], None]) -> float:
+            folders.append(folder)
             run = RunFolder(folder or Path("outputs", f"{cfg.position.name}-{cfg.seed}").absolute())
             run.path.mkdir(parents=True, exist_ok=True)
             opened(run)
@@ -41,16 +39,10 @@ def sweep(tmp_path, monkeypatch, capsys) -> Iterator[Callable[..., tuple[int, st
             write_result(run, result)
             return 1.0
 
-        fake = types.ModuleType("rope_mt.training.train")
-        vars(fake).update(train=train)
-        monkeypatch.setitem(sys.modules, "rope_mt.training.train", fake)
-        capsys.readouterr()
-        code = main(["train", *line.split()])
-        return code, *capsys.readouterr()
+        stand_in("rope_mt.training.train", train=train)
+        return rope_mt("train", *line.split())
 
-    yield run
-    root.handlers[:], root.level = handlers, level
-    GlobalHydra.instance().clear()
+    return run
 
 
 @pytest.fixture(autouse=True)
@@ -187,3 +179,17 @@ def test_two_jobs_in_one_folder_are_refused_before_the_second_undoes_the_first(s
     assert states() == ["done", "failed"]
     assert "rope-mt: seed=2: seed=1 is in " in err
     assert "make the jobs' folders differ\n" in err
+
+
+@pytest.mark.parametrize(
+    ("line", "chosen"),
+    [
+        ("", [None]),
+        ("-m seed=1,2", [None, None]),
+        ("hydra.run.dir=there/${position.name}", ["there/rope"]),
+        ("-m seed=1,2 hydra.sweep.dir=s hydra.sweep.subdir=${hydra.job.num}", ["s/0", "s/1"]),
+    ],
+)
+def test_the_folder_of_a_run_is_hydras_only_where_the_user_chose_it(sweep, folders, line, chosen):
+    assert sweep(line, nothing).code == 0
+    assert folders == [folder and Path.cwd() / folder for folder in chosen]
