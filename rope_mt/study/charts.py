@@ -8,43 +8,59 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rope_mt.study.compare.groups import Group
-from rope_mt.system.plots import COLOURS, PAPER, figure
+from rope_mt.study.compare.comparison import Comparison, Measure
+from rope_mt.system.plots import COLOURS, INK, PAPER, figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 BLUE, ORANGE = COLOURS[:2]
+COLOUR_OF = {"better": BLUE, "worse": ORANGE, "not told apart": COLOURS[7]}
+AXES = {"loss": "loss (left is better)", "valid_loss": "validation loss (left is better)"}
+AXES |= {"chrf": "chrF (right is better)", "bleu": "BLEU (right is better)"}
 
 
-def plot_scores(path: Path, groups: Sequence[Group], baseline: Group | None) -> None:
-    """Write `draw_scores` of test BLEU as PNG.
+def plot(path: Path, comparison: Comparison) -> None:
+    """Write the intervals of all measures as PNG, or each seed's test BLEU where there are none.
 
     Raises:
         UserError: the folder cannot be written.
     """
-    with figure(path, width=6.5, height=1.0 + 0.36 * len(groups)) as drawn:
-        draw_scores(drawn.subplots(), groups, baseline, "bleu")
+    measures = [measure for measure in comparison.measures if measure.intervals]
+    with figure(path, width=8.0 if measures else 6.5, height=1.2 + 0.36 * len(comparison.groups)) as drawn:
+        if not measures:
+            draw_scores(drawn.subplots(), comparison)
+            return
+        for axes, measure in zip(drawn.subplots(1, len(measures), sharey=True), measures, strict=True):
+            draw_intervals(axes, measure)
+        assert comparison.baseline is not None
+        title = f"Difference from {comparison.baseline.label} (line at 0) with simultaneous 95 % intervals"
+        drawn.suptitle(f"{title}\nblue: better, orange: worse, grey: not told apart")
 
 
-def draw_scores(axes: Axes, groups: Sequence[Group], baseline: Group | None, name: str) -> None:
-    """A row a group, the best on top: its mean with a bar of ± sd over seeds, and a dot for each seed.
+def draw_intervals(axes: Axes, measure: Measure) -> None:
+    """A forest plot: a row a scheme, its difference from the baseline and the interval, coloured by the verdict."""
+    labels = [*measure.intervals][::-1]
+    for y, label in enumerate(labels):
+        interval = measure.intervals[label]
+        half, colour = (interval.high - interval.low) / 2, COLOUR_OF[measure.verdicts[label]]
+        axes.errorbar(interval.difference, y, xerr=half, fmt="o", color=colour, markersize=5, capsize=3)
+    axes.axvline(0, color=INK, linewidth=0.8, linestyle="--", zorder=0)
+    axes.set_yticks(range(len(labels)), [textwrap.fill(label, 24) for label in labels])
+    axes.set(xlabel=AXES[measure.name], ylim=(-0.6, len(labels) - 0.4))
+    axes.grid(visible=False, axis="y")
 
-    Args:
-        name: of the figure, one of FIGURES.
-    """
-    groups = sorted(groups, key=lambda group: group.spread(name).mean)
+
+def draw_scores(axes: Axes, comparison: Comparison) -> None:
+    """A row a group, the best on top: its mean test BLEU with a bar of ± sd over seeds, and a dot for each seed."""
+    groups = sorted(comparison.groups, key=lambda group: group.spread("bleu").mean)
     for y, group in enumerate(groups):
-        spread, colour = group.spread(name), ORANGE if group is baseline else BLUE
-        axes.errorbar(spread.mean, y, xerr=spread.sd, fmt="|", color=colour, markersize=14, capsize=3)
-        seeds = axes.plot(group.values(name), [y] * len(group.runs), "o", color=colour, markersize=5)[0]
+        spread = group.spread("bleu")
+        axes.errorbar(spread.mean, y, xerr=spread.sd, fmt="|", color=BLUE, markersize=14, capsize=3)
+        seeds = axes.plot(group.values("bleu"), [y] * len(group.runs), "o", color=BLUE, markersize=5)[0]
         seeds.set(markerfacecolor=PAPER, zorder=3)
-    if baseline is not None:
-        axes.axvline(baseline.spread(name).mean, color=ORANGE, linewidth=0.8, linestyle="--", zorder=0)
-    names = [f"{group.label} (baseline)" if group is baseline else group.label for group in groups]
-    axes.set_yticks(range(len(groups)), [textwrap.fill(name, 24) for name in names])
-    label = {"bleu": "test BLEU", "chrf": "test chrF"}[name]
-    axes.set(xlabel=f"{label}: mean ± sd, and each seed", ylim=(-0.6, len(groups) - 0.4))
+    axes.set_yticks(range(len(groups)), [textwrap.fill(group.label, 24) for group in groups])
+    axes.set(xlabel="test BLEU: mean ± sd, and each seed", ylim=(-0.6, len(groups) - 0.4))
     axes.grid(visible=False, axis="y")
 
 

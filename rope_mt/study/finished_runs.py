@@ -185,7 +185,7 @@ def warnings_about(runs: list[FinishedRun], unfinished: list[Path]) -> list[str]
     for run in runs:
         if skipped := run.result["skipped_updates"]:
             updates = f"{skipped:,} of {run.result['steps']:,} updates"
-            lines.append(f"warning: {run.folder} left out {updates}: loss or gradient was not finite")
+            lines.append(f"warning: {run.folder} skipped {updates}: loss or gradient was not finite")
     if unfinished:
         lines.append(f"not finished: {', '.join(map(str, unfinished))}")
     return lines

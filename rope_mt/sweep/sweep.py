@@ -11,7 +11,7 @@ from rich.text import Text
 
 from rope_mt.errors import UserError
 from rope_mt.runs.tracking import where
-from rope_mt.study.charts import plot_scores
+from rope_mt.study.charts import plot
 from rope_mt.study.compare import compare, records, tables
 from rope_mt.study.compare.comparison import Comparison
 from rope_mt.study.report import write_report
@@ -62,7 +62,7 @@ def conclude(sweep: Sweep, overview: Overview) -> bool:
     if comparison is not None:
         console.print()
         tables.show(comparison, [len(group.runs) for group in comparison.groups] == [1], console)
-        plot_scores(sweep.folder / "sweep.png", comparison.groups, comparison.baseline)
+        plot(sweep.folder / "sweep.png", comparison)
         write_report(sweep.folder / "sweep.html", comparison)
         files += ["sweep.png", "sweep.html"]
     console.print(Text(f"files     {os.path.relpath(sweep.folder)}: {', '.join(files)}"), soft_wrap=True)

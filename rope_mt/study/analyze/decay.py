@@ -77,9 +77,9 @@ def decay(
 
     Returns:
         The relative bound that its figure 2 draws, the mean of |S_1|, ..., |S_{d/2}|, where S_j is the sum of
-        e^{i (m-n) theta_i} over the first j pairs of features; by eq. 37, |q·k| is at most d/2 times it, times the
-        largest step between neighbouring products of features, max |h_{i+1} - h_i|. And q·k itself after the rotation,
-        for q and k all ones.
+        e^{i (m-n) theta_i} over the first j pairs of features. By eq. 37, |q·k| is at most d/2 times it, times the
+        largest max |h_{i+1} - h_i|, where h_i is the product of the i-th pair of features of q and k, and h_{d/2} = 0:
+        the step from the last product to 0 is one of them. And q·k itself after the rotation, for q and k all ones.
     """
     angles = np.multiply.outer(distance, theta ** (-np.arange(0, d, 2) / d))
     bound = np.abs(np.exp(1j * angles).cumsum(axis=1)).mean(axis=1)
@@ -232,7 +232,7 @@ def _report_attention(ckpt: Checkpoint, path: Path, sentences: int, out: Path, c
     console.print(Text(f"\nMean distance of attention (tokens), {len(src)} sentences, {path}"), soft_wrap=True)
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("layer")
-    for column in (*range(1, ckpt.config.model.n_layers + 1), "if even"):
+    for column in (*range(1, ckpt.config.model.n_layers + 1), "if uniform"):
         table.add_column(str(column), justify="right")
     for name, stack in stacks.items():
         table.add_row(name, *(f"{mean:.2f}" for mean in [*stack.mean_distances(), stack.uniform_distance()]))
@@ -245,7 +245,7 @@ def _report_attention(ckpt: Checkpoint, path: Path, sentences: int, out: Path, c
             if pairs := int(stack.pairs[i]):
                 uniform = stack.uniform[i].item() / pairs
                 rows.append((name, layer + 1, head + 1, int(stack.distance[i]), pairs, weight, uniform))
-    write_csv(csv, ("stack", "layer", "head", "distance", "pairs", "weight", "even weight"), rows)
+    write_csv(csv, ("stack", "layer", "head", "distance", "pairs", "weight", "uniform weight"), rows)
     _draw(stacks, png, f"{ckpt.config.position.name}, {len(src)} sentences")
     console.print(Text(f"files: {csv} {png}"), soft_wrap=True)
 

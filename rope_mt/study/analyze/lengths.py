@@ -1,7 +1,7 @@
 """`rope-mt analyze lengths RUN...`: scores by the length of the source, and of sentences joined to longer ones.
 
 A scheme that stops generalising shows it twice: on the long sentences of the test set, which are few and unlike the
-others, and on joined sentences, which differ from the single ones in nothing but length.
+others, and on joined sentences. These differ from single ones in length alone only where training had joined ones too.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from rope_mt.config.flags import CompareConfig
-from rope_mt.study.charts import plot_scores
+from rope_mt.study.charts import plot
 from rope_mt.study.compare import records, tables
 from rope_mt.study.compare.comparison import Comparison, compare_groups
 from rope_mt.study.compare.groups import choose_baseline, grouped
@@ -21,7 +21,7 @@ def compared(
     Args:
         baseline: see `choose_baseline`.
         buckets: the longest source of each bucket but the last, in tokens; None: `default_bounds`.
-        tested: False skips all tests against the baseline.
+        tested: False compares nothing with the baseline.
 
     Raises:
         UserError: no run is finished, they differ in test set, a file is damaged, or there is no such baseline.
@@ -53,8 +53,8 @@ def compare(cfg: CompareConfig) -> None:
         run_by_run = cfg.form == "runs" or [len(group.runs) for group in groups] == [1]
         tables.show(comparison, run_by_run, Console(highlight=False))
     if cfg.plot:
-        plot_scores(cfg.plot, groups, choose_baseline(groups, cfg.baseline) if len(groups) > 1 else None)
+        plot(cfg.plot, comparison)
     if cfg.html:
-        from rope_mt.study.report import write_report  # takes torch, which measures attention
+        from rope_mt.study.report import write_report  # takes matplotlib
 
         write_report(cfg.html, comparison)

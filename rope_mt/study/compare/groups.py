@@ -91,7 +91,7 @@ def grouped(runs: list[FinishedRun]) -> tuple[list[Group], list[str]]:
     for run, label in zip(runs, labels(runs), strict=True):
         first = members.setdefault(label, {}).setdefault(run.seed, run)
         if first is not run:
-            skipped.append(f"warning: left out {run.folder}: {first.folder} is {label} with seed {run.seed} too")
+            skipped.append(f"warning: skipped {run.folder}: {first.folder} is {label} with seed {run.seed} too")
     groups = [Group(label, [runs_of[seed] for seed in sorted(runs_of)]) for label, runs_of in members.items()]
     return groups, skipped
 

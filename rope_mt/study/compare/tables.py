@@ -1,4 +1,4 @@
-"""A comparison as tables to read, in a terminal of 100 columns or as GitHub's Markdown; and the notes below them."""
+"""A comparison as tables to read, in a terminal of 80 columns or as GitHub's Markdown; and the notes below them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,12 +8,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rope_mt.study.compare.comparison import Comparison, Part
+from rope_mt.study.compare.comparison import Comparison, Measure, Part
 from rope_mt.study.compare.groups import Group
-from rope_mt.study.compare.significance import ALPHA, Difference
+from rope_mt.study.compare.intervals import POWER, RESAMPLES
 
-COLUMNS = 100  # of a terminal that the tables fit
-SEEDS_UNKNOWN, SIGNIFICANT = "†", "*"  # marks
+COLUMNS = 100  # of what is no terminal
+TITLES = {
+    "loss": "Loss in nats per target token (less is better)",
+    "valid_loss": "Loss on the validation set in nats per target token (less is better)",
+    "chrf": "chrF (more is better)",
+    "bleu": "BLEU (more is better)",
+}
 SEVERAL = "several"  # speeds that have no mean
 
 
@@ -41,11 +46,7 @@ class Sheet:
 
     def markdown(self) -> str:
         lines = [self.columns, ["---", *["--:"] * (len(self.columns) - 1)], *self.rows]
-        return _escaped("\n".join(f"| {' | '.join(map(str.strip, line))} |" for line in lines))
-
-
-def _escaped(markdown: str) -> str:
-    return markdown.replace(SIGNIFICANT, f"\\{SIGNIFICANT}")
+        return "\n".join(f"| {' | '.join(map(str.strip, line))} |" for line in lines)
 
 
 def _speed(group: Group) -> str:
@@ -58,7 +59,7 @@ CELLS: dict[str, Callable[[Group], str]] = {
     "seeds": lambda group: str(len(group.runs)),
     "seed": lambda group: str(group.runs[0].seed),
     "size": lambda group: f"{group.spread('parameters').mean / 1e6:.2f} M",
-    "tokens seen": lambda group: f"{group.spread('tokens_seen').mean / 1e6:.2f} M",
+    "tokens": lambda group: f"{group.spread('tokens_seen').mean / 1e6:.2f} M",
     "valid loss": lambda group: group.spread("valid_loss").text(3),
     "valid BLEU": lambda group: group.spread("valid_bleu").text(),
     "BLEU": lambda group: group.spread("bleu").text(),
@@ -74,15 +75,18 @@ def _sheet(groups: list[Group], *columns: str) -> Sheet:
 def by_run(comparison: Comparison) -> Sheet:
     """A row a run."""
     runs = [Group(group.label, [run]) for group in comparison.groups for run in group.runs]
-    return _sheet(runs, "seed", "size", "tokens seen", "valid loss", "valid BLEU", "BLEU", "chrF", "tokens/s")
+    return _sheet(runs, "seed", "size", "tokens", "valid loss", "valid BLEU", "BLEU", "chrF", "tokens/s")
 
 
 def training(comparison: Comparison) -> Sheet:
     """A row a group: what was trained, and how far it came on the validation set."""
-    sheet = _sheet(comparison.groups, "seeds", "size", "tokens seen", "valid loss", "valid BLEU", "tokens/s")
+    sheet = _sheet(comparison.groups, "seeds", "size", "tokens", "valid loss", "valid BLEU", "tokens/s")
     if comparison.reached is None:
         return sheet
-    return sheet.beside(["to its loss"], [[_reached(tokens)] for tokens in comparison.reached.values()])
+    cells = []
+    for group in comparison.groups:
+        cells.append([_reached(comparison.reached[group.label]) if group is not comparison.baseline else "baseline"])
+    return sheet.beside(["to its loss"], cells)
 
 
 def _reached(tokens: list[float | None]) -> str:
@@ -93,54 +97,57 @@ def _reached(tokens: list[float | None]) -> str:
     return f"{len(known)} of {len(tokens)} seeds" if known else "not reached"
 
 
-def testing(comparison: Comparison) -> Sheet:
-    """A row a group: its test scores, and where there is a baseline the difference from it."""
-    groups, differences = comparison.groups, comparison.test.differences
-    sheet = _sheet(groups, "BLEU", "chrF")
-    sheet = sheet.beside(["length"], [[f"{comparison.lengths[group.label]:.3f}"] for group in groups])
-    if comparison.baseline is None:
-        return sheet
-    with_welch = any(difference.welch is not None for difference in differences.values())
-    columns = ["Δ BLEU", "p bs", "p ar", *(["p Welch"] if with_welch else []), "verdict"]
-    cells = []
-    for group in groups:
-        if group is comparison.baseline:
-            cells.append([*[""] * (len(columns) - 1), "baseline"])
-            continue
-        difference = differences[group.label]
-        ps = [difference.together.bootstrap, difference.together.randomisation, difference.welch]
-        texts = ["" if p is None else f"{p:.4f}" for p in ps[: len(columns) - 2]]
-        verdict = difference.verdict + (SEEDS_UNKNOWN if difference.welch is None else "")
-        cells.append([_signed(difference), *texts, verdict])
-    return sheet.beside(columns, cells)
+def difference(measure: Measure, label: str) -> list[str]:
+    """Difference from the baseline, its interval, and the smallest difference that such a comparison finds."""
+    interval, digits = measure.intervals.get(label), 3 if measure.is_loss else 2
+    if interval is None:
+        return ["", "", ""]
+    ends = " to ".join(f"{end:+.{digits}f}" for end in (interval.low, interval.high))
+    return [f"{interval.difference:+.{digits}f}", ends, f"{interval.detectable:.{digits}f}"]
+
+
+def verdicts(comparison: Comparison, measure: Measure) -> Sheet:
+    """A row a group: its mean, the difference from the baseline with its interval, and the verdict."""
+    rows = []
+    for group in comparison.groups:
+        mean = f"{fmean(measure.values[group.label]):.{3 if measure.is_loss else 2}f}"
+        gap, ends, finds = difference(measure, group.label)
+        row = [group.label, mean, gap, ends, measure.verdicts.get(group.label, "baseline"), finds]
+        if not measure.is_loss:
+            agreement = measure.agreement(group.label)
+            row.append("" if agreement is None else f"{agreement:.0f} %")
+        rows.append(row)
+    columns = ["scheme", "mean", "difference", "95 % interval", "verdict", "finds"]
+    return Sheet(columns if measure.is_loss else [*columns, "people"], rows)
 
 
 def by_length(comparison: Comparison) -> Sheet:
     """BLEU of the baseline in each bucket of source length, and the difference of each other group from it."""
     buckets, baseline = comparison.buckets, comparison.baseline
     assert baseline is not None
-    scores = [f"{bucket.bleu[baseline.label].mean:.2f}" if bucket.sentences else "-" for bucket in buckets]
-    rows = [["sentences", *_sentences(buckets)], [f"{baseline.label} (BLEU)", *scores]]
-    for group in comparison.groups:
-        if group is not baseline:
-            cells = []
-            for bucket in buckets:
-                difference = bucket.differences.get(group.label)
-                cells.append("-" if difference is None else _signed(difference) + _mark(bucket, group))
-            rows.append([group.label, *cells])
+    rows = [["sentences", *_sentences(buckets)]]
+    for group in [baseline, *(group for group in comparison.groups if group is not baseline)]:
+        cells = []
+        for bucket in buckets:
+            ours, theirs = (bucket.bleu[each.label].mean if bucket.sentences else 0 for each in (group, baseline))
+            score = f"{ours:.2f}" if group is baseline else f"{ours - theirs:+.2f}"
+            cells.append(score if bucket.sentences else "-")
+        rows.append([f"{group.label} (BLEU)" if group is baseline else group.label, *cells])
     return Sheet(["tokens", *(bucket.name for bucket in buckets)], rows)
 
 
-def on_additional_tests(comparison: Comparison) -> Sheet:
-    """A row a group: its BLEU on each additional test set."""
-    tests = comparison.additional
-    rows = [["sentences", *_sentences(tests)]]
+def on_each_test(comparison: Comparison) -> Sheet:
+    """A row a group: its BLEU on each test set, chrF on the first, and the length of its translations."""
+    tests = [comparison.test, *comparison.additional]
+    rows = [["sentences", *_sentences(tests), "", ""]]
     for group in comparison.groups:
-        rows.append([group.label, *(test.bleu[group.label].text() + _mark(test, group) for test in tests)])
-    return Sheet(["BLEU", *(test.name for test in tests)], rows)
+        scores = [test.bleu[group.label].text() for test in tests]
+        rows.append([group.label, *scores, group.spread("chrf").text(), f"{comparison.lengths[group.label]:.3f}"])
+    return Sheet(["BLEU", *(test.name for test in tests), "chrF", "length"], rows)
 
 
-def _by_run_on_additional_tests(comparison: Comparison) -> Sheet:
+def by_run_on_additional_tests(comparison: Comparison) -> Sheet:
+    """A row a run: its BLEU on each additional test set."""
     names = [test.name for test in comparison.additional]
     rows = []
     for group in comparison.groups:
@@ -154,74 +161,85 @@ def _sentences(parts: list[Part]) -> list[str]:
     return [f"{part.sentences:,}" for part in parts]
 
 
-def _mark(part: Part, group: Group) -> str:
-    difference = part.differences.get(group.label)
-    return SIGNIFICANT if difference and difference.significant else ""
-
-
-def _signed(difference: Difference) -> str:
-    return f"{difference.together.delta:+.2f}"
+def title(comparison: Comparison) -> str:
+    """What is compared, and on what."""
+    assert comparison.baseline is not None
+    sentences, documents = comparison.units
+    where = f"{sentences:,} sentences" + (f" of {documents:,} documents" if documents < sentences else "")
+    return f"Against {comparison.baseline.label}, on {where} ({' and '.join(comparison.judged)})"
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """The meaning of columns and marks, a line each."""
-    baseline, differences = comparison.baseline, comparison.test.differences.values()
-    if baseline is None:
-        return []
-    bootstrap, randomisation = (
-        int(dict(part.split(":", 1) for part in signature.split("|"))[kind])
-        for kind, signature in zip(("bs", "ar"), comparison.test_signatures, strict=True)
-    )
-    alike = all({*group.seeds} & {*baseline.seeds} for group in comparison.groups)
-    tests = (
-        f"p bs, p ar: sacreBLEU's paired bootstrap ({bootstrap:,} resamples) and paired approximate randomisation "
-        f"({randomisation:,} trials) on test BLEU against {baseline.label}, "
-        f"run by run {'of the same seed' if alike else 'in order of seed, or of the same seed where some are common'}"
-    )
-    if any(len(difference.pairs) > 1 for difference in differences):
-        tests += " (several pairs: of their mean difference, with one sample of sentences for all)"
-    if any(difference.welch is not None for difference in differences):
-        tests += "; p Welch: Welch's t-test over the seeds' BLEU"
-    rule = f"every p < {ALPHA} and every pair of runs on that side, not corrected for the number of rows"
-    lines = [
-        f"{tests}. better, worse: {rule}.",
-        "length: words of the translations over words of the references; BLEU punishes what is too short.",
-    ]
-    if any(difference.welch is None for difference in differences):
+    """How to read the tables, a line each."""
+    lines = ["length: words of the translations over words of the references; BLEU punishes what is too short."]
+    if comparison.baseline is None:
+        return lines
+    measures = comparison.measures
+    if any(measure.intervals for measure in measures):
+        unit = "documents" if comparison.units[1] < comparison.units[0] else "sentences"
+        lines += [
+            "verdict: better or worse where the whole 95 % interval is on one side of 0. Not told apart does not mean "
+            "equal: the true difference may be anywhere in the interval.",
+            "95 % interval: what other seeds and sentences would give. All rows of a table hold together in 95 of "
+            f"100 such comparisons (Dunnett; variance of seeds pooled, {RESAMPLES:,} resamples of {unit}).",
+            f"finds: the smallest true difference that {100 * POWER:.0f} of 100 such comparisons tell apart.",
+            "people: how often human judges agree that the higher score is the better system, where 50 % is chance "
+            "(Kocmi et al. 2024, fitted on WMT's systems, mostly news; a rough guide for other text).",
+        ]
+    if measures[0].name == "valid_loss":
         lines.append(
-            f"{SEEDS_UNKNOWN} one seed on a side or in both: noise between seeds is not measured; that takes several, "
-            "seed=1,2,3."
+            "The loss of the test set is missing from these records. The validation loss stands in its place, and its "
+            "interval is over seeds alone."
         )
-    parts = [*comparison.buckets, *comparison.additional]
-    if any(difference.significant for part in parts for difference in part.differences.values()):
-        lines.append(f"{SIGNIFICANT} better or worse by the same rule on the sentences of the column alone.")
+    reasons = {verdict for measure in measures for verdict in measure.verdicts.values()}
+    if "one seed" in reasons:
+        lines.append("one seed: no verdict, as other seeds may say something else: train with seed=1,2,3.")
+    if "untrained" in reasons:
+        lines.append("untrained: a model below BLEU 5 has not learned to translate, so there is no verdict.")
+    if comparison.paired:
+        ps = ", ".join(f"{name} p = {p:.4f}" for name, p in comparison.paired.items())
+        lines.append(f"BLEU of these two runs, would other sentences say the same? sacreBLEU's paired {ps}.")
     if comparison.reached:
         lines.append(
-            f"to its loss: target tokens until the validation loss was down to the last one of {baseline.label}, "
-            "run by run as above, mean over seeds."
+            "to its loss: target tokens until the validation loss was down to the last one of "
+            f"{comparison.baseline.label}, means over seeds."
         )
     if any(_speed(group) == SEVERAL for group in comparison.groups):
         lines.append(f"tokens/s: {SEVERAL}, where the runs of a row are of several machines or precisions.")
     return lines
 
 
+def conclusions(comparison: Comparison) -> Sheet:
+    """A row a group: its verdict in words."""
+    others = [group.label for group in comparison.groups if group is not comparison.baseline]
+    return Sheet(["scheme", "verdict"], [[label, comparison.says(label)] for label in others])
+
+
+def sheets(comparison: Comparison, run_by_run: bool = False) -> list[tuple[str, Sheet]]:
+    """All tables with their titles: verdicts first."""
+    parts = []
+    if comparison.baseline is not None:
+        parts = [(title(comparison), conclusions(comparison))]
+        parts += [(TITLES[each.name], verdicts(comparison, each)) for each in comparison.measures]
+    if run_by_run:
+        parts.append(("Each run", by_run(comparison)))
+        if comparison.additional:
+            parts.append(("Additional test sets", by_run_on_additional_tests(comparison)))
+    else:
+        parts += [("Each test set, mean ± sd over seeds", on_each_test(comparison)), ("Training", training(comparison))]
+    if comparison.buckets:
+        parts.append(("Difference in BLEU by source length in tokens", by_length(comparison)))
+    return parts
+
+
 def show(comparison: Comparison, run_by_run: bool, console: Console) -> None:
     """Print it: a table with a row a run, or tables with a row a group."""
-    parts: list[Text | Table] = []
-    if run_by_run:
-        parts.append(by_run(comparison).rich())
-    else:
-        title = Text(f"\ntest set, {comparison.test.sentences:,} sentences", "bold")
-        parts += [training(comparison).rich(), title, testing(comparison).rich()]
-    if comparison.buckets:
-        parts += [Text("\nΔ BLEU by source length in tokens", "bold"), by_length(comparison).rich()]
-    if comparison.additional:
-        sheet = _by_run_on_additional_tests(comparison) if run_by_run else on_additional_tests(comparison)
-        parts += [Text("\nfurther test sets", "bold"), sheet.rich()]
-    parts.append(Text(f"\n{comparison.signature}", "dim"))
-    wide = Console(width=max(COLUMNS, console.width), highlight=False)  # also in a pipe, where rich takes 80
-    for part in parts:
-        wide.print(part, crop=False)
+    width = console.width if console.is_terminal else max(COLUMNS, console.width)
+    wide = Console(width=width, highlight=False)
+    for number, (heading, sheet) in enumerate(sheets(comparison, run_by_run)):
+        wide.print(Text("\n" * bool(number) + heading, "bold"))
+        wide.print(sheet.rich(), crop=False)
+    console.print(Text(f"\n{comparison.signature}", "dim"), soft_wrap=True)
     for line in notes(comparison):
         console.print(Text(line, "dim"))
     for line in comparison.warnings:
@@ -230,13 +248,8 @@ def show(comparison: Comparison, run_by_run: bool, console: Console) -> None:
 
 def as_markdown(comparison: Comparison) -> str:
     """The tables, the signature and the notes, to be pasted into a README."""
-    tested = testing(comparison)
-    whole = training(comparison).beside(tested.columns[1:], [row[1:] for row in tested.rows])
-    parts = [whole.markdown()]
-    if comparison.buckets:
-        parts += ["Δ BLEU by source length in tokens:", by_length(comparison).markdown()]
-    if comparison.additional:
-        parts += ["Further test sets:", on_additional_tests(comparison).markdown()]
-    parts.append(f"sacreBLEU `{comparison.signature}`, {comparison.test.sentences:,} sentences")
-    parts += [_escaped(line) for line in [*notes(comparison), *comparison.warnings]]
-    return "\n\n".join(parts)
+    parts = []
+    for heading, sheet in sheets(comparison):
+        parts += [f"{heading}:", sheet.markdown()]
+    parts.append(f"sacreBLEU `{comparison.signature}`")
+    return "\n\n".join([*parts, *notes(comparison), *comparison.warnings])

@@ -8,6 +8,7 @@ from pathlib import Path
 from rope_mt.errors import UserError
 from rope_mt.runs.folder import RunFolder
 from rope_mt.study.compare import tables
+from rope_mt.study.compare.comparison import TITLES as NAMES
 from rope_mt.study.compare.comparison import Comparison
 from rope_mt.study.compare.groups import choose_baseline
 from rope_mt.study.finished_runs import FinishedRun
@@ -16,9 +17,6 @@ from rope_mt.study.report.configuration import configuration
 from rope_mt.study.report.page import commands, folded, items, page, paragraph, section, table
 from rope_mt.study.run_files import texts
 from rope_mt.system.files import write_whole
-
-NO_BREAK = "\u00a0±\u00a0"  # no line ends inside of it
-VERDICTS = {"better": "is better than", "worse": "is worse than", "within noise": "is within noise of"}
 
 
 def write_report(path: Path, comparison: Comparison) -> None:
@@ -29,14 +27,11 @@ def write_report(path: Path, comparison: Comparison) -> None:
     Raises:
         UserError: the folder cannot be written.
     """
-    distance, translations = text_sections(comparison)
     sections = (
         section("Scores", _scores(comparison)),
         section("Training", table(tables.training(comparison), "At the end of training"), charts.training(comparison)),
         section("Length of the source", _lengths(comparison)),
-        section("Additional test sets", _additional(comparison)),
-        section("Attention and distance", distance),
-        section("Translations", translations),
+        section("Translations", translations(comparison)),
         section("Configuration", configuration(comparison)),
         section("To make it again", _again(comparison, path)),
     )
@@ -44,17 +39,12 @@ def write_report(path: Path, comparison: Comparison) -> None:
     write_whole(path, html.encode(errors="replace"))  # a result may hold half of a surrogate pair
 
 
-def text_sections(comparison: Comparison) -> tuple[str, str]:
-    """HTML of the sections on attention and on translations, which need the text of the test set."""
+def translations(comparison: Comparison) -> str:
+    """HTML of the section on translations, which needs the text of the test set."""
     try:
-        src, ref = texts(_runs(comparison))
+        return samples.translations(comparison, *texts(_runs(comparison)))
     except UserError as error:
-        return "", items([f"No translations and no attention: {error}."], "warnings")
-    distance = charts.by_distance(comparison.groups, src, ref)
-    try:
-        return distance, samples.translations(comparison, src, ref)
-    except UserError as error:
-        return distance, items([f"No translations: {error}."], "warnings")
+        return items([f"No translations: {error}."], "warnings")
 
 
 def _runs(comparison: Comparison) -> list[FinishedRun]:
@@ -89,21 +79,18 @@ def _headline(comparison: Comparison) -> str:
         scores = [f"{group.label} has a test BLEU of {group.spread('bleu').text()}." for group in comparison.groups]
         return items(scores, "results")
     for group in comparison.groups:
-        if group is baseline:
-            continue
-        difference = comparison.test.differences[group.label]
-        scores = f"{group.spread('bleu').text()} against {baseline.spread('bleu').text()}"
-        seeds = f"{_counted(len(group.runs), 'seed')} against {len(baseline.runs)}"
-        if group.seeds != baseline.seeds:
-            seeds += f", the difference that of {_counted(len(difference.pairs), 'pair')}"
-        html.append(
-            f'<li class="{difference.verdict.split()[0]}">{escape(group.label)} '
-            f"<strong>{VERDICTS[difference.verdict]}</strong> {escape(baseline.label)}: "
-            f"{difference.together.delta:+.2f} test BLEU ({scores.replace(' ± ', NO_BREAK)}; {seeds}).</li>"
-        )
-    html = [f'<ul class="results">{"".join(html)}</ul>']
-    if any(difference.welch is None for difference in comparison.test.differences.values()):
-        html.append(paragraph("With one seed on a side, whether other seeds agree is not measured.", "dim"))
+        if group is not baseline:
+            first, gaps = comparison.measures[0].verdicts[group.label], []
+            for measure in comparison.measures:
+                if group.label in measure.intervals:
+                    gap, ends, _ = tables.difference(measure, group.label)
+                    gaps.append(f"{NAMES[measure.name]} {gap} ({ends})")
+            html.append(
+                f'<li class="{first.split()[0]}">{escape(group.label)}: <strong>'
+                f"{escape(comparison.says(group.label))}</strong>. {escape('; '.join(gaps))}</li>"
+            )
+    about = f"{tables.title(comparison)}: difference, and in brackets its 95 % interval."
+    html = [paragraph(about), f'<ul class="results">{"".join(html)}</ul>']
     if comparison.warnings:
         amount = _counted(len(comparison.warnings), "warning")
         html.append(f'<p>See <a href="#warnings">{amount}</a> about these runs.</p>')
@@ -111,7 +98,8 @@ def _headline(comparison: Comparison) -> str:
 
 
 def _scores(comparison: Comparison) -> str:
-    parts = [table(tables.testing(comparison), f"Test set, {comparison.test.sentences:,} sentences")]
+    parts = [table(tables.verdicts(comparison, each), tables.TITLES[each.name]) for each in comparison.measures]
+    parts.append(table(tables.on_each_test(comparison), "Each test set, mean ± sd over seeds"))
     parts += [paragraph(line, "dim") for line in [comparison.signature, *tables.notes(comparison)]]
     parts.append(f'<div id="warnings">{items(comparison.warnings, "warnings")}</div>')
     parts.append(charts.scores(comparison))
@@ -123,12 +111,8 @@ def _scores(comparison: Comparison) -> str:
 def _lengths(comparison: Comparison) -> str:
     if not comparison.buckets:
         return ""
-    title = "Difference in BLEU from the baseline, by source length in tokens"
-    return table(tables.by_length(comparison), title) + charts.by_length(comparison)
-
-
-def _additional(comparison: Comparison) -> str:
-    return table(tables.on_additional_tests(comparison), "BLEU") if comparison.additional else ""
+    title = "Difference in BLEU by source length in tokens"
+    return table(tables.by_length(comparison), title)
 
 
 def _again(comparison: Comparison, path: Path) -> str:

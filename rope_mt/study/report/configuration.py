@@ -31,9 +31,6 @@ def configuration(comparison: Comparison) -> str:
     common = table(Sheet(["setting", "value"], shared), "What is shared", words=True)
     test = comparison.groups[0].runs[0].result["test"]
     signatures = [("BLEU", test["bleu_signature"]), ("chrF", test.get("chrf_signature"))]
-    signatures += zip(
-        ("paired bootstrap", "paired approximate randomisation"), comparison.test_signatures, strict=False
-    )
     return "\n".join(
         [
             html,
