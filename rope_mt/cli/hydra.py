@@ -164,7 +164,8 @@ def call_hydra(command: str, flags: dict[str, Any], words: list[str], task: Call
     argv, wish = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
     given = [name if value is True else f"{name}={value}" for name, value in flags.items()]
     try:
-        sys.argv = [argv[0], *given, *words]
+        # a run names its own folder, and paths are those of where the command was typed
+        sys.argv = [argv[0], *given, *words, "hydra.job.chdir=false"]
         logging.raiseExceptions = "--info" not in flags  # what --info logs may be piped into head
         os.environ["HYDRA_FULL_ERROR"] = "1"  # without it Hydra prints the error and advice about itself, and exits
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)(task)()

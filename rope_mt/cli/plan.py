@@ -87,6 +87,13 @@ def planned(command: str, flags: dict[str, Any], words: list[str], schema: type)
         first_words = tuple(options[0] for options in choices)
         first = composed(first_words)  # the slowest step here, so it is done once
         hydra = first.hydra
+        for options in choices:
+            if len(options) > 1 and options[0].startswith("experiment="):
+                others = (
+                    composed([option if word is options[0] else word for word in first_words]) for option in options
+                )
+                if any(other.hydra.sweeper != hydra.sweeper or other.hydra.mode != hydra.mode for other in others):
+                    raise UserError(f"{' and '.join(options)} do not run the same jobs: start them one by one")
         several = "--multirun" in flags or hydra.mode == RunMode.MULTIRUN
         refuse_misplaced(keys, hydra, several, only_shown)
         if several and (params := hydra.sweeper.get("params")):  # Hydra would run through both lists of choices

@@ -8,6 +8,7 @@
 No file can run code when it is read. A folder gets its name when all files in it are on the disk.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -174,7 +175,7 @@ def load(path: Path) -> Checkpoint:
 def run_of(path: Path) -> RunFolder:
     """The run that a path belongs to: a run folder, or a checkpoint, which may be outside of any run."""
     inside = (path / MANIFEST).is_file() and path.absolute().parent.name == "checkpoints"
-    return RunFolder(path.parent.parent if inside else path)
+    return RunFolder(Path(os.path.relpath(path.absolute().parent.parent)) if inside else path)
 
 
 def model_of(ckpt: Checkpoint) -> Transformer:

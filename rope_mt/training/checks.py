@@ -78,6 +78,10 @@ def check(cfg: TrainConfig, run: RunFolder, about: dict[str, Any], prepared: Pre
     at_end, at_most = room(cfg, weights)
     disk.ensure("this run", run.checkpoints, at_most, ANOTHER_DISK)
     warnings = []
+    examples, kept = len(data.plan.src), len(data.plan.rows)
+    if kept < examples:
+        longer = f"have more than data.max_len={cfg.data.max_len} tokens a side"
+        warnings.append(f"{examples - kept:,} of {examples:,} training pairs {longer}, and are left out")
     for name, pairs in files.items():
         warnings += warnings_about(pairs, data.tokenizer, cfg.data.src_lang, cfg.data.tgt_lang, name == "valid")
     return Checked(sum(p.numel() for p in model.parameters()), at_end, warnings)

@@ -9,7 +9,7 @@ from rope_mt.config.commands import TrainConfig
 from rope_mt.data.prepare import Prepared, report
 from rope_mt.runs import code
 from rope_mt.runs.checkpoint import latest
-from rope_mt.runs.folder import AGAIN, RunFolder
+from rope_mt.runs.folder import AGAIN, RunFolder, of_other_lengths
 from rope_mt.runs.result import read_result
 from rope_mt.system.device import choose_device, describe
 from rope_mt.system.disk import size_text
@@ -33,6 +33,10 @@ def introduce(
     lines["run"] = f"{run.path} (about {size_text(checked.bytes)})"
     if (resumed := latest(run)) is not None:
         lines["continues"] = str(resumed)
+    else:
+        for other, steps in of_other_lengths(run, cfg).items():
+            of = f"{other} is the same with trainer.max_steps={steps}"
+            warnings.append(f"{of}, and stays as it is: a run of another length begins at its first step")
     show(lines)
     if changed := about["changed_code"]:
         warnings.append(f"it began with other code: {code.listed(changed)}; to use this code alone, {AGAIN}")

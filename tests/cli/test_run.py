@@ -171,3 +171,14 @@ def test_mistakes_are_one_line(run, words, message):
     assert message in err
     assert re.fullmatch(r"rope-mt: [^\n]+\n", err)
     assert checkpoint.latest(run) == run.checkpoints / "step-0000020"
+
+
+def test_paths_are_those_of_where_the_command_was_typed_though_hydra_is_asked_to_go_elsewhere(run):
+    out = rope_mt("train", *SHORT, "hydra.job.chdir=true")
+    assert f"{run.path} is finished" in out
+
+
+@pytest.mark.parametrize("experiments", ["long-text,extrapolation", "extrapolation,linear", "multi30k,mixed"])
+def test_experiments_of_other_sweeps_are_not_named_together(experiments, run):
+    line = rope_mt("train", "-m", f"experiment={experiments}", code=2)
+    assert line.endswith("do not run the same jobs: start them one by one\n")

@@ -1,5 +1,6 @@
 """The checkpoints that a run keeps, and the weights that `rope-mt eval RUN checkpoints=...` takes from them."""
 
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -232,3 +233,10 @@ def test_eval_refuses_references_that_are_not_raw_text(run, tmp_path):
     cfg.data.test = write_pairs(tmp_path / "odd", [("a dog.", "ein a@@ b.")] * 12)
     with pytest.raises(UserError, match=r"the references of .*odd.* has the subword mark"):
         evaluate(cfg)
+
+
+def test_the_run_of_a_checkpoint_is_found_from_inside_of_its_folder(finished, monkeypatch):
+    best = checkpoint.saved(RunFolder(finished), "best")[-1]
+    for inside in (best.parent, finished, best):
+        monkeypatch.chdir(inside)
+        assert checkpoint.run_of(Path(os.path.relpath(best))).path.resolve() == finished.resolve()

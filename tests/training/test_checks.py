@@ -125,3 +125,14 @@ def test_a_run_for_which_there_is_no_room(quick, disk):
         train(quick(max_steps=8), run.path)
     assert not run.metrics.exists()
     assert not list(run.checkpoints.iterdir())
+
+
+def test_pairs_that_are_left_out_and_a_run_of_another_length_are_told(quick, tmp_path, capsys):
+    cfg = quick()
+    cfg.data.max_len = 30
+    train(cfg, tmp_path / "two")
+    [left_out] = re.findall(r"(\d+) of 120 training pairs have more than data.max_len=30", capsys.readouterr().out)
+    assert 0 < int(left_out) < 120
+    cfg.trainer.max_steps, cfg.tracking.project = 3, "other"
+    train(cfg, tmp_path / "three")
+    assert f"{tmp_path / 'two'} is the same with trainer.max_steps=2, and stays" in capsys.readouterr().out
