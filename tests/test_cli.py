@@ -110,9 +110,9 @@ def test_version(rope_mt):
         ("eval serch.beam=3 RUN", "no setting serch.beam; did you mean search.beam?"),
         ("eval RUN data=toy", "this command has no group data"),
         # groups
-        ("train position=rop", "position=rop does not exist: it can be alibi, deberta, learned, none, "),
+        ("train position=rop", "position=rop does not exist: it can be alibi, deberta, fire, kerple, learned, none, "),
         ("train position=rop", "; did you mean position=rope?"),
-        ("train position=", "position= needs a name: it can be alibi, deberta, learned, none, "),
+        ("train position=", "position= needs a name: it can be alibi, deberta, fire, kerple, learned, none, "),
         ("train position=3", "position=3 does not name an option"),
         ("train -m position=rope,rop", "did you mean position=rope?"),
         ("train -m position=glob(zz*)", "position=glob(zz*) selects nothing"),

@@ -12,6 +12,11 @@ def no_effect(default: Any) -> Any:
     return field(default=default, metadata={"identity": False})
 
 
+def added(default: Any) -> Any:
+    """A field that runs once were without: its default changes no result, and stays out of the run's identity."""
+    return field(default=default, metadata={"identity": "unless default"})
+
+
 def require(holds: bool, setting: str, must: str, value: object) -> None:
     if not holds:
         raise UserError(f"{setting} must be {must}, not {value!r}")

@@ -64,10 +64,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def identity(cfg: Any) -> dict[str, Any]:
-    """The settings that change a result, as a plain dict: all fields but those marked `no_effect`."""
+    """The settings that change a result, as a plain dict: none marked `no_effect`, and no default of those `added`."""
     kept = {}
     for setting in fields(cfg):
-        if setting.metadata.get("identity", True):
-            value = getattr(cfg, setting.name)
+        counts, value = setting.metadata.get("identity", True), getattr(cfg, setting.name)
+        if counts is True or (counts == "unless default" and value != setting.default):
             kept[setting.name] = identity(value) if is_dataclass(value) else value
     return kept

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from omegaconf import MISSING
 
-from rope_mt.config.checks import above, at_least, choice, require
+from rope_mt.config.checks import above, added, at_least, choice, require
 
 
 @dataclass
@@ -82,11 +82,40 @@ class AlibiConfig(PositionConfig):
 
 
 @dataclass
+class KerpleConfig(PositionConfig):
+    name: str = "kerple"
+
+
+@dataclass
+class FireConfig(PositionConfig):
+    name: str = "fire"
+    # tokens, times a learned number: distances of later queries are compared with their position. Li et al. 2024 begin
+    # with a quarter of the length of training
+    threshold: float = 32
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        above(0, position__threshold=self.threshold)
+
+
+@dataclass
+class PopeConfig(PositionConfig):
+    name: str = "pope"
+    theta: float = 10_000.0  # base of the angles, as rope's; each feature has one, where rope has one a pair
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        above(1, position__theta=self.theta)
+
+
+@dataclass
 class RopeConfig(PositionConfig):
     name: str = "rope"
     theta: float = 10_000.0  # base of the angles of eq. 15; a larger one rotates more slowly with distance
     layout: str = "interleaved"  # interleaved or half: pairs are adjacent features (eq. 15), or half a head apart
     fraction: float = 1.0  # of each head's features that is rotated, the first ones; above 0 and at most 1
+    # of the rotated pairs that are rotated after all: the angles of the lowest frequencies are 0; above 0, at most 1
+    kept: float = added(1.0)
     cross_attention: bool = False  # rotate there too: queries by target position, keys by source position
 
     def __post_init__(self) -> None:
@@ -94,6 +123,7 @@ class RopeConfig(PositionConfig):
         above(1, position__theta=self.theta)
         choice("position.layout", self.layout, "interleaved", "half")
         require(0 < self.fraction <= 1, "position.fraction", "above 0 and at most 1", self.fraction)
+        require(0 < self.kept <= 1, "position.kept", "above 0 and at most 1", self.kept)
 
     def rotated_features(self, d_head: int) -> int:
         """How many features of a head are rotated: an even number, and two at least."""

@@ -49,6 +49,8 @@ def check(cfg: TrainConfig) -> None:
         setting = f"position={position.name}"
     elif isinstance(position, RopeConfig) and position.cross_attention:
         setting = "position.cross_attention=true"
+    elif isinstance(position, RopeConfig) and position.kept < 1:
+        setting = f"position.kept={position.kept}"
     else:
         return
     able = ", ".join(scheme.name for scheme in ABLE)

@@ -50,12 +50,12 @@ class Visible:
 def attend(
     q: Float[Tensor, "batch heads tgt d_head"],
     k: Float[Tensor, "batch heads src d_head"],
-    v: Float[Tensor, "batch heads src d_head"],
+    v: Float[Tensor, "batch heads src d_value"],
     visible: Visible,
     bias: Float[Tensor, "*batch heads tgt src"] | None = None,
     value_term: Callable[[Tensor], Tensor | None] | None = None,
-    n_terms: int = 1,
-) -> Float[Tensor, "batch heads tgt d_head"]:
+    n_terms: int | float = 1,
+) -> Float[Tensor, "batch heads tgt d_value"]:
     """softmax(q·k / sqrt(n_terms * d_head) + bias) over the visible keys, times v, plus the value term.
 
     Queries and keys are already rotated. Every query must see a key. The softmax is computed in float32 whatever the
@@ -117,7 +117,7 @@ class KeyValues:
     """The keys (already rotated) and values that one attention layer looks at; decoding keeps them between steps."""
 
     k: Float[Tensor, "batch heads src d_head"]
-    v: Float[Tensor, "batch heads src d_head"]
+    v: Float[Tensor, "batch heads src d_value"]
 
     def select(self, rows: Int[Tensor, " chosen"]) -> "KeyValues":
         return KeyValues(self.k.index_select(0, rows), self.v.index_select(0, rows))

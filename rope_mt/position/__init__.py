@@ -3,8 +3,9 @@
 from rope_mt.config.position import PositionConfig
 from rope_mt.errors import UserError
 from rope_mt.position.absolute import LearnedPosition, NoPosition, SinusoidalPosition
-from rope_mt.position.bias import AlibiPosition, T5Position
+from rope_mt.position.bias import AlibiPosition, FirePosition, KerplePosition, T5Position
 from rope_mt.position.decomposed import DebertaPosition, TransformerXLPosition, TupePosition
+from rope_mt.position.polar import PopePosition
 from rope_mt.position.relative import RelativePosition
 from rope_mt.position.rotary import RotaryPosition
 from rope_mt.position.scheme import AttentionShape, Placed, PositionScheme
@@ -21,6 +22,9 @@ SCHEMES: dict[str, type[PositionScheme]] = {
     "tupe": TupePosition,
     "deberta": DebertaPosition,
     "alibi": AlibiPosition,
+    "kerple": KerplePosition,
+    "fire": FirePosition,
+    "pope": PopePosition,
     "rope": RotaryPosition,
 }
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from rope_mt.config.position import PositionConfig
+from rope_mt.config.position import FireConfig, PositionConfig
 from rope_mt.position.scheme import AttentionShape, PositionScheme
 
 N_BUCKETS, MAX_DISTANCE = 32, 128  # Raffel et al. 2020; TUPE takes the same
@@ -94,3 +94,47 @@ def slopes(n_heads: int) -> list[float]:
     power = 2 ** math.floor(math.log2(n_heads))
     of_power = [2 ** (-8 * (i + 1) / power) for i in range(power)]
     return of_power if power == n_heads else of_power + slopes(2 * power)[::2][: n_heads - power]
+
+
+class KerplePosition(PositionScheme):
+    """-r_1 log(1 + r_2 |m - n|) with two learned numbers a head: Chi et al. 2022 (arXiv 2205.09921), the log form.
+
+    Both begin at random, as in the authors' code, which clamps them above 0; here their absolute values count.
+    """
+
+    relative = True
+
+    def __init__(self, cfg: PositionConfig, shape: AttentionShape) -> None:
+        super().__init__(cfg, shape)
+        self.r_1 = nn.Parameter(2 * torch.rand(shape.n_heads, 1, 1))
+        self.r_2 = nn.Parameter(torch.rand(shape.n_heads, 1, 1))
+
+    def position_bias(
+        self, q_pos: Int[Tensor, "*batch tgt"], k_pos: Int[Tensor, "*batch src"]
+    ) -> Float[Tensor, "*batch heads tgt src"]:
+        far = distance(q_pos, k_pos).abs().unsqueeze(-3)
+        return -self.r_1.abs() * (self.r_2.abs() * far).log1p()
+
+
+class FirePosition(PositionScheme):
+    """f(log(1 + c |m - n|) / log(1 + c max(L, m))) with a small network f: Li et al. 2024 (arXiv 2310.04418).
+
+    c is learned, L is `threshold` times a learned number, and their absolute values count, as in the authors' code. All
+    layers share them and f: this is their FIRE-S.
+    """
+
+    WIDTH, EPS = 32, 1e-6
+
+    def __init__(self, cfg: FireConfig, shape: AttentionShape) -> None:
+        super().__init__(cfg, shape)
+        self.threshold = cfg.threshold
+        self.f = nn.Sequential(nn.Linear(1, self.WIDTH), nn.ReLU(), nn.Linear(self.WIDTH, shape.n_heads))
+        self.c, self.multiplier = nn.Parameter(torch.tensor(0.1)), nn.Parameter(torch.tensor(1.0))
+
+    def position_bias(
+        self, q_pos: Int[Tensor, "*batch tgt"], k_pos: Int[Tensor, "*batch src"]
+    ) -> Float[Tensor, "*batch heads tgt src"]:
+        with torch.autocast(q_pos.device.type, enabled=False):  # bf16 cannot tell long distances apart
+            longest = torch.maximum(q_pos, (self.threshold * self.multiplier).abs()).unsqueeze(-1)
+            far, longest = ((self.c.abs() * x).log1p() for x in (distance(q_pos, k_pos).abs(), longest))
+            return self.f((far / (longest + self.EPS)).unsqueeze(-1)).movedim(-1, -3)

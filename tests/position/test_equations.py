@@ -8,6 +8,9 @@ import torch
 
 from rope_mt.config.position import (
     DebertaConfig,
+    FireConfig,
+    KerpleConfig,
+    PopeConfig,
     PositionConfig,
     RelativeConfig,
     SinusoidalConfig,
@@ -22,7 +25,7 @@ both_stacks = pytest.mark.parametrize("causal", [False, True])
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def heads(x: torch.Tensor) -> torch.Tensor:
@@ -131,6 +134,56 @@ def test_deberta_is_eq_10(causal):
         return (content + content_to_position + position_to_content) / math.sqrt(3 * D_HEAD)
 
     check(DebertaConfig(clip=4), causal, scores)
+
+
+@both_stacks
+def test_kerple_is_the_logarithm_of_the_distance(causal):
+    def scores(scheme, q, k, back):
+        r_1, r_2 = scheme.r_1.abs().flatten().tolist(), scheme.r_2.abs().flatten().tolist()
+        kernel = [
+            [[-a * math.log(1 + b * abs(r)) for r in row] for row in back.tolist()]
+            for a, b in zip(r_1, r_2, strict=True)
+        ]
+        return q @ k.transpose(-2, -1) / math.sqrt(D_HEAD) + torch.tensor(kernel)
+
+    check(KerpleConfig(), causal, scores)
+
+
+@both_stacks
+def test_fire_is_a_network_of_the_distance_over_the_position_of_the_query(causal):
+    """f(psi(|m - n|) / psi(max(L, m))), psi(x) = log(cx + 1), before and beyond L."""
+
+    def scores(scheme, q, k, back):
+        c, longest = scheme.c.abs().item(), 5 * scheme.multiplier.abs().item()
+        assert 0 < longest < LEN - 1
+        first, last = scheme.f[0], scheme.f[2]
+        bias = torch.zeros(HEADS, LEN, LEN)
+        for m in range(LEN):
+            for n in range(LEN):
+                x = math.log(c * abs(m - n) + 1) / math.log(c * max(longest, m) + 1)
+                hidden = [
+                    max(0.0, w * x + b)
+                    for w, b in zip(first.weight.flatten().tolist(), first.bias.tolist(), strict=True)
+                ]
+                bias[:, m, n] = last.weight @ torch.tensor(hidden) + last.bias
+        return q @ k.transpose(-2, -1) / math.sqrt(D_HEAD) + bias
+
+    check(FireConfig(threshold=5), causal, scores)
+
+
+@both_stacks
+def test_pope_is_a_sum_of_magnitudes_times_the_cosine_of_the_distance(causal):
+    """sum_c softplus(q_c) softplus(k_c) cos((n - m) theta_c + delta_c) / sqrt(d_head), delta from -2 pi to 0."""
+
+    def scores(scheme, q, k, back):
+        out = torch.zeros(*q.shape[:-1], LEN)
+        for c in range(D_HEAD):
+            delta = scheme.delta[:, 0, c].clamp(-2 * math.pi, 0)[:, None, None]
+            cosines = (-back * 100 ** (-c / D_HEAD) + delta).cos()
+            out += (1 + q[..., c].exp()).log()[..., None] * (1 + k[..., c].exp()).log()[..., None, :] * cosines
+        return out / math.sqrt(D_HEAD)
+
+    check(PopeConfig(theta=100), causal, scores)
 
 
 @both_stacks

@@ -28,8 +28,9 @@ FAVOR = replace(LINEAR, feature_map="favor", n_features=16)
 
 
 def scheme_config(cls: type[PositionConfig]) -> PositionConfig:
-    """The defaults, with a table that is long enough for the shifts tried here."""
-    return cls(max_len=5000) if hasattr(cls, "max_len") else cls()
+    """The defaults, with a table that is long enough for the shifts tried here, and a threshold that they pass."""
+    settings = {"max_len": 5000, "threshold": 1}
+    return cls(**{name: value for name, value in settings.items() if hasattr(cls, name)})
 
 
 CLASSES = {**SCHEMES, readme_example.NAME: readme_example.SCHEME}
@@ -39,6 +40,7 @@ VARIANTS = {
     "rope, half": RopeConfig(layout="half"),
     "rope, half of the head": RopeConfig(fraction=0.5),
     "rope, half of the head in halves": RopeConfig(fraction=0.5, layout="half"),
+    "rope, low frequencies set to 0": RopeConfig(kept=0.5),
     "rope, cross-attention": RopeConfig(cross_attention=True),
     "relative, keys alone": RelativeConfig(values=False),
 }
@@ -82,7 +84,7 @@ def test_linear_attention_refuses_the_schemes_that_act_on_scores_and_no_other(na
         torch.arange(4),
     )
     terms = (scheme.position_bias(pos, pos), scheme.content_bias(x, x, pos, pos))
-    acts = scheme.has_value_term or scheme.n_terms > 1 or any(term is not None for term in terms)
+    acts = scheme.has_value_term or scheme.n_terms != 1 or any(term is not None for term in terms)
     assert acts == CLASSES[name].acts_on_scores()
     if acts:
         with pytest.raises(UserError, match=f"^position={name} acts on scores"):

@@ -131,3 +131,10 @@ def test_a_fraction_turns_the_first_features_as_a_smaller_head_and_leaves_the_ot
     whole = turn(RotaryPosition(RopeConfig(layout=layout), AttentionShape(4, 1, causal=False)), x[..., :4], pos)
     assert torch.equal(part[..., :4], whole)
     assert torch.equal(part[..., 4:], x[..., 4:])
+
+
+def test_the_pairs_that_are_kept_have_the_frequencies_of_the_whole_head():
+    """By hand: of the angles 1 and 0.1 the second is set to 0, and 1 rotates (1, 1) to (cos - sin, cos + sin)."""
+    scheme = RotaryPosition(RopeConfig(theta=100, kept=0.5, layout="half"), AttentionShape(4, 1, causal=False))
+    [[[row]]] = turn(scheme, torch.ones(1, 1, 1, 4), torch.tensor([1])).tolist()
+    assert row == pytest.approx([-0.30117, 1, 1.38177, 1], abs=1e-5)

@@ -2,6 +2,8 @@
 
 import json
 
+from rope_mt.config.plain import identity
+from rope_mt.config.position import RopeConfig
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import provenance
 from rope_mt.system.manifest import read_manifest, write_manifest
@@ -29,3 +31,9 @@ def test_a_path_with_bytes_that_are_no_utf8_stays_the_same_in_our_files(tmp_path
     write_manifest(file, {"prepared": "data/\udce4/toy"})
     assert json.loads(file.read_text(encoding="utf-8"))["prepared"] == "data/\udce4/toy"
     assert read_manifest(file, "")["prepared"] == "data/\udce4/toy"
+
+
+def test_a_setting_that_was_added_leaves_the_names_of_runs_as_they_were_until_it_is_used():
+    known = {"name": "rope", "theta": 10_000.0, "layout": "interleaved", "fraction": 1.0, "cross_attention": False}
+    assert identity(RopeConfig()) == known
+    assert identity(RopeConfig(kept=0.5)) == {**known, "kept": 0.5}
