@@ -85,17 +85,6 @@ def finish_tokens(axes: Axes) -> None:
     axes.set(xlabel="target tokens seen (millions)", xlim=(0, None))
 
 
-def finish_bound(axes: Axes, longest: int) -> None:
-    """Label the axes of RoPE's relative bound on q·k (RoFormer's figure 2)."""
-    axes.set(xlabel="distance m − n (tokens)", xlim=(0, longest), ylim=(0, None))
-
-
-def finish_over_uniform(axes: Axes) -> None:
-    """Logarithmic attention weights over those of uniform attention get a grey line at 1, after all lines are drawn."""
-    axes.axhline(1, color="grey", linewidth=0.8)
-    use_log_scale(axes)
-
-
 def use_log_scale(axes: Axes) -> None:
     """A logarithmic vertical axis with plain numbers, after all lines are drawn."""
     from matplotlib.ticker import LogLocator

@@ -56,12 +56,6 @@ def score(hypotheses: list[str], references: list[str]) -> Scores:
     return Scores(bleu.score, signature, detail, chrf.score, str(metric.get_signature()))
 
 
-def sentence_chrf(hypotheses: Sequence[str], references: Sequence[str]) -> list[float]:
-    """chrF2 of each sentence by itself, 0 to 100."""
-    metric = CHRF()
-    return [metric.sentence_score(hyp, [ref]).score for hyp, ref in zip(hypotheses, references, strict=True)]
-
-
 def variants(hypotheses: list[str], references: list[str], lang: str = "de") -> list[Variant]:
     """The scores that papers report of one output of raw, detokenised text; the first is the BLEU of `score`.
 

@@ -128,7 +128,7 @@ def test_translate_keeps_lines_and_order(run):
 def test_a_sweep_ends_with_the_table_and_compare_warns_of_settings_that_should_be_equal(run):
     quick = ["search.beam=1", "search.max_len_a=0", "search.max_len_b=3", "trainer.max_steps=2"]
     out = rope_mt("train", "-m", *SHORT, *quick, "model.dropout=0.2", "position=sinusoidal-add,rope")
-    table = out[out.index("tokens seen") :]
+    table = out[out.index("Against sinusoidal-add") :]
     others = [RunFolder(path) for path in Path("outputs").glob("toy-*") if path != run.path]
     results = [read_result(other) for other in others]
     assert sorted(result["position"] for result in results) == ["rope", "sinusoidal-add"]

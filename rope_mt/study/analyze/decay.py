@@ -1,6 +1,5 @@
 """`rope-mt analyze decay`: how attention falls with distance, in RoFormer's relative bound and in a trained model."""
 
-from collections.abc import Sequence
 from copy import copy
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from rope_mt.model.transformer import Decoder, Encoder, Transformer
 from rope_mt.position import PositionScheme
 from rope_mt.runs import checkpoint
 from rope_mt.runs.checkpoint import Checkpoint
-from rope_mt.study.charts import finish_bound, finish_over_uniform
+from rope_mt.study.charts import use_log_scale
 from rope_mt.system.device import choose_device
 from rope_mt.system.plots import figure, write_csv
 from rope_mt.translation.scored_sets import own_test_set
@@ -103,11 +102,11 @@ def _report_bound(d: int, theta: float, longest: int, out: Path, console: Consol
     with figure(png, 7.0, 2.9) as drawn:
         left, right = drawn.subplots(1, 2)
         left.plot(distance, bound)
-        finish_bound(left, longest)
-        left.set(title="relative bound on q·k, eq. 37")
+        shared = {"xlabel": "distance m − n (tokens)", "xlim": (0, longest)}
+        left.set(title="relative bound on q·k, eq. 37", ylim=(0, None), **shared)
         left.set_ylabel("mean of $|S_1|, …, |S_{d/2}|$", parse_math=True)
         right.plot(distance, product)
-        right.set(title="q·k itself, q and k all ones", ylabel="q·k", xlabel=left.get_xlabel(), xlim=(0, longest))
+        right.set(title="q·k itself, q and k all ones", ylabel="q·k", **shared)
         drawn.suptitle(f"RoPE, d = {d}, θ = {theta:g}")
     console.print(Text(f"files: {csv} {png}"), soft_wrap=True)
 
@@ -217,17 +216,12 @@ def attention_by_distance(
     return {"encoder": encoder, "decoder": decoder}
 
 
-def attention_in_text(ckpt: Checkpoint, src: Sequence[str], ref: Sequence[str]) -> dict[str, AttentionByDistance]:
-    """The same for the model in a checkpoint, which reads each line as far as its positions reach."""
+def _report_attention(ckpt: Checkpoint, path: Path, sentences: int, out: Path, console: Console) -> None:
+    src, ref = (lines[:sentences] for lines in own_test_set(path, ckpt))
     model = Translator.of(ckpt, ckpt.config.search, choose_device("auto"), "fp32").model
     most = min(model.max_len or LONGEST, LONGEST)
     src_ids, ref_ids = (read(ckpt.tokenizer, lines, most).ids for lines in (src, ref))
-    return attention_by_distance(model, src_ids, ref_ids, ckpt.config.model.n_heads)
-
-
-def _report_attention(ckpt: Checkpoint, path: Path, sentences: int, out: Path, console: Console) -> None:
-    src, ref = (lines[:sentences] for lines in own_test_set(path, ckpt))
-    stacks = attention_in_text(ckpt, src, ref)
+    stacks = attention_by_distance(model, src_ids, ref_ids, ckpt.config.model.n_heads)
 
     console.print(Text(f"\nMean distance of attention (tokens), {len(src)} sentences, {path}"), soft_wrap=True)
     table = Table(box=None, header_style="bold", pad_edge=False)
@@ -260,7 +254,8 @@ def _draw(stacks: dict[str, AttentionByDistance], png: Path, title: str) -> None
                 axes.set(title=f"{name}, layer {layer + 1}")
                 for head, weights in enumerate(heads):
                     axes.plot(stack.distance, weights, label=f"{head + 1}", linewidth=1.0)
-                finish_over_uniform(axes)
+                axes.axhline(1, color="grey", linewidth=0.8)
+                use_log_scale(axes)
         drawn.supxlabel("distance m − n from query m to key n (tokens; keys ahead are negative)", fontsize=9)
         drawn.supylabel("attention weight over that of uniform attention", fontsize=9)
         drawn.suptitle(title)

@@ -8,9 +8,8 @@ from html import escape
 from rope_mt.study.compare.comparison import Comparison
 from rope_mt.study.report.page import paragraph
 from rope_mt.study.run_files import hypotheses
-from rope_mt.translation.scoring import sentence_chrf
 
-DRAWN, FARTHEST = 4, 3  # sentences drawn at random, and on each side of the baseline
+DRAWN = 6  # sentences
 SEED = 1
 WORD = re.compile(r"\w+|[^\w\s]")
 MISSING = "<mark>[…]</mark>"
@@ -23,23 +22,15 @@ def translations(comparison: Comparison, src: list[str], ref: list[str]) -> str:
     Raises:
         UserError: a run's hypotheses are missing or damaged.
     """
-    groups, baseline = comparison.groups, comparison.baseline
+    groups = comparison.groups
     lines = {group.label: hypotheses(group.runs[0]) for group in groups}
     seeds = [str(group.runs[0].seed) for group in groups]
-    rule = f"{min(DRAWN, len(ref))} sentences drawn at random (Python's random, seed {SEED})."
-    gains = {}
-    if baseline is not None:
-        rule += (
-            f" Below them those where the chrF of one sentence is farthest above and below that of {baseline.label}, "
-            f"at most {FARTHEST} on either side: extremes, from which nothing follows about the whole."
-        )
-        scores = {label: sentence_chrf(of_group, ref) for label, of_group in lines.items()}
-        theirs = scores.pop(baseline.label)
-        gains = {label: [a - b for a, b in zip(ours, theirs, strict=True)] for label, ours in scores.items()}
+    drawn = sorted(random.Random(SEED).sample(range(len(ref)), min(DRAWN, len(ref))))
+    rule = f"{len(drawn)} sentences drawn at random (Python's random, seed {SEED})."
     rule += f" The runs are those with seed {seeds[0]}." if len({*seeds}) == 1 else f" Seeds: {', '.join(seeds)}."
     data = groups[0].runs[0].config["data"]
     cards = []
-    for number, reason in chosen(len(ref), gains).items():
+    for number in drawn:
         rows = [("source", escape(src[number]), data["src_lang"]), ("reference", escape(ref[number]), data["tgt_lang"])]
         labels: dict[str, list[str]] = {}  # of the groups, by their hypothesis
         for label, of_group in lines.items():
@@ -50,27 +41,8 @@ def translations(comparison: Comparison, src: list[str], ref: list[str]) -> str:
             f'<dt>{escape(name)}</dt><dd lang="{escape(language)}" dir="auto">{line}</dd>'
             for name, line, language in rows
         )
-        cards.append(f"<article><h3>sentence {number + 1:,}, {escape(reason)}</h3><dl>{html}</dl></article>")
+        cards.append(f"<article><h3>sentence {number + 1:,}</h3><dl>{html}</dl></article>")
     return "\n".join([paragraph(MARKED), paragraph(rule, "dim"), *cards])
-
-
-def chosen(sentences: int, gains: dict[str, list[float]]) -> dict[int, str]:
-    """Numbers of sentences, from 0, and why each is shown: some at random, and those farthest from the baseline.
-
-    Args:
-        gains: chrF of each sentence, less that of the baseline, by group.
-    """
-    drawn = sorted(random.Random(SEED).sample(range(sentences), min(DRAWN, sentences)))
-    reasons = dict.fromkeys(drawn, "drawn at random")
-    ranked = [(gain, label, number) for label, of_group in gains.items() for number, gain in enumerate(of_group)]
-    ranked.sort(key=lambda entry: entry[0])
-    for side, sign in ((reversed(ranked), 1), (ranked, -1)):
-        left = FARTHEST
-        for gain, label, number in side:
-            if left and gain * sign > 0 and number not in reasons:
-                reasons[number] = f"{label} {gain:+.1f} chrF against the baseline"
-                left -= 1
-    return reasons
 
 
 def marked(hypothesis: str, reference: str) -> str:

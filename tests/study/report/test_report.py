@@ -130,5 +130,4 @@ def test_one_run_alone_and_runs_without_tests_have_reports_too(finished, parse, 
         assert main(["compare", *words, "--html", str(tmp_path / "b.html")]) == 0
         page = parse((tmp_path / "b.html").read_text(encoding="utf-8"))
         assert "length-of-the-source" not in {attrs.get("id") for _, attrs in page.tags}
-        shown = [line.partition(", ")[2] for line in page.text["h3"] if line.startswith("sentence ")]
-        assert {*shown} == {"drawn at random"}
+        assert len([line for line in page.text["h3"] if line.startswith("sentence ")]) == 6

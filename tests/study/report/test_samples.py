@@ -1,26 +1,10 @@
-"""Which translations a report shows, and what is marked in them."""
+"""What a report marks in the translations that it shows."""
 
 import html
 import random
 import re
 
 from rope_mt.study.report import samples
-
-
-def test_samples_are_random_ones_and_the_farthest_from_the_baseline():
-    gains = {"a": [0.0] * 50, "b": [0.0] * 50}
-    drawn = [*samples.chosen(50, gains)]
-    assert len(drawn) == samples.DRAWN
-    rest = [number for number in range(50) if number not in drawn]
-    far = [("a", 3, 9.0), ("b", 7, 30.0), ("a", 7, 31.0), ("b", 5, 2.0), ("a", 9, 1.0), ("b", 1, -4.0)]
-    for label, i, gain in far:
-        gains[label][rest[i]] = gain
-    gains["a"][drawn[0]] = 99.0
-    reasons = samples.chosen(50, gains)
-    assert [*reasons] == [*drawn, *(rest[i] for i in (7, 3, 5, 1))]
-    assert {reasons[number] for number in drawn} == {"drawn at random"}
-    assert reasons[rest[7]] == "a +31.0 chrF against the baseline"
-    assert [*samples.chosen(2, {})] == [0, 1]
 
 
 def test_marks_hide_no_word_and_what_is_unmarked_is_in_the_reference():
