@@ -31,18 +31,19 @@ LEARNERS += [("rope", "linear", ADAM), ("rope", "softmax", MUON)]
     ("scheme", "attention", "optimizer"), LEARNERS, ids=lambda value: getattr(value, "name", value)
 )
 def test_a_tiny_model_overfits_16_pairs(config, tmp_path, scheme, attention, optimizer):
+    """In loss and greedy output: with a beam, a longer hypothesis may win by luck where the model knows all words."""
     steps = 60 if optimizer is MUON else 100
     cfg = config("sixteen", "sixteen", scheme, max_steps=steps, val_every=steps, val_sentences=1, precision="fp32")
-    cfg.search = SearchConfig(beam=2, length_penalty=0.6)
+    cfg.search = SearchConfig(beam=1, length_penalty=0.0)
     cfg.model.attention, cfg.model.dropout, cfg.optimizer = attention, 0.0, optimizer
     cfg.model.n_layers = 2  # without positions, one causal layer cannot tell where it is
     if optimizer is MUON:
         cfg.model.norm = "pre"
     train(cfg, tmp_path)
-    result = json.loads(RunFolder(tmp_path).result.read_text())
-    assert result["valid"]["loss"] < 0.1
-    assert result["test"]["bleu"] == pytest.approx(100)
-    check_bf16(RunFolder(tmp_path))
+    run = RunFolder(tmp_path)
+    assert json.loads(run.result.read_text())["valid"]["loss"] < 0.1
+    assert run.test_hyp.read_text(encoding="utf-8") == run.test_ref.read_text(encoding="utf-8")
+    check_bf16(run)
 
 
 def check_bf16(run: RunFolder) -> None:
