@@ -10,19 +10,17 @@ from rope_mt.system.device import on_cpu
 
 
 def call_layer(layer: nn.Module, x: Tensor, *others: Any) -> Tensor:
-    """layer(x, *others); in training under autocast with x and all weights in its precision.
+    """layer(x, *others); in training under autocast on a GPU, with x and all weights in its precision.
 
     What flows between sublayers then has that precision, too. Layers are cast one by one, so that DDP can send the
     gradients of the last layer while those of the others are computed. Keys and values of the source are made before
-    the layer is called: their weights stay as they are. So do on a CPU those of a norm, which takes them in float32
-    beside bf16 features, as a GPU's does not.
+    the layer is called: their weights stay as they are. A CPU has no launches to save, and is 8 % slower this way.
     """
     device = x.device.type
-    if not (torch.is_grad_enabled() and torch.is_autocast_enabled(device)):
+    if on_cpu(x) or not (torch.is_grad_enabled() and torch.is_autocast_enabled(device)):
         return layer(x, *others)
     dtype = torch.get_autocast_dtype(device)
-    stay = (".kv.", ".norm.") if on_cpu(x) else (".kv.",)
-    weights = {name: weight for name, weight in layer.named_parameters() if not any(part in name for part in stay)}
+    weights = {name: weight for name, weight in layer.named_parameters() if ".kv." not in name}
     cast = dict(zip(weights, _Cast.apply(dtype, *weights.values()), strict=True))
     with torch.autocast(device, enabled=False):
         return functional_call(layer, cast, (x.to(dtype), *others))
