@@ -181,6 +181,9 @@ def take(connection: socket.socket) -> dict[str, Any]:
     for number, file in enumerate(files):
         os.dup2(file, number)
         os.close(file)
+    for number, name in enumerate(("stdin", "stdout", "stderr")):  # the old ones remember what sort of file they were
+        stream = open(number, "w" if number else "r", buffering=1 if number == 2 else -1, closefd=False)  # noqa: SIM115
+        setattr(sys, name, stream)
     return json.loads(order)
 
 
