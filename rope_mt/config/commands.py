@@ -8,7 +8,7 @@ from omegaconf import MISSING
 
 from rope_mt.config.checks import at_least, choice, device_choice, no_effect, precision_choice, require
 from rope_mt.config.data import DataConfig
-from rope_mt.config.position import POSITION_CONFIGS, PositionConfig
+from rope_mt.config.position import POSITION_CONFIGS, PositionConfig, RopeConfig
 from rope_mt.config.training import ModelConfig, OptimizerConfig, SearchConfig, TrackingConfig, TrainerConfig
 
 # for the estimate of `bench train bench.count=true`: TB/s and dense bf16 TFLOP/s of the data sheets
@@ -47,6 +47,8 @@ class TrainConfig:
         longest, needed = getattr(self.position, "max_len", None), self.data.max_len
         if longest is not None:
             require(longest >= needed, "position.max_len", f"at least data.max_len={needed}", longest)
+        if isinstance(self.position, RopeConfig) and self.position.scaling in ("yarn", "dynamic"):
+            self.position.trained = self.position.trained or needed
 
 
 @dataclass
@@ -179,6 +181,15 @@ class SearchChange:
 
 
 @dataclass
+class PositionChange:
+    """Settings of rope to change; null keeps what the run was trained with."""
+
+    scaling: str | None = None  # none, linear, ntk, yarn or dynamic: other frequencies for longer sentences
+    factor: float | None = None  # of scaling: how much longer than in training; 1 changes nothing
+    trained: int | None = None  # tokens of the longest sentence in training, for yarn and dynamic; null: data.max_len
+
+
+@dataclass
 class DataChange:
     """Another test set to score."""
 
@@ -193,6 +204,7 @@ class EvalConfig:
     checkpoints: Any = "average"
     data: DataChange = field(default_factory=DataChange)
     search: SearchChange = field(default_factory=SearchChange)
+    position: PositionChange = field(default_factory=PositionChange)
     device: str = "auto"  # auto, cpu, cuda or mps
     precision: str | None = None  # auto, bf16 or fp32; null: as in training
 
@@ -237,6 +249,7 @@ class TranslateConfig:
     checkpoint: str = MISSING  # a run folder or one checkpoint; RUN alone means the same
     translate: TranslateSettings = field(default_factory=TranslateSettings)
     search: TranslateSearch = field(default_factory=TranslateSearch)
+    position: PositionChange = field(default_factory=PositionChange)
     device: str = "auto"  # auto, cpu, cuda or mps
     precision: str | None = None  # auto, bf16 or fp32; null: as in training
 

@@ -6,6 +6,8 @@ from omegaconf import MISSING
 
 from rope_mt.config.checks import above, added, at_least, choice, require
 
+SCALINGS = ("none", "linear", "ntk", "yarn", "dynamic")
+
 
 @dataclass
 class PositionConfig:
@@ -116,6 +118,12 @@ class RopeConfig(PositionConfig):
     fraction: float = 1.0  # of each head's features that is rotated, the first ones; above 0 and at most 1
     # of the rotated pairs that are rotated after all: the angles of the lowest frequencies are 0; above 0, at most 1
     kept: float = added(1.0)
+    # none, linear, ntk, yarn or dynamic: other frequencies for sentences that are longer than in training
+    scaling: str = added("none")
+    factor: float = added(1.0)  # of scaling: how much longer; 1 changes nothing
+    trained: int | None = added(
+        None
+    )  # tokens of the longest sentence in training, for yarn and dynamic; null: data.max_len
     cross_attention: bool = False  # rotate there too: queries by target position, keys by source position
 
     def __post_init__(self) -> None:
@@ -124,6 +132,10 @@ class RopeConfig(PositionConfig):
         choice("position.layout", self.layout, "interleaved", "half")
         require(0 < self.fraction <= 1, "position.fraction", "above 0 and at most 1", self.fraction)
         require(0 < self.kept <= 1, "position.kept", "above 0 and at most 1", self.kept)
+        choice("position.scaling", self.scaling, *SCALINGS)
+        at_least(1, position__factor=self.factor, position__trained=1 if self.trained is None else self.trained)
+        scaled = self.factor == 1 or self.scaling != "none"
+        require(scaled, "position.factor", "1 without position.scaling", self.factor)
 
     def rotated_features(self, d_head: int) -> int:
         """How many features of a head are rotated: an even number, and two at least."""

@@ -51,6 +51,8 @@ def check(cfg: TrainConfig) -> None:
         setting = "position.cross_attention=true"
     elif isinstance(position, RopeConfig) and position.kept < 1:
         setting = f"position.kept={position.kept}"
+    elif isinstance(position, RopeConfig) and position.scaling != "none":
+        setting = f"position.scaling={position.scaling}"
     else:
         return
     able = ", ".join(scheme.name for scheme in ABLE)

@@ -5,6 +5,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from rope_mt.config.position import RopeConfig
+from rope_mt.position.scaling import amplitude, frequencies
 from rope_mt.position.scheme import AttentionShape, PositionScheme
 from rope_mt.system.device import on_cpu
 
@@ -24,22 +25,19 @@ class RotaryPosition(PositionScheme):
         ValueError: d_head is odd.
     """
 
-    relative = True
-
     def __init__(self, cfg: RopeConfig, shape: AttentionShape) -> None:
         super().__init__(cfg, shape)
         if shape.d_head % 2:
             raise ValueError(f"rope rotates pairs of features, so d_head must be even, not {shape.d_head}")
-        self.cfg = cfg
+        self.cfg, self.amplitude = cfg, amplitude(cfg)
+        self.relative = cfg.scaling != "dynamic"
         self.pairs = cfg.rotated_features(shape.n_features or shape.d_head) // 2
 
     def turns(self, pos: Int[Tensor, "*batch len"]) -> Float[Tensor, "*batch 1 len pairs 2"]:
         """Cosine and sine of the angle m * theta_i of each pair i at each position m: eq. 15. Always float32."""
-        exponents = torch.arange(self.pairs, device=pos.device, dtype=torch.float32) / self.pairs
-        frequencies = self.cfg.theta**-exponents
-        frequencies[max(1, round(self.cfg.kept * self.pairs)) :] = 0
-        angles = (pos.unsqueeze(-1) * frequencies).unsqueeze(-3)
-        return torch.stack((angles.cos(), angles.sin()), dim=-1)
+        angles = (pos.unsqueeze(-1) * frequencies(self.cfg, self.pairs, pos)).unsqueeze(-3)
+        turns = torch.stack((angles.cos(), angles.sin()), dim=-1)
+        return turns if self.amplitude == 1 else turns * self.amplitude
 
     def rotate(
         self, x: Float[Tensor, "batch heads len d_head"], turns: Float[Tensor, "*batch 1 len pairs 2"]
@@ -47,7 +45,8 @@ class RotaryPosition(PositionScheme):
         """Rotate each feature pair (x_{2i-1}, x_{2i}) by the angle m * theta_i: RoFormer eq. 34.
 
         Returns:
-            The rotated x in x's dtype. Norms are kept; q·k depends on positions only through m - n (eq. 16).
+            The rotated x in the dtype of x. But for YaRN's factor norms are kept; but for `dynamic`, q·k depends on
+            positions only through m - n (eq. 16).
         """
         rotated = _Rotation.apply(x, turns, self.cfg.layout == "half")
         assert isinstance(rotated, Tensor)

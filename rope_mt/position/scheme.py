@@ -41,7 +41,7 @@ class PositionScheme(nn.Module):
     """
 
     shared: ClassVar[bool] = True  # one instance serves all layers of a stack; False: each layer has its own
-    relative: ClassVar[bool] = False  # scores stay the same when all positions shift: the tests hold it to its word
+    relative: bool = False  # scores stay the same when all positions shift: the tests hold it to its word
     n_terms: ClassVar[int | float] = 1  # scores are divided by sqrt(n_terms * d_head)
     max_len: int | None = None  # tokens of the longest sentence, its end not counted, where a table ends there
 

@@ -64,6 +64,7 @@ def _add_to_tracked_run(cfg: EvalConfig, scores: Scores, rows: list[tuple[str, s
     run = run_of(path)
     settings = {"checkpoints": cfg.checkpoints if run.path == path else path.name, "data.test": cfg.data.test}
     settings |= {f"search.{name}": value for name, value in vars(cfg.search).items()}
+    settings |= {f"position.{name}": value for name, value in vars(cfg.position).items()}
     settings["precision"] = cfg.precision
     given = [f"{name}={value}" for name, value in settings.items() if value not in (None, "average")]
     # W&B sorts by names of letters, digits and dashes only; the exact words are kept as a value

@@ -12,9 +12,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from rope_mt.config.commands import EvalConfig, TranslateConfig
+from rope_mt.config.commands import EvalConfig, PositionChange, TranslateConfig
+from rope_mt.config.position import RopeConfig
 from rope_mt.config.training import SearchConfig
 from rope_mt.data.tokenizer import BOS, EOS, LONGEST, PAD, Tokenizer, read
+from rope_mt.errors import UserError
 from rope_mt.model.search import LENGTH_PENALTIES, Hypothesis, beam_search
 from rope_mt.model.transformer import DecoderState, Transformer
 from rope_mt.runs.checkpoint import Checkpoint, model_of
@@ -46,13 +48,13 @@ class Translator:
         """Build the model on the device, and with the precision and search, that a command asks for.
 
         Raises:
-            UserError: the device is not there, or a search setting is out of range.
+            UserError: the device is not there, a setting is out of range, or the scheme has no such setting.
         """
         device = choose_device(cfg.device)
         precision = choose_precision(cfg.precision or ckpt.config.trainer.precision, device)
         known = vars(ckpt.config.search)
         changes = {name: value for name, value in vars(cfg.search).items() if name in known and value is not None}
-        return cls.of(ckpt, replace(ckpt.config.search, **changes), device, precision)
+        return cls.of(_rescaled(ckpt, cfg.position), replace(ckpt.config.search, **changes), device, precision)
 
     def translate(self, sentences: list[str], longest: int = LONGEST) -> list[str]:
         """Translate the first `longest` tokens of each sentence of raw text; an empty sentence stays empty."""
@@ -181,6 +183,17 @@ class Translator:
                 device=device,
                 min_lens=min_lens,
             )
+
+
+def _rescaled(ckpt: Checkpoint, change: PositionChange) -> Checkpoint:
+    """The checkpoint with these settings of position in place of its own."""
+    changes = {name: value for name, value in vars(change).items() if value is not None}
+    position = ckpt.config.position
+    if not changes:
+        return ckpt
+    if not isinstance(position, RopeConfig):
+        raise UserError(f"position.{next(iter(changes))} is a setting of rope, and this model has {position.name}")
+    return replace(ckpt, config=replace(ckpt.config, position=replace(position, **changes)))
 
 
 def in_threads(work: Callable[[A], B], parts: Sequence[A], n: int) -> Iterator[B]:

@@ -123,6 +123,7 @@ def test_other_models_are_refused_by_their_setting(untrained, refused):
         assert "one of sinusoidal-add, relative, rope" in message
     assert "model.attention=linear is not" in refused(untrained(RopeConfig(), attention="linear"))
     assert "position.cross_attention=true is not" in refused(untrained(RopeConfig(cross_attention=True)))
+    assert "position.scaling=ntk is not" in refused(untrained(RopeConfig(scaling="ntk", factor=2)))
     assert "position.kept=0.5 is not" in refused(untrained(RopeConfig(kept=0.5)))
 
 

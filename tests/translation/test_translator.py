@@ -6,12 +6,14 @@ from dataclasses import replace
 import pytest
 import torch
 
+from rope_mt.config.commands import EvalConfig, PositionChange
 from rope_mt.config.position import POSITION_CONFIGS, LearnedConfig, NoPositionConfig, RopeConfig, TupeConfig
 from rope_mt.config.training import SearchConfig
 from rope_mt.data import toy
 from rope_mt.data.tokenizer import BOS, EOS, LONGEST, read
 from rope_mt.errors import UserError
 from rope_mt.model.search import Hypothesis
+from rope_mt.runs import checkpoint
 from rope_mt.translation.translator import Translator, in_threads
 
 from .conftest import untrained_model
@@ -153,3 +155,22 @@ def test_the_loss_of_a_sentence_is_its_cross_entropy_alone_whatever_else_is_in_i
         of_tokens = logits.double().log_softmax(-1).gather(1, torch.tensor([*ref_ids, EOS])[:, None])
         assert tokens == len(ref_ids) + 1
         assert nats == pytest.approx(-float(of_tokens.sum()), rel=1e-5)
+
+
+def test_a_finished_run_of_rope_takes_a_scaling_and_no_other_run_does(checkpoints):
+    ckpt = checkpoint.load(checkpoints["rope"])
+
+    def losses(**change) -> list[tuple[float, int]]:
+        cfg = EvalConfig("RUN", position=PositionChange(**change), device="cpu", precision="fp32")
+        return Translator.of_command(ckpt, cfg).losses(SENTENCES, SENTENCES[::-1])
+
+    plain = losses()
+    for scaling in ("linear", "ntk", "yarn"):
+        assert losses(scaling=scaling) == losses(scaling=scaling, factor=1.0) == plain
+        assert losses(scaling=scaling, factor=2.0) != plain
+    assert losses(scaling="dynamic", factor=2.0, trained=100) == plain != losses(scaling="dynamic", factor=2.0)
+    with pytest.raises(UserError, match=r"^position\.factor must be 1 without position\.scaling"):
+        losses(factor=2.0)
+    ckpt = checkpoint.load(checkpoints["learned"])
+    with pytest.raises(UserError, match=r"^position\.scaling is a setting of rope, and this model has learned$"):
+        losses(scaling="linear")
