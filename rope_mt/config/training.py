@@ -78,6 +78,8 @@ class TrainerConfig:
     max_steps: int = MISSING  # optimizer updates
     val_every: int = MISSING  # updates from one validation and checkpoint to the next
     val_sentences: int = MISSING  # validation sentences translated for BLEU during training; the loss is over all
+    # sentences of the validation set and of each test set that are translated at the end, the first ones; null: all
+    test_sentences: int | None = None
     accumulate: int = 1  # batches of each process that make one update, which is that of one batch as large as all
     average: int = 5  # last checkpoints whose weights are averaged for the final score, unless trainer.ema is set
     # decay of an exponential moving average of the weights, as 0.999; null: none. Validation, the best checkpoint and
@@ -95,6 +97,7 @@ class TrainerConfig:
     def __post_init__(self) -> None:
         positive = {"max_steps": self.max_steps, "val_every": self.val_every, "val_sentences": self.val_sentences}
         positive |= {"accumulate": self.accumulate, "average": self.average, "log_every": self.log_every}
+        positive["test_sentences"] = 1 if self.test_sentences is None else self.test_sentences
         at_least(1, **{f"trainer__{k}": v for k, v in positive.items()})
         at_least(0, trainer__max_skipped=self.max_skipped)
         at_least(1, trainer__machines=self.machines)

@@ -23,6 +23,7 @@ from rope_mt.system.files import empty_folder, json_text, remove_tree, write_who
 from rope_mt.system.manifest import read_manifest, write_manifest
 
 TAIL = 65_536  # bytes at the end of a metrics file in which its last rows are
+LAST = ("step", "train/loss", "valid/loss", "valid/bleu")  # of a row, what `last_logged` returns
 AGAIN = "start the run again with overwrite=true"
 
 
@@ -44,6 +45,10 @@ class RunFolder:
         self.average = self.checkpoints / "average"  # the weights that are scored
         self.test_src, self.test_ref, self.test_hyp = (self.path / f"test.{kind}" for kind in ("src", "ref", "hyp"))
         self.began_with = (self.config, self.test_src, self.test_ref)  # run.json holds their checksums
+
+    def is_scoring(self) -> bool:
+        """Whether training has ended, and scoring has not: it begins with the average and ends with the result."""
+        return self.average.is_dir() and not self.result.is_file()
 
     def hyp(self, test: str) -> Path:
         """The translations of a test set: `test`, or the name of an additional one."""
@@ -151,7 +156,7 @@ def changed_code(run: RunFolder) -> list[str]:
 
 
 def last_logged(run: RunFolder) -> dict[str, float]:
-    """The last step, train/loss and valid/bleu that a run has logged."""
+    """The last step, train/loss, valid/loss and valid/bleu that a run has logged."""
     last: dict[str, float] = {}
     if not run.metrics.is_file():
         return last
@@ -162,7 +167,7 @@ def last_logged(run: RunFolder) -> dict[str, float]:
     for line in lines[1:] if start else lines:  # the first one is cut off
         with suppress(ValueError):  # a line that is being written, or a damaged one, which the run itself refuses
             row = json.loads(line)
-            last |= {name: row[name] for name in ("step", "train/loss", "valid/bleu") if name in row}
+            last |= {name: row[name] for name in LAST if name in row}
     return last
 
 

@@ -18,8 +18,8 @@ from rope_mt.system.locks import alone, held
 from rope_mt.system.manifest import read_manifest
 from rope_mt.system.progress import output
 
-FINISHED, TRAINING, STOPPED, DAMAGED = "finished", "training", "stopped", "damaged"
-STYLES = {FINISHED: "green", TRAINING: "cyan", STOPPED: "yellow", DAMAGED: "red"}
+FINISHED, TRAINING, SCORING, STOPPED, DAMAGED = "finished", "training", "scoring", "stopped", "damaged"
+STYLES = {FINISHED: "green", TRAINING: "cyan", SCORING: "cyan", STOPPED: "yellow", DAMAGED: "red"}
 
 
 class Row(NamedTuple):
@@ -85,7 +85,8 @@ def _row(run: RunFolder) -> Row:
     except (UserError, LookupError, TypeError):  # which `compare` and `train` tell of
         return Row(run, DAMAGED)
     scheme, seed, step, bleu = values
-    state = FINISHED if finished else TRAINING if held(run.lock) else STOPPED
+    at_work = SCORING if run.is_scoring() else TRAINING
+    state = FINISHED if finished else at_work if held(run.lock) else STOPPED
     steps = "" if step is None else f"{step:,.0f}"
     if not finished:
         steps += f" of {about['config']['trainer']['max_steps']:,}"

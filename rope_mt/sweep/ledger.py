@@ -14,7 +14,8 @@ from rope_mt.runs.folder import RunFolder, last_logged
 from rope_mt.runs.result import read_result
 from rope_mt.system.manifest import read_manifest, write_manifest
 
-WAITING, RUNNING, DONE, FAILED, STOPPED, LEFT_OUT = "waiting", "running", "done", "failed", "stopped", "left out"
+WAITING, RUNNING, SCORING, DONE = "waiting", "running", "scoring", "done"
+FAILED, STOPPED, LEFT_OUT = "failed", "stopped", "left out"
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,10 @@ class Entry:
     host: str = ""
     error: str = ""  # of a job that failed
     found: bool = False  # its run had finished before the job began
-    steps: int = 0  # of a job that is done
-    loss: float | None = 0.0  # of a job that is done, on the validation set; None: it is not finite
     bleu: float = 0.0  # of a job that is done, on the test set
 
     def progress(self) -> dict[str, float]:
-        """The last step, train/loss and valid/bleu that the run has logged."""
+        """The last step, train/loss, valid/loss and valid/bleu that the run has logged."""
         return last_logged(RunFolder(Path(self.run))) if self.run else {}
 
 
@@ -54,13 +53,15 @@ class Ledger:
             self.write(Entry(number, name))
 
     def entries(self) -> list[Entry]:
-        """All jobs in order; a job whose file is damaged counts as failed."""
+        """All jobs in order; one whose file is damaged counts as failed, and the folder says whether one is scored."""
         entries = []
         for file in self._files():
             try:
                 entry = Entry(**read_manifest(file, "type the command again"))
             except (UserError, TypeError) as error:  # a TypeError: the fields are those of another version of rope-mt
                 entry = Entry(int(file.stem), file.stem, FAILED, error=str(error))
+            if entry.state == RUNNING and entry.run and RunFolder(Path(entry.run)).is_scoring():
+                entry = replace(entry, state=SCORING)
             entries.append(entry)
         return entries
 
@@ -101,5 +102,4 @@ class Ledger:
                     print(f"rope-mt: {name}: {line}", file=sys.stderr)
             raise
         result = read_result(RunFolder(Path(str(entry.run))))
-        scores = {"steps": result["steps"], "loss": result["valid"]["loss"], "bleu": result["test"]["bleu"]}
-        update(state=DONE, ended=time.time(), **scores)
+        update(state=DONE, ended=time.time(), bleu=result["test"]["bleu"])

@@ -11,12 +11,14 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from rope_mt.sweep.ledger import DONE, FAILED, LEFT_OUT, RUNNING, STOPPED, WAITING, Entry, Ledger
+from rope_mt.sweep.ledger import DONE, FAILED, LEFT_OUT, RUNNING, SCORING, STOPPED, WAITING, Entry, Ledger
 from rope_mt.system.progress import clock, living_on, may_draw, output
 
 EVERY = 1.0  # seconds from one look at the files to the next
-STYLES = {RUNNING: "bold", DONE: "green", FAILED: "red", STOPPED: "yellow", LEFT_OUT: "yellow", WAITING: "dim"}
-FIRST_SHOWN = (RUNNING, FAILED, STOPPED, WAITING, DONE, LEFT_OUT)  # in a terminal that has no room for all jobs
+STYLES = {RUNNING: "bold", SCORING: "bold", DONE: "green", FAILED: "red", STOPPED: "yellow", LEFT_OUT: "yellow"}
+STYLES |= {WAITING: "dim"}
+FIRST_SHOWN = (RUNNING, SCORING, FAILED, STOPPED, WAITING, DONE, LEFT_OUT)  # in a terminal without room for all jobs
+LOGGED = {"step": ",.0f", "train/loss": ".3f", "valid/loss": ".3f", "valid/bleu": ".2f"}
 
 
 class Overview:
@@ -49,9 +51,10 @@ class Overview:
     def table(self, rows: int | None = None) -> Group:
         """A row for each job, at most `rows`, and below them the number of jobs in each state."""
         entries = self.ledger.entries()
-        table = Table(box=None, header_style="bold", pad_edge=False)
-        for column in ("job", "state", "step", "loss", "BLEU", "time", "left"):
-            table.add_column(column, justify="left" if column in ("job", "state") else "right", no_wrap=column != "job")
+        table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0))
+        for column in ("job", "state", "step", "train loss", "valid loss", "valid BLEU", "test BLEU", "time", "left"):
+            justify = "left" if column in ("job", "state") else "right"
+            table.add_column(column.replace(" ", "\n"), justify=justify, no_wrap=column != "job")
         left = {entry.number: self._left(entry) for entry in entries}
         shown = sorted(entries, key=lambda entry: FIRST_SHOWN.index(entry.state))[:rows]
         for entry in sorted(shown, key=lambda entry: entry.number):
@@ -69,15 +72,12 @@ class Overview:
 
 
 def _figures(entry: Entry) -> list[str]:
-    """Step, loss, BLEU and time: the last ones of a running job, those of the result of a job that is done."""
-    if entry.state == DONE:
-        figures: dict[str, float | None] = {"step": entry.steps, "train/loss": entry.loss, "valid/bleu": entry.bleu}
-    else:
-        figures = {**entry.progress()}
-    formats = {"step": ",.0f", "train/loss": ".3f", "valid/bleu": ".2f"}
-    texts = ["" if figures.get(name) is None else format(figures[name], form) for name, form in formats.items()]
+    """What training has logged last, BLEU of the test set, and the time that the job takes or took."""
+    logged = entry.progress()
+    texts = ["" if logged.get(name) is None else format(logged[name], form) for name, form in LOGGED.items()]
     has_run = entry.began and not entry.found
-    return [*texts, clock((entry.ended or time.time()) - entry.began) if has_run else ""]
+    bleu = f"{entry.bleu:.2f}" if entry.state == DONE else ""
+    return [*texts, bleu, clock((entry.ended or time.time()) - entry.began) if has_run else ""]
 
 
 def _summary(entries: list[Entry]) -> str:

@@ -43,7 +43,9 @@ def read_test_sets(cfg: TrainConfig, about: dict[str, Any]) -> TestSets:
     """
     sets: TestSets = {}
     for name, files in files_of(about).items():
-        sets[name] = text.read_test_set(files)
+        src, ref = text.read_test_set(files)
+        n = None if name == "valid" else cfg.trainer.test_sentences
+        sets[name] = src[:n], ref[:n]
         require_raw_text(sets[name][1], ", ".join(str(tgt) for _, tgt in files))
     lines = len(sets["test"][0])
     if too_few := [k for k in cfg.data.joined_tests if k > lines]:

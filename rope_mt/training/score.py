@@ -44,7 +44,8 @@ def score(path: Path) -> dict[str, Any]:
     assert last is not None
     trained = checkpoint.training_state(last, AGAIN)
     report = trained["callbacks"]["Report"]
-    checkpoint.write(run.average, _final_weights(cfg, run, last))
+    final, weights = _final_weights(cfg, run, last)
+    checkpoint.write(run.average, final)
     ckpt = checkpoint.read(run.average)
     translator = Translator.of(ckpt, cfg.search, device, precision)
     result = {
@@ -56,6 +57,7 @@ def score(path: Path) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in translator.model.parameters()),
         "processes": about["processes"],
         "steps": ckpt.step,
+        "weights": weights,
         "tokens_seen": trained["tokens_seen"],
         "skipped_updates": report["skipped"],
         "training_seconds": report["training_seconds"],
@@ -75,36 +77,38 @@ def score(path: Path) -> dict[str, Any]:
     return result
 
 
-def _final_weights(cfg: TrainConfig, run: RunFolder, last: Path) -> Checkpoint:
-    """The weights that are scored.
+def _final_weights(cfg: TrainConfig, run: RunFolder, last: Path) -> tuple[Checkpoint, str]:
+    """The weights that are scored, and what they are.
 
     Raises:
         UserError: a checkpoint is gone; the mean of the others would be another run's.
     """
     if cfg.trainer.ema:
-        return checkpoint.moving_average(last)
+        return checkpoint.moving_average(last), "moving average"
     every, end = cfg.trainer.val_every, cfg.trainer.max_steps
     steps = sorted({*range(every, end + 1, every), end})[-cfg.trainer.average :]
     folders = [run.checkpoints / f"step-{step:07d}" for step in steps]
     if lost := [folder for folder in folders if not folder.is_dir()]:
         raise UserError(f"{lost[0]} is gone, and belongs to the weights that are averaged: {AGAIN}")
-    return checkpoint.average(folders, AGAIN)
+    averaged = checkpoint.average(folders, AGAIN)
+    return averaged, "last weights" if len(folders) == 1 else f"mean of {len(folders)} checkpoints"
 
 
 def _scores(cfg: TrainConfig, run: RunFolder, about: dict[str, Any], translator: Translator) -> dict[str, Any]:
     """Translate the validation set and all test sets, and score the translations."""
-    began = time.perf_counter()
+    began, n = time.perf_counter(), cfg.trainer.test_sentences
     files = files_of(about)
     src, ref = text.read_test_set(files["valid"])
-    _, valid = score_translations(translator, src, ref)
+    _, valid = score_translations(translator, src[:n], ref[:n], "valid")
     test_set = text.read_test_set([(run.test_src, run.test_ref)])
-    of_documents = text.document_numbers(files["test"])
+    of_documents = text.document_numbers(files["test"])[:n]
     hypotheses, test = translate_and_keep(run, "test", translator, *test_set, documents=of_documents)
     further: dict[str, Any] = {}
     for name in about["further_tests"]:
-        of_documents = text.document_numbers(files[name])
-        read = text.read_test_set(files[name])
-        further[name] = translate_and_keep(run, name, translator, *read, documents=of_documents)[1]
+        of_documents = text.document_numbers(files[name])[:n]
+        sources, references = text.read_test_set(files[name])
+        kept = translate_and_keep(run, name, translator, sources[:n], references[:n], documents=of_documents)
+        further[name] = kept[1]
     for k in cfg.data.joined_tests:
         further[JOINED.format(k)] = translate_joined(run, k, translator, *test_set)
     refs, langs = test_set[1], (cfg.data.src_lang, cfg.data.tgt_lang)
@@ -117,7 +121,7 @@ def _scores(cfg: TrainConfig, run: RunFolder, about: dict[str, Any], translator:
         "valid": {"loss": validation_loss(cfg, translator, src, ref), **valid.as_dict()},
         "test": {**test, "variants": others, "doubts": warnings + scoring_warnings(hypotheses, refs)},
         "further_tests": further,
-        "search": {"beam": cfg.search.beam, "length_penalty": cfg.search.length_penalty},
+        "search": {"beam": cfg.search.beam, "length_penalty": cfg.search.length_penalty, "sentences": n},
         "scoring_seconds": time.perf_counter() - began,
     }
 

@@ -95,6 +95,10 @@ def conclude(result: dict[str, Any], run: RunFolder) -> None:
     """The last screen: scores with their signatures, and where everything lies."""
     console = output()
     search = f"beam {result['search']['beam']}, length penalty {result['search']['length_penalty']}"
+    if "weights" in result:  # of old records they are not known
+        search = f"{result['weights']}; {search}"
+    if result["search"].get("sentences"):
+        search += f", first {result['search']['sentences']:,} sentences"
     trained, validated, scored = (result[f"{what}_seconds"] for what in ("training", "validation", "scoring"))
     percent = 100 * validated / (trained + validated)
     times = f"trained {clock(trained)}, validated {clock(validated)} ({percent:.0f} %), scored {clock(scored)}"

@@ -23,7 +23,7 @@ def evaluate(cfg: EvalConfig) -> float:
     ckpt, weights = select(Path(cfg.checkpoint), cfg.checkpoints)
     translator = Translator.of_command(ckpt, cfg)
     src, ref, warnings = _read_test_set(cfg, ckpt)
-    hypotheses, scores = score_translations(translator, src, ref)
+    hypotheses, scores = score_translations(translator, src, ref, "the test set")
     console = Console(highlight=False, soft_wrap=True)
     console.print(Text(f"test set  {name_of_test_set(ref) or f'{len(ref):,} sentences'}"))
     console.print(Text(f"weights   {weights}"))

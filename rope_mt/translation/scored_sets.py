@@ -15,9 +15,11 @@ from rope_mt.translation.sentence_statistics import SentenceStatistics
 from rope_mt.translation.translator import Translator
 
 
-def score_translations(translator: Translator, src: list[str], ref: list[str]) -> tuple[list[str], Scores]:
-    """The hypotheses for these sources, and their scores against the references."""
-    hypotheses = translator.translate(src)
+def score_translations(
+    translator: Translator, src: list[str], ref: list[str], name: str = ""
+) -> tuple[list[str], Scores]:
+    """The hypotheses for these sources, and their scores against the references; for `name` see `translate`."""
+    hypotheses = translator.translate(src, name=name)
     return hypotheses, score(hypotheses, ref)
 
 
@@ -40,7 +42,7 @@ def translate_and_keep(
     Returns:
         The hypotheses, and scores with the loss in nats per target token.
     """
-    hypotheses = translator.translate(src, longest)
+    hypotheses = translator.translate(src, longest, name)
     lengths = [len(ids) for ids in read(translator.tokenizer, src, longest).ids]
     losses = translator.losses(src, ref, longest)
     statistics = SentenceStatistics.of(lengths, hypotheses, ref, losses, documents)

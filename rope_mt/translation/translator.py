@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TypeVar
 
@@ -22,6 +23,7 @@ from rope_mt.model.transformer import DecoderState, Transformer
 from rope_mt.runs.checkpoint import Checkpoint, model_of
 from rope_mt.system.device import choose_device, choose_precision, computing_in
 from rope_mt.system.memory import short_of_memory
+from rope_mt.system.progress import progress
 from rope_mt.translation.scoring import Scores, score
 
 SLOTS_OF_A_THREAD = 4_096  # with fewer, threads wait for each other's Python more than they compute
@@ -56,9 +58,15 @@ class Translator:
         changes = {name: value for name, value in vars(cfg.search).items() if name in known and value is not None}
         return cls.of(_rescaled(ckpt, cfg.position), replace(ckpt.config.search, **changes), device, precision)
 
-    def translate(self, sentences: list[str], longest: int = LONGEST) -> list[str]:
-        """Translate the first `longest` tokens of each sentence of raw text; an empty sentence stays empty."""
-        found = self.hypotheses(read(self.tokenizer, sentences, longest).ids)
+    def translate(self, sentences: list[str], longest: int = LONGEST, name: str = "") -> list[str]:
+        """Translate the first `longest` tokens of each sentence of raw text; an empty sentence stays empty.
+
+        With the name of their test set, the terminal or log shows how many are done.
+        """
+        ids = read(self.tokenizer, sentences, longest).ids
+        shown = progress(f"translating {name}", sum(map(bool, ids)), "sentences") if name else nullcontext()
+        with shown as advance:
+            found = self.hypotheses(ids, advance=advance)
         return self.decode([hypotheses[0].tokens if hypotheses else [] for hypotheses in found])
 
     @torch.inference_mode()
@@ -114,7 +122,7 @@ class Translator:
         self,
         sources: list[list[int]],
         lengths: list[int] | None = None,
-        advance: Callable[[int], None] = lambda sentences: None,
+        advance: Callable[[int], None] | None = None,
     ) -> list[list[Hypothesis]]:
         """Up to `beam` hypotheses of each source, best first; none of an empty one.
 
@@ -136,7 +144,8 @@ class Translator:
         for rows, hypotheses in zip(batches, in_threads(search_batch, batches, workers), strict=True):
             for row, of_row in zip(rows, hypotheses, strict=True):
                 found[row] = of_row
-            advance(len(rows))
+            if advance:
+                advance(len(rows))
         return found
 
     def _batches(self, lengths: list[int], workers: int) -> list[list[int]]:

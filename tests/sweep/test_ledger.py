@@ -8,7 +8,7 @@ import pytest
 from rope_mt.errors import UserError
 from rope_mt.runs.folder import TAIL, RunFolder
 from rope_mt.runs.result import write_result
-from rope_mt.sweep.ledger import DONE, FAILED, RUNNING, STOPPED, WAITING, Entry, Ledger
+from rope_mt.sweep.ledger import DONE, FAILED, RUNNING, SCORING, STOPPED, WAITING, Entry, Ledger
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,19 @@ def test_a_job_is_running_until_it_ends_and_then_says_how(tmp_path, end, state, 
     assert (first.name, first.state, first.error) == ("seed=1", WAITING, "")
     assert (entry.name, entry.state, entry.error) == ("seed=2", state, error)
     assert entry.began <= entry.ended
-    assert (entry.steps, entry.loss, entry.bleu) == ((7, 2.5, 20.5) if state == DONE else (0, 0.0, 0.0))
+    assert entry.bleu == (20.5 if state == DONE else 0.0)
+
+
+def test_a_running_job_is_scoring_from_the_average_of_its_weights_to_its_result(tmp_path):
+    run, ledger = RunFolder(tmp_path / "run"), Ledger(tmp_path)
+    ledger.write(Entry(0, "a", RUNNING, str(run.path)))
+    ledger.write(Entry(1, "a", FAILED, str(run.path)))
+    seen = [[entry.state for entry in ledger.entries()]]
+    run.average.mkdir(parents=True)
+    seen.append([entry.state for entry in ledger.entries()])
+    run.result.touch()
+    seen.append([entry.state for entry in ledger.entries()])
+    assert seen == [[RUNNING, FAILED], [SCORING, FAILED], [RUNNING, FAILED]]
 
 
 def test_starting_again_forgets_an_earlier_attempt(tmp_path):
@@ -54,12 +66,12 @@ def test_progress_is_what_was_logged_last_also_from_a_file_that_is_being_written
     entry = Entry(0, "a", RUNNING, str(run.path))
     assert (entry.progress(), Entry(0, "b").progress()) == ({}, {})
     rows = [{"step": step, "train/loss": 9 - step / 100, "train/lr": 0.25} for step in range(3_000)]
-    rows[2_000] = {"step": 2_000, "valid/bleu": 3.5}
-    rows[2_980] = {"step": 2_980, "valid/bleu": 7.5}
+    rows[2_000] = {"step": 2_000, "valid/loss": 3.0, "valid/bleu": 3.5}
+    rows[2_980] = {"step": 2_980, "valid/loss": 2.0, "valid/bleu": 7.5}
     text = "".join(json.dumps(row) + "\n" for row in rows)
     assert len(text) > 2 * TAIL
     run.metrics.write_text(text + '{"step": 3000, "tr')
-    assert entry.progress() == {"step": 2_999, "train/loss": 9 - 29.99, "valid/bleu": 7.5}
+    assert entry.progress() == {"step": 2_999, "train/loss": 9 - 29.99, "valid/loss": 2.0, "valid/bleu": 7.5}
     run.metrics.write_text(text[:70])
     assert entry.progress() == {"step": 0, "train/loss": 9.0}
 

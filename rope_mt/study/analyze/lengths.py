@@ -6,7 +6,8 @@ others, and on joined sentences. These differ from single ones in length alone o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -27,7 +28,6 @@ from rope_mt.study.finished_runs import FinishedRun, read_runs, refuse_other_tes
 from rope_mt.study.run_files import statistics
 from rope_mt.system.locks import only_one
 from rope_mt.system.plots import figure, write_csv
-from rope_mt.system.progress import progress
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -123,13 +123,13 @@ def score_joined(runs: list[FinishedRun], numbers: Sequence[int]) -> None:
                 lacks = f"{run.folder} has no translations for --joined {','.join(map(str, wanted))}"
                 raise UserError(f"{lacks}, and no weights to make them: leave it out")
             missing.append((run, wanted))
-    with progress("translating joined sentences", sum(len(wanted) for _, wanted in missing), "test sets") as advance:
-        for run, wanted in missing:
-            with only_one(run.folder):
-                _translate_joined(RunFolder(run.folder), str(run.result["precision"]), wanted, advance)
+    for number, (run, wanted) in enumerate(missing, start=1):
+        print(f"{run.folder}: translating joined sentences, run {number} of {len(missing)}", file=sys.stderr)
+        with only_one(run.folder):
+            _translate_joined(RunFolder(run.folder), str(run.result["precision"]), wanted)
 
 
-def _translate_joined(run: RunFolder, precision: str, numbers: Sequence[int], advance: Callable[[int], None]) -> None:
+def _translate_joined(run: RunFolder, precision: str, numbers: Sequence[int]) -> None:
     # imported here since they take torch, which published records do not need
     from rope_mt.runs import checkpoint
     from rope_mt.system.device import choose_device, choose_precision
@@ -144,7 +144,6 @@ def _translate_joined(run: RunFolder, precision: str, numbers: Sequence[int], ad
         if JOINED.format(k) not in read_result(run)["further_tests"]:  # another command may have added it meanwhile
             scores = translate_joined(run, k, translator, *test_set)
             add_further_test(run, JOINED.format(k), scores)
-        advance(1)
 
 
 def bucket_cells(run: FinishedRun, scheme: str, bounds: Sequence[int]) -> list[Cell]:

@@ -72,6 +72,7 @@ class Report(Callback):
         self.skipped = 0  # updates of the whole run
         self.bar: Progress | None = None
         self._lr = 0.0
+        self._line = ""  # of the last report of training
         self._start_interval()
 
     def _start_interval(self) -> None:
@@ -155,6 +156,7 @@ class Report(Callback):
         line = f"loss {loss}   {speed:,.0f} tokens/s   {left} left"
         if self.skipped:
             line += f"   {self.skipped:,} updates skipped"
+        self._line = line
         if self.bar:
             self.bar.update(self.bar.task_ids[0], completed=step, description=line)
         else:
@@ -163,16 +165,21 @@ class Report(Callback):
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         float(self.sums["nats"])  # waits for the device, so that steps under way do not count as validation
         self._count_training_seconds()
+        if self.bar:
+            self.bar.update(self.bar.task_ids[0], description="validating")
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, TranslationModule)
         scores, step = pl_module.validation, trainer.global_step
         self._write(pl_module, step, {f"valid/{name}": value for name, value in scores.items()})
         self.tracker.log_translations("valid/translations", pl_module.samples[:TABLE_ROWS], step)
+        if self.bar:
+            self.bar.update(self.bar.task_ids[0], description=self._line)
+        weights = "moving average" if pl_module.cfg.trainer.ema else "last weights"
         self._print(
             f"valid at {step:,}   loss {_number(scores['loss'], 3)}   "
             f"perplexity {_number(scores['perplexity'], 2)}   "
-            f"BLEU {scores['bleu']:.2f} (greedy, {len(pl_module.samples)} sentences)",
+            f"BLEU {scores['bleu']:.2f} ({weights}; greedy, {len(pl_module.samples)} sentences)",
             style="bold",
         )
         for triple in pl_module.samples[:SAMPLES]:
