@@ -222,11 +222,12 @@ class Transformer(nn.Module):
         Raises:
             UserError: a sentence is longer than the position scheme allows.
         """
-        return DecoderState(self.decoder.start(self.memory(src), self._positions(src, 0)), src != self.pad)
+        memory, pos, tokens = self._read(src)
+        return DecoderState(self.decoder.start(memory, pos), tokens)
 
     def memory(self, src: Int[Tensor, "batch src"]) -> Float[Tensor, "batch src d_model"]:
         """The encoder's output; raises as `encode` does."""
-        return self.encoder(self._embed(src), self._positions(src, 0), Visible(key_padding=src != self.pad))
+        return self._read(src)[0]
 
     def decode(self, tgt: Int[Tensor, "batch tgt"], state: DecoderState) -> Float[Tensor, "batch tgt d_model"]:
         """Read target tokens after those that `state` has read; `logits` of each row predict its next token.
@@ -242,6 +243,11 @@ class Transformer(nn.Module):
     def forward(self, src: Int[Tensor, "batch src"], tgt: Int[Tensor, "batch tgt"]) -> Float[Tensor, "batch tgt vocab"]:
         """Logits of the token after each of tgt, given the tokens up to it and the source (teacher forcing)."""
         return self.logits(self.decode(tgt, self.encode(src)))
+
+    def _read(self, src: Int[Tensor, "batch src"]) -> tuple[Tensor, Tensor, Tensor]:
+        """The encoder's output (batch, src, d_model), the positions of the source, and where it has a token."""
+        pos, tokens = self._positions(src, 0), src != self.pad
+        return self.encoder(self._embed(src), pos, Visible(key_padding=tokens)), pos, tokens
 
     def _embed(self, ids: Int[Tensor, "batch len"]) -> Float[Tensor, "batch len d_model"]:
         return self.embedding(ids) * self.embedding.embedding_dim**0.5

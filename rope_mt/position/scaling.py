@@ -22,7 +22,7 @@ def frequencies(cfg: RopeConfig, pairs: int, pos: Int[Tensor, "*batch len"]) -> 
     - `yarn` leaves pairs with many turns within `trained` tokens, interpolates those with less than one, and mixes in
       between: Peng et al. 2024 (arXiv 2309.00071), whose eq. for NTK-aware interpolation is that of `ntk`.
     """
-    exponents = torch.arange(pairs, device=pos.device, dtype=torch.float32) / pairs
+    numbers = torch.arange(pairs, device=pos.device, dtype=torch.float32)
     theta, power = cfg.theta, pairs / max(1, pairs - 1)
     if cfg.scaling == "ntk":
         theta = theta * cfg.factor**power
@@ -30,12 +30,13 @@ def frequencies(cfg: RopeConfig, pairs: int, pos: Int[Tensor, "*batch len"]) -> 
         assert cfg.trained is not None
         beyond = (pos + 1 - cfg.trained).clamp(min=0).unsqueeze(-1) / cfg.trained
         theta = theta * (1 + cfg.factor * beyond) ** power
-    scaled = theta**-exponents
+    scaled = theta ** -(numbers / pairs)
     if cfg.scaling == "linear":
         scaled = scaled / cfg.factor
     elif cfg.scaling == "yarn":
-        scaled = scaled.lerp(scaled / cfg.factor, _interpolated(cfg, pairs).to(pos.device))
-    scaled[..., max(1, round(cfg.kept * pairs)) :] = 0
+        scaled = scaled.lerp(scaled / cfg.factor, _interpolated(cfg, numbers))
+    if cfg.kept < 1:
+        scaled[..., max(1, round(cfg.kept * pairs)) :] = 0
     return scaled
 
 
@@ -44,11 +45,12 @@ def amplitude(cfg: RopeConfig) -> float:
     return 0.1 * math.log(cfg.factor) + 1 if cfg.scaling == "yarn" else 1.0
 
 
-def _interpolated(cfg: RopeConfig, pairs: int) -> Float[Tensor, " pairs"]:
+def _interpolated(cfg: RopeConfig, numbers: Float[Tensor, " pairs"]) -> Float[Tensor, " pairs"]:
     """How far YaRN interpolates each pair, from 0 to 1; the bounds are whole pairs, as in the authors' code."""
     assert cfg.trained is not None
+    pairs = len(numbers)
     first, last = (
         pairs * math.log(cfg.trained / (turns * 2 * math.pi)) / math.log(cfg.theta) for turns in (FAST, SLOW)
     )
     first, last = max(math.floor(first), 0), min(math.ceil(last), 2 * pairs - 1)
-    return ((torch.arange(pairs, dtype=torch.float32) - first) / max(last - first, 0.001)).clamp(0, 1)
+    return ((numbers - first) / max(last - first, 0.001)).clamp(0, 1)
