@@ -63,7 +63,7 @@ def run(command: str, rest: list[str]) -> int:
             return 0
         if plan is not None and plan.configs:
             COMMANDS[command].load()  # now, since Ctrl-C meanwhile must find nothing begun
-            _check_attention(plan)
+            _check_jobs(plan)
         if plan is not None and "--dry-run" in flags:
             return _dry_run(plan, words)
         if command == "train" and plan is not None and plan.several:
@@ -95,7 +95,7 @@ def run_one(overrides: list[str]) -> Path:
         raise UserError(complaint(error, words, schema)) from error
     if flags or plan.several or len(plan.configs) != 1:
         raise UserError("rope_mt.train takes the settings of one run, and no flags")
-    _check_attention(plan)
+    _check_jobs(plan)
     folders: list[Path] = []
     command = shlex.join(["rope-mt", "train", *overrides])
     train(plan.configs[0], chosen_folder(words), command, opened=lambda run: folders.append(run.path))
@@ -119,11 +119,17 @@ def _dry_run(plan: Plan, words: list[str]) -> int:
     return 0
 
 
-def _check_attention(plan: Plan) -> None:
-    """Refuse a job whose model cannot be built before any job starts; done here since the schemes need torch."""
+def _check_jobs(plan: Plan) -> None:
+    """Refuse a job that lacks a package, or whose model cannot be built, before any job starts.
+
+    Done here since the schemes need torch.
+    """
     from rope_mt.position import refuse_linear_attention
+    from rope_mt.runs.local_logs import refuse_missing
 
     for cfg in plan.configs:
+        if hasattr(cfg, "tracking"):
+            refuse_missing(cfg.tracking.name)
         if hasattr(cfg, "position"):
             refuse_linear_attention(cfg.position, cfg.model.attention)
 

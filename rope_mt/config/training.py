@@ -131,9 +131,12 @@ class SearchConfig:
 
 @dataclass
 class TrackingConfig:
-    """What Weights & Biases is told. Nothing leaves the machine unless its owner is logged in there."""
+    """Where metrics go. Nothing leaves the machine unless its owner is logged in to Weights & Biases.
 
-    name: str = "wandb"  # wandb or none
+    All but the name is for W&B.
+    """
+
+    name: str = "wandb"  # wandb, tensorboard, csv or none
     project: str | None = None  # project of the runs; null: WANDB_PROJECT, else rope-mt
     # auto, online, offline or disabled; auto: online when logged in, else offline; null: WANDB_MODE, else auto
     mode: str | None = None
@@ -142,5 +145,5 @@ class TrackingConfig:
     artifacts: bool = False  # upload the averaged checkpoint and the translations of the test set as well
 
     def __post_init__(self) -> None:
-        choice("tracking.name", self.name, "wandb", "none")
+        choice("tracking.name", self.name, "wandb", "tensorboard", "csv", "none")
         choice("tracking.mode", self.mode or "auto", "auto", "online", "offline", "disabled")

@@ -44,6 +44,7 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.average = self.checkpoints / "average"  # the weights that are scored
         self.test_src, self.test_ref, self.test_hyp = (self.path / f"test.{kind}" for kind in ("src", "ref", "hyp"))
+        self.local_logs = [self.path / kind for kind in ("tensorboard", "csv")]
         self.began_with = (self.config, self.test_src, self.test_ref)  # run.json holds their checksums
 
     def is_scoring(self) -> bool:
@@ -188,6 +189,24 @@ def of_other_lengths(run: RunFolder, cfg: TrainConfig) -> dict[Path, int]:
     return found
 
 
+def metrics_upto(path: Path, step: int) -> list[dict[str, Any]]:
+    """The rows of a metrics file that a run resumed from `step` does not write again.
+
+    Raises:
+        UserError: a line is damaged; the last one may be cut off by a kill.
+    """
+    rows = []
+    lines = path.read_bytes().split(b"\n") if path.is_file() else []
+    for n, line in enumerate(lines[:-1], start=1):
+        try:
+            row = json.loads(line)
+            if row["step"] <= step:
+                rows.append(row)
+        except (ValueError, TypeError, LookupError, RecursionError) as error:
+            raise UserError(f"{path}, line {n}, is damaged: {AGAIN}") from error
+    return rows
+
+
 def provenance() -> dict[str, Any]:
     """The code that computes, the versions of the packages that it uses, and the commit of a checkout."""
     packages = ("torch", "lightning", "hydra-core", "sentencepiece", "sacrebleu", "wandb", "numpy")
@@ -221,7 +240,7 @@ def _clear(run: RunFolder, cfg: TrainConfig) -> None:
     tests = ("test", *cfg.data.named_tests, *joined)
     texts = (run.metrics, run.config, run.test_src, run.test_ref, *map(run.hyp, tests), *map(run.counts, tests))
     empty_folder(run.checkpoints)
-    for path in (run.logs, *run.path.glob("skipped-*.json"), *texts, run.result, run.identity):
+    for path in (run.logs, *run.local_logs, *run.path.glob("skipped-*.json"), *texts, run.result, run.identity):
         try:
             remove_tree(path)
         except OSError as error:

@@ -25,6 +25,7 @@ from rope_mt.data.prepare import Prepared
 from rope_mt.errors import UserError
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import AGAIN, RunFolder
+from rope_mt.runs.local_logs import LocalTracker
 from rope_mt.runs.tracking import Tracker, track
 from rope_mt.system import surroundings
 from rope_mt.system.device import choose_device
@@ -82,7 +83,9 @@ def fit(path: Path, tracker: Tracker | None = None) -> None:
 
 
 def track_training(cfg: TrainConfig, run: RunFolder) -> AbstractContextManager[Tracker]:
-    """The run at W&B, open as long as the context."""
+    """The run at W&B, or its local files, open as long as the context."""
+    if cfg.tracking.name in ("tensorboard", "csv"):
+        return LocalTracker(cfg.tracking.name, run.path, to_plain(cfg))
     return track(cfg.tracking, run.path, to_plain(cfg), tags=[cfg.position.name, cfg.model.name, cfg.data.name])
 
 

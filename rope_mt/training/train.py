@@ -109,7 +109,7 @@ def _train_and_score(cfg: TrainConfig, run: RunFolder, about: dict[str, Any]) ->
         if not trained:
             launch(run, about["processes"])
         result = score(run.path)
-        with attach(run.path) as tracker:
+        with attach(run.path) if cfg.tracking.name == "wandb" else track_training(cfg, run) as tracker:
             track_result(cfg, run, result, tracker)
     if tracker.where():
         output().print(Text(tracker.where(), "dim"), soft_wrap=True)

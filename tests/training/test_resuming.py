@@ -10,12 +10,11 @@ from rope_mt.config.training import OptimizerConfig
 from rope_mt.errors import UserError
 from rope_mt.runs import checkpoint, code
 from rope_mt.runs.checkpoint import TRAINING, WEIGHTS
-from rope_mt.runs.folder import RunFolder, begin, open_run
+from rope_mt.runs.folder import RunFolder, begin, metrics_upto, open_run
 from rope_mt.runs.result import read_result
 from rope_mt.system.files import write_whole
 from rope_mt.system.locks import alone
 from rope_mt.system.manifest import write_manifest
-from rope_mt.training.callbacks.report import metrics_upto
 from rope_mt.training.train import train
 
 from ..small import flip_a_bit, rows

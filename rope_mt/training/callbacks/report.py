@@ -1,6 +1,5 @@
 """What a run reports while it trains: to the terminal, to metrics.jsonl, and to W&B."""
 
-import json
 import math
 import time
 from pathlib import Path
@@ -18,8 +17,7 @@ from torch.optim import Optimizer
 from rope_mt.data.batches import Batch
 from rope_mt.data.text import printable
 from rope_mt.data.tokenizer import PAD
-from rope_mt.errors import UserError
-from rope_mt.runs.folder import AGAIN
+from rope_mt.runs.folder import metrics_upto
 from rope_mt.runs.tracking import Tracker
 from rope_mt.system.device import forget_peak_memory, peak_memory
 from rope_mt.system.files import append, json_text, write_whole
@@ -28,24 +26,6 @@ from rope_mt.training.module import TranslationModule
 
 SAMPLES = 2  # translations shown after a validation
 TABLE_ROWS = 50  # translations in the table that W&B keeps
-
-
-def metrics_upto(path: Path, step: int) -> list[dict[str, Any]]:
-    """The rows of a metrics file that a run resumed from `step` does not write again.
-
-    Raises:
-        UserError: a line is damaged; the last one may be cut off by a kill.
-    """
-    rows = []
-    lines = path.read_bytes().split(b"\n") if path.is_file() else []
-    for n, line in enumerate(lines[:-1], start=1):
-        try:
-            row = json.loads(line)
-            if row["step"] <= step:
-                rows.append(row)
-        except (ValueError, TypeError, LookupError, RecursionError) as error:
-            raise UserError(f"{path}, line {n}, is damaged: {AGAIN}") from error
-    return rows
 
 
 class Report(Callback):
