@@ -1,4 +1,4 @@
-"""By hand, some minutes: python tests/soak/coverage.py
+"""By hand, a minute or two: python tests/soak/coverage.py
 
 How often all intervals of a comparison hold the truth together, in 2,000 simulated comparisons of five schemes with a
 baseline, and how often a true difference is told apart. tests/study/test_intervals.py runs fewer of them.
@@ -40,6 +40,7 @@ if __name__ == "__main__":
         finds = simulate(seeds, 200)[2]
         held, power, _ = simulate(seeds, 2_000, finds)
         print(
-            f"{seeds} seeds: all intervals hold in {held:.1%}; a difference of {finds:.3f} is told apart in {power:.1%}"
+            f"{seeds} seeds: all hold in {held:.1%}; a difference of {finds:.3f} is told apart in {power:.1%}",
+            flush=True,
         )
         assert 0.935 <= held <= 0.965

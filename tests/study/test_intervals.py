@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.significance import PairedTest
-from scipy.stats import bartlett, dunnett
+from scipy.stats import bartlett, dunnett, multivariate_t, t
 
 from rope_mt.cli.main import main
 from rope_mt.study.compare.intervals import (
+    critical,
     draw_resamples,
     intervals,
     pooled_variance,
@@ -39,6 +40,15 @@ def test_without_resamples_it_is_dunnetts_test():
     assert found[2].verdict(lower_is_better=True) == "worse"
     apart = [0 < p < 0.05 for p in expected.pvalue]
     assert [each.verdict(lower_is_better=False) != "not told apart" for each in found] == apart
+
+
+@pytest.mark.parametrize(("rows", "freedom"), [(2, 2.5), (5, 12.0), (12, 40.0), (5, 1e6)])
+def test_the_factor_is_the_quantile_of_a_multivariate_t(rows, freedom):
+    largest = multivariate_t(shape=np.full((rows, rows), 0.5) + 0.5 * np.eye(rows), df=freedom)
+    factor = [critical(rows, freedom)] * rows
+    held = largest.cdf(factor, lower_limit=[-each for each in factor], random_state=1)
+    assert held == pytest.approx(0.95, abs=3e-4)  # scipy draws
+    assert critical(1, freedom) == pytest.approx(t.ppf(0.975, freedom), rel=1e-4)
 
 
 def test_the_parts_of_an_interval_are_their_formulas():
