@@ -43,7 +43,7 @@ class OptimizerConfig:
 
     lr: float = MISSING  # peak of the learning rate
     warmup_steps: int = MISSING  # updates until the learning rate reaches its peak
-    name: str = "adam"  # adam or muon; muon updates the weight matrices of the layers, and Adam all other weights
+    name: str = "adam"  # adam or muon; muon updates the matrices of layers and schemes, and Adam all other weights
     beta1: float = 0.9  # Adam's decay of the mean of gradients
     beta2: float = 0.98  # Adam's decay of the mean of squared gradients
     eps: float = 1e-9  # Adam's addition to the denominator

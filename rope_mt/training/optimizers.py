@@ -28,12 +28,17 @@ def adam(weights: list[nn.Parameter], cfg: OptimizerConfig) -> torch.optim.AdamW
 
 
 def muon_and_adam(model: Transformer, cfg: OptimizerConfig, precision: str) -> "Together":
-    """Muon for the matrices of encoder and decoder layers; Adam for embedding, biases, norms and position schemes."""
-    matrices: dict[int, list[nn.Parameter]] = {}  # by the number of their parts
-    for layers in (model.encoder.layers, model.decoder.layers):
-        for name, weight in layers.named_parameters():
-            if weight.ndim == 2:
-                matrices.setdefault(PARTS.get(name.split(".")[-2], 1), []).append(weight)
+    """Muon for the matrices of the layers and for the projections of the position schemes; Adam for the rest.
+
+    Adam's are embeddings, of positions too, biases, norms, single numbers, and networks narrower than d_model.
+    """
+    matrices: dict[int, list[Tensor]] = {}  # by the number of their parts
+    for stack in (model.encoder, model.decoder):
+        for name, module in stack.named_modules():
+            if not isinstance(module, nn.Linear):
+                continue
+            if name.startswith("layers.") or min(module.weight.shape) >= model.embedding.embedding_dim:
+                matrices.setdefault(PARTS.get(name.split(".")[-1], 1), []).append(module.weight)
     in_muon = {id(weight) for weights in matrices.values() for weight in weights}
     others = [weight for weight in model.parameters() if id(weight) not in in_muon]
     muon = Muon(

@@ -40,7 +40,7 @@ if __name__ == "__main__":
         finds = simulate(seeds, 200)[2]
         held, power, _ = simulate(seeds, 2_000, finds)
         print(
-            f"{seeds} seeds: all hold in {held:.1%}; a difference of {finds:.3f} is told apart in {power:.1%}",
+            f"{seeds} seeds: all hold in {held:.1%}; a difference of {finds:.3f} is seen in {power:.1%}",
             flush=True,
         )
         assert 0.935 <= held <= 0.965

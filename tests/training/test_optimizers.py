@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from rope_mt.config.position import RopeConfig, TransformerXLConfig
+from rope_mt.config.position import DebertaConfig, FireConfig, RopeConfig, TransformerXLConfig, TupeConfig
 from rope_mt.config.training import ModelConfig, OptimizerConfig
 from rope_mt.errors import UserError
 from rope_mt.model.transformer import Transformer
@@ -52,17 +52,30 @@ def test_adam_is_that_of_torch_to_the_last_bit(decay, kind):
         assert torch.equal(ours, theirs)
 
 
-def test_muon_has_the_matrices_of_the_layers_and_adam_has_all_other_weights():
-    """A matrix of a position scheme, such as transformer-xl's projection of distances, belongs to no layer."""
-    model = transformer(TransformerXLConfig())
+@pytest.mark.parametrize(
+    ("position", "projections"),
+    [
+        (RopeConfig(), []),
+        (TransformerXLConfig(), [f"{layer}.project" for layer in (0, 1)]),
+        (DebertaConfig(clip=MODEL.d_model), [f"{layer}.{name}" for layer in (0, 1) for name in ("keys", "queries")]),
+        (TupeConfig(), ["0.keys", "0.queries"]),
+        (FireConfig(), []),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_muon_has_the_matrices_of_layers_and_schemes_and_adam_has_all_other_weights(position, projections):
+    model = transformer(position)
     adam, *muon = configured(model, MUON, STEPS, "fp32")["optimizer"].param_groups
     names = {id(weight): name for name, weight in model.named_parameters()}
     matrices = [names.pop(id(weight)) for group in muon for weight in group["params"]]
     others = [names.pop(id(weight)) for weight in adam["params"]]
     assert not names
     # of each layer of the encoder: qkv, out, inner, outer; of the decoder's also q, kv and out of cross-attention
-    assert len(matrices) == MODEL.n_layers * (4 + 7)
-    assert all(".layers." in name and name.endswith(".weight") for name in matrices)
+    of_schemes = {name for name in matrices if ".positions." in name}
+    stacks = ("encoder", "decoder")
+    assert of_schemes == {f"{stack}.positions.{name}.weight" for stack in stacks for name in projections}
+    assert len(matrices) == MODEL.n_layers * (4 + 7) + len(of_schemes)
+    assert all(name.endswith(".weight") for name in matrices)
     assert all(".layers." not in name or ".norm." in name or name.endswith(".bias") for name in others)
     assert {name.split(".")[0] for name in others} == {"embedding", "encoder", "decoder"}
 
