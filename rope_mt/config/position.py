@@ -81,6 +81,11 @@ class DebertaConfig(PositionConfig):
 @dataclass
 class AlibiConfig(PositionConfig):
     name: str = "alibi"
+    sides: str = added("both")  # both or split: in the encoder all heads look to both sides, or half of them to each
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        choice("position.sides", self.sides, "both", "split")
 
 
 @dataclass

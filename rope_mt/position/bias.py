@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from rope_mt.config.position import FireConfig, PositionConfig
+from rope_mt.config.position import AlibiConfig, FireConfig, PositionConfig
 from rope_mt.position.scheme import AttentionShape, PositionScheme
 
 N_BUCKETS, MAX_DISTANCE = 32, 128  # Raffel et al. 2020; TUPE takes the same
@@ -66,24 +66,30 @@ class T5Position(PositionScheme):
 
 
 class AlibiPosition(PositionScheme):
-    """-slope * |m - n|, nothing learned: Press et al. 2022 (arXiv 2108.12409).
+    """Symmetric ALiBi: -slope * |m - n|, nothing learned: Press et al. 2022 (arXiv 2108.12409).
 
     They give the causal form; the absolute value is its symmetric extension to an encoder, of which the causal form is
-    the half that a decoder sees.
+    the half that a decoder sees. A symmetric encoder cannot tell left from right. With `sides="split"` every second
+    head of the encoder sees no key before the query, and every other one none after it.
     """
 
     relative = True
 
-    def __init__(self, cfg: PositionConfig, shape: AttentionShape) -> None:
+    def __init__(self, cfg: AlibiConfig, shape: AttentionShape) -> None:
         super().__init__(cfg, shape)
+        self.split = cfg.sides == "split" and not shape.causal
         self.register_buffer("slopes", torch.tensor(slopes(shape.n_heads))[:, None, None], persistent=False)
         self.slopes: Tensor
 
     def position_bias(
         self, q_pos: Int[Tensor, "*batch tgt"], k_pos: Int[Tensor, "*batch src"]
     ) -> Float[Tensor, "*batch heads tgt src"]:
-        far = distance(q_pos, k_pos).abs()
-        return -self.slopes * far.unsqueeze(-3)
+        ahead = distance(q_pos, k_pos).unsqueeze(-3)
+        bias = -self.slopes * ahead.abs()
+        if self.split:
+            bias[..., ::2, :, :].masked_fill_(ahead > 0, -math.inf)
+            bias[..., 1::2, :, :].masked_fill_(ahead < 0, -math.inf)
+        return bias
 
 
 def slopes(n_heads: int) -> list[float]:

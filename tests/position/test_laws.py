@@ -7,6 +7,7 @@ import torch
 
 from rope_mt.config.position import (
     POSITION_CONFIGS,
+    AlibiConfig,
     LearnedConfig,
     NoPositionConfig,
     PositionConfig,
@@ -37,6 +38,7 @@ CLASSES = {**SCHEMES, readme_example.NAME: readme_example.SCHEME}
 CONFIGS = {**POSITION_CONFIGS, readme_example.NAME: readme_example.CONFIG}
 DEFAULTS = {name: scheme_config(cls) for name, cls in CONFIGS.items()}
 VARIANTS = {
+    "alibi, heads that look to one side": AlibiConfig(sides="split"),
     "rope, half": RopeConfig(layout="half"),
     "rope, half of the head": RopeConfig(fraction=0.5),
     "rope, half of the head in halves": RopeConfig(fraction=0.5, layout="half"),

@@ -8,6 +8,8 @@ from transformers.models.t5.configuration_t5 import T5Config as TheirT5Config
 from transformers.models.t5.modeling_t5 import T5Attention
 
 from rope_mt.config.position import AlibiConfig, RopeConfig, T5Config
+from rope_mt.config.training import ModelConfig
+from rope_mt.model.transformer import Transformer
 from rope_mt.position import AttentionShape, build_position
 from rope_mt.position.bias import slopes
 
@@ -65,3 +67,23 @@ def test_alibi_is_a_slope_times_the_distance(causal):
     bias = build_position(AlibiConfig(), AttentionShape(16, 8, causal)).position_bias(torch.arange(4), torch.arange(4))
     far = torch.tensor([[0.0, 1, 2, 3], [1, 0, 1, 2], [2, 1, 0, 1], [3, 2, 1, 0]])
     torch.testing.assert_close(bias, -torch.tensor([2.0**-i for i in range(1, 9)])[:, None, None] * far)
+    split = build_position(AlibiConfig(sides="split"), AttentionShape(16, 8, causal)).position_bias(
+        *[torch.arange(4)] * 2
+    )
+    if causal:  # a decoder looks back alone
+        assert split.equal(bias)
+        return
+    assert split[::2].tril().equal(bias[::2].tril())
+    assert split[1::2].triu().equal(bias[1::2].triu())
+    weights = split.softmax(-1)
+    assert not weights[::2].triu(1).any()
+    assert not weights[1::2].tril(-1).any()
+
+
+def test_the_encoder_of_alibi_reads_backwards_as_forwards_unless_its_heads_look_to_one_side():
+    ids = torch.randint(4, 31, (1, 9), generator=torch.Generator().manual_seed(0))
+    model = ModelConfig("test", d_model=16, d_ff=40, n_heads=4, n_layers=2, dropout=0.0)
+    for sides, alike in (("both", True), ("split", False)):
+        torch.manual_seed(0)
+        encode = Transformer(model, AlibiConfig(sides=sides), vocab_size=31, pad=0).eval().memory
+        assert torch.allclose(encode(ids.flip(1)), encode(ids).flip(1), atol=1e-5) is alike
