@@ -2,10 +2,12 @@
 
 import platform
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import import_module, metadata
 from typing import Any
 
 from rope_mt.config.commands import BENCH_SUBJECTS, BenchConfig
+from rope_mt.data.corpus import locate
 from rope_mt.data.prepare import cores
 from rope_mt.system.device import processor
 from rope_mt.system.files import json_text
@@ -18,6 +20,8 @@ def bench(cfg: BenchConfig) -> None:
         UserError: the device, the text or a system is missing, or the model does not go with the position scheme.
     """
     name = next(name for name, config in BENCH_SUBJECTS.items() if isinstance(cfg, config))
+    if not (cfg.data.vocab_size and cfg.data.batch_tokens):
+        cfg = replace(cfg, data=locate(cfg.data).cfg)
     subject = import_module(f"rope_mt.bench.{name}")
     versions = {"python": platform.python_version()}
     versions |= {package: metadata.version(package) for package in ("sentencepiece", "numpy", "torch")}

@@ -145,12 +145,17 @@ def refuse_misplaced(keys: set[str], hydra: Any, several: bool, only_shown: bool
 
 def checked(command: str, cfg: DictConfig, hydra: Any, schema: type) -> Any:
     """The command's dataclass of one job, after the checks that need the whole configuration."""
+    from rope_mt.data import own  # which imports numpy
+
     if missing := sorted(OmegaConf.missing_keys(cfg), key=[*settings(schema)].index):
-        hint = "name a run or a checkpoint" if missing[0] == "checkpoint" else f"add {missing[0]}=VALUE"
+        hints = {"checkpoint": "name a run or a checkpoint", "data.train": own.FORMS}
+        hint = hints.get(missing[0], f"add {missing[0]}=VALUE")
         raise UserError(f"{', '.join(missing)} must be given: {hint}")
     if command == "train" and cfg.overwrite and "submitit" in hydra.launcher._target_:
         raise UserError("overwrite=true would begin a job anew whenever it is requeued: remove the runs first")
     made: Any = OmegaConf.to_object(cfg)
+    if command in ("train", "prepare"):
+        own.require_text(made.data)
     if hasattr(made, "checkpoint"):  # asked here, since its command takes seconds to import
         refuse_no_run(Path(made.checkpoint))
     if command == "train" and cfg.sweep.published and not Path(cfg.sweep.published).is_dir():

@@ -193,7 +193,7 @@ class PositionChange:
 class DataChange:
     """Another test set to score."""
 
-    test: Any = None  # a prefix or a list of prefixes; null: the test set of the run
+    test: Any = None  # FILE.tsv, a PREFIX, another TEXT or a list; null: the test set of the run
 
 
 @dataclass

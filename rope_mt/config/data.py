@@ -56,14 +56,20 @@ class ParquetConfig:
 
 @dataclass
 class DataConfig:
-    """A parallel corpus. PREFIX means the two files PREFIX.en and PREFIX.de, plain, .gz or .xz."""
+    """A parallel corpus. PREFIX means the two files PREFIX.en and PREFIX.de, plain, .gz or .xz.
+
+    A TEXT is a PREFIX, one of its two files, a table (a file with SOURCE, TAB, TARGET in each line, or FILE.parquet), a
+    glob of these, or hf:OWNER/NAME/SUBSET/SPLIT of a Hugging Face data set.
+    """
 
     name: str = MISSING  # name of the corpus, which begins the names of its folders
     # A run is named after the content of its text (data/corpus.py), not after these prefixes.
-    train: Any = no_effect(MISSING)  # training text: a PREFIX, or a list of PREFIXes and globs
-    valid: Any = no_effect(MISSING)  # validation set: a PREFIX or a list
-    test: Any = no_effect(MISSING)  # test set: a PREFIX or a list
-    # PREFIXes of additional test sets, which are scored at the end of training, each under its file's name
+    train: Any = no_effect(MISSING)  # training text: FILE.tsv, a PREFIX, another TEXT (see data/README.md), or a list
+    valid: Any = no_effect(None)  # validation set: a TEXT or a list; null: pairs are held out from data.train
+    test: Any = no_effect(None)  # test set: a TEXT or a list; null: pairs are held out from data.train
+    # columns of source and target in tables of text
+    columns: list[int] = field(default_factory=lambda: [1, 2], metadata={"identity": False})
+    # TEXTs of additional test sets, which are scored at the end of training, each under its file's name
     further_tests: list[str] = field(default_factory=list, metadata={"identity": False})
     # also score the test set with each N consecutive lines joined to one, for each N of this list
     joined_tests: list[int] = field(default_factory=list)
@@ -79,8 +85,8 @@ class DataConfig:
     drop_identical: bool = False  # drop pairs whose source and target are the same
     drop_duplicates: bool = False  # drop all but the first of equal pairs
     tokenizer: str = "bpe"  # bpe or unigram: the kind of the joint SentencePiece model
-    vocab_size: int = 8_000  # pieces of the SentencePiece model, from 300 to 65535
-    # tokens of a batch, padding and both sides counted: pairs x (slots of a source + slots of a target)
+    vocab_size: int = 8_000  # pieces of the SentencePiece model, from 300 to 65535; 0: as many as fit the text
+    # tokens of a batch, padding and both sides counted: pairs x (slots of a source + slots of a target); 0: as fits
     batch_tokens: int = 4_096
     max_len: int = 256  # tokens; training pairs that are longer on a side are skipped
     # join consecutive sentences of a document to training examples of at most so many tokens a side; null: do not join
@@ -95,9 +101,11 @@ class DataConfig:
     def __post_init__(self) -> None:
         for part in ("train", "valid", "test"):
             value = getattr(self, part)
+            if value is None and part != "train":
+                continue
             prefixes = [value] if isinstance(value, str) else value
             text = isinstance(prefixes, list) and prefixes and all(isinstance(name, str) and name for name in prefixes)
-            require(bool(text), f"data.{part}", "a prefix or a list of prefixes", value)
+            require(bool(text), f"data.{part}", "the name of a text or a list of names", value)
             setattr(self, part, prefixes)
         reserved = re.compile(f"train|valid|test|{JOINED.format('.*')}")
         own = all(re.fullmatch(TEST_NAME, name) and not reserved.fullmatch(name) for name in self.named_tests)
@@ -106,10 +114,13 @@ class DataConfig:
         rising = all(low < high for low, high in pairwise([1, *self.joined_tests]))
         require(rising, "data.joined_tests", "rising numbers from 2 on", self.joined_tests)
         require(self.src_lang != self.tgt_lang, "data.tgt_lang", "another language than data.src_lang", self.tgt_lang)
-        require(300 <= self.vocab_size <= 65_535, "data.vocab_size", "from 300 to 65535", self.vocab_size)
+        fits = self.vocab_size == 0 or 300 <= self.vocab_size <= 65_535
+        require(fits, "data.vocab_size", "0 or from 300 to 65535", self.vocab_size)
         require(1 <= self.max_len <= 65_535, "data.max_len", "from 1 to 65535", self.max_len)
         # the end-of-sentence token counts on both sides
-        at_least(2 * (self.max_len + 1), data__batch_tokens=self.batch_tokens)
+        at_least(2 * (self.max_len + 1) if self.batch_tokens else 0, data__batch_tokens=self.batch_tokens)
+        two = len(self.columns) == 2 and min(self.columns) >= 1
+        require(two, "data.columns", "two numbers from 1 on, as in [1,2]", self.columns)
         at_least(0, data__workers=self.workers)
         choice("data.clean", self.clean, "standard", "fairseq")
         choice("data.tokenizer", self.tokenizer, "bpe", "unigram")

@@ -47,7 +47,9 @@ def from_archives(cfg: DataConfig, missing: list[str]) -> None:
                 outputs = {lang: stack.enter_context(whole_file(Path(f"{prefix}.{lang}"))) for lang in langs}
                 if in_parquet:
                     pairs = next(parquet.pairs for parquet in cfg.parquet if parquet.text == prefix)
-                    copy_columns(files, outputs, pairs)
+                    if (count := copy_columns(files, outputs)) != pairs:
+                        another = "it is not the data set that was meant"
+                        raise UserError(f"{files[0].parent} has {count:,} pairs, not {pairs:,}: {another}")
                     continue
                 archives = [archive for archive in cfg.archives if archive.text == prefix]
                 for file, archive in zip(files, archives, strict=True):
@@ -148,11 +150,11 @@ def copy_members(archive: Path, outputs: dict[str, IO[bytes]]) -> None:
         raise UserError(f"{archive}: {' and '.join(counts)} have their segments in different orders")
 
 
-def copy_columns(files: list[Path], outputs: dict[str, IO[bytes]], pairs: int) -> None:
-    """Append a language of the column `translation` of Parquet files to each output.
+def copy_columns(files: list[Path], outputs: dict[str, IO[bytes]]) -> int:
+    """Append a language of Parquet files to each output, a column or a field of `translation`; return the pairs.
 
     Raises:
-        UserError: pyarrow is not installed, a file is damaged or another one, or there are not so many pairs.
+        UserError: pyarrow is not installed, or a file is damaged or another one.
     """
     try:
         import pyarrow as pa
@@ -163,13 +165,14 @@ def copy_columns(files: list[Path], outputs: dict[str, IO[bytes]], pairs: int) -
     for path in files:
         try:
             with pq.ParquetFile(path) as file:
-                for batch in file.iter_batches(columns=["translation"]):
+                nested = "translation" in file.schema_arrow.names
+                for batch in file.iter_batches(columns=["translation"] if nested else [*outputs]):
                     for lang, output in outputs.items():
-                        for sentence in batch.column("translation").field(lang).to_pylist():
+                        column = batch.column("translation").field(lang) if nested else batch.column(lang)
+                        for sentence in column.to_pylist():
                             output.write(" ".join((sentence or "").splitlines()).encode() + b"\n")
                     count += batch.num_rows
         except (pa.ArrowException, KeyError, OSError) as error:
             reason = str(error).splitlines()[0]
             raise UserError(f"cannot read {path}: {reason}; if it was fetched, remove it to fetch it again") from error
-    if count != pairs:
-        raise UserError(f"{files[0].parent} has {count:,} pairs, not {pairs:,}: it is not the data set that was meant")
+    return count

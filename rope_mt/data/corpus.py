@@ -2,11 +2,11 @@
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rope_mt.config.data import OF_FURTHER_TESTS, DataConfig
-from rope_mt.data import text
+from rope_mt.data import own, text
 from rope_mt.data.archives import from_archives, obtain
 from rope_mt.errors import UserError
 from rope_mt.system.files import write_whole
@@ -23,6 +23,8 @@ class Corpus:
     test: Files
     further_tests: dict[str, Files]  # additional test sets by name
     fingerprints: dict[str, str]
+    cfg: DataConfig  # the configuration with plain prefixes and all sizes
+    chosen: dict[str, str] = field(default_factory=dict)  # what it left open: lines by what they begin with
 
 
 def locate(cfg: DataConfig) -> Corpus:
@@ -31,22 +33,23 @@ def locate(cfg: DataConfig) -> Corpus:
     Raises:
         UserError: a file is missing and cannot be had, or cannot be read.
     """
-    _provide(cfg, (*cfg.train, *cfg.valid, *cfg.test, *cfg.further_tests))  # all at once, to announce them together
+    _provide(cfg, own.names_of(cfg))  # all at once, to announce them together
     return at_hand(cfg)
 
 
 def at_hand(cfg: DataConfig) -> Corpus:
-    """The text of a corpus where all of it is there.
+    """The text of a corpus where all of it is there, in whatever form.
 
     Raises:
         UserError: a file is missing or cannot be read.
     """
+    cfg, chosen = own.settle(cfg)
     langs = (cfg.src_lang, cfg.tgt_lang)
     files = {part: text.pairs_of_files(getattr(cfg, part), *langs) for part in ("train", "valid", "test")}
     additional = {name: text.pairs_of_files([prefix], *langs) for name, prefix in cfg.named_tests.items()}
     all_files = files | {f"{OF_FURTHER_TESTS}{name}": pairs for name, pairs in additional.items()}
     fingerprints = {part: text.fingerprint(pairs) for part, pairs in all_files.items()}
-    return Corpus(**files, further_tests=additional, fingerprints=fingerprints)
+    return Corpus(**files, further_tests=additional, fingerprints=fingerprints, cfg=cfg, chosen=chosen)
 
 
 def find(cfg: DataConfig, part: str) -> Files:
@@ -56,24 +59,30 @@ def find(cfg: DataConfig, part: str) -> Files:
         UserError: a file is missing and cannot be had.
     """
     names = getattr(cfg, part)
+    if names is None:  # it is held out from the training text
+        return getattr(locate(cfg), part)
     _provide(cfg, names)
-    return text.pairs_of_files(names, cfg.src_lang, cfg.tgt_lang)
+    return text.pairs_of_files(own.plain(names, cfg), cfg.src_lang, cfg.tgt_lang)
 
 
-def _provide(cfg: DataConfig, prefixes: Iterable[str]) -> None:
-    """Make or fetch the texts that are missing."""
+def missing(cfg: DataConfig, names: Iterable[str]) -> list[str]:
+    """The texts that are not there, but for data sets at Hugging Face."""
+    return [name for name in dict.fromkeys(names) if not (name.startswith(own.HUB) or own.found(name, cfg))]
+
+
+def _provide(cfg: DataConfig, names: Iterable[str]) -> None:
+    """Make or fetch the texts that are missing and that the corpus says how to get."""
     if cfg.origin == "grammar":
         _write_toy(Path(cfg.dir) / "toy")
         return
-    missing = [prefix for prefix in dict.fromkeys(prefixes) if not text.exists(prefix, cfg.src_lang, cfg.tgt_lang)]
-    if not missing:
+    if not (lost := missing(cfg, names)):
         return
     if cfg.mirror and not cfg.mirror.startswith(("http://", "https://")) and not Path(cfg.mirror).is_dir():
         raise UserError(f"data.mirror must be an address or a folder, and there is no folder {cfg.mirror}")
-    if in_archives := [prefix for prefix in missing if prefix in {archive.text for archive in cfg.archives}]:
+    if in_archives := [name for name in lost if name in {archive.text for archive in cfg.archives}]:
         from_archives(cfg, in_archives)
     if cfg.origin:
-        _fetch(cfg, missing)
+        _fetch(cfg, lost)
 
 
 def _write_toy(folder: Path) -> None:
@@ -93,9 +102,9 @@ def _write_toy(folder: Path) -> None:
     write_whole(made_by, version)
 
 
-def _fetch(cfg: DataConfig, missing: list[str]) -> None:
+def _fetch(cfg: DataConfig, prefixes: list[str]) -> None:
     """Fetch the sides of each text as ORIGIN/NAME.LANG.gz, or copy them from the mirror's folder."""
-    for prefix in missing:
+    for prefix in prefixes:
         for lang in (cfg.src_lang, cfg.tgt_lang):
             target = Path(f"{prefix}.{lang}.gz")
             if text.find(prefix, lang):

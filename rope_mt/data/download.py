@@ -23,7 +23,7 @@ CUT = (urllib.error.URLError, http.client.HTTPException, ssl.SSLError, Connectio
 WRONG = "it is not the file that was meant"
 
 
-def download(address: str, target: Path, size: int | None = None, check: str = "") -> None:
+def download(address: str, target: Path, size: int | None = None, check: str = "", remedy: str = "") -> None:
     """Fetch a file. It is called `NAME.part` until it is complete and verified.
 
     With a checksum, a part that an earlier command left is resumed. Without one, nobody could tell whether the file on
@@ -32,6 +32,7 @@ def download(address: str, target: Path, size: int | None = None, check: str = "
     Args:
         size: in bytes, if it is known.
         check: sha256:HEX or md5:HEX, if it is known.
+        remedy: what a user does when it cannot be fetched; "": put the file into the folder, or name a mirror.
 
     Raises:
         UserError: the file cannot be fetched, or is not the one that was meant.
@@ -46,7 +47,7 @@ def download(address: str, target: Path, size: int | None = None, check: str = "
         try:
             _fetch(address, part, size)
         except CUT as error:
-            remedy = f"put {target.name} into {target.parent}, or give data.mirror"
+            remedy = remedy or f"put {target.name} into {target.parent}, or give data.mirror"
             if check and _length(part):
                 remedy = "the same command continues where it was cut"
             raise UserError(f"cannot fetch {address} ({error}): {remedy}") from error

@@ -46,6 +46,7 @@ def prepare(cfg: DataConfig, corpus: Corpus | None = None) -> Prepared:
         UserError: text is missing, unequal, empty or not UTF-8, or the folder cannot be written or is damaged.
     """
     corpus = corpus or locate(cfg)
+    cfg = corpus.cfg
     settings = {
         "format": FORMAT,
         "train": corpus.fingerprints["train"],
@@ -88,12 +89,13 @@ def prepare_and_report(cfg: PrepareConfig) -> None:
     """
     from rope_mt.data.batches import training_pairs  # which imports torch
 
-    prepared = prepare(cfg.data)
-    print(*report(prepared), sep="\n")
-    pairs = training_pairs(replace(cfg.data, sampling=0.0), prepared, seed=0)
-    plan = EpochPlan(*pairs.lengths(), cfg.data.batch_tokens, cfg.data.max_len, seed=0)
+    corpus = locate(cfg.data)
+    prepared, data = prepare(cfg.data, corpus), corpus.cfg
+    print(*report(prepared), *(f"{name}: {line}" for name, line in corpus.chosen.items()), sep="\n")
+    pairs = training_pairs(replace(data, sampling=0.0), prepared, seed=0)
+    plan = EpochPlan(*pairs.lengths(), data.batch_tokens, data.max_len, seed=0)
     batches = f"an epoch has {len(plan):,} batches of {len(plan.shapes)} shapes"
-    print(f"{batches} with up to {cfg.data.batch_tokens:,} slots, {plan.efficiency():.1%} of them filled")
+    print(f"{batches} with up to {data.batch_tokens:,} slots, {plan.efficiency():.1%} of them filled")
 
 
 def estimated_size(size: int, pairs: int, vocab_size: int) -> float:

@@ -108,13 +108,14 @@ def pairs_of_files(names: list[str], src_lang: str, tgt_lang: str) -> list[tuple
             prefix = str(source)[: str(source).rindex(f".{src_lang}")]
             targets = find(glob.escape(prefix), tgt_lang)
             if not targets:
-                raise UserError(f"no such text: {prefix}.{tgt_lang} (plain, .gz or .xz), the other side of {source}")
+                languages = "data.src_lang and data.tgt_lang name the languages"
+                raise UserError(f"no such text: {prefix}.{tgt_lang}, the other side of {source}; {languages}")
             files.append((source, targets[0]))
     return files
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
+def opened(path: Path) -> Iterator[IO[bytes]]:
     """The content of a file, unpacked.
 
     Raises:
@@ -134,7 +135,7 @@ def fingerprint(files: list[tuple[Path, Path]]) -> str:
     for source, target in files:
         marks = documents(source)
         for path in (source, target, *([marks] if marks else [])):
-            with _opened(path) as file:
+            with opened(path) as file:
                 for block in iter(partial(file.read, 1 << 20), b""):
                     digest.update(block)
             digest.update(b"\0")
@@ -150,7 +151,7 @@ def lines(path: Path, warn: Warn = lambda line: None) -> Iterator[bytes]:
     Raises:
         UserError: the file cannot be read or unpacked, is UTF-16 or UTF-32, or a line is longer than LONGEST_LINE.
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         yield from lines_of(file.readline, str(path), warn)
 
 

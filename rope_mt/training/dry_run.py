@@ -1,12 +1,15 @@
 """`rope-mt train --dry-run`: what a command would train, where, how large, and from what state; nothing is written."""
 
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from rope_mt.config.commands import TrainConfig
-from rope_mt.data import corpus, text
+from rope_mt.data import corpus, own
 from rope_mt.data.tokenizer import PAD
+from rope_mt.errors import UserError
 from rope_mt.model.transformer import Transformer
 from rope_mt.runs.checkpoint import latest
 from rope_mt.runs.folder import RunFolder
@@ -29,20 +32,25 @@ def dry_run(cfg: TrainConfig, folder: Path | None = None) -> None:
     """
     device = choose_device(cfg.trainer.device, "trainer.device")
     processes = devices_of(cfg.trainer, device) * cfg.trainer.machines
+    names, text_of, folder_of_text = own.names_of(cfg.data), None, ""
+    if any(name.startswith(own.HUB) for name in names):
+        raise UserError(f"--dry-run fetches nothing, and the text of {', '.join(names)} decides what would be trained")
+    if not (corpus.missing(cfg.data, names) and (cfg.data.origin or cfg.data.archives)):
+        with tempfile.TemporaryDirectory() as folder_of_text:  # for the plain text of tables and what is held out
+            text_of = corpus.at_hand(replace(cfg.data, dir=folder_of_text))
+        cfg = replace(cfg, data=replace(text_of.cfg, dir=cfg.data.dir))
     with torch.device("meta"):
         model = Transformer(cfg.model, cfg.position, cfg.data.vocab_size, PAD)
     parameters = sum(p.numel() for p in model.parameters())
-    prefixes = (*cfg.data.train, *cfg.data.valid, *cfg.data.test, *cfg.data.further_tests)
-    missing = [prefix for prefix in prefixes if not text.exists(prefix, cfg.data.src_lang, cfg.data.tgt_lang)]
     lines = settings_of(cfg, parameters, processes, f"{cfg.data.name}, vocabulary {cfg.data.vocab_size:,}")
-    if missing and (cfg.data.origin or cfg.data.archives):
+    if text_of is None:
         lines["run"] = f"named after its text, which is not there yet: rope-mt prepare data={cfg.data.name} gets it"
     else:
-        fingerprints = corpus.at_hand(cfg.data).fingerprints
-        run, _, _, precision, note = settle(cfg, device, fingerprints, processes, folder, keep=False)
+        run, _, _, precision, note = settle(cfg, device, text_of.fingerprints, processes, folder, keep=False)
         lines["device"] += f", {precision}"
         if note:
             lines["precision"] = note
+        lines |= {name: line.replace(folder_of_text, cfg.data.dir) for name, line in text_of.chosen.items()}
         size = size_text(room(cfg, 4 * parameters + MANIFEST_BYTES)[0])
         lines["run"] = f"{run.path} (about {size})"
         lines["state"] = _state(cfg, run)

@@ -18,15 +18,22 @@ from rope_mt.training.checks import Checked
 
 
 def introduce(
-    cfg: TrainConfig, run: RunFolder, about: dict[str, Any], prepared: Prepared, checked: Checked, of_precision: str
+    cfg: TrainConfig,
+    run: RunFolder,
+    about: dict[str, Any],
+    prepared: Prepared,
+    checked: Checked,
+    chosen: dict[str, str],
+    of_precision: str,
 ) -> None:
     """The first screen: what will be trained, on what, where, and how much disk it takes.
 
     Args:
+        chosen: lines on what the configuration left to the text, by what they begin with.
         of_precision: why it was chosen, or a warning; "" is not shown.
     """
     read, made, *warnings = report(prepared)
-    lines = settings_of(cfg, checked.parameters, about["processes"], f"{cfg.data.name}: {read}; {made}")
+    lines = settings_of(cfg, checked.parameters, about["processes"], f"{cfg.data.name}: {read}; {made}") | chosen
     lines["device"] += f", {about['precision']}"
     if of_precision:
         lines["precision"] = of_precision

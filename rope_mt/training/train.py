@@ -5,6 +5,7 @@ Training itself is in fit.py, in this process or in several of its own; both it 
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ def train(
     device = choose_device(cfg.trainer.device, "trainer.device")
     processes = devices_of(cfg.trainer, device) * cfg.trainer.machines
     text_of = corpus.locate(cfg.data)
+    cfg = replace(cfg, data=text_of.cfg)
     run, recorded, key, precision, note = settle(cfg, device, text_of.fingerprints, processes, folder)
     publish_to = record_of(cfg, key) if cfg.sweep.published and not recorded else None
     opened(run)
@@ -70,7 +72,7 @@ def train(
             about["prepared"] = str(prepared.folder.absolute())
             checked = check(cfg, run, about, prepared, test_sets)
             begin(run, cfg, key, test_sets["test"], about)
-            introduce(cfg, run, about, prepared, checked, note)
+            introduce(cfg, run, about, prepared, checked, text_of.chosen, note)
             if not _train_and_score(cfg, run, about):
                 return math.nan
 

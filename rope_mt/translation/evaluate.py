@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from rope_mt.config.commands import EvalConfig
-from rope_mt.data import text
+from rope_mt.data import own, text
 from rope_mt.data.checks import name_of_test_set, warnings_about
 from rope_mt.errors import UserError
 from rope_mt.runs.checkpoint import Checkpoint, run_of, select
@@ -46,10 +46,10 @@ def _read_test_set(cfg: EvalConfig, ckpt: Checkpoint) -> tuple[list[str], list[s
         try:
             files = own_files(Path(cfg.checkpoint), ckpt)
         except UserError as error:
-            raise UserError(f"{error}; or name another test set with data.test=PREFIX") from error
+            raise UserError(f"{error}; or name another test set with data.test=FILE.tsv or PREFIX") from error
     else:
         names = [cfg.data.test] if isinstance(cfg.data.test, str) else list(cfg.data.test)
-        files = text.pairs_of_files(names, *languages)
+        files = text.pairs_of_files(own.plain(names, ckpt.config.data), *languages)
     src, ref = text.read_test_set(files)
     require_raw_text(ref, ", ".join(names))
     return src, ref, warnings_about(files, ckpt.tokenizer, *languages)
