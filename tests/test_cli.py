@@ -68,6 +68,8 @@ assert main(["compare", *runs]) == 0
 assert main(["analyze", "convergence", *runs, "--out", out]) == 0
 assert main(["analyze", "lengths", *runs, "--joined", "1", "--out", out]) == 0
 assert not {"torch", "lightning", "hydra"} & {*sys.modules}
+assert main(["train", "data=files", "data.train=nowhere.tsv"]) == 2
+assert not {"torch", "lightning"} & {*sys.modules}
 import rope_mt.training.train
 assert not {"wandb", "torchmetrics", "scipy.signal", "transformers"} & {*sys.modules}
 from torchmetrics import Metric  # the real one, for whoever wants it
@@ -153,7 +155,15 @@ def test_version(rope_mt):
         (f"compare {'a' * 300}", f"{'a' * 60}…: File name too long"),
         ("translate RUN device=gpu", "device must be auto or cpu or cuda or mps, not 'gpu'"),
         # values that are missing, or point nowhere
-        ("train data=files", "data.train, data.valid, data.test must be given"),
+        (
+            "train data=files",
+            "data.train must be given: write data.train=FILE.tsv (SOURCE, TAB, TARGET in each line), or ",
+        ),
+        (
+            "train data=files data.train=my.tsv",
+            "no such text: my.tsv; give FILE.tsv (SOURCE, TAB, TARGET in each line), or",
+        ),
+        ("train data=files data.train=a data.columns=[1]", "data.columns must be two numbers from 1 on, as in [1,2]"),
         ("train ~position", "position must be given: add position=VALUE"),
         ("eval", "checkpoint must be given: name a run or a checkpoint"),
         ("train data.dir=${nope}", "Interpolation key 'nope' not found"),

@@ -78,6 +78,9 @@ def folder(tmp_path_factory) -> Path:
         for name, pairs in zip(parts.split(), (text.train, text.valid, text.test), strict=True):
             for lang, lines in zip(("en", "de"), zip(*pairs, strict=True), strict=True):
                 (folder / "data" / corpus / f"{name}.{lang}").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / "text").mkdir()
+    for name, pairs in (("my", text.train), ("other", text.test)):
+        (folder / "text" / f"{name}.tsv").write_text("".join(f"{en}\t{de}\n" for en, de in pairs), encoding="utf-8")
     return folder
 
 

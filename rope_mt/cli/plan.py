@@ -148,7 +148,7 @@ def checked(command: str, cfg: DictConfig, hydra: Any, schema: type) -> Any:
     from rope_mt.data import own  # which imports numpy
 
     if missing := sorted(OmegaConf.missing_keys(cfg), key=[*settings(schema)].index):
-        hints = {"checkpoint": "name a run or a checkpoint", "data.train": own.FORMS}
+        hints = {"checkpoint": "name a run or a checkpoint", "data.train": f"write data.train={own.FORMS}"}
         hint = hints.get(missing[0], f"add {missing[0]}=VALUE")
         raise UserError(f"{', '.join(missing)} must be given: {hint}")
     if command == "train" and cfg.overwrite and "submitit" in hydra.launcher._target_:

@@ -27,7 +27,7 @@ Files = list[tuple[Path, Path]]
 
 HUB = "hf:"  # begins the name of a Hugging Face data set
 ON_HUB = "hf:OWNER/NAME/SUBSET/SPLIT, as in hf:wmt/wmt16/de-en/train"
-FORMS = "give data.train=FILE.tsv with SOURCE, TAB, TARGET in each line, or PREFIX of PREFIX.en and PREFIX.de"
+FORMS = "FILE.tsv (SOURCE, TAB, TARGET in each line), or PREFIX for PREFIX.en and PREFIX.de"
 PARTS = ("train", "valid", "test")
 ENDINGS = re.compile(r"(\.(tsv|txt|csv|parquet))?(\.(gz|xz))?$")  # of a table
 HELD_OUT, FRACTION = 1_000, 20  # pairs of each part, at most that many and one in so many
@@ -35,6 +35,7 @@ SEED = b"1"  # of the choice which pairs are held out
 MOST_PIECES, MOST_TOKENS, FEWEST_TOKENS = 37_000, 25_000, 2_048  # those of WMT14, and of the toy's batches
 BATCHES = 200  # of an epoch, roughly
 BYTES = 3  # of a token, roughly
+WORD, WORDS = re.compile(r"[^\W\d_]+"), 3
 
 
 # ---- names -----------------------------------------------------------------------------------------------------------
@@ -85,7 +86,7 @@ def _required(name: str, cfg: DataConfig) -> list[str | Path]:
         text.pairs_of_files([name], *langs)
     there = [file.removesuffix(f".{langs[0]}") for file in map(str, Path(name).parent.glob("*"))]
     near = get_close_matches(name, there, n=1, cutoff=0.8)
-    raise UserError(f"no such text: {name}; {f'did you mean {near[0]}?' if near else FORMS}")
+    raise UserError(f"no such text: {name}; {f'did you mean {near[0]}?' if near else f'give {FORMS}'}")
 
 
 # ---- plain text ------------------------------------------------------------------------------------------------------
@@ -206,9 +207,7 @@ def hold_out(files: Files, cfg: DataConfig, parts: list[str]) -> tuple[dict[str,
         if size:
             part_of[group], counts[part] = part, counts[part] + size
     if min(counts.values()) == 0 or len(part_of) == sum(size > 0 for size in groups.values()):
-        raise UserError(
-            f"{n_pairs:,} pairs are too few to hold some out: give {' and '.join(f'data.{p}' for p in parts)}"
-        )
+        raise UserError(f"{n_pairs:,} pairs are too few to hold some out: give {given}")
 
     def fill(folder: Path) -> None:
         with ExitStack() as stack:
@@ -229,9 +228,9 @@ def hold_out(files: Files, cfg: DataConfig, parts: list[str]) -> tuple[dict[str,
     digest = hashlib.sha256(f"{text.fingerprint(files)} {cfg.src_lang} {cfg.tgt_lang} {parts}".encode() + SEED)
     folder = _made(Path(cfg.dir) / "text" / f"held-out-{digest.hexdigest()[:8]}", fill)
     by = "document" if any(text.documents(source) for source, _ in files) else "line"
-    names = {"valid": "validation", "test": "the test"}
+    names = {"valid": "validation", "test": "the test set"}
     taken = " and ".join(f"{counts[part]:,} pairs for {names[part]}" for part in parts)
-    line = f"{taken}, by {by}, in {folder}; {given} would name others"
+    line = f"{taken}, by {by}, in {folder} ({given} would name others)"
     return {part: [str(folder / part)] for part in ("train", *parts)}, line
 
 
@@ -254,8 +253,8 @@ def fitting(files: Files, cfg: DataConfig) -> tuple[dict[str, int], str]:
     """The sizes that a configuration leaves open, and a line for the user.
 
     Pieces are the bytes, the characters, and 40 times the root of the pairs: 1,700 for 1,800 pairs and 34,000 for
-    720,000, where 37,000 is usual for WMT14. Half as many as there are words is the most: SentencePiece can make so
-    many of any text. Batches are such that an epoch has about BATCHES.
+    720,000, where 37,000 is usual for WMT14. One for every WORDS words is the most: SentencePiece can make so many of
+    any text but a few lines from a template. Batches are such that an epoch has about BATCHES.
     """
     n_pairs, size, characters, words = 0, 0, set[str](), set[str]()
     for source, target in files:
@@ -265,16 +264,19 @@ def fitting(files: Files, cfg: DataConfig) -> tuple[dict[str, int], str]:
                 size += len(line)
                 decoded = line.decode(errors="ignore")
                 characters.update(decoded)
-                if len(words) < 2 * MOST_PIECES:
-                    words.update(decoded.split())
-    pieces = min(int(40 * math.sqrt(n_pairs)), len(words) // 2)
+                if len(words) < WORDS * MOST_PIECES:
+                    words.update(WORD.findall(decoded))
+    of_text = min(int(40 * math.sqrt(n_pairs)), len(words) // WORDS)
+    pieces = max(300, min(MOST_PIECES, 260 + len(characters) + of_text))
     tokens = max(FEWEST_TOKENS, 2 * (cfg.max_len + 1), min(MOST_TOKENS, size // BYTES // BATCHES))
-    sizes = {"vocab_size": max(300, min(MOST_PIECES, 260 + len(characters) + pieces)), "batch_tokens": tokens}
-    sizes = {name: fits for name, fits in sizes.items() if not getattr(cfg, name)}
-    units = {"vocab_size": "pieces", "batch_tokens": "tokens a batch"}
-    chosen = " and ".join(f"{value:,} {units[name]}" for name, value in sizes.items())
-    given = " and ".join(f"data.{name}" for name in sizes)
-    return sizes, f"{chosen}, for {n_pairs:,} pairs of {size / 1e6:,.1f} MB; {given} would set others"
+    why = f"260 for bytes and marks, {len(characters):,} for characters, {of_text:,} for {n_pairs:,} pairs"
+    lines = {
+        "vocab_size": f"data.vocab_size={pieces} ({why})",
+        "batch_tokens": f"data.batch_tokens={tokens} (about {max(1, size // BYTES // tokens):,} batches an epoch)",
+    }
+    sizes = {"vocab_size": pieces, "batch_tokens": tokens}
+    chosen = {name: fits for name, fits in sizes.items() if not getattr(cfg, name)}
+    return chosen, ", ".join(lines[name] for name in chosen)
 
 
 def settle(cfg: DataConfig) -> tuple[DataConfig, dict[str, str]]:

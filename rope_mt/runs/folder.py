@@ -4,7 +4,8 @@ import hashlib
 import json
 import os
 import subprocess
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -117,6 +118,20 @@ def open_run(run: RunFolder, cfg: TrainConfig, key: str) -> None:
         raise cannot_write(run.checkpoints, error) from error
     for rest in run.checkpoints.glob(".*"):  # a process was killed while it wrote or removed a checkpoint
         remove_tree(rest)
+
+
+@contextmanager
+def left_out_if_refused(run: RunFolder) -> Iterator[None]:
+    """Remove the folder of a run that an error ends before it has begun."""
+    try:
+        yield
+    except UserError:
+        with suppress(OSError):  # something lies there
+            if not run.identity.is_file():
+                run.checkpoints.rmdir()
+                run.lock.unlink()
+                run.path.rmdir()
+        raise
 
 
 def write_config(run: RunFolder, settings: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from rope_mt.config.commands import TrainConfig
 from rope_mt.data import corpus
 from rope_mt.data.prepare import prepare
 from rope_mt.runs import checkpoint
-from rope_mt.runs.folder import RunFolder, begin, changed_code, open_run
+from rope_mt.runs.folder import RunFolder, begin, changed_code, left_out_if_refused, open_run
 from rope_mt.runs.published import publish, record_of
 from rope_mt.runs.result import read_result
 from rope_mt.runs.tracking import attach
@@ -64,14 +64,15 @@ def train(
         say_reused(run, "finished")
     else:
         with alone(run.lock, f"training {run.path}"):
-            open_run(run, cfg, key)
-            about = {"command": command, "precision": precision, "processes": processes, **_texts(text_of)}
-            about["changed_code"] = [] if cfg.overwrite else changed_code(run)
-            test_sets = read_test_sets(cfg, about)
-            prepared = prepare(cfg.data, text_of)
-            about["prepared"] = str(prepared.folder.absolute())
-            checked = check(cfg, run, about, prepared, test_sets)
-            begin(run, cfg, key, test_sets["test"], about)
+            with left_out_if_refused(run):
+                open_run(run, cfg, key)
+                about = {"command": command, "precision": precision, "processes": processes, **_texts(text_of)}
+                about["changed_code"] = [] if cfg.overwrite else changed_code(run)
+                test_sets = read_test_sets(cfg, about)
+                prepared = prepare(cfg.data, text_of)
+                about["prepared"] = str(prepared.folder.absolute())
+                checked = check(cfg, run, about, prepared, test_sets)
+                begin(run, cfg, key, test_sets["test"], about)
             introduce(cfg, run, about, prepared, checked, text_of.chosen, note)
             if not _train_and_score(cfg, run, about):
                 return math.nan

@@ -159,7 +159,8 @@ FILES = ["data=files", "data.train=a", "data.valid=a", "data.test=a"]
         (["eval", "RUN", "checkpoints=last3"], "has 2: a run keeps"),
         (["eval", "RUN", "checkpoints=lst3"], "checkpoints must be average, best"),
         (["train", *FILES], "has 2 lines"),
-        (["prepare", *FILES, "data.train=nowhere"], "no such text: nowhere.en"),
+        (["prepare", *FILES, "data.train=nowhere"], "no such text: nowhere; give FILE.tsv"),
+        (["train", *SHORT, "data.train=short", "data.vocab_size=60000"], "at most, lower data.vocab_size"),
         (["train", "hydra.run.dir=a.en/run"], "a.en"),
     ],
 )
@@ -167,10 +168,12 @@ def test_mistakes_are_one_line(run, words, message):
     Path("a.en").write_text("one\ntwo\n")
     Path("a.de").write_text("eins\n")
     Path("empty").mkdir(exist_ok=True)
+    before = {*Path("outputs").iterdir()}
     err = rope_mt(*[str(run.path) if word == "RUN" else word for word in words], code=2)
     assert message in err
     assert re.fullmatch(r"rope-mt: [^\n]+\n", err)
     assert checkpoint.latest(run) == run.checkpoints / "step-0000020"
+    assert {*Path("outputs").iterdir()} == before
 
 
 def test_paths_are_those_of_where_the_command_was_typed_though_hydra_is_asked_to_go_elsewhere(run):

@@ -420,7 +420,7 @@ def test_a_sentence_that_is_missing_becomes_an_empty_line(tmp_path):
     rows = [{"de": "eins", "en": "one"}, {"de": None, "en": "two"}, {"de": "drei", "en": ""}]
     (tmp_path / "a.parquet").write_bytes(parquet("translation", rows))
     with open(tmp_path / "en", "wb") as en, open(tmp_path / "de", "wb") as de:
-        archives.copy_columns([tmp_path / "a.parquet"], {"en": en, "de": de}, 3)
+        archives.copy_columns([tmp_path / "a.parquet"], {"en": en, "de": de})
     assert (tmp_path / "en").read_bytes() == b"one\ntwo\n\n"
     assert (tmp_path / "de").read_bytes() == b"eins\n\ndrei\n"
 

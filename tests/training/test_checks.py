@@ -26,7 +26,7 @@ NAMES = "data.further_tests must be prefixes with names of their own"
         ({"further_tests": ["a/test"]}, NAMES),
         ({"further_tests": ["a/test-joined-2"]}, NAMES),
         ({"further_tests": ["a/*"]}, NAMES),
-        ({"further_tests": ["a/nowhere"]}, "no such text: a/nowhere.en"),
+        ({"further_tests": ["a/nowhere"]}, "no such text: a/nowhere; give FILE.tsv"),
         ({"joined_tests": [1]}, "data.joined_tests must be rising numbers from 2 on"),
         ({"joined_tests": [4, 2]}, "data.joined_tests must be rising numbers from 2 on"),
         ({"joined_tests": [9]}, "the test set has 8 lines, too few to join 9: lower data.joined_tests"),

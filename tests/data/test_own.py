@@ -1,0 +1,170 @@
+"""Own text: every form is the same text, held-out pairs are apart from the others, and the sizes can be made."""
+
+import gzip
+import io
+import json
+import lzma
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from rope_mt.config.data import DataConfig
+from rope_mt.data import own, text, toy
+from rope_mt.data.corpus import locate
+from rope_mt.data.tokenizer import train_tokenizer
+from rope_mt.errors import UserError
+
+from .archive_site import files_below
+from .small_text import ENGLISH, GERMAN, documents, write
+
+PAIRS = [*zip(ENGLISH, GERMAN, strict=True)]
+TOY = toy.generate(n_train=1000, n_valid=1, n_test=1)
+TSV = "".join(f"{en}\t{de}\n" for en, de in PAIRS).encode()
+
+
+def config(tmp_path: Path, *train: str, **settings: Any) -> DataConfig:
+    return DataConfig("files", [*train], **{"valid": None, "dir": str(tmp_path / "data"), **settings})
+
+
+def parquet(**columns: Any) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns), buffer)
+    return buffer.getvalue()
+
+
+FORMS = {
+    "my.tsv": TSV,
+    "my.txt.gz": gzip.compress(TSV),
+    "my.xz": lzma.compress(b"\xef\xbb\xbf" + TSV.replace(b"\n", b"\r\n") + b"\n"),
+    "flat.parquet": parquet(en=ENGLISH, de=GERMAN, more=ENGLISH),
+    "nested.parquet": parquet(translation=[{"de": de, "en": en} for en, de in PAIRS]),
+}
+
+
+@pytest.mark.parametrize("form", [*FORMS, "prefix", "prefix.en", "prefix.de.gz", "prefix.*", "*.tsv", "two"])
+def test_every_form_of_a_text_is_the_same_text(tmp_path, monkeypatch, form):
+    monkeypatch.chdir(tmp_path)
+    names, columns = [form], [1, 2]
+    if form in FORMS:
+        Path(form).write_bytes(FORMS[form])
+    elif form.startswith("prefix"):
+        write(Path("prefix"), ENGLISH, GERMAN, ".gz" if form.endswith(".gz") else "")
+    elif form == "two":
+        Path("a").write_bytes("".join(f"1\t{de}\tx\t{en}\n" for en, de in PAIRS[:50]).encode())
+        names, columns = ["a", write(Path("b"), ENGLISH[50:], GERMAN[50:])], [4, 2]
+    else:
+        Path("1.tsv").write_bytes(TSV[: TSV.index(b"\n") + 1])
+        Path("2.tsv").write_bytes(TSV[TSV.index(b"\n") + 1 :])
+    made = locate(config(tmp_path, *names, valid=names, test=names, columns=columns))
+    for files in (made.train, made.valid, made.test):
+        assert [*zip(*text.read_test_set(files), strict=True)] == PAIRS
+    assert made.chosen == {}
+    assert locate(made.cfg) == made
+
+
+def test_a_data_set_at_hugging_face_is_fetched_once_by_its_name(tmp_path, site, monkeypatch, capsys):
+    monkeypatch.setenv("HF_ENDPOINT", site.address)
+    urls = [
+        site.put(f"{n}.parquet", parquet(en=ENGLISH[half], de=GERMAN[half]))
+        for n, half in enumerate((slice(120), slice(120, None)))
+    ]
+    site.put("api/datasets/owner/name/parquet/de-en/train", json.dumps(urls).encode())
+    cfg = config(
+        tmp_path, "hf:owner/name/de-en/train", valid="hf:owner/name/de-en/train", test="hf:owner/name/de-en/train"
+    )
+    made = locate(cfg)
+    assert [*zip(*text.read_test_set(made.train), strict=True)] == PAIRS
+    assert locate(cfg) == made
+    assert len(site.log) == 3
+    assert capsys.readouterr().err.count("fetching") == 2
+    with pytest.raises(
+        UserError, match=r"^cannot find .*api/datasets/owner/name/parquet/de-en/tset \(.*404.*SUBSET/SPLIT"
+    ):
+        own.plain(["hf:owner/name/de-en/tset"], cfg)
+    with pytest.raises(UserError, match=r"^hf:wmt14 does not name a part .* write hf:OWNER/NAME/SUBSET/SPLIT"):
+        own.plain(["hf:wmt14"], cfg)
+    assert {Path(path).suffix for path in files_below(tmp_path / "data")} == {".en", ".de"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("my.tvs", b"", r"^no such text: my\.tvs; did you mean my\.tsv\?$"),
+        ("nowhere", b"", r"^no such text: nowhere; give FILE\.tsv .*, or PREFIX for PREFIX\.en and PREFIX\.de$"),
+        ("half", b"", r"^no such text: half\.de, the other side of half\.en; data\.src_lang and data\.tgt_lang name"),
+        ("half.en", b"", r"^no such text: half\.de, the other side of half\.en"),
+        ("bad.tsv", b"a\tb\nc,d\n", r"^bad\.tsv, line 2, has no column 2 behind a tab: .* \(data\.columns\)$"),
+        ("few.tsv", b"a\tb\na\tc\nb\tc\n", "^3 pairs are too few to hold some out: give data.test and data.valid$"),
+        ("bad.parquet", b"PAR1", r"^cannot read bad\.parquet: "),
+    ],
+)  # fmt: skip
+def test_text_that_is_missing_or_broken_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, name, content, message):
+    monkeypatch.chdir(tmp_path)
+    for path, what in (("my.tsv", TSV), ("half.en", b"one\n"), (name, content)):
+        if what:
+            Path(path).write_bytes(what)
+    with pytest.raises(UserError, match=message):
+        locate(config(tmp_path, name))
+    left = files_below(tmp_path / "data")
+    assert left == ([] if name != "few.tsv" else left)
+    assert not any("held-out" in str(path) for path in left)
+
+
+@pytest.mark.parametrize("by", ["line", "document"])
+def test_what_is_held_out_is_apart_from_the_training_text_and_the_same_again(tmp_path, by):
+    english = [f"{line} {n // 2}" for n, line in enumerate(ENGLISH * 2)]
+    english[7], english[30], english[31] = "\udcff", english[2], ""  # not UTF-8, a line again, nothing
+    prefix = write(tmp_path / "all", english, GERMAN * 2)
+    if by == "document":
+        documents(prefix, *((first, 10) for first in range(1, 400, 10)))
+    made = locate(config(tmp_path, prefix, vocab_size=320, batch_tokens=1000))
+    parts = {part: [*text.aligned(*files[0])] for part, files in vars(made).items() if part in own.PARTS}
+    pairs = [*text.aligned(*locate(config(tmp_path, prefix, valid=prefix, test=prefix)).train[0])]
+    assert Counter(pair for part in parts.values() for pair in part) == Counter(pairs)
+    assert f"by {by}, in" in made.chosen["held out"]
+    assert [*made.chosen] == ["held out"]
+    assert 20 <= len(parts["valid"]) < 40
+    assert 20 <= len(parts["test"]) < 40
+    text.read_test_set(made.valid)  # it is UTF-8
+    sources = [{src for src, _ in part} for part in parts.values()]
+    if by == "line":
+        assert sum(map(len, sources)) == len(set.union(*sources))
+    else:
+        whole = [set(pairs[first : first + 10]) - {pairs[7], pairs[31]} for first in range(0, 400, 10)]
+        assert all(any(document <= set(part) for part in parts.values()) for document in whole)
+    # a document of what is left has no gap
+    firsts = text.first_lines(Path(f"{made.cfg.train[0]}.docs"))
+    where = [pairs.index(pair) for pair in parts["train"]]
+    assert {n for n in range(1, len(where)) if where[n] > where[n - 1] + 1} <= set(firsts)
+    again = locate(config(tmp_path, prefix, vocab_size=500, batch_tokens=900, dir=str(tmp_path / "elsewhere")))
+    assert again.fingerprints == made.fingerprints
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+@pytest.mark.parametrize("n", [10, 100, 1000])
+def test_sentencepiece_can_make_as_many_pieces_as_are_chosen(tmp_path, kind, n):
+    chinese = [f"{chr(0x4E00 + i)}{chr(0x4F00 + i % 70)}了。" for i in range(n)]
+    for name, tgt in (("german", [de for _, de in TOY.train[:n]]), ("chinese", chinese)):
+        src = [en for en, _ in TOY.train[:n]]
+        prefix = write(tmp_path / name, src, tgt)
+        cfg = config(tmp_path, prefix, tokenizer=kind, vocab_size=0, batch_tokens=0)
+        sizes, why = own.fitting(text.pairs_of_files([prefix], "en", "de"), cfg)
+        train_tokenizer([*src, *tgt], sizes["vocab_size"], kind)
+        assert f"data.vocab_size={sizes['vocab_size']} " in why
+        assert sizes["batch_tokens"] == 2048
+
+
+def test_sizes_grow_with_the_text_up_to_those_of_wmt14(tmp_path):
+    chosen, letters = [], str.maketrans("0123456789", "abcdefghij")
+    for n in (300, 30_000):
+        lines = [f"{i} {i * i} {i * i * i} ".translate(letters) * 12 for i in range(n)]
+        files = text.pairs_of_files([write(tmp_path / "grown", lines, lines)], "en", "de")
+        chosen.append(own.fitting(files, config(tmp_path, "grown", vocab_size=0, batch_tokens=0))[0])
+    small, large = chosen
+    assert small["vocab_size"] < 1100 < 6000 < large["vocab_size"] < 7500
+    assert small["batch_tokens"] == 2048
+    assert large["batch_tokens"] == 25_000
