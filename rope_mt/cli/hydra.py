@@ -130,7 +130,7 @@ def _check_jobs(plan: Plan) -> None:
     for cfg in plan.configs:
         if hasattr(cfg, "tracking"):
             refuse_missing(cfg.tracking.name)
-        if hasattr(cfg, "position"):
+        if hasattr(cfg, "position") and hasattr(cfg, "model"):  # eval changes the position of a model that is built
             refuse_linear_attention(cfg.position, cfg.model.attention)
 
 
