@@ -83,7 +83,9 @@ def beam_search(
         features = step(tokens[:, -1], state)
         limits = None
         if (min_lens and length < max(min_lens)) or length >= min(max_lens):
-            limits = ((longest <= length).repeat_interleave(width), (shortest > length).repeat_interleave(width))
+            ending = any(max_lens[i] <= length for i in active)
+            must_end = (longest <= length).repeat_interleave(width) if ending else None
+            limits = must_end, (shortest > length).repeat_interleave(width)
         # at most `width` candidates end, one per hypothesis, so among beam + width enough continue
         values, words = best_words(log_probs, features, beam + width, eos, limits, rows_at_once)
         onward_width = min(beam, width * (vocab - 1))
@@ -125,13 +127,13 @@ def best_words(
     features: Float[Tensor, "rows features"],
     k: int,
     eos: int,
-    limits: tuple[Bool[Tensor, " rows"], Bool[Tensor, " rows"]] | None,
+    limits: tuple[Bool[Tensor, " rows"] | None, Bool[Tensor, " rows"]] | None,
     rows_at_once: int,
 ) -> tuple[Float[Tensor, "rows best"], Int[Tensor, "rows best"]]:
     """The k best words of each row, or all if there are fewer: their log-probabilities and their numbers.
 
     Args:
-        limits: the rows that must end now, and the rows that must not.
+        limits: the rows that must end now, if there are some, and the rows that must not.
         rows_at_once: rows whose log-probabilities exist at the same time.
     """
     values, words = [], []
@@ -139,10 +141,10 @@ def best_words(
         some = slice(start, start + rows_at_once)
         scores = log_probs(features[some])
         if limits is not None:
-            must_end, must_not_end = limits[0][some], limits[1][some]
-            of_eos = scores[:, eos].masked_fill(must_not_end, -torch.inf)
-            if bool(must_end.any()):
-                scores[must_end] = -torch.inf
+            must_end, must_not_end = limits
+            of_eos = scores[:, eos].masked_fill(must_not_end[some], -torch.inf)
+            if must_end is not None:
+                scores.masked_fill_(must_end[some, None], -torch.inf)
             scores[:, eos] = of_eos
         best = largest(scores, k)
         values.append(best[0])
