@@ -5,7 +5,17 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from rope_mt.config.checks import above, at_least, choice, device_choice, fraction, no_effect, precision_choice, require
+from rope_mt.config.checks import (
+    above,
+    added,
+    at_least,
+    choice,
+    device_choice,
+    fraction,
+    no_effect,
+    precision_choice,
+    require,
+)
 
 
 @dataclass
@@ -79,7 +89,7 @@ class TrainerConfig:
     val_every: int = MISSING  # updates from one validation and checkpoint to the next
     val_sentences: int = MISSING  # validation sentences translated for BLEU during training; the loss is over all
     # sentences of the validation set and of each test set that are translated at the end, the first ones; null: all
-    test_sentences: int | None = None
+    test_sentences: int | None = added(None)
     accumulate: int = 1  # batches of each process that make one update, which is that of one batch as large as all
     average: int = 5  # last checkpoints whose weights are averaged for the final score, unless trainer.ema is set
     # decay of an exponential moving average of the weights, as 0.999; null: none. Validation, the best checkpoint and

@@ -24,7 +24,7 @@ from rope_mt.config.plain import from_plain, identity, to_plain
 from rope_mt.data.tokenizer import PAD, Tokenizer
 from rope_mt.errors import UserError
 from rope_mt.model.transformer import Transformer
-from rope_mt.runs.folder import RunFolder
+from rope_mt.runs.folder import RunFolder, metrics_upto
 from rope_mt.system.files import remove_tree, whole_folder
 from rope_mt.system.manifest import read_manifest, write_manifest
 
@@ -255,6 +255,12 @@ def saved(run: RunFolder, kind: str = "step") -> list[Path]:
 def latest(run: RunFolder) -> Path | None:
     """The checkpoint of the highest step that can be resumed from."""
     return max((folder for folder in saved(run) if (folder / TRAINING).is_file()), default=None)
+
+
+def rows_kept(run: RunFolder) -> list[dict[str, Any]]:
+    """The rows of metrics that the run, when it goes on from its last checkpoint, does not write again."""
+    last = latest(run)
+    return metrics_upto(run.metrics, step_of(last) if last else 0)
 
 
 def select(path: Path, which: Any) -> tuple[Checkpoint, str]:

@@ -73,6 +73,13 @@ def default_folder(cfg: TrainConfig, key: str) -> Path:
     return Path("outputs") / f"{cfg.data.name}-{model}-{cfg.position.name}-s{cfg.seed}-{key}"
 
 
+def name_at_wandb(cfg: TrainConfig, folder: Path) -> str:
+    """SCHEME-sSEED and the rest of the folder's name: lists of runs show its beginning, and the longest are cut."""
+    first = f"{cfg.position.name}-s{cfg.seed}"
+    rest = folder.name.replace(f"-{first}-", "-")
+    return rest if rest.startswith(first) else f"{first}-{rest}"
+
+
 def refuse_no_run(path: Path) -> None:
     """Refuse a path at which there cannot be a run or a checkpoint.
 

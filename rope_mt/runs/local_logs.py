@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from rope_mt.errors import UserError
-from rope_mt.runs.folder import RunFolder, metrics_upto
+from rope_mt.runs.checkpoint import rows_kept
+from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.tracking import Tracker
 from rope_mt.system.files import remove_tree
 
@@ -30,17 +31,14 @@ class LocalTracker(Tracker):
         super().__init__(None, folder)
         from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
-        from rope_mt.runs.checkpoint import latest, step_of
-
-        run = RunFolder(folder)
         remove_tree(folder / kind)
         if kind == "csv":
             self.logger = CSVLogger(folder, name="", version=kind, flush_logs_every_n_steps=1)
         else:
             self.logger = TensorBoardLogger(folder, name="", version=kind, default_hp_metric=False)
         self.logger.log_hyperparams(config)
-        last, self.step = latest(run), 0
-        for row in metrics_upto(run.metrics, step_of(last) if last else 0):
+        self.step = 0
+        for row in rows_kept(RunFolder(folder)):
             self.log(row, row.pop("step"))
 
     def log(self, values: dict[str, Any], step: int) -> None:

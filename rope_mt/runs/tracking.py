@@ -30,6 +30,7 @@ from rope_mt.runs.wandb_client import (
     start,
     variable,
 )
+from rope_mt.system.files import remove_tree
 from rope_mt.system.manifest import read_manifest, write_manifest
 
 STEP = "trainer/global_step"  # optimizer updates; the name under which Lightning's own logger writes them
@@ -98,7 +99,13 @@ class Tracker:
         table = wandb.Table(columns=["source", "reference", "hypothesis", "chrF"])
         for source, reference, hypothesis in rows[:MOST_ROWS]:
             table.add_data(source, reference, hypothesis, sentence_chrf(hypothesis, [reference]).score)
-        self._send(name, lambda: self.run.log({name: table} if step is None else {name: table, STEP: step}))
+
+        def send() -> None:
+            for part in ("ncols", "nrows", "size"):  # wandb leet would draw them, before the curves
+                self.run.define_metric(f"{name}.{part}", step_metric=STEP, hidden=True, summary="none")
+            self.run.log({name: table} if step is None else {name: table, STEP: step})
+
+        self._send(name, send)
 
     def summarize(self, values: dict[str, Any]) -> None:
         """Set the values by which runs are compared, such as test/bleu (0-100) and test/signature."""
@@ -166,25 +173,27 @@ class Tracker:
             say(f"{one_line(error)}; the run may be incomplete")
 
 
-def track(cfg: TrackingConfig, folder: Path, config: dict[str, Any], *, tags: list[str]) -> Tracker:
+def track(cfg: TrackingConfig, folder: Path, config: dict[str, Any], *, name: str, tags: list[str]) -> Tracker:
     """Track the run in a folder; one that goes on from a checkpoint goes on in its W&B run.
 
-    The steps since that checkpoint are then twice at W&B, which cannot take a row back, and once in metrics.jsonl.
+    The steps since that checkpoint are then twice at W&B, which cannot take a row back, and once in metrics.jsonl. As
+    long as all is on this machine, the rows of metrics.jsonl are written again, and replace the earlier parts.
 
     Args:
         cfg: what it leaves open, W&B's own variables say; the mode `auto` heeds what `wandb offline` has set.
-        folder: its name is the name of the W&B run, whose id its run.json remembers.
+        folder: its run.json remembers the id of the W&B run.
         config: the settings as plain values.
+        name: of a W&B run that begins.
     """
     mode = cfg.mode or mode_of_environment() or "auto"
     if cfg.name == "none" or mode == "disabled":
         return Tracker(None, folder)
     # The name alone cannot be the id: `overwrite=true`, and a colleague with the same command, begin other runs of the
     # same name, but W&B resumes a run whose id it knows, and refuses one that was deleted.
-    id = _known(folder).get("id") or run_id(f"{folder.name}-{secrets.token_hex(2)}")
+    id = _known(folder).get("id") or run_id(f"{name}-{secrets.token_hex(2)}")
     project, group = cfg.project or variable("PROJECT") or "rope-mt", cfg.group or variable("RUN_GROUP")
     tags = [*tags, *(cfg.tags or (variable("TAGS") or "").split(","))]
-    about = {"id": id, "resume": "allow", "name": accepted(folder.name), "project": accepted(project)}
+    about = {"id": id, "resume": "allow", "name": accepted(name), "project": accepted(project)}
     about |= {"entity": variable("ENTITY"), "group": group and accepted(group), "job_type": "train", "config": config}
     about["tags"] = [accepted(tag.strip()) for tag in tags if tag.strip()]
     run = start(mode, folder, about)
@@ -193,7 +202,23 @@ def track(cfg: TrackingConfig, folder: Path, config: dict[str, Any], *, tags: li
         entity, project = run.entity or None, about["project"]
         _remember(folder, id=run.id, project=project, entity=entity, mode=mode, where=tracker.where())
         tracker.tell(lambda: _define_metrics(run))
+        if run.offline:
+            _replace_parts(tracker)
     return tracker
+
+
+def _replace_parts(tracker: Tracker) -> None:
+    """Write the rows up to the last checkpoint again and remove the earlier parts, if no row is at the server."""
+    from rope_mt.runs.checkpoint import rows_kept  # imports torch
+
+    run, here = RunFolder(tracker.folder), Path(tracker.run.dir).parent
+    parts = [part for part in here.parent.glob(f"*run-*-{tracker.run.id}") if part != here]
+    at_server = any(part.name.startswith("run-") or any(part.glob("*.synced")) for part in parts)
+    if parts and not at_server and run.metrics.is_file():
+        for row in rows_kept(run):
+            tracker.log(row, row.pop("step"))
+        for part in parts:
+            remove_tree(part)
 
 
 def _define_metrics(run: Any) -> None:

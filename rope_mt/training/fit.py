@@ -24,7 +24,7 @@ from rope_mt.data.datamodule import TranslationData
 from rope_mt.data.prepare import Prepared
 from rope_mt.errors import UserError
 from rope_mt.runs import checkpoint
-from rope_mt.runs.folder import AGAIN, RunFolder
+from rope_mt.runs.folder import AGAIN, RunFolder, name_at_wandb
 from rope_mt.runs.local_logs import LocalTracker
 from rope_mt.runs.tracking import Tracker, track
 from rope_mt.system import surroundings
@@ -86,7 +86,8 @@ def track_training(cfg: TrainConfig, run: RunFolder) -> AbstractContextManager[T
     """The run at W&B, or its local files, open as long as the context."""
     if cfg.tracking.name in ("tensorboard", "csv"):
         return LocalTracker(cfg.tracking.name, run.path, to_plain(cfg))
-    return track(cfg.tracking, run.path, to_plain(cfg), tags=[cfg.position.name, cfg.model.name, cfg.data.name])
+    tags = [cfg.position.name, cfg.model.name, cfg.data.name]
+    return track(cfg.tracking, run.path, to_plain(cfg), name=name_at_wandb(cfg, run.path), tags=tags)
 
 
 def build_trainer(cfg: TrainConfig, precision: str, callbacks: list[L.Callback], processes: Processes) -> L.Trainer:

@@ -1,12 +1,17 @@
 """The folder of a run on odd disks: links stay, and what lies behind them is used."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
-from rope_mt.config.plain import identity
+from rope_mt.config.plain import from_plain, identity, read_yaml
 from rope_mt.config.position import RopeConfig
 from rope_mt.runs import checkpoint
-from rope_mt.runs.folder import provenance
+from rope_mt.runs.folder import name_at_wandb, provenance
+from rope_mt.runs.wandb_client import accepted
 from rope_mt.system.manifest import read_manifest, write_manifest
+
+PUBLISHED = Path(__file__).parents[2] / "outputs" / "published" / "multi30k-short" / "multi30k-small-rope-s1-19a422c5"
 
 
 def test_the_commit_is_of_this_checkout_whatever_git_was_told_of_another(tmp_path, monkeypatch):
@@ -14,6 +19,14 @@ def test_the_commit_is_of_this_checkout_whatever_git_was_told_of_another(tmp_pat
     for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
         monkeypatch.setenv(name, str(tmp_path))
     assert provenance()["commit"] == commit
+
+
+def test_the_name_at_wandb_begins_with_scheme_and_seed_so_that_cut_names_tell_runs_apart():
+    cfg = from_plain(read_yaml(PUBLISHED / "config.yaml"))
+    names = [name_at_wandb(cfg, Path(name)) for name in ("multi30k-small-rope-s1-19a422c5", "rope-s1", "x" * 80)]
+    assert names == ["rope-s1-multi30k-small-19a422c5", "rope-s1", f"rope-s1-{'x' * 80}"]
+    cut = {accepted(name_at_wandb(replace(cfg, seed=seed), Path("x" * 80)))[:8] for seed in (1, 2)}
+    assert cut == {"rope-s1-", "rope-s2-"}
 
 
 def test_a_checkpoint_that_was_moved_away_and_linked_is_removed_as_a_link(tmp_path):

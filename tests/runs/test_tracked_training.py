@@ -69,7 +69,7 @@ def test_jobs_of_a_sweep_are_runs_of_one_group_with_their_nested_settings(server
     assert {id_of(name) for name in jobs} == {*server.rows}
     for name, cfg in jobs.items():
         first = next(upsert for upsert in server.upserts if upsert["name"] == id_of(name))
-        assert (first["displayName"], first["groupName"], first["jobType"]) == (name, "sweep", "train")
+        assert (first["displayName"], first["groupName"], first["jobType"]) == (f"{name}-s1-{name}", "sweep", "train")
         assert first["tags"] == [name, "test", "files", *cfg.tracking.tags]
         assert sent_config(server, id_of(name)) == to_plain(cfg)
     assert set(server.exit_codes.values()) == {0}
@@ -102,10 +102,10 @@ def test_the_tables_hold_the_sentences_with_the_score_of_each(server, jobs):
 def test_the_files_of_a_run_are_kept_only_where_that_is_asked_for(server, jobs):
     kept = {artifact["name"]: artifact for artifact in server.artifacts if artifact["type"] != "run_table"}
     types = {name: artifact["type"] for name, artifact in kept.items()}
-    assert types == {"rope-model": "model", "rope-hypotheses": "hypotheses"}
+    assert types == {"rope-s1-rope-model": "model", "rope-s1-rope-hypotheses": "hypotheses"}
     run = RunFolder(Path("outputs", "rope"))
-    assert kept["rope-model"]["files"] == {file.name: file.read_bytes() for file in run.average.iterdir()}
-    assert kept["rope-hypotheses"]["files"] == {"test.hyp": run.test_hyp.read_bytes()}
+    assert kept["rope-s1-rope-model"]["files"] == {file.name: file.read_bytes() for file in run.average.iterdir()}
+    assert kept["rope-s1-rope-hypotheses"]["files"] == {"test.hyp": run.test_hyp.read_bytes()}
 
 
 def test_an_evaluation_is_added_to_the_run_and_changes_nothing_else_of_it(server, jobs, capsys):
@@ -157,7 +157,7 @@ def test_overwriting_begins_another_run_of_the_same_name(server, jobs):
     assert server.rows[old] == rows
     assert [row[STEP] for row in server.rows[new] if "train/loss" in row] == [1, 2, 3, 4]
     names = {run: next(u["displayName"] for u in server.upserts if u["name"] == run) for run in (old, new)}
-    assert names == {old: "none", new: "none"}
+    assert names == {old: "none-s1-none", new: "none-s1-none"}
 
 
 def test_nothing_is_added_to_an_untracked_or_unfinished_run(server, jobs, tmp_path, monkeypatch):

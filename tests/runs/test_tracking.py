@@ -71,7 +71,8 @@ def id_of(name: str) -> str:
 def job(name: str = "rope-1", *, steps: range = range(3), config: dict[str, Any] | None = None, **cfg: Any) -> str:
     """A job in outputs/NAME that logs a loss a step; its line for the user."""
     folder = begun(name)
-    with track(TrackingConfig(**cfg), folder, config or {"position": {"name": "rope"}}, tags=["rope"]) as tracker:
+    config = config or {"position": {"name": "rope"}}
+    with track(TrackingConfig(**cfg), folder, config, name=name, tags=["rope"]) as tracker:
         for step in steps:
             tracker.log({"valid/loss": 5.0 - step, "valid/bleu": [3.5, 7.5, 5.5][step % 3]}, step)
         tracker.log_translations("samples", [("a cat", "eine Katze", "ein Katze")], step=steps.stop)
@@ -106,7 +107,7 @@ from pathlib import Path
 from rope_mt.config.training import TrackingConfig
 from rope_mt.runs.tracking import track
 for cfg in (TrackingConfig(name="none"), TrackingConfig(mode="disabled")):
-    with track(cfg, Path("a").absolute(), {}, tags=[]) as tracker:
+    with track(cfg, Path("a").absolute(), {}, name="a", tags=[]) as tracker:
         tracker.log({"train/loss": 2.5}, step=1)
         tracker.log_translations("samples", [("a", "b", "c")], step=1)
         tracker.keep(Path("a"), "model")
@@ -156,6 +157,8 @@ def test_two_jobs_are_two_runs_that_can_be_read_without_a_server():
     axes = {metric["name"] for metric in metrics if metric.get("step_metric") is None and "name" in metric}
     assert axes == {STEP, "tokens", "epoch"}
     assert {metric.get("step_metric") for metric in metrics} == {None, STEP}
+    hidden = {metric["name"] for metric in metrics if metric["options"].get("hidden")}
+    assert hidden == {"samples.ncols", "samples.nrows", "samples.size"}
 
 
 def test_what_was_written_offline_can_be_uploaded_later(server, monkeypatch):
@@ -180,6 +183,20 @@ def test_what_was_written_offline_can_be_uploaded_later(server, monkeypatch):
     assert server.summary[id_of("a")]["valid/bleu"] == {"max": 7.5}
 
 
+def test_a_killed_run_that_went_on_offline_is_there_once_with_each_step_once():
+    folder = begun("a")
+    for step in (1, 2):
+        (folder / "checkpoints" / f"step-{step:07d}").mkdir(parents=True)
+        (folder / "checkpoints" / f"step-{step:07d}" / "training.safetensors").touch()
+    rows = [{"step": step, "valid/loss": 5.0 - step} for step in range(4)]
+    job("a", steps=range(4))
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    job("a", steps=range(3, 6))
+    [part] = offline_runs()
+    sent = [row["item"] for row in records(part, "history")]
+    assert [(row[STEP], row["valid/loss"]) for row in sent[:-1]] == [(step, 5.0 - step) for step in range(6)]
+
+
 def test_the_server_receives_all_of_a_run_and_a_continued_job_is_the_same_run(server, logged_in, capfd):
     assert job("a") == f"W&B: {server.url}/me/rope-mt/runs/{id_of('a')}"
     rows = server.rows[id_of("a")]
@@ -190,7 +207,7 @@ def test_the_server_receives_all_of_a_run_and_a_continued_job_is_the_same_run(se
     assert [row[STEP] for row in server.rows[id_of("a")]] == [0, 1, 2, 3, 2, 3, 4]
     assert [row["_step"] for row in server.rows[id_of("a")]] == [*range(7)]
     assert server.summary[id_of("a")]["valid/bleu"] == {"max": 7.5}
-    with pytest.raises(ZeroDivisionError), track(TrackingConfig(), begun("b"), {}, tags=[]):
+    with pytest.raises(ZeroDivisionError), track(TrackingConfig(), begun("b"), {}, name="b", tags=[]):
         _ = 1 / 0
     assert server.exit_codes[id_of("b")] == 1
     assert capfd.readouterr() == ("", "")
@@ -199,7 +216,7 @@ def test_the_server_receives_all_of_a_run_and_a_continued_job_is_the_same_run(se
 def test_a_server_that_dies_neither_stops_the_job_nor_holds_it_up(server, logged_in, hasty, capfd):
     """With other moments and the real waits: tests/soak/dead_wandb_server.py."""
     row = ("a cat", "eine Katze", "ein Katze")
-    with track(TrackingConfig(), begun("a"), {}, tags=[]) as tracker:
+    with track(TrackingConfig(), begun("a"), {}, name="a", tags=[]) as tracker:
         server.die()
         start = time.monotonic()
         tracker.run.log({"valid/loss": 2.5, STEP: 5})
@@ -275,7 +292,7 @@ def test_a_job_goes_on_untracked_where_wandb_cannot_write(monkeypatch, capsys):
         raise OSError(28, "No space left on device", "wandb")
 
     monkeypatch.setattr("wandb.init", init)
-    with track(TrackingConfig(mode="offline"), begun("a"), {}, tags=[]) as tracker:
+    with track(TrackingConfig(mode="offline"), begun("a"), {}, name="a", tags=[]) as tracker:
         tracker.log({"valid/bleu": 1.0}, 1)
     assert tracker.where() == ""
     assert capsys.readouterr().err == "W&B: [Errno 28] No space left on device: 'wandb'; this job is not tracked\n"

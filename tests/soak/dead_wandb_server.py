@@ -36,7 +36,7 @@ def test_a_dead_server_costs_less_than_a_minute(death, tables_before, tables_aft
     with newcomer(tmp_path) as patch, WandbServer() as server:
         patch.setenv("WANDB_BASE_URL", server.url)
         patch.setenv("WANDB_API_KEY", KEY)
-        with track(TrackingConfig(), run, {}, tags=[]) as tracker:
+        with track(TrackingConfig(), run, {}, name=run.name, tags=[]) as tracker:
             for step in range(tables_before):
                 tracker.log_translations("valid/translations", ROWS[:50], step)
             death(server)
