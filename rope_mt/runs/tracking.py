@@ -101,9 +101,10 @@ class Tracker:
             table.add_data(source, reference, hypothesis, sentence_chrf(hypothesis, [reference]).score)
 
         def send() -> None:
-            for part in ("ncols", "nrows", "size"):  # wandb leet would draw them, before the curves
-                self.run.define_metric(f"{name}.{part}", step_metric=STEP, hidden=True, summary="none")
-            self.run.log({name: table} if step is None else {name: table, STEP: step})
+            if step is None:  # and not in the history: leet would draw its numbers of columns and rows as curves
+                self.run.summary.update({name: table})
+            else:
+                self.run.log({name: table, STEP: step})
 
         self._send(name, send)
 

@@ -149,7 +149,7 @@ def track_result(cfg: TrainConfig, run: RunFolder, result: dict[str, Any], track
     )
     src, hypotheses = text.read_test_set([(run.test_src, run.test_hyp)])
     _, ref = text.read_test_set([(run.test_src, run.test_ref)])
-    tracker.log_translations("test/translations", list(zip(src, ref, hypotheses, strict=True)), result["steps"])
+    tracker.log_translations("test/translations", list(zip(src, ref, hypotheses, strict=True)))
     if cfg.tracking.artifacts:
         tracker.keep(run.average, "model")
         tracker.keep(run.test_hyp, "hypotheses")

@@ -97,6 +97,7 @@ def test_the_tables_hold_the_sentences_with_the_score_of_each(server, jobs):
         assert table["data"] == [list(row) for row in zip(src, ref, hyp, chrf, strict=True)]
         steps = [row[STEP] for row in server.rows[id_of(name)] if "valid/translations" in row]
         assert steps == [2, 4]
+        assert not any("test/translations" in row for row in server.rows[id_of(name)])
 
 
 def test_the_files_of_a_run_are_kept_only_where_that_is_asked_for(server, jobs):

@@ -157,8 +157,6 @@ def test_two_jobs_are_two_runs_that_can_be_read_without_a_server():
     axes = {metric["name"] for metric in metrics if metric.get("step_metric") is None and "name" in metric}
     assert axes == {STEP, "tokens", "epoch"}
     assert {metric.get("step_metric") for metric in metrics} == {None, STEP}
-    hidden = {metric["name"] for metric in metrics if metric["options"].get("hidden")}
-    assert hidden == {"samples.ncols", "samples.nrows", "samples.size"}
 
 
 def test_what_was_written_offline_can_be_uploaded_later(server, monkeypatch):
