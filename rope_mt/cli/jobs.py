@@ -51,7 +51,7 @@ class Jobs:
                 raise  # the launcher carries the error home, or ends the process to requeue the job
             self.failed = True
             if isinstance(error, OSError):
-                error = refused(error)
+                error = refused(error) or error
             self.failures.append(error)
             if self.several and not isinstance(error, UserError):
                 traceback.print_exception(error)

@@ -59,9 +59,12 @@ def main(argv: list[str] | None = None) -> int:
             raise
         return 141
     except OSError as error:
+        line = refused(error)
+        if line is None:
+            raise
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             traceback.print_exception(error)
-        _say(str(refused(error)))
+        _say(str(line))
         return 2
     finally:
         _drop_unwritten()

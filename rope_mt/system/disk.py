@@ -75,15 +75,20 @@ def cannot_write(path: Path, error: OSError, needs: int = 0) -> UserError:
     return UserError(line)
 
 
-def refused(error: OSError) -> UserError:
-    """One line on what the system has refused to code that did not expect it."""
+def refused(error: OSError) -> UserError | None:
+    """One line on what the system has refused to code that did not expect it; None where it may be a mistake of ours.
+
+    That is an error which names no file, and is none of a full disk or of too many open files.
+    """
     reason = error.strerror or str(error)
     if error.errno in FULL:  # printing gives an error without a file name
         name = error.filename or "standard output or a file"
         return UserError(f"cannot write {name}: {reason}: make room, and give the same command again")
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return UserError(f"{reason}: allow more with `ulimit -n`")
-    name = str(error.filename or type(error).__name__)
+    if error.filename is None:
+        return None
+    name = str(error.filename)
     if error.errno == errno.ENAMETOOLONG:  # of a word that stands where a path belongs
         name = f"{name[:60]}…"
     return UserError(f"{name}: {reason}")

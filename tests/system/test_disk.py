@@ -52,3 +52,7 @@ def test_a_disk_that_tells_no_size_of_itself_is_not_taken_for_full(tmp_path, mon
 @pytest.mark.parametrize(("number", "end"), [(errno.EMFILE, "allow more with `ulimit -n`"), (errno.EIO, "a.ids: .*")])
 def test_what_the_system_refuses_to_any_code_is_one_line(number, end):
     assert re.fullmatch(rf"[^\n]*{end}", str(space.refused(OSError(number, os.strerror(number), "a.ids"))))
+
+
+def test_an_error_without_a_file_keeps_its_traceback():
+    assert space.refused(OSError(29, "Illegal seek")) is None
