@@ -104,7 +104,9 @@ def test_eval_gives_the_score_of_training_to_the_last_digit(run):
     for path in (run.path, run.average):
         lines = rope_mt("eval", str(path)).splitlines()
         assert lines[:2] == ["test set  20 sentences", f"weights   {run.average}, step 20"]
-        assert lines[2] == read_result(run)["test"]["bleu_detail"]
+        scores = read_result(run)["test"]
+        assert lines[2].startswith(f"loss      {scores['loss']:.4f} nats per target token")
+        assert lines[3] == scores["bleu_detail"]
 
 
 def test_eval_takes_several_choices_of_checkpoints_another_search_and_another_test_set(run):

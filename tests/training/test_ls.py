@@ -36,9 +36,11 @@ def test_each_run_has_its_state_step_score_and_code(runs, capsys):
     assert rows["finished"].split()[:5] == ["rope", "3", "finished", "2", f"{bleu:.2f}"]
     assert rows["stopped"].split()[:6] == ["rope", "3", "stopped", "2", "of", "2"]
     assert rows["damaged"].split()[0] == "damaged"
-    with alone(runs / "stopped" / ".lock", "training it"):
-        assert main(["ls", str(runs / "stopped")]) == 0
-    assert " training " in listed(capsys)["stopped"]
+    for state in ("scoring", "training"):
+        with alone(runs / "stopped" / ".lock", "training it"):
+            assert main(["ls", str(runs / "stopped")]) == 0
+        assert f" {state} " in listed(capsys)["stopped"]
+        shutil.rmtree(runs / "stopped" / "checkpoints" / "average", ignore_errors=True)
 
 
 @pytest.mark.parametrize(("answer", "removed"), [("y\n", True), ("n\n", False), ("", False)])
