@@ -11,7 +11,6 @@ from rope_mt.config.choices import groups, options
 GO_ON = ("resume", "continue", "restore", "ckpt", "ckpt_path", "checkpoint", "resume_from_checkpoint")
 SYNONYMS = {
     "batch_size": "data.batch_tokens",
-    "epochs": "trainer.max_steps",
     "fp16": "trainer.precision",
     "gpus": "trainer.devices",
     "learning_rate": "optimizer.lr",

@@ -30,7 +30,7 @@ from rope_mt.system.disk import CLOSED, FULL, cannot_write
 from rope_mt.system.locks import alone
 
 
-def do_job(command: str, cfg: Any, opened: Callable[[Any], None] = lambda run: None) -> Any:
+def do_job(command: str, cfg: Any, opened: Callable[[Any, int], None] = lambda run, steps: None) -> Any:
     """Do one job of a command; `cfg` is the command's dataclass in rope_mt/config/commands.py."""
     function = COMMANDS[command].load()
     if command != "train":
@@ -98,7 +98,7 @@ def run_one(overrides: list[str]) -> Path:
     _check_jobs(plan)
     folders: list[Path] = []
     command = shlex.join(["rope-mt", "train", *overrides])
-    train(plan.configs[0], chosen_folder(words), command, opened=lambda run: folders.append(run.path))
+    train(plan.configs[0], chosen_folder(words), command, opened=lambda run, _: folders.append(run.path))
     return folders[0]
 
 

@@ -80,12 +80,12 @@ class Jobs:
             with ledger.job(number, name, requeued=not self.here) as update:
                 self.tell()
 
-                def opened(run: Any) -> None:
+                def opened(run: Any, steps: int) -> None:
                     for entry in others if cfg.overwrite else ():
                         if entry.run and Path(entry.run).absolute() == run.path.absolute():
                             raise UserError(f"{entry.name} is in {run.path}, too: make the jobs' folders differ")
                     found = run.result.is_file() and not cfg.overwrite
-                    update(run=str(run.path), found=found, max_steps=cfg.trainer.max_steps)
+                    update(run=str(run.path), found=found, max_steps=steps)
 
                 return self.task(OmegaConf.to_object(cfg), opened)
         finally:

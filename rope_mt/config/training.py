@@ -90,6 +90,8 @@ class TrainerConfig:
     val_sentences: int = MISSING  # validation sentences translated for BLEU during training; the loss is over all
     # sentences of the validation set and of each test set that are translated at the end, the first ones; null: all
     test_sentences: int | None = added(None)
+    # passes over the training text, as 20 or 0.5, which make trainer.max_steps once it is prepared; null: max_steps
+    epochs: float | None = no_effect(None)
     accumulate: int = 1  # batches of each process that make one update, which is that of one batch as large as all
     average: int = 5  # last checkpoints whose weights are averaged for the final score, unless trainer.ema is set
     # decay of an exponential moving average of the weights, as 0.999; null: none. Validation, the best checkpoint and
@@ -113,6 +115,7 @@ class TrainerConfig:
         at_least(1, trainer__machines=self.machines)
         number = type(self.devices) is int and self.devices >= 1
         require(number or self.devices == "auto", "trainer.devices", "auto or at least 1", self.devices)
+        above(0, trainer__epochs=1 if self.epochs is None else self.epochs)
         fraction("trainer.ema", self.ema or 0.0)
         self.ema = self.ema or None
         above(0, trainer__clip=self.clip)

@@ -6,8 +6,10 @@ from typing import Any
 
 from rope_mt.config.commands import TrainConfig
 from rope_mt.data import corpus, text
+from rope_mt.data.batches import training_pairs
 from rope_mt.data.checks import warnings_about
 from rope_mt.data.datamodule import TranslationData
+from rope_mt.data.epoch import EpochPlan
 from rope_mt.data.prepare import Prepared
 from rope_mt.data.tokenizer import PAD, read
 from rope_mt.errors import UserError
@@ -52,6 +54,13 @@ def read_test_sets(cfg: TrainConfig, about: dict[str, Any]) -> TestSets:
         few = f"the test set has {lines} lines, too few to join {too_few[0]}"
         raise UserError(f"{few}: lower data.joined_tests")
     return sets
+
+
+def steps_of(epochs: float, cfg: TrainConfig, prepared: Prepared, processes: int) -> int:
+    """The updates that so many epochs take; an epoch counts as long as the first one."""
+    pairs, cut = training_pairs(cfg.data, prepared, cfg.seed), (0, processes, cfg.trainer.accumulate)
+    plan = EpochPlan(*pairs.lengths(), cfg.data.batch_tokens, cfg.data.max_len, cfg.seed, *cut)
+    return max(1, round(epochs * len(plan) / cfg.trainer.accumulate))
 
 
 def files_of(about: dict[str, Any]) -> dict[str, corpus.Files]:

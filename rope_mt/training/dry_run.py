@@ -32,6 +32,8 @@ def dry_run(cfg: TrainConfig, folder: Path | None = None) -> None:
     """
     device = choose_device(cfg.trainer.device, "trainer.device")
     processes = devices_of(cfg.trainer, device) * cfg.trainer.machines
+    if cfg.trainer.epochs:
+        raise UserError("--dry-run prepares no text, and trainer.epochs counts its batches: give trainer.max_steps")
     names, text_of, folder_of_text = own.names_of(cfg.data), None, ""
     if any(name.startswith(own.HUB) for name in names):
         raise UserError(f"--dry-run fetches nothing, and the text of {', '.join(names)} decides what would be trained")

@@ -56,13 +56,14 @@ def settings_of(cfg: TrainConfig, parameters: int, processes: int, data: str) ->
     m, t = cfg.model, cfg.trainer
     shape = f"{m.n_layers}+{m.n_layers} layers, d_model {m.d_model}, d_ff {m.d_ff}, {m.n_heads} heads"
     seed = f", seed {cfg.seed}" + (f", {processes} processes" if processes > 1 else "")
+    steps = f"{t.max_steps:,} steps" + (f" ({t.epochs:g} epochs)" if t.epochs else "")
     batches = f"{t.accumulate} batches of " if t.accumulate > 1 else ""
     optimizer = "" if cfg.optimizer.name == "adam" else f", {cfg.optimizer.name}"
     return {
         "position": cfg.position.name,
         "model": f"{m.name}: {shape}, {m.norm}-norm; {parameters:,} parameters",
         "data": data,
-        "training": f"{t.max_steps:,} steps of {batches}at most {cfg.data.batch_tokens:,} tokens{optimizer}{seed}",
+        "training": f"{steps} of {batches}at most {cfg.data.batch_tokens:,} tokens{optimizer}{seed}",
         "device": describe(choose_device(t.device)),
     }
 

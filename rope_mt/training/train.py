@@ -22,7 +22,7 @@ from rope_mt.runs.tracking import attach
 from rope_mt.system.device import choose_device
 from rope_mt.system.locks import alone
 from rope_mt.system.progress import output
-from rope_mt.training.checks import check, read_test_sets
+from rope_mt.training.checks import check, read_test_sets, steps_of
 from rope_mt.training.fit import fit, track_training
 from rope_mt.training.precision import settle
 from rope_mt.training.processes import devices_of, launch, refuse_torchrun
@@ -34,14 +34,14 @@ def train(
     cfg: TrainConfig,
     folder: Path | None = None,
     command: str = "",
-    opened: Callable[[RunFolder], None] = lambda run: None,
+    opened: Callable[[RunFolder, int], None] = lambda run, steps: None,
 ) -> float:
     """Train one model, or resume it, or find it trained; return its BLEU on the whole validation set.
 
     Args:
         folder: the run folder; None: named after what the run computes.
         command: the words that the user typed for this run.
-        opened: called with the run folder before anything there is touched.
+        opened: called with the run folder and trainer.max_steps before anything there is touched.
 
     Raises:
         UserError: the settings, the text or a folder do not allow it, or a training process has failed.
@@ -53,9 +53,12 @@ def train(
     processes = devices_of(cfg.trainer, device) * cfg.trainer.machines
     text_of = corpus.locate(cfg.data)
     cfg = replace(cfg, data=text_of.cfg)
+    if cfg.trainer.epochs:
+        steps = steps_of(cfg.trainer.epochs, cfg, prepare(cfg.data, text_of), processes)
+        cfg = replace(cfg, trainer=replace(cfg.trainer, max_steps=steps))
     run, recorded, key, precision, note = settle(cfg, device, text_of.fingerprints, processes, folder)
     publish_to = record_of(cfg, key) if cfg.sweep.published and not recorded else None
-    opened(run)
+    opened(run, cfg.trainer.max_steps)
 
     if recorded:
         say_reused(run, "published")

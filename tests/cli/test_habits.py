@@ -13,6 +13,7 @@ from rope_mt.runs.folder import RunFolder
         ("train position=rope --seed=7", "there is no flag --seed=7: write seed=7"),
         ("train --learning-rate 0.1", "write optimizer.lr=0.1"),
         ("train --batch-tokens", "write data.batch_tokens=VALUE"),
+        ("train --epochs 3", "write trainer.epochs=3"),
         ("train --gpus 2", "write trainer.devices=2"),
         ("train --continue", "the same command goes on with a run: leave out --continue"),
         ("translate --beam 5 run", "write search.beam=5"),

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,13 +11,17 @@ import torch
 import torch.nn.functional as F
 
 from rope_mt.cli.main import main
+from rope_mt.config.plain import from_plain
 from rope_mt.config.position import POSITION_CONFIGS
 from rope_mt.config.training import OptimizerConfig, SearchConfig
 from rope_mt.data.batches import PairDataset, Sentences
+from rope_mt.data.datamodule import TranslationData
 from rope_mt.data.epoch import Rows
+from rope_mt.data.prepared import Prepared
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
 from rope_mt.system.device import computing_in
+from rope_mt.training.checks import files_of
 from rope_mt.training.module import TranslationModule
 from rope_mt.training.train import train
 from rope_mt.translation.translator import Translator
@@ -146,3 +151,18 @@ def test_a_dry_run_names_the_run_and_its_state_and_writes_nothing(small_run, tmp
     assert main(["train", "-m", *words[1:], "seed=1,2", "--dry-run"]) == 0
     states = re.findall(r"state +(.*)$", capsys.readouterr().out, re.MULTILINE)
     assert states == ["is finished: its result would be printed again", "would begin"]
+
+
+def test_epochs_make_the_run_that_has_as_many_steps(small_run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", *small_run, "trainer.epochs=2"]) == 0
+    steps = int(re.search(r"^training +(\d+) steps \(2 epochs\) of", capsys.readouterr().out, re.MULTILINE)[1])
+    [run] = map(RunFolder, Path("outputs").iterdir())
+    about = json.loads(run.identity.read_text())
+    cfg = from_plain(about["config"])
+    data = TranslationData(cfg.data, Prepared.read(Path(about["prepared"])), files_of(about)["valid"], cfg.seed)
+    assert steps == 2 * len(data.plan) == json.loads(run.result.read_text())["steps"]
+    assert main(["train", *small_run, f"trainer.max_steps={steps}"]) == 0
+    assert f"{run.path} is finished" in capsys.readouterr().out
+    assert main(["train", *small_run, "trainer.epochs=0"]) == 2
+    assert "trainer.epochs must be above 0" in capsys.readouterr().err
