@@ -114,6 +114,10 @@ def test_version(rope_mt):
         # groups
         ("train position=rop", "position=rop does not exist: it can be alibi, deberta, fire, kerple, learned, none, "),
         ("train position=rop", "; did you mean position=rope?"),
+        ("train positions=random positions.reach=100", "positions.reach must be above data.max_len=256, not 100"),
+        ("train position=tupe positions=shifted positions.reach=900", "must be at least 1156, the last position of "),
+        ("train positions.eval=random", "positions.eval must be consecutive without positions=random, not "),
+        ("train position.factor=2", "position.factor must be 1 without position.scaling, not 2.0"),
         ("train position=", "position= needs a name: it can be alibi, deberta, fire, kerple, learned, none, "),
         ("train position=3", "position=3 does not name an option"),
         ("train -m position=rope,rop", "did you mean position=rope?"),
@@ -283,8 +287,8 @@ def test_help_gives_every_setting_a_value_and_a_meaning_in_80_columns(rope_mt, w
     assert (output.code, output.err) == (0, "")
     assert max(map(len, output.out.splitlines())) <= 80
     entries = re.findall(r"^  ([\w.]+)=\S*\s+(\S.*)", output.out, re.MULTILINE)
-    groups = ("model", "data", "data.recipe", "position", "optimizer", "trainer", "search", "tracking", "sweep")
-    of_command = {*settings(command_schema(words.replace(" ", "/")))} - {*groups, "bench", "translate"}
+    groups = {"model", "data", "data.recipe", "position", "positions", "optimizer", "trainer", "search", "tracking"}
+    of_command = {*settings(command_schema(words.replace(" ", "/")))} - {*groups, "sweep", "bench", "translate"}
     assert {name for name, _ in entries} <= of_command
     other_schemes = {name for name in of_command if name.startswith("position.")}
     assert of_command - {name for name, _ in entries} <= other_schemes

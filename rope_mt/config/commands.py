@@ -8,7 +8,7 @@ from omegaconf import MISSING
 
 from rope_mt.config.checks import at_least, choice, device_choice, no_effect, precision_choice, require
 from rope_mt.config.data import DataConfig
-from rope_mt.config.position import POSITION_CONFIGS, PositionConfig, RopeConfig
+from rope_mt.config.position import POSITION_CONFIGS, PositionConfig, PositionsConfig, RopeConfig
 from rope_mt.config.training import ModelConfig, OptimizerConfig, SearchConfig, TrackingConfig, TrainerConfig
 
 # for the estimate of `bench train bench.count=true`: TB/s and dense bf16 TFLOP/s of the data sheets
@@ -41,12 +41,16 @@ class TrainConfig:
     search: SearchConfig = MISSING
     tracking: TrackingConfig = field(default=MISSING, metadata={"identity": False})
     sweep: SweepConfig = field(default_factory=SweepConfig, metadata={"identity": False})
+    positions: PositionsConfig = field(default_factory=PositionsConfig, metadata={"identity": "unless default"})
 
     def __post_init__(self) -> None:
         require(0 <= self.seed < 2**32, "seed", "from 0 to 2**32 - 1", self.seed)
         longest, needed = getattr(self.position, "max_len", None), self.data.max_len
+        last = self.positions.last(needed)
         if longest is not None:
-            require(longest >= needed, "position.max_len", f"at least data.max_len={needed}", longest)
+            reason = f"data.max_len={needed}" if last == needed else f"{last}, the last position of positions.reach"
+            require(longest >= last, "position.max_len", f"at least {reason}", longest)
+        require(last >= needed, "positions.reach", f"above data.max_len={needed}", self.positions.reach)
         if isinstance(self.position, RopeConfig) and self.position.scaling in ("yarn", "dynamic"):
             self.position.trained = self.position.trained or needed
 
@@ -190,6 +194,11 @@ class PositionChange:
 
 
 @dataclass
+class PositionsChange:
+    eval: str | None = None  # consecutive or random, of a run with positions=random; null: as in training
+
+
+@dataclass
 class DataChange:
     """Another test set to score."""
 
@@ -205,6 +214,7 @@ class EvalConfig:
     data: DataChange = field(default_factory=DataChange)
     search: SearchChange = field(default_factory=SearchChange)
     position: PositionChange = field(default_factory=PositionChange)
+    positions: PositionsChange = field(default_factory=PositionsChange)
     device: str = "auto"  # auto, cpu, cuda or mps
     precision: str | None = None  # auto, bf16 or fp32; null: as in training
 
@@ -250,6 +260,7 @@ class TranslateConfig:
     translate: TranslateSettings = field(default_factory=TranslateSettings)
     search: TranslateSearch = field(default_factory=TranslateSearch)
     position: PositionChange = field(default_factory=PositionChange)
+    positions: PositionsChange = field(default_factory=PositionsChange)
     device: str = "auto"  # auto, cpu, cuda or mps
     precision: str | None = None  # auto, bf16 or fp32; null: as in training
 

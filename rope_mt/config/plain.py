@@ -1,7 +1,7 @@
 """Configurations from and to the plain dicts of checkpoints and result files."""
 
 import json
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import MISSING, asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,7 @@ def identity(cfg: Any) -> dict[str, Any]:
     kept = {}
     for setting in fields(cfg):
         counts, value = setting.metadata.get("identity", True), getattr(cfg, setting.name)
-        if counts is True or (counts == "unless default" and value != setting.default):
+        default = setting.default if setting.default_factory is MISSING else setting.default_factory()
+        if counts is True or (counts == "unless default" and value != default):
             kept[setting.name] = identity(value) if is_dataclass(value) else value
     return kept

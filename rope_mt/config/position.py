@@ -126,9 +126,8 @@ class RopeConfig(PositionConfig):
     # none, linear, ntk, yarn or dynamic: other frequencies for sentences that are longer than in training
     scaling: str = added("none")
     factor: float = added(1.0)  # of scaling: how much longer; 1 changes nothing
-    trained: int | None = added(
-        None
-    )  # tokens of the longest sentence in training, for yarn and dynamic; null: data.max_len
+    # tokens of the longest sentence in training, for yarn and dynamic; null: data.max_len
+    trained: int | None = added(None)
     cross_attention: bool = False  # rotate there too: queries by target position, keys by source position
 
     def __post_init__(self) -> None:
@@ -148,3 +147,26 @@ class RopeConfig(PositionConfig):
 
 
 POSITION_CONFIGS = {scheme.name: scheme for scheme in PositionConfig.__subclasses__()}
+
+
+@dataclass
+class PositionsConfig:
+    """The positions of a sentence's tokens in training, for every scheme alike; each side has its own."""
+
+    name: str = "consecutive"  # consecutive, shifted or random
+    reach: int = 0  # the largest shift of shifted; random positions are below it
+    eval: str = "consecutive"  # consecutive or random: positions in tests. Validation has consecutive ones
+
+    def __post_init__(self) -> None:
+        choice("positions.name", self.name, "consecutive", "shifted", "random")
+        choice("positions.eval", self.eval, "consecutive", "random")
+        trained = self.eval == "consecutive" or self.name == "random"
+        require(trained, "positions.eval", "consecutive without positions=random", self.eval)
+        if self.name == "consecutive":
+            require(self.reach == 0, "positions.reach", "0 without positions=shifted or positions=random", self.reach)
+        else:
+            at_least(1, positions__reach=self.reach)
+
+    def last(self, max_len: int) -> int:
+        """The largest position of a sentence of `max_len` tokens, without eos."""
+        return {"consecutive": max_len, "shifted": self.reach + max_len, "random": self.reach - 1}[self.name]

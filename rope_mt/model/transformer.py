@@ -164,6 +164,13 @@ class DecoderState:
     layers: list[LayerState]
     src_tokens: Bool[Tensor, "sentences src"]  # True where the source has a token
     length: int = 0  # target tokens read so far
+    tgt_pos: Int[Tensor, "sentences tgt"] | None = None  # of as many tokens as will be read; None: consecutive
+
+    def positions(self, places: Int[Tensor, " len"], hypotheses: int) -> Int[Tensor, "*hypotheses len"]:
+        """The positions of the target's tokens at these places, for all hypotheses alike if they are consecutive."""
+        if self.tgt_pos is None:
+            return places
+        return self.tgt_pos[:, places].repeat_interleave(hypotheses // len(self.tgt_pos), dim=0)
 
     def select(
         self, rows: Int[Tensor, " hypotheses"], sentences: Int[Tensor, " sentences"] | None = None
@@ -171,7 +178,8 @@ class DecoderState:
         """Keep these hypotheses in this order, which may repeat or skip some, and these sentences (None: all)."""
         layers = [layer.select(rows, sentences) for layer in self.layers]
         src_tokens = self.src_tokens if sentences is None else self.src_tokens[sentences]
-        return DecoderState(layers, src_tokens, self.length)
+        tgt_pos = self.tgt_pos if sentences is None or self.tgt_pos is None else self.tgt_pos[sentences]
+        return DecoderState(layers, src_tokens, self.length, tgt_pos)
 
 
 class Decoder(Stack):
@@ -194,7 +202,8 @@ class Decoder(Stack):
         k_pos = pos
         if state.length:
             read = state.length + x.shape[1]
-            k_pos = torch.arange(room(read), device=x.device).clamp(max=read - 1)  # no query sees the unfilled slots
+            slots = torch.arange(room(read), device=x.device).clamp(max=read - 1)  # no query sees the unfilled slots
+            k_pos = state.positions(slots, len(x))
         placed = self.scheme(0).place(pos, k_pos)
         target, source = Visible(causal=True, past=state.length), Visible(key_padding=state.src_tokens)
         x = self.dropout(self.scheme(0).embed(x, pos))
@@ -216,18 +225,28 @@ class Transformer(nn.Module):
         self.decoder = Decoder(cfg, position)
         self.max_len = self.encoder.scheme(0).max_len  # tokens of the longest sentence that the scheme allows, or None
 
-    def encode(self, src: Int[Tensor, "batch src"]) -> DecoderState:
+    def encode(
+        self,
+        src: Int[Tensor, "batch src"],
+        src_pos: Int[Tensor, "batch src"] | None = None,
+        tgt_pos: Int[Tensor, "batch tgt"] | None = None,
+    ) -> DecoderState:
         """Read source sentences; return a state to decode from.
+
+        Args:
+            src_pos, tgt_pos: positions of the source, and of all target tokens that will be read; None: 0, 1, 2, ...
 
         Raises:
             UserError: a sentence is longer than the position scheme allows.
         """
-        memory, pos, tokens = self._read(src)
-        return DecoderState(self.decoder.start(memory, pos), tokens)
+        memory, pos, tokens = self._read(src, src_pos)
+        return DecoderState(self.decoder.start(memory, pos), tokens, tgt_pos=tgt_pos)
 
-    def memory(self, src: Int[Tensor, "batch src"]) -> Float[Tensor, "batch src d_model"]:
+    def memory(
+        self, src: Int[Tensor, "batch src"], pos: Int[Tensor, "*batch src"] | None = None
+    ) -> Float[Tensor, "batch src d_model"]:
         """The encoder's output; raises as `encode` does."""
-        return self._read(src)[0]
+        return self._read(src, pos)[0]
 
     def decode(self, tgt: Int[Tensor, "batch tgt"], state: DecoderState) -> Float[Tensor, "batch tgt d_model"]:
         """Read target tokens after those that `state` has read; `logits` of each row predict its next token.
@@ -235,7 +254,8 @@ class Transformer(nn.Module):
         Raises:
             UserError: a sentence is longer than the position scheme allows.
         """
-        return self.decoder(self._embed(tgt), self._positions(tgt, state.length), state)
+        pos = state.positions(self._positions(tgt, state.length), len(tgt))
+        return self.decoder(self._embed(tgt), pos, state)
 
     def logits(self, hidden: Float[Tensor, "*tokens d_model"]) -> Float[Tensor, "*tokens vocab"]:
         return F.linear(hidden, self.embedding.weight)
@@ -244,9 +264,11 @@ class Transformer(nn.Module):
         """Logits of the token after each of tgt, given the tokens up to it and the source (teacher forcing)."""
         return self.logits(self.decode(tgt, self.encode(src)))
 
-    def _read(self, src: Int[Tensor, "batch src"]) -> tuple[Tensor, Tensor, Tensor]:
+    def _read(
+        self, src: Int[Tensor, "batch src"], pos: Int[Tensor, "*batch src"] | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """The encoder's output (batch, src, d_model), the positions of the source, and where it has a token."""
-        pos, tokens = self._positions(src, 0), src != self.pad
+        pos, tokens = self._positions(src, 0) if pos is None else pos, src != self.pad
         return self.encoder(self._embed(src), pos, Visible(key_padding=tokens)), pos, tokens
 
     def _embed(self, ids: Int[Tensor, "batch len"]) -> Float[Tensor, "batch len d_model"]:

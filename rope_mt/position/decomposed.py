@@ -24,9 +24,13 @@ class _ByDistance(PositionScheme):
         super().__init__(cfg, shape)
         self.shape = shape
 
-    def distances(self, n: int, device: torch.device) -> Int[Tensor, " distances"]:
-        """All m - n among n consecutive positions, ascending; in a decoder, where no key follows its query, from 0."""
-        return torch.arange(0 if self.shape.causal else 1 - n, n, device=device)
+    def distances(self, pos: Int[Tensor, "*batch len"]) -> Int[Tensor, " distances"]:
+        """All m - n among these positions, ascending; in a decoder, where no key follows its query, from 0.
+
+        Positions without a batch are consecutive. For others the device is asked how far they reach.
+        """
+        n = pos.shape[-1] if pos.dim() == 1 else int((pos.amax(-1) - pos.amin(-1)).amax()) + 1
+        return torch.arange(0 if self.shape.causal else 1 - n, n, device=pos.device)
 
     def pick(
         self,
@@ -67,7 +71,7 @@ class TransformerXLPosition(_ByDistance):
         k_pos: Int[Tensor, "*batch src"],
     ) -> Float[Tensor, "batch heads tgt src"]:
         """u·k + (q + v)·r, over sqrt(d_head)."""
-        r = self.heads(self.project(sinusoid(self.distances(k.shape[2], k.device), self.shape.d_model))).to(q.dtype)
+        r = self.heads(self.project(sinusoid(self.distances(k_pos), self.shape.d_model))).to(q.dtype)
         to_position = self.pick((q + self.v.to(q.dtype)) @ r, -distance(q_pos, k_pos))
         to_content = self.u.to(k.dtype) @ k.transpose(-2, -1)
         return (to_position + to_content) * q.shape[-1] ** -0.5
@@ -101,7 +105,7 @@ class DebertaPosition(_ByDistance):
         k_pos: Int[Tensor, "*batch src"],
     ) -> Float[Tensor, "batch heads tgt src"]:
         """Content to position and position to content, over sqrt(3 d_head)."""
-        back = self.distances(k.shape[2], k.device)
+        back = self.distances(k_pos)
         ahead = distance(q_pos, k_pos)
         keys = self.heads(self.keys(self._vectors(back))).to(q.dtype)
         queries = self.heads(self.queries(self._vectors(-back))).to(q.dtype)

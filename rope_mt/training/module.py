@@ -14,8 +14,9 @@ from rope_mt.config.commands import TrainConfig
 from rope_mt.config.plain import identity
 from rope_mt.data.batches import Batch
 from rope_mt.data.datamodule import TranslationData
-from rope_mt.data.tokenizer import PAD
+from rope_mt.data.tokenizer import EOS, PAD
 from rope_mt.errors import UserError
+from rope_mt.model.drawn_positions import drawn, draws
 from rope_mt.model.loss import smoothed_cross_entropy
 from rope_mt.model.transformer import Transformer
 from rope_mt.runs.checkpoint import Checkpoint
@@ -63,8 +64,7 @@ class TranslationModule(L.LightningModule):
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed the dropout of a batch with seed, step and its number in the step, so that nothing else changes it."""
         self._under_way = "training", batch
-        number = batch_idx % self.cfg.trainer.accumulate * self.processes.world + self.processes.rank
-        mixed = np.random.SeedSequence((self.cfg.seed, self.global_step, number)).generate_state(1)
+        mixed = self._seeds(batch_idx).generate_state(1)
         # torch.manual_seed also writes down the stack for each kind of device that is not in use
         torch.default_generator.manual_seed(int(mixed[0]))
         if self.device.type != "cpu":
@@ -75,13 +75,29 @@ class TranslationModule(L.LightningModule):
 
         The tokens of all batches of an update are known after the last one: `on_before_optimizer_step` divides.
         """
-        loss = loss_of(self.model, batch, self.cfg.optimizer.label_smoothing)
+        loss = loss_of(self.model, batch, self.cfg.optimizer.label_smoothing, *self._drawn(batch, batch_idx))
         self._nats = self._nats + loss.detach() * batch.n_tokens
         self._tokens += batch.n_tokens
         if self.update_batches == 1:
             return loss
         # Lightning divides this by the batches of a process, and DDP the gradients by the processes
         return loss * (batch.n_tokens * self.update_batches)
+
+    def _seeds(self, batch_idx: int, *more: int) -> np.random.SeedSequence:
+        """Seeds from the run's seed, the step, and the batch's number in the step, over all processes."""
+        number = batch_idx % self.cfg.trainer.accumulate * self.processes.world + self.processes.rank
+        return np.random.SeedSequence((self.cfg.seed, self.global_step, number, *more))
+
+    def _drawn(self, batch: Batch, batch_idx: int) -> Iterator[Tensor]:
+        """The positions of source and target of a batch, where they are drawn."""
+        cfg = self.cfg.positions
+        if cfg.name != "consecutive":
+            [seed] = self._seeds(batch_idx, 1).generate_state(1)
+            rows, width = batch.tgt_in.shape
+            numbers = torch.rand(2, rows, draws(cfg), generator=torch.Generator().manual_seed(int(seed)))
+            yield drawn(cfg, numbers[0], (batch.src != PAD).sum(dim=1), batch.src.shape[1])
+            words = (batch.tgt_in != PAD) & (batch.tgt_in != EOS)  # eos stands behind the last one that is read
+            yield drawn(cfg, numbers[1], words.sum(dim=1), width)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Divide gradients that are sums by the tokens of the update, and clip their norm.
@@ -146,9 +162,13 @@ class TranslationModule(L.LightningModule):
         self._seen = checkpoint["tokens_seen"]
 
 
-def loss_of(model: Transformer, batch: Batch, smoothing: float) -> Tensor:
-    """Cross-entropy in nats per target token, with uniform label smoothing (Vaswani et al. 2017, section 5.4)."""
-    hidden = model.decode(batch.tgt_in, model.encode(batch.src))
+def loss_of(model: Transformer, batch: Batch, smoothing: float, *positions: Tensor) -> Tensor:
+    """Cross-entropy in nats per target token, with uniform label smoothing (Vaswani et al. 2017, section 5.4).
+
+    Args:
+        positions: of source and target; without them they are consecutive.
+    """
+    hidden = model.decode(batch.tgt_in, model.encode(batch.src, *positions))
     hidden = hidden.flatten(0, 1).index_select(0, batch.where)
     return smoothed_cross_entropy(hidden, model.embedding.weight, batch.tgt_out, smoothing)
 

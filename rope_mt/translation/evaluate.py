@@ -65,7 +65,7 @@ def _add_to_tracked_run(cfg: EvalConfig, scores: Scores, rows: list[tuple[str, s
     settings = {"checkpoints": cfg.checkpoints if run.path == path else path.name, "data.test": cfg.data.test}
     settings |= {f"search.{name}": value for name, value in vars(cfg.search).items()}
     settings |= {f"position.{name}": value for name, value in vars(cfg.position).items()}
-    settings["precision"] = cfg.precision
+    settings["positions.eval"], settings["precision"] = cfg.positions.eval, cfg.precision
     given = [f"{name}={value}" for name, value in settings.items() if value not in (None, "average")]
     # W&B sorts by names of letters, digits and dashes only; the exact words are kept as a value
     parts = [re.sub("[^A-Za-z0-9]+", "-", word.removeprefix("search.")).strip("-") for word in given]

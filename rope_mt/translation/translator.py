@@ -7,17 +7,19 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import TypeVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from rope_mt.config.commands import EvalConfig, PositionChange, TranslateConfig
-from rope_mt.config.position import RopeConfig
+from rope_mt.config.commands import EvalConfig, TranslateConfig
+from rope_mt.config.position import PositionsConfig, RopeConfig
 from rope_mt.config.training import SearchConfig
 from rope_mt.data.tokenizer import BOS, EOS, LONGEST, PAD, Tokenizer, read
 from rope_mt.errors import UserError
+from rope_mt.model.drawn_positions import drawn
 from rope_mt.model.search import LENGTH_PENALTIES, Hypothesis, beam_search
 from rope_mt.model.transformer import DecoderState, Transformer
 from rope_mt.runs.checkpoint import Checkpoint, model_of
@@ -37,13 +39,21 @@ B = TypeVar("B")
 class Translator:
     """Translates sentences in batches of similar length, and returns them in their order; the model is in eval mode."""
 
-    def __init__(self, model: Transformer, tokenizer: Tokenizer, search: SearchConfig, precision: str) -> None:
+    def __init__(
+        self,
+        model: Transformer,
+        tokenizer: Tokenizer,
+        search: SearchConfig,
+        precision: str,
+        positions: PositionsConfig | None = None,
+    ) -> None:
         self.model, self.tokenizer, self.search, self.precision = model, tokenizer, search, precision
+        self.positions = positions if positions is not None and positions.eval == "random" else None
 
     @classmethod
     def of(cls, ckpt: Checkpoint, search: SearchConfig, device: torch.device, precision: str) -> "Translator":
         """Build the model of a checkpoint; a UserError if its weights do not fit its settings, or one is not finite."""
-        return cls(model_of(ckpt).to(device).eval(), ckpt.tokenizer, search, precision)
+        return cls(model_of(ckpt).to(device).eval(), ckpt.tokenizer, search, precision, ckpt.config.positions)
 
     @classmethod
     def of_command(cls, ckpt: Checkpoint, cfg: EvalConfig | TranslateConfig) -> "Translator":
@@ -56,7 +66,7 @@ class Translator:
         precision = choose_precision(cfg.precision or ckpt.config.trainer.precision, device)
         known = vars(ckpt.config.search)
         changes = {name: value for name, value in vars(cfg.search).items() if name in known and value is not None}
-        return cls.of(_rescaled(ckpt, cfg.position), replace(ckpt.config.search, **changes), device, precision)
+        return cls.of(_changed(ckpt, cfg), replace(ckpt.config.search, **changes), device, precision)
 
     def translate(self, sentences: list[str], longest: int = LONGEST, name: str = "") -> list[str]:
         """Translate the first `longest` tokens of each sentence of raw text; an empty sentence stays empty.
@@ -91,8 +101,9 @@ class Translator:
             given, next_tokens = (
                 padded([[*a, *ref_ids[row], *b] for row in rows]) for a, b in (([BOS], []), ([], [EOS]))
             )
+            positions = self._positions([src_ids[row] for row in rows], [len(ref_ids[row]) + 1 for row in rows])
             with computing_in(self.precision, device):
-                hidden = self.model.decode(given, self.model.encode(memory_of))
+                hidden = self.model.decode(given, self.model.encode(memory_of, *positions))
                 for row, of_row, right in zip(rows, hidden, next_tokens, strict=True):  # one by one: logits are large
                     logits = self.model.logits(of_row).float()
                     nats[row] = F.cross_entropy(logits, right, ignore_index=PAD, reduction="sum")
@@ -108,7 +119,33 @@ class Translator:
         device = self.model.embedding.weight.device
         with computing_in(self.precision, device):
             ids = [[*ids, EOS] for ids in read(self.tokenizer, sentences).ids]
-            return [self.model.memory(torch.tensor([row], device=device))[0].float() for row in ids]
+            drawn = [self._positions([row[:-1]], [1])[:1] for row in ids]
+            return [
+                self.model.memory(torch.tensor([row], device=device), *pos)[0].float()
+                for row, pos in zip(ids, drawn, strict=True)
+            ]
+
+    def _positions(self, sources: list[list[int]], tgt_lengths: list[int]) -> list[Tensor]:
+        """Positions of sources with eos, and of as many target tokens; none with positions.eval=consecutive.
+
+        They are drawn from the words of each source alone, so neither the batch nor the order of sentences matters.
+
+        Raises:
+            UserError: a sentence has more tokens than there are positions.
+        """
+        if self.positions is None:
+            return []
+        reach, device = self.positions.reach, self.model.embedding.weight.device
+        src_lengths = [len(ids) + 1 for ids in sources]
+        if (longest := max(*src_lengths, *tgt_lengths)) > reach:
+            most = f"{longest:,} tokens, and positions.reach={reach:,} gives positions to no more"
+            raise UserError(f"a sentence may have {most}: take positions.eval=consecutive")
+        seeds = [int(np.random.SeedSequence([0, *ids]).generate_state(1)[0]) for ids in sources]
+        numbers = torch.stack([torch.rand(2, reach, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+        return [
+            drawn(self.positions, numbers[:, side], torch.tensor(lengths, device=device), max(lengths))
+            for side, lengths in enumerate((src_lengths, tgt_lengths))
+        ]
 
     def decode(self, ids: list[list[int]]) -> list[str]:
         """The text of each sequence of ids as one line, with blanks for other white space.
@@ -167,6 +204,7 @@ class Translator:
     ) -> list[list[Hypothesis]]:
         search, device = self.search, self.model.embedding.weight.device
         src = pad_sequence([torch.tensor([*ids, EOS]) for ids in sources], True, PAD).to(device)
+        positions = self._positions(sources, max_lens)
         remedy = f"lower search.batch_tokens ({search.batch_tokens:,}) or search.beam ({search.beam})"
         work = f"translating {len(src)} sources of up to {src.shape[1]} tokens: {remedy}"
 
@@ -182,7 +220,7 @@ class Translator:
             return beam_search(
                 step,
                 log_probs,
-                self.model.encode(src),
+                self.model.encode(src, *positions),
                 max_lens,
                 beam=search.beam,
                 penalty=lambda n: LENGTH_PENALTIES[search.length_penalty_form](n, search.length_penalty),
@@ -194,9 +232,12 @@ class Translator:
             )
 
 
-def _rescaled(ckpt: Checkpoint, change: PositionChange) -> Checkpoint:
-    """The checkpoint with these settings of position in place of its own."""
-    changes = {name: value for name, value in vars(change).items() if value is not None}
+def _changed(ckpt: Checkpoint, cfg: EvalConfig | TranslateConfig) -> Checkpoint:
+    """The checkpoint with these settings of position and positions in place of its own."""
+    if cfg.positions.eval is not None:
+        positions = replace(ckpt.config.positions, eval=cfg.positions.eval)
+        ckpt = replace(ckpt, config=replace(ckpt.config, positions=positions))
+    changes = {name: value for name, value in vars(cfg.position).items() if value is not None}
     position = ckpt.config.position
     if not changes:
         return ckpt

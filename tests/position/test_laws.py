@@ -172,6 +172,23 @@ def test_hypotheses_of_a_sentence_share_its_source(name):
 
 
 @every_model
+def test_each_sentence_has_the_positions_that_the_caller_gives_it(name):
+    model = transformer(name)
+    src, tgt = sentences(2, 5), sentences(2, 4, seed=1)
+    src_pos = torch.tensor([[0, 3, 4, 9, 60], [100, 101, 102, 103, 104]])
+    tgt_pos = torch.tensor([[2, 5, 30, 31, 33], [0, 1, 2, 3, 4]])
+    together = model.logits(model.decode(tgt, model.encode(src, src_pos, tgt_pos)))
+    for row in ([0], [1]):
+        alone = model.encode(src[row], src_pos[row], tgt_pos[row])
+        steps = [model.logits(model.decode(tgt[row, t : t + 1], alone)) for t in range(4)]
+        torch.testing.assert_close(torch.cat(steps, dim=1), together[row], atol=2e-5, rtol=0)
+    given = [torch.arange(n).expand(2, n) for n in (5, 4)]
+    given = model.logits(model.decode(tgt, model.encode(src, *given)))
+    torch.testing.assert_close(given, model(src, tgt), atol=2e-5, rtol=0)
+    assert torch.allclose(given, together, atol=1e-4) == name.startswith("none")
+
+
+@every_model
 def test_padding_changes_nothing(name):
     model = transformer(name)
     src, tgt = sentences(2, 5), sentences(2, 3, seed=1)

@@ -5,11 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from rope_mt.config.plain import from_plain, identity, read_yaml
-from rope_mt.config.position import RopeConfig
+from rope_mt.config.position import PositionsConfig, RopeConfig
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import name_at_wandb, provenance
 from rope_mt.runs.wandb_client import accepted
 from rope_mt.system.manifest import read_manifest, write_manifest
+
+from ..small import small_config
 
 PUBLISHED = Path(__file__).parents[2] / "outputs" / "published" / "multi30k-short" / "multi30k-small-rope-s1-19a422c5"
 
@@ -50,3 +52,7 @@ def test_a_setting_that_was_added_leaves_the_names_of_runs_as_they_were_until_it
     known = {"name": "rope", "theta": 10_000.0, "layout": "interleaved", "fraction": 1.0, "cross_attention": False}
     assert identity(RopeConfig()) == known
     assert identity(RopeConfig(kept=0.5)) == {**known, "kept": 0.5}
+    cfg = small_config(["train", "valid", "test"], "data")
+    drawn = replace(cfg, positions=PositionsConfig("random", 300))
+    assert "positions" not in identity(cfg)
+    assert identity(drawn)["positions"] == {"name": "random", "reach": 300, "eval": "consecutive"}

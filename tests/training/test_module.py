@@ -7,6 +7,13 @@ import torch
 from torch import Tensor
 
 from rope_mt.bench.steps import Training, first_batches
+from rope_mt.config.position import (
+    NoPositionConfig,
+    PositionConfig,
+    PositionsConfig,
+    RopeConfig,
+    SinusoidalConfig,
+)
 from rope_mt.data.corpus import locate
 from rope_mt.data.datamodule import TranslationData
 from rope_mt.data.epoch import EpochPlan
@@ -35,6 +42,32 @@ def test_every_optimization_on_gives_the_losses_of_every_optimization_off(config
     losses = [fast.step(batch).item() for batch in batches]
     assert losses == pytest.approx(expected, abs=1e-4)
     assert losses[-1] < losses[0] - 0.5  # and the model has learned
+
+
+def test_drawn_positions_change_neither_data_nor_dropout(config):
+    """Losses of `none` are the same to the bit; those of rope in another place are the same but for rounding."""
+    cfg = config()
+    assert cfg.model.dropout > 0
+    text_of = locate(cfg.data)
+    data = TranslationData(cfg.data, prepare(cfg.data, text_of), text_of.valid, cfg.seed)
+    batches = first_batches(data, 3)
+
+    def losses(position: PositionConfig, positions: PositionsConfig) -> list[float]:
+        torch.manual_seed(0)
+        module = TranslationModule(replace(cfg, position=position, positions=positions), data, "fp32")
+        found = []
+        for number, batch in enumerate(batches):
+            module.on_train_batch_start(batch, number)
+            found.append(module.training_step(batch, number).item())
+        return found
+
+    consecutive, shifted, random = PositionsConfig(), PositionsConfig("shifted", 900), PositionsConfig("random", 900)
+    expected = losses(NoPositionConfig(), consecutive)
+    assert losses(NoPositionConfig(), shifted) == losses(NoPositionConfig(), random) == expected
+    of_rope = losses(RopeConfig(), consecutive)
+    assert losses(RopeConfig(), shifted) == pytest.approx(of_rope, abs=1e-4)
+    for of_random in (losses(RopeConfig(), random), losses(SinusoidalConfig(), random)):
+        assert of_random != pytest.approx(of_rope, abs=1e-3)
 
 
 @pytest.mark.parametrize("clip", [0.05, 100.0], ids=["clipped", "not clipped"])

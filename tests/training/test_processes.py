@@ -32,7 +32,13 @@ pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 def words(small_run, tmp_path, monkeypatch) -> list[str]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    changed = [f"trainer.max_steps={STEPS}", "trainer.val_every=2", "trainer.precision=fp32", "trainer.ema=0.8"]
+    changed = [
+        f"trainer.max_steps={STEPS}",
+        "trainer.val_every=2",
+        "trainer.precision=fp32",
+        "trainer.ema=0.8",
+        "positions=random",
+    ]
     return ["train", *small_run, *changed]
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from rope_mt.config.position import PositionsConfig
 from rope_mt.config.training import OptimizerConfig
 from rope_mt.errors import UserError
 from rope_mt.runs import checkpoint, code
@@ -25,23 +26,22 @@ MUON = OptimizerConfig(4e-3, 3, "muon", muon_lr=2e-2, weight_decay=0.1, schedule
 
 
 @pytest.mark.parametrize(
-    ("dies_in", "data", "trainer", "optimizer"),
+    ("dies_in", "data", "trainer", "others"),
     [
-        (0, {}, {}, None),
-        (1, {}, {"ema": 0.9}, None),
-        (1, {"workers": 2}, {}, None),
-        (1, {"workers": 2, "sampling": 0.1}, {}, None),
-        (1, {}, {"accumulate": 3, "ema": 0.9}, None),
-        (0, {}, {}, MUON),
+        (0, {}, {}, {"positions": PositionsConfig("shifted", 90)}),
+        (1, {}, {"ema": 0.9}, {}),
+        (1, {"workers": 2}, {}, {}),
+        (1, {"workers": 2, "sampling": 0.1}, {}, {}),
+        (1, {}, {"accumulate": 3, "ema": 0.9}, {"positions": PositionsConfig("random", 300)}),
+        (0, {}, {}, {"optimizer": MUON}),
     ],
-    ids=["epoch 0", "moving average", "workers", "sampled pieces", "batches accumulated", "muon"],
+    ids=["epoch 0, shifted", "moving average", "workers", "sampled pieces", "batches accumulated, random", "muon"],
 )
 def test_a_run_that_was_killed_ends_as_if_nothing_had_happened(
-    config, tmp_path, kill_at, monkeypatch, dies_in, data, trainer, optimizer
+    config, tmp_path, kill_at, monkeypatch, dies_in, data, trainer, others
 ):
     """It dies in the step after its first checkpoint, in epoch 0 or a later one."""
-    cfg = config(max_steps=8, val_every=6, precision="fp32", log_every=1, **trainer)
-    cfg.optimizer = optimizer or cfg.optimizer
+    cfg = replace(config(max_steps=8, val_every=6, precision="fp32", log_every=1, **trainer), **others)
     cfg.data = replace(cfg.data, batch_tokens=5000 if dies_in else 1000, **data)
     train(replace(cfg, data=replace(cfg.data, workers=0)), tmp_path / "straight")
     with pytest.raises(kill_at(7)):

@@ -7,7 +7,14 @@ import pytest
 import torch
 
 from rope_mt.config.commands import EvalConfig, PositionChange
-from rope_mt.config.position import POSITION_CONFIGS, LearnedConfig, NoPositionConfig, RopeConfig, TupeConfig
+from rope_mt.config.position import (
+    POSITION_CONFIGS,
+    LearnedConfig,
+    NoPositionConfig,
+    PositionsConfig,
+    RopeConfig,
+    TupeConfig,
+)
 from rope_mt.config.training import SearchConfig
 from rope_mt.data import toy
 from rope_mt.data.tokenizer import BOS, EOS, LONGEST, read
@@ -174,3 +181,19 @@ def test_a_finished_run_of_rope_takes_a_scaling_and_no_other_run_does(checkpoint
     ckpt = checkpoint.load(checkpoints["learned"])
     with pytest.raises(UserError, match=r"^position\.scaling is a setting of rope, and this model has learned$"):
         losses(scaling="linear")
+
+
+def test_random_positions_in_tests_are_those_of_a_sentence_whatever_stands_beside_it(tokenizer):
+    model, positions = untrained_model(LearnedConfig(max_len=300), len(tokenizer)), PositionsConfig("random", 200)
+    positions.eval = "random"
+    few = Translator(model, tokenizer, replace(SEARCH, batch_tokens=60), "fp32", positions)
+    many = Translator(model, tokenizer, SEARCH, "fp32", positions)
+    found = many.translate(SENTENCES)
+    assert few.translate(SENTENCES[::-1]) == found[::-1]
+    assert found != Translator(model, tokenizer, SEARCH, "fp32").translate(SENTENCES)
+    losses = many.losses(SENTENCES, SENTENCES[::-1])
+    [(loss, _)] = many.losses(SENTENCES[3:4], SENTENCES[::-1][3:4])
+    assert loss == pytest.approx(losses[3][0], rel=1e-5)
+    positions.reach = 20
+    with pytest.raises(UserError, match=r"positions\.reach=20 gives positions to no more: take positions\.eval="):
+        many.translate(SENTENCES)
