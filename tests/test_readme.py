@@ -38,9 +38,9 @@ LIMITS = {  # of the commands that take long, by how they begin
 
 
 def commands() -> list[str]:
-    """The distinct rope-mt commands of all bash blocks, in order; of a line that installs first, its last part."""
+    """The distinct rope-mt commands of all bash blocks, in order; of a longer line, its last part."""
     blocks = "\n".join(block for text in TEXTS.values() for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL))
-    lines = [re.sub(r".*&& ", "", line).replace(".venv/bin/", "") for line in blocks.splitlines()]
+    lines = [re.sub(r".*&& |timeout \d+ ", "", line).replace(".venv/bin/", "") for line in blocks.splitlines()]
     return [*dict.fromkeys(line for line in lines if "rope-mt " in line)]
 
 

@@ -4,7 +4,7 @@ Whatever asks for a value, or computes with a tensor that was left on the CPU, f
 device, so bf16 is rehearsed with fake tensors, which give no values either.
 """
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,6 +29,7 @@ from rope_mt.model.transformer import Transformer
 from rope_mt.position import SCHEMES
 from rope_mt.position.rotary import RotaryPosition
 from rope_mt.runs.folder import RunFolder
+from rope_mt.system.device import computing_in
 from rope_mt.training import module as training
 from rope_mt.training.callbacks.moving_average import MovingAverage
 from rope_mt.training.callbacks.report import Report
@@ -99,23 +100,27 @@ def batch(device: str) -> Batch:
     return Batch(ids, ids, where, where)
 
 
-def update(cfg: TrainConfig) -> None:
+def update(
+    cfg: TrainConfig, device: str = "meta", precision: str = "fp32", watched: AbstractContextManager[Any] | None = None
+) -> None:
     """Two updates with all that a run computes between two reports; the first also makes the optimizer's state."""
     data: Any = SimpleNamespace(tokenizer=Words())
-    module = TranslationModule(cfg, data, "fp32").to("meta")
+    module = TranslationModule(cfg, data, precision).to(device)
     tracker: Any = None
     report = Report(Path("metrics"), tracker, tracker, cfg.trainer.log_every, cfg.trainer.max_steps)
     callbacks = [report, Skipping(RunFolder(Path("run")), cfg.trainer)]
     if cfg.trainer.ema:
         average = MovingAverage(module, cfg.trainer.ema)
-        average.model.to("meta")
+        average.model.to(device)
         callbacks.append(average)
-    configured, moved = module.configure_optimizers(), batch("meta")
+    configured, moved = module.configure_optimizers(), batch(device)
     optimizer, schedule = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
-    with Rehearsal():
+    with watched or Rehearsal():
         for step in (1, 2):
             for number in range(cfg.trainer.accumulate):
-                module.training_step(moved, number).backward()
+                with computing_in(precision, torch.device(device)):
+                    loss = module.training_step(moved, number)
+                loss.backward()
                 if module.ends_update(number):
                     module.on_before_optimizer_step(optimizer)
                     optimizer.step()
@@ -124,7 +129,6 @@ def update(cfg: TrainConfig) -> None:
                 trainer: Any = SimpleNamespace(global_step=step if module.ends_update(number) else step - 1)
                 for callback in callbacks:
                     callback.on_train_batch_end(trainer, module, None, moved, number)
-    assert all(p.is_meta for p in module.parameters())
 
 
 def update_in_bf16(cfg: TrainConfig) -> None:
