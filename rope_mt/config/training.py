@@ -92,6 +92,8 @@ class TrainerConfig:
     test_sentences: int | None = added(None)
     # passes over the training text, as 20 or 0.5, which make trainer.max_steps once it is prepared; null: max_steps
     epochs: float | None = no_effect(None)
+    # validations in a row without a lower loss than before that end the training; null: it ends at trainer.max_steps
+    patience: int | None = added(None)
     accumulate: int = 1  # batches of each process that make one update, which is that of one batch as large as all
     average: int = 5  # last checkpoints whose weights are averaged for the final score, unless trainer.ema is set
     # decay of an exponential moving average of the weights, as 0.999; null: none. Validation, the best checkpoint and
@@ -115,6 +117,7 @@ class TrainerConfig:
         at_least(1, trainer__machines=self.machines)
         number = type(self.devices) is int and self.devices >= 1
         require(number or self.devices == "auto", "trainer.devices", "auto or at least 1", self.devices)
+        at_least(1, trainer__patience=1 if self.patience is None else self.patience)
         above(0, trainer__epochs=1 if self.epochs is None else self.epochs)
         fraction("trainer.ema", self.ema or 0.0)
         self.ema = self.ema or None

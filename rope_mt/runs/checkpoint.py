@@ -21,6 +21,7 @@ from torch import Tensor
 
 from rope_mt.config.commands import TrainConfig
 from rope_mt.config.plain import from_plain, identity, to_plain
+from rope_mt.config.training import TrainerConfig
 from rope_mt.data.tokenizer import PAD, Tokenizer
 from rope_mt.errors import UserError
 from rope_mt.model.transformer import Transformer
@@ -126,6 +127,13 @@ def read_training(folder: Path, remedy: str) -> dict[str, Any]:
 def training_state(folder: Path, remedy: str) -> dict[str, Any]:
     """The plain values of the state to resume from, such as `tokens_seen`, without its tensors."""
     return _manifest(folder, remedy)["training"]
+
+
+def ends(folder: Path, cfg: TrainerConfig) -> bool:
+    """Whether training ends with this checkpoint: at the last step, or with the end of `trainer.patience`."""
+    if step_of(folder) >= cfg.max_steps or cfg.patience is None:
+        return step_of(folder) >= cfg.max_steps
+    return training_state(folder, OTHER)["callbacks"]["Patience"]["waited"] >= cfg.patience
 
 
 def _manifest(folder: Path, remedy: str, *names: str) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from rope_mt.system.progress import output
 from rope_mt.training.callbacks.checkpoints import CheckpointFolders, Checkpoints
 from rope_mt.training.callbacks.interruption import Interruption
 from rope_mt.training.callbacks.moving_average import MovingAverage
+from rope_mt.training.callbacks.patience import Patience
 from rope_mt.training.callbacks.report import Report
 from rope_mt.training.callbacks.skipping import Skipping
 from rope_mt.training.checks import files_of
@@ -75,6 +76,8 @@ def fit(path: Path, tracker: Tracker | None = None) -> None:
         callbacks: list[L.Callback] = [Skipping(run, cfg.trainer), checkpoints, interruption]
         if cfg.trainer.ema:
             callbacks.insert(2, MovingAverage(module, cfg.trainer.ema))
+        if cfg.trainer.patience:
+            callbacks.insert(0, Patience(cfg.trainer.patience))
         if tracker is not None:
             callbacks.insert(0, Report(run.metrics, tracker, output(), cfg.trainer.log_every, cfg.trainer.max_steps))
         trainer = build_trainer(cfg, precision, callbacks, processes)

@@ -57,6 +57,7 @@ def score(path: Path) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in translator.model.parameters()),
         "processes": about["processes"],
         "steps": ckpt.step,
+        "ended_early": ckpt.step < cfg.trainer.max_steps,
         "weights": weights,
         "tokens_seen": trained["tokens_seen"],
         "skipped_updates": report["skipped"],
@@ -85,7 +86,7 @@ def _final_weights(cfg: TrainConfig, run: RunFolder, last: Path) -> tuple[Checkp
     """
     if cfg.trainer.ema:
         return checkpoint.moving_average(last), "moving average"
-    every, end = cfg.trainer.val_every, cfg.trainer.max_steps
+    every, end = cfg.trainer.val_every, checkpoint.step_of(last)
     steps = sorted({*range(every, end + 1, every), end})[-cfg.trainer.average :]
     folders = [run.checkpoints / f"step-{step:07d}" for step in steps]
     if lost := [folder for folder in folders if not folder.is_dir()]:

@@ -111,6 +111,8 @@ def conclude(result: dict[str, Any], run: RunFolder) -> None:
     percent = 100 * validated / (trained + validated)
     times = f"trained {clock(trained)}, validated {clock(validated)} ({percent:.0f} %), scored {clock(scored)}"
     _line(console, "time", times)
+    if result.get("ended_early"):
+        _line(console, "ended", f"after {result['steps']:,} steps, as the validation loss had ceased to fall")
     if result["test_set"]:
         _line(console, "test set", result["test_set"])
     for part in ("valid", "test"):

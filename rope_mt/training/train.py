@@ -102,7 +102,7 @@ def _texts(text_of: corpus.Corpus) -> dict[str, Any]:
 def _train_and_score(cfg: TrainConfig, run: RunFolder, about: dict[str, Any]) -> bool:
     """Train and score a run; False where other machines are to train it first."""
     last = checkpoint.latest(run)
-    trained = last is not None and checkpoint.step_of(last) >= cfg.trainer.max_steps
+    trained = last is not None and checkpoint.ends(last, cfg.trainer)
     if cfg.trainer.machines > 1 and not trained:
         how_to_train(cfg, run, about)
         return False

@@ -75,7 +75,7 @@ class Checkpoints(Callback):
         if not trainer.is_global_zero:  # the first process writes and removes files for all
             return
         folders = saved(self.run)
-        resumable, ended = folders[-RESUMABLE:], trainer.global_step >= self.cfg.max_steps
+        resumable, ended = folders[-RESUMABLE:], checkpoint.ends(folders[-1], self.cfg)
         averaged = [folder for folder in folders if is_averaged(self.cfg, step_of(folder))][-self.cfg.average :]
         for folder in folders:
             if folder not in averaged and (ended or folder not in resumable):

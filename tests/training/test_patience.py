@@ -1,0 +1,54 @@
+"""Early stopping: the step at which it ends a run, and a run that is killed and resumed is the undisturbed one."""
+
+from functools import partial
+
+import pytest
+
+from rope_mt.runs import checkpoint
+from rope_mt.runs.folder import RunFolder
+from rope_mt.runs.result import read_result
+from rope_mt.training.module import TranslationModule
+from rope_mt.training.train import train
+
+HONEST = TranslationModule.on_validation_epoch_end
+LOSSES = {2: 3.0, 4: 2.0, 6: 2.5, 8: 2.0, 10: 1.0}  # of the validations: two after step 4 are not lower
+
+
+def validate(module: TranslationModule) -> None:
+    HONEST(module)
+    module.validation["loss"] = LOSSES[module.global_step]
+
+
+@pytest.fixture
+def patient(quick, monkeypatch) -> partial:
+    """Makes the configuration of a run with these losses, in which 10 is the last step."""
+    monkeypatch.setattr(TranslationModule, "on_validation_epoch_end", validate)
+    return partial(quick, max_steps=10, val_every=2, precision="fp32")
+
+
+@pytest.mark.parametrize(("patience", "end"), [(1, 6), (3, 10)])
+def test_training_ends_after_so_many_validations_without_a_lower_loss(patient, tmp_path, capsys, patience, end):
+    train(patient(patience=patience), tmp_path)
+    result = read_result(RunFolder(tmp_path))
+    assert (result["steps"], result["ended_early"]) == (end, end < 10)
+    assert (f"after {end} steps, as the validation loss" in capsys.readouterr().out) == (end < 10)
+
+
+def test_a_run_that_is_killed_ends_where_the_undisturbed_one_does(patient, tmp_path, kill_at, monkeypatch):
+    cfg = patient(patience=2)
+    straight, killed = RunFolder(tmp_path / "straight"), RunFolder(tmp_path / "killed")
+    train(cfg, straight.path)
+    with pytest.raises(kill_at(7)):
+        train(cfg, killed.path)
+    monkeypatch.undo()
+    monkeypatch.setattr(TranslationModule, "on_validation_epoch_end", validate)
+    train(cfg, killed.path)
+    killed.result.unlink()  # as if it had been killed before it was scored
+    with monkeypatch.context() as patch:
+        patch.setattr(TranslationModule, "training_step", None)
+        train(cfg, killed.path)
+    weights = [checkpoint.read(run.average).weights for run in (straight, killed)]
+    assert all(weights[0][name].equal(weights[1][name]) for name in weights[0])
+    assert [read_result(run)["steps"] for run in (straight, killed)] == [8, 8]
+    names = [sorted(folder.name for folder in run.checkpoints.iterdir()) for run in (straight, killed)]
+    assert names[0] == names[1]
