@@ -88,10 +88,25 @@ class Translator:
         Returns:
             The sum in nats over the target tokens of each reference, and their number; eos is one of them.
         """
-        most, device = min(longest, self.model.max_len or longest), self.model.embedding.weight.device
-        src_ids, ref_ids = (read(self.tokenizer, lines, most).ids for lines in (src, ref))
-        order = sorted(range(len(src)), key=lambda row: (len(ref_ids[row]), len(src_ids[row])))
-        nats = torch.zeros(len(src), device=device)
+        src_ids, ref_ids = self._read(src, longest), self._read(ref, longest)
+        nats = torch.stack(self._forced(src_ids, ref_ids, "sum")).tolist()
+        return [*zip(nats, (len(ids) + 1 for ids in ref_ids), strict=True)]
+
+    @torch.inference_mode()
+    def token_losses(self, src: list[str], ref: list[str], longest: int = LONGEST) -> list[Float[Tensor, " tokens"]]:
+        """The same in nats for each token of each reference, and last for its eos."""
+        src_ids, ref_ids = self._read(src, longest), self._read(ref, longest)
+        found = self._forced(src_ids, ref_ids, "none")
+        return [row[: len(ids) + 1].cpu() for row, ids in zip(found, ref_ids, strict=True)]
+
+    def _read(self, lines: list[str], longest: int) -> list[list[int]]:
+        return read(self.tokenizer, lines, min(longest, self.model.max_len or longest)).ids
+
+    def _forced(self, src_ids: list[list[int]], ref_ids: list[list[int]], reduction: str) -> list[Tensor]:
+        """The cross-entropy of each reference, as `reduction` has it; padding counts 0."""
+        device = self.model.embedding.weight.device
+        order = sorted(range(len(ref_ids)), key=lambda row: (len(ref_ids[row]), len(src_ids[row])))
+        nats: list[Tensor] = [torch.empty(0)] * len(ref_ids)
 
         def padded(sentences: list[list[int]]) -> Tensor:
             return pad_sequence([*map(torch.tensor, sentences)], True, PAD).to(device)
@@ -106,8 +121,8 @@ class Translator:
                 hidden = self.model.decode(given, self.model.encode(memory_of, *positions))
                 for row, of_row, right in zip(rows, hidden, next_tokens, strict=True):  # one by one: logits are large
                     logits = self.model.logits(of_row).float()
-                    nats[row] = F.cross_entropy(logits, right, ignore_index=PAD, reduction="sum")
-        return [*zip(nats.tolist(), (len(ids) + 1 for ids in ref_ids), strict=True)]
+                    nats[row] = F.cross_entropy(logits, right, ignore_index=PAD, reduction=reduction)
+        return nats
 
     def score(self, src: list[str], ref: list[str]) -> Scores:
         """BLEU and chrF of the translations of these sources against their references, one for each."""

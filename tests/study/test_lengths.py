@@ -6,12 +6,15 @@ import shutil
 
 import pytest
 import sacrebleu
+import torch
 
 from rope_mt.cli.main import main
+from rope_mt.data.tokenizer import BOS, EOS
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.result import write_result
 from rope_mt.translation.scored_sets import join_lines
+from rope_mt.translation.translator import Translator
 
 
 @pytest.fixture
@@ -109,3 +112,28 @@ def test_mistakes_are_one_line(copies, tmp_path, capsys):
     ):
         assert main(["analyze", "lengths", *words, "--out", str(tmp_path / "lengths")]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_forced_measures_are_those_of_each_token_at_its_position_and_of_hypotheses_as_long(copies, tmp_path, capsys):
+    names = [str(copies[name]) for name in ("rope", "learned")]
+    assert main(["analyze", "lengths", *names, "--joined", "1,8", "--forced", "--out", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr().out
+    assert "learned, seed 1, 8 joined: longer than the model's positions" in printed
+    assert (tmp_path / "out-forced.png").read_bytes().startswith(b"\x89PNG")
+    rows = [row for row in rows_of(tmp_path / "out-forced.csv") if row["run"] == names[0] and row["joined"] == "8"]
+
+    ckpt = checkpoint.load(copies["rope"])
+    src, ref = (join_lines((copies["rope"] / f"test.{part}").read_text().splitlines(), 8) for part in ("src", "ref"))
+    translator = Translator.of(ckpt, ckpt.config.search, torch.device("cpu"), ckpt.config.trainer.precision)
+    nats: dict[int, list[float]] = {}
+    for line, right in zip(src, ref, strict=True):
+        [src_ids], [ids] = (ckpt.tokenizer.encode([text]) for text in (line, right))
+        logits = translator.model(torch.tensor([[*src_ids, EOS]]), torch.tensor([[BOS, *ids]]))[0]
+        for at, token in enumerate([*ids, EOS]):
+            nats.setdefault(at // 10 * 10, []).append(-logits[at].log_softmax(-1)[token].item())
+    assert [int(row["tokens"]) for row in rows] == [len(nats[at]) for at in sorted(nats)]
+    expected = [sum(nats[at]) / len(nats[at]) for at in sorted(nats)]
+    assert [float(row["nats per token"]) for row in rows] == pytest.approx(expected, abs=1e-3)
+    hypotheses = translator.hypotheses(ckpt.tokenizer.encode(src), [len(ids) + 1 for ids in ckpt.tokenizer.encode(ref)])
+    lines = translator.decode([found[0].tokens for found in hypotheses])
+    assert float(rows[0]["chrf of all"]) == pytest.approx(sacrebleu.corpus_chrf(lines, [ref]).score)

@@ -59,7 +59,7 @@ class Cell:
 
 
 def analyze_lengths(cfg: AnalyzeLengthsConfig) -> None:
-    """Print BLEU by bucket and by joining; write OUT.csv and OUT.png.
+    """Print BLEU by bucket and by joining; write OUT.csv and OUT.png, and with `forced` OUT-forced.csv and .png.
 
     Raises:
         UserError: no run is finished, they differ in test set or tokenizer, the test set is too small to join, or one
@@ -90,7 +90,12 @@ def analyze_lengths(cfg: AnalyzeLengthsConfig) -> None:
     csv, png = Path(f"{cfg.out}.csv"), Path(f"{cfg.out}.png")
     write_csv(csv, COLUMNS, map(_csv_row, cells))
     plot(png, cells, caps, fmean(lengths))
-    console.print(Text(f"\nfiles     {csv}, {png}"), soft_wrap=True)
+    files = [csv, png]
+    if cfg.forced:
+        from rope_mt.study.analyze.forced import measure_forced
+
+        files += measure_forced(runs, labels(runs), cfg.joined, caps, cfg.out, console)
+    console.print(Text(f"\nfiles     {', '.join(map(str, files))}"), soft_wrap=True)
 
 
 def common_lengths(runs: list[FinishedRun]) -> list[int]:
