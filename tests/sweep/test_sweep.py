@@ -29,11 +29,11 @@ def sweep(rope_mt, stand_in, folders) -> Callable[..., Output]:
     """Type `rope-mt train ...`, where `job` stands in for the training of one model."""
 
     def run(line: str, job: Callable[[Any], None]) -> Output:
-        def train(cfg: Any, folder: Path | None, command: str, opened: Callable[[RunFolder], None]) -> float:
+        def train(cfg: Any, folder: Path | None, command: str, opened: Callable[[RunFolder, int], None]) -> float:
             folders.append(folder)
             run = RunFolder(folder or Path("outputs", f"{cfg.position.name}-{cfg.seed}").absolute())
             run.path.mkdir(parents=True, exist_ok=True)
-            opened(run)
+            opened(run, cfg.trainer.max_steps)
             job(cfg)
             result = {"steps": 7, "valid": {"loss": 2.5}, "test": {"bleu": 20.0 + cfg.seed}, "further_tests": {}}
             write_result(run, result)

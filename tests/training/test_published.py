@@ -47,8 +47,10 @@ def test_a_published_run_is_found_and_nothing_is_written(quick, record, capsys):
     cfg.sweep.published = str(record.path.parent)
     before = {file: file.stat().st_mtime_ns for file in record.path.iterdir()}
     opened = []
-    assert train(cfg, opened=opened.append) == read_result(record)["valid"]["bleu"]
-    assert opened == [record]
+    assert (
+        train(cfg, opened=lambda *run_and_steps: opened.append(run_and_steps)) == read_result(record)["valid"]["bleu"]
+    )
+    assert opened == [(record, cfg.trainer.max_steps)]
     assert {file: file.stat().st_mtime_ns for file in record.path.iterdir()} == before
     out = capsys.readouterr().out
     assert f"{record.path} is published: made on " in out.replace("\n", "")
