@@ -1,5 +1,7 @@
 """Every experiment composes with the schemes, and says what its file promises."""
 
+from pathlib import Path
+
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
@@ -19,13 +21,23 @@ def composed(*overrides: str) -> TrainConfig:
     return cfg
 
 
+def write_tuned(*schemes: str) -> None:
+    """What experiment=news-tune may have chosen."""
+    file = Path("outputs/published/tuned-news.yaml")
+    file.parent.mkdir(parents=True)
+    lines = (f"{name}: {{lr: {i}e-3, dropout: 0.{i}, length_penalty: 1.{i}}}\n" for i, name in enumerate(schemes, 2))
+    file.write_text("".join(lines))
+
+
 @pytest.mark.parametrize(
     ("experiment", "scheme"),
     # one with a table of positions, which a long text could outgrow, and one without
     [(experiment, scheme) for experiment in EXPERIMENTS for scheme in ("learned", "rope")],
 )
-def test_an_experiment_takes_a_scheme(experiment, scheme, monkeypatch):
+def test_an_experiment_takes_a_scheme(experiment, scheme, tmp_path, monkeypatch):
     monkeypatch.setenv("ROPE_MT_CORPORA", "corpora")  # which data=mixed reads
+    monkeypatch.chdir(tmp_path)
+    write_tuned("learned", "rope")
     overrides = [f"experiment={experiment}", f"position={scheme}"]
     if experiment == "long-text":
         overrides.append("data.context_tokens=1024")
@@ -60,3 +72,24 @@ def test_the_comparison_on_multi30k_scores_both_test_sets_and_can_be_cut_to_shor
     assert (short.data.max_len, short.data.context_tokens, short.data.joined_tests) == (14, 14, [2, 4, 8])
     assert (short.optimizer, short.model, short.search) == (cfg.optimizer, cfg.model, cfg.search)
     assert short.data.further_tests == cfg.data.further_tests
+
+
+def test_news_takes_the_settings_that_were_chosen_for_each_scheme_and_tuning_reads_no_test_set(tmp_path, monkeypatch):
+    monkeypatch.setenv("ROPE_MT_CORPORA", "corpora")
+    monkeypatch.chdir(tmp_path)
+    write_tuned("rope", "t5")
+    news = {scheme: composed("experiment=news", f"position={scheme}") for scheme in ("rope", "t5")}
+    found = [(cfg.optimizer.lr, cfg.model.dropout, cfg.search.length_penalty) for cfg in news.values()]
+    assert found == [(0.002, 0.2, 1.2), (0.003, 0.3, 1.3)]
+    cfg = news["rope"]
+    assert (cfg.data.name, cfg.data.vocab_size, cfg.model.name) == ("mixed", 16_000, "small")
+    assert cfg.data.valid == ["corpora/test/newstest2013.en-de"]
+    judge = [*cfg.data.test, *cfg.data.further_tests]
+    assert judge == ["corpora/test/newstest2014.en-de", "corpora/test/newstest2015.en-de"]
+    tune = composed("experiment=news-tune", "position=rope", "optimizer.lr=8e-3", "model.dropout=0.2")
+    assert (tune.data.test, tune.data.further_tests) == (tune.data.valid, [])
+    assert (tune.trainer.max_steps, tune.sweep.tune, tune.sweep.tuned) == (1200, True, cfg.sweep.tuned)
+    same = {"test", "further_tests"}
+    assert all(value == getattr(cfg.data, name) for name, value in vars(tune.data).items() if name not in same)
+    with pytest.raises(Exception, match=r"tuned-news.yaml has no dropout for alibi: tune it first"):
+        composed("experiment=news", "position=alibi")

@@ -142,7 +142,9 @@ def _sweep(plan: Plan, flags: dict[str, Any], rest: list[str], jobs: Jobs) -> in
     name = plan.sweep_name
     folder = Path(plan.sweep_dir).absolute() / "sweeps" / name
     command = " ".join(["rope-mt train", *map(shlex.quote, rest)])
-    jobs.sweep = sweep = Sweep(name, folder, None if plan.drawn else plan.job_names, command, plan.words)
+    of_sweep = plan.configs[0].sweep
+    tuned = Path(of_sweep.tuned) if of_sweep.tune else None
+    jobs.sweep = sweep = Sweep(name, folder, None if plan.drawn else plan.job_names, command, plan.words, tuned)
     words = plan.words
     if plan.configs[0].tracking.group is None and not os.environ.get("WANDB_RUN_GROUP"):
         words = [*words, f"{GROUP}{quoted(name)}"]

@@ -142,6 +142,8 @@ def _bad_value(error: OmegaConfBaseException) -> str:
         return f"{key} must be true or false, not {wrong[1]}"
     if unset := re.search(r"Environment variable '(\w+)' not found", text):
         return f"{key} needs the environment variable {unset[1]}: set it, or give {key.partition('[')[0]}"
+    if own := re.fullmatch("UserError raised while resolving interpolation: (.*)", text):
+        return own[1]
     if "is not Optional" in text:
         return f"{key} must have a value, not null"
     if "is not a ListConfig" in text:

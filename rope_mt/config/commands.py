@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from omegaconf import MISSING
@@ -10,6 +11,7 @@ from rope_mt.config.checks import at_least, choice, device_choice, no_effect, pr
 from rope_mt.config.data import DataConfig
 from rope_mt.config.position import POSITION_CONFIGS, PositionConfig, PositionsConfig, RopeConfig
 from rope_mt.config.training import ModelConfig, OptimizerConfig, SearchConfig, TrackingConfig, TrainerConfig
+from rope_mt.errors import UserError
 
 # for the estimate of `bench train bench.count=true`: TB/s and dense bf16 TFLOP/s of the data sheets
 GPUS = {"H200": (4.8, 989.0), "H100": (3.35, 989.0), "A100": (2.04, 312.0), "RTX4090": (1.01, 165.0)}
@@ -23,10 +25,13 @@ class SweepConfig:
     fail_fast: bool = False  # start no further job after one has failed
     # folder of records: a job whose run is there counts as done, and the runs of the other jobs are added
     published: str | None = None
+    tune: bool = False  # when all jobs are done, write the settings of each scheme's best run to sweep.tuned
+    tuned: str | None = None  # YAML file with settings of each scheme, which experiment=news reads
 
     def __post_init__(self) -> None:
         plain = self.name is None or re.fullmatch(r"[\w.,+-]*\w[\w.,+-]*", self.name)
         require(bool(plain), "sweep.name", "a name for a folder", self.name)
+        require(not self.tune or self.tuned is not None, "sweep.tuned", "a file where sweep.tune=true", self.tuned)
 
 
 @dataclass
@@ -277,11 +282,28 @@ BENCH_SUBJECTS = {
 }
 
 
+def tuned(setting: str, _root_: Any) -> float:
+    """What `${tuned:SETTING}` in conf/ stands for: the value in the file sweep.tuned for the scheme of the run.
+
+    Raises:
+        UserError: the file does not have it.
+    """
+    from rope_mt.config.plain import read_yaml
+
+    file, scheme = Path(_root_.sweep.tuned), _root_.position.name
+    of_scheme = read_yaml(file).get(scheme, {}) if file.is_file() else {}
+    if setting not in of_scheme:
+        raise UserError(f"{file} has no {setting} for {scheme}: tune it first, or set what it is to be")
+    return of_scheme[setting]
+
+
 def register() -> None:
     """Tell Hydra the schemas: roots as `schema/train` and so on, schemes as `schema/position/NAME`, and
     `schema/bench/SUBJECT`."""
     from hydra.core.config_store import ConfigStore
+    from omegaconf import OmegaConf
 
+    OmegaConf.register_new_resolver("tuned", tuned, replace=True)
     store = ConfigStore.instance()
     roots = {"train": TrainConfig, "prepare": PrepareConfig, "eval": EvalConfig, "translate": TranslateConfig}
     roots["bench"] = BenchConfig

@@ -17,6 +17,7 @@ from rope_mt.study.compare.comparison import Comparison
 from rope_mt.study.report import write_report
 from rope_mt.sweep.ledger import DONE, WAITING, Entry, Ledger
 from rope_mt.sweep.overview import Overview
+from rope_mt.sweep.tuning import tune
 from rope_mt.system.files import write_json, write_whole
 
 
@@ -27,6 +28,7 @@ class Sweep:
     jobs: list[str] | None  # their names; None if the sweeper makes them up as it goes
     command: str  # as the user typed it
     words: list[str]  # of the command, with the choices
+    tuned: Path | None = None  # where the best settings of each scheme go
 
     @property
     def ledger(self) -> Ledger:
@@ -66,6 +68,11 @@ def conclude(sweep: Sweep, overview: Overview) -> bool:
         write_report(sweep.folder / "sweep.html", comparison)
         files += ["sweep.png", "sweep.html"]
     console.print(Text(f"files     {os.path.relpath(sweep.folder)}: {', '.join(files)}"), soft_wrap=True)
+    if sweep.tuned and len(done) == len(entries):
+        for scheme, chosen in tune([Path(entry.run) for entry in done if entry.run], sweep.tuned).items():
+            values = "   ".join(f"{name} {value}" for name, value in chosen.items())
+            console.print(Text(f"tuned     {scheme}: {values}"), soft_wrap=True)
+        console.print(Text(f"written   {sweep.tuned}"), soft_wrap=True)
     lines = dict.fromkeys(where(Path(entry.run)) for entry in entries if entry.run and not entry.found)
     for line in filter(None, lines):
         console.print(Text(line, "dim"), soft_wrap=True)
