@@ -10,7 +10,7 @@ from rope_mt.errors import UserError
 
 
 def plan(line: str) -> Plan:
-    flags, words = split_flags(line.split())
+    flags, words = split_flags(line.split(), "train")
     try:
         return planned("train", flags, words, command_schema("train"))
     finally:
