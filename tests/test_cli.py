@@ -174,7 +174,7 @@ def test_version(rope_mt):
         ("train data.dir=${oc.env:NO_SUCH_NAME}", "needs the environment variable NO_SUCH_NAME: set it, or give data"),
         # words that are no setting
         ("train seed", "cannot read 'seed': a setting is written KEY=VALUE"),
-        ("train data.dir='x", 'cannot read "data.dir=\'x"'),
+        ("train optimizer.name='x", 'cannot read "optimizer.name=\'x"'),
         ("train =3", "=3 does not name an option"),
         ("train sweep.fail_fast=true", "sweep.fail_fast is for several runs: add -m"),
         ("train sweep.published=nowhere", "sweep.published: there is no folder nowhere"),
