@@ -204,10 +204,9 @@ def of_other_lengths(run: RunFolder, cfg: TrainConfig) -> dict[Path, int]:
     ours, found = json.loads(json_text(to_plain(cfg))), {}
     for file in sorted(run.path.parent.glob("*/run.json")):
         with suppress(UserError):  # a damaged run says so itself
-            theirs = read_manifest(file, AGAIN)["config"]
-            steps = theirs["trainer"]["max_steps"]
-            if steps != cfg.trainer.max_steps and rest(theirs) == rest(ours):
-                found[file.parent] = steps
+            theirs = read_manifest(file, AGAIN).get("config")
+            if theirs and theirs["trainer"]["max_steps"] != cfg.trainer.max_steps and rest(theirs) == rest(ours):
+                found[file.parent] = theirs["trainer"]["max_steps"]
     return found
 
 

@@ -6,6 +6,7 @@ import torch
 import rope_mt
 from rope_mt.cli.main import main
 from rope_mt.errors import UserError
+from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.result import read_result
 
@@ -23,7 +24,7 @@ def test_train_and_load_do_what_the_commands_do(small_run, tmp_path, monkeypatch
     assert model.translate(src) == hyp
     assert model.score(src, ref).bleu == read_result(run)["test"]["bleu"]
     one, two = model.encode(src[:2])
-    assert one.shape == (len(model.tokenizer.encode(src[:1])[0]) + 1, 32)
+    assert one.shape == (len(model.tokenizer.encode(src[:1])[0]) + 1, checkpoint.load(path).config.model.d_model)
     torch.testing.assert_close(model.encode([src[1]])[0], two)
 
 
