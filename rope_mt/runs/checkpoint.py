@@ -183,7 +183,10 @@ def load(path: Path) -> Checkpoint:
 def run_of(path: Path) -> RunFolder:
     """The run that a path belongs to: a run folder, or a checkpoint, which may be outside of any run."""
     inside = (path / MANIFEST).is_file() and path.absolute().parent.name == "checkpoints"
-    return RunFolder(Path(os.path.relpath(path.absolute().parent.parent)) if inside else path)
+    if not inside:
+        return RunFolder(path)
+    run = path.absolute().parent.parent
+    return RunFolder(run if path.is_absolute() else Path(os.path.relpath(run)))
 
 
 def model_of(ckpt: Checkpoint) -> Transformer:
