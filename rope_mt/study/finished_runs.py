@@ -126,6 +126,26 @@ def read_runs(folders: Sequence[Path]) -> tuple[list[FinishedRun], list[Path]]:
     return runs, unfinished
 
 
+def by_test_set(folders: Sequence[Path]) -> dict[str, list[Path]]:
+    """The run folders by their test set, whose name is unique; unfinished ones are with the first.
+
+    Raises:
+        UserError: see `read_runs`.
+    """
+    runs, unfinished = read_runs(folders)
+    names: dict[tuple[str | None, ...], str] = {}
+    parts: dict[str, list[Path]] = {}
+    for run in runs:
+        files = RunFolder(run.folder)
+        key = tuple(run.result[FILES].get(file.name) for file in (files.test_src, files.test_ref))
+        if key not in names:
+            name = run.result["test_set"] or f"the test set of data={run.result['data']}"
+            names[key] = f"{name}, {key[1]}" if name in names.values() else name
+        parts.setdefault(names[key], []).append(run.folder)
+    next(iter(parts.values())).extend(unfinished)
+    return parts
+
+
 def refuse_other_test_sets(runs: list[FinishedRun]) -> None:
     """Compare the checksums of the runs' test sets; the text itself need not be in their folders.
 
@@ -138,7 +158,7 @@ def refuse_other_test_sets(runs: list[FinishedRun]) -> None:
             ours, theirs = first.result[FILES].get(name), run.result[FILES].get(name)
             if ours != theirs or ours is None:
                 both = f"{first.folder} and {run.folder}"
-                raise UserError(f"{both} have different test sets ({name}): give each its own table")
+                raise UserError(f"{both} have different test sets ({name}): compare each alone")
 
 
 def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

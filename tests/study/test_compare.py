@@ -381,8 +381,11 @@ def test_mistakes_are_one_line(make, tmp_path, capsys):
     other_ref = broken("other-ref", "test.ref", [*REF[:-1], "Anders."])
     rows = RunFolder(Path(whole)).counts("test").read_text().splitlines()
     for words, message in (
-        ([whole, other_ref], f"{whole} and {other_ref} have different test sets (test.ref)"),
-        ([whole, broken("other-src", "test.src", ["Other.", *SRC[1:]])], "have different test sets (test.src)"),
+        ([whole, other_ref, "--json"], f"{whole} and {other_ref} have different test sets (test.ref)"),
+        (
+            [whole, broken("other-src", "test.src", ["Other.", *SRC[1:]]), "--csv"],
+            "have different test sets (test.src)",
+        ),
         ([broken("no-counts", "test.counts", None)], "cannot read"),
         ([broken("short", "test.counts", rows[:-1])], "short/test.counts makes"),
         ([broken("changed", "test.counts", rows[1:])], "changed/test.counts is damaged"),
@@ -401,3 +404,16 @@ def test_mistakes_are_one_line(make, tmp_path, capsys):
         assert printed.out == ""
         assert message in printed.err
         assert printed.err.count("\n") == 1
+
+
+def test_runs_with_different_test_sets_have_a_table_each(make, capsys):
+    folders = [make("rope", 1, 0.1), make("sinusoidal-add", 1, 0.3), make("rope", 2, 0.2)]
+    run = RunFolder(Path(folders[2]))
+    run.test_ref.write_text("Anders.\n" * len(REF), encoding="utf-8")
+    result = json.loads(run.result.read_text())
+    del result["files"]
+    write_result(run, {**result, "test_set": "another set"})
+    assert main(["compare", *folders]) == 0
+    first, _, second = capsys.readouterr().out.partition("another set")
+    assert ("rope" in first, "sinusoidal-add" in first) == (True, True)
+    assert ("rope" in second, "sinusoidal-add" in second) == (True, False)

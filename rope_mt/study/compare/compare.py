@@ -10,7 +10,7 @@ from rope_mt.study.charts import plot
 from rope_mt.study.compare import records, tables
 from rope_mt.study.compare.comparison import Comparison, compare_groups
 from rope_mt.study.compare.groups import choose_baseline, grouped
-from rope_mt.study.finished_runs import read_runs, refuse_other_test_sets, warnings_about
+from rope_mt.study.finished_runs import by_test_set, read_runs, refuse_other_test_sets, warnings_about
 
 
 def compared(
@@ -38,10 +38,21 @@ def compared(
 def compare(cfg: CompareConfig) -> None:
     """Print the comparison of run folders, name those without a finished run, and write the chart and the report.
 
+    Runs with different test sets have a table for each; a file is about one.
+
     Raises:
         UserError: see `compared`.
     """
-    comparison = compared(cfg.runs, cfg.baseline, cfg.buckets, tested=cfg.form != "runs")
+    one_only = cfg.form in ("json", "csv") or cfg.plot or cfg.html
+    parts = {"": cfg.runs} if one_only else by_test_set(cfg.runs)
+    for name, folders in parts.items():
+        if len(parts) > 1:
+            print(f"\n{name}")
+        _compare(cfg, folders)
+
+
+def _compare(cfg: CompareConfig, folders: list[Path]) -> None:
+    comparison = compared(folders, cfg.baseline, cfg.buckets, tested=cfg.form != "runs")
     groups = comparison.groups
     if cfg.form == "json":
         print(records.as_json(comparison))
