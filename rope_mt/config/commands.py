@@ -288,7 +288,7 @@ def tuned(setting: str, _root_: Any) -> float:
     Raises:
         UserError: the file does not have it.
     """
-    from rope_mt.config.plain import read_yaml
+    from rope_mt.config.files import read_yaml
 
     file, scheme = Path(_root_.sweep.tuned), _root_.position.name
     of_scheme = read_yaml(file).get(scheme, {}) if file.is_file() else {}

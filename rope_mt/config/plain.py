@@ -2,14 +2,12 @@
 
 import json
 from dataclasses import MISSING, asdict, fields, is_dataclass
-from pathlib import Path
 from typing import Any
 
 from rope_mt.config.commands import TrainConfig
 from rope_mt.config.position import POSITION_CONFIGS
 from rope_mt.errors import UserError
 
-MOST_BYTES = 1 << 17  # of a YAML file; ours have some 3,000
 # errors that values of a wrong kind may raise on the way to a configuration
 WRONG = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError)
 
@@ -39,28 +37,6 @@ def from_plain(plain: dict[str, Any]) -> TrainConfig:
         raise UserError(f"the configuration is not one of this version of rope-mt: {reason}") from error
     assert isinstance(cfg, TrainConfig)
     return cfg
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read the plain values of a YAML file.
-
-    Raises:
-        UserError: the file cannot be read, is too large, or holds no settings.
-    """
-    import yaml
-
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise ValueError("it is too large")
-        text = path.read_text(encoding="utf-8")
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):  # a few can stand for gigabytes
-            raise ValueError("it has an alias")
-        values = yaml.safe_load(text)
-        if not isinstance(values, dict):
-            raise ValueError("it holds no settings")
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise UserError(f"cannot read {path}: {' '.join(str(error).split())[:200]}") from error
-    return values
 
 
 def identity(cfg: Any) -> dict[str, Any]:

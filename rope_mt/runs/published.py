@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from rope_mt.config.commands import TrainConfig
-from rope_mt.config.plain import from_plain, identity, read_yaml
+from rope_mt.config.files import read_yaml
+from rope_mt.config.plain import from_plain, identity
 from rope_mt.errors import UserError
 from rope_mt.runs.folder import RunFolder, default_folder, write_config
 from rope_mt.runs.result import REMEDY, files_of_tests, read_result, write_result

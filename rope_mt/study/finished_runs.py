@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from rope_mt.config.data import OF_FURTHER_TESTS, DataConfig
-from rope_mt.config.plain import from_plain, read_yaml, to_plain
+from rope_mt.config.files import read_yaml
+from rope_mt.config.plain import from_plain, to_plain
 from rope_mt.config.training import TrainerConfig
 from rope_mt.errors import UserError
 from rope_mt.runs import code

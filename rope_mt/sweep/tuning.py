@@ -5,7 +5,8 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from rope_mt.config.plain import from_plain, read_yaml
+from rope_mt.config.files import read_yaml
+from rope_mt.config.plain import from_plain
 from rope_mt.data import text
 from rope_mt.errors import UserError
 from rope_mt.runs import checkpoint

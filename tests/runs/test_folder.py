@@ -4,7 +4,8 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from rope_mt.config.plain import from_plain, identity, read_yaml
+from rope_mt.config.files import read_yaml
+from rope_mt.config.plain import from_plain, identity
 from rope_mt.config.position import PositionsConfig, RopeConfig
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import name_at_wandb, provenance

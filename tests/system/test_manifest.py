@@ -2,7 +2,8 @@
 
 import pytest
 
-from rope_mt.config.plain import from_plain, read_yaml
+from rope_mt.config.files import read_yaml
+from rope_mt.config.plain import from_plain
 from rope_mt.errors import UserError
 from rope_mt.system.manifest import read_manifest, write_manifest
 

@@ -8,7 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from rope_mt.config.commands import SweepConfig, TrainConfig
-from rope_mt.config.plain import read_yaml
+from rope_mt.config.files import read_yaml
 from rope_mt.data.corpus import locate
 from rope_mt.errors import UserError
 from rope_mt.runs import checkpoint
