@@ -127,23 +127,17 @@ def read_runs(folders: Sequence[Path]) -> tuple[list[FinishedRun], list[Path]]:
     return runs, unfinished
 
 
-def by_test_set(folders: Sequence[Path]) -> dict[str, list[Path]]:
-    """The run folders by their test set, whose name is unique; unfinished ones are with the first.
-
-    Raises:
-        UserError: see `read_runs`.
-    """
-    runs, unfinished = read_runs(folders)
+def by_test_set(runs: list[FinishedRun]) -> dict[str, list[FinishedRun]]:
+    """The runs by their test set, whose name is unique."""
     names: dict[tuple[str | None, ...], str] = {}
-    parts: dict[str, list[Path]] = {}
+    parts: dict[str, list[FinishedRun]] = {}
     for run in runs:
         files = RunFolder(run.folder)
         key = tuple(run.result[FILES].get(file.name) for file in (files.test_src, files.test_ref))
         if key not in names:
             name = run.result["test_set"] or f"the test set of data={run.result['data']}"
             names[key] = f"{name}, {key[1]}" if name in names.values() else name
-        parts.setdefault(names[key], []).append(run.folder)
-    next(iter(parts.values())).extend(unfinished)
+        parts.setdefault(names[key], []).append(run)
     return parts
 
 

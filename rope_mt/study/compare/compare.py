@@ -10,7 +10,7 @@ from rope_mt.study.charts import plot
 from rope_mt.study.compare import records, tables
 from rope_mt.study.compare.comparison import Comparison, compare_groups
 from rope_mt.study.compare.groups import choose_baseline, grouped
-from rope_mt.study.finished_runs import by_test_set, read_runs, refuse_other_test_sets, warnings_about
+from rope_mt.study.finished_runs import FinishedRun, by_test_set, read_runs, refuse_other_test_sets, warnings_about
 
 
 def compared(
@@ -28,6 +28,12 @@ def compared(
     """
     runs, unfinished = read_runs(folders)
     refuse_other_test_sets(runs)
+    return _compared(runs, unfinished, baseline, buckets, tested)
+
+
+def _compared(
+    runs: list[FinishedRun], unfinished: list[Path], baseline: str | None, buckets: list[int] | None, tested: bool
+) -> Comparison:
     groups, skipped = grouped(runs)
     against = choose_baseline(groups, baseline)
     comparison = compare_groups(groups, against if tested and len(groups) > 1 else None, buckets)
@@ -43,16 +49,18 @@ def compare(cfg: CompareConfig) -> None:
     Raises:
         UserError: see `compared`.
     """
-    one_only = cfg.form in ("json", "csv") or cfg.plot or cfg.html
-    parts = {"": cfg.runs} if one_only else by_test_set(cfg.runs)
-    for name, folders in parts.items():
+    runs, unfinished = read_runs(cfg.runs)
+    if cfg.form in ("json", "csv") or cfg.plot or cfg.html:
+        refuse_other_test_sets(runs)
+    parts = by_test_set(runs)
+    for name, of_set in parts.items():
         if len(parts) > 1:
             print(f"\n{name}")
-        _compare(cfg, folders)
+        _write(cfg, _compared(of_set, unfinished, cfg.baseline, cfg.buckets, cfg.form != "runs"))
+        unfinished = []  # named once
 
 
-def _compare(cfg: CompareConfig, folders: list[Path]) -> None:
-    comparison = compared(folders, cfg.baseline, cfg.buckets, tested=cfg.form != "runs")
+def _write(cfg: CompareConfig, comparison: Comparison) -> None:
     groups = comparison.groups
     if cfg.form == "json":
         print(records.as_json(comparison))
