@@ -174,7 +174,7 @@ class CTranslate2(Decoder):
     products = ((0, 0), (1, 0), (1, 1))  # CT2_USE_MKL and CT2_PACKED_GEMM, which is about MKL alone
 
     def __init__(self, ckpt: Checkpoint, beam: int, device: torch.device, precision: str) -> None:
-        from rope_mt.export import ctranslate2
+        from rope_mt.translation import ctranslate2
 
         super().__init__(ckpt, beam, device, precision)
         cpu = device.type == "cpu"
@@ -241,7 +241,7 @@ def check(system: str, device: torch.device, train: TrainConfig) -> None:
     if find_spec(system) is None:
         raise UserError(f"{system} is not installed: pip install {system}")
     if system == "ctranslate2":
-        from rope_mt.export import ctranslate2
+        from rope_mt.translation import ctranslate2
 
         if device.type == "mps":
             raise UserError("ctranslate2 has no mps device: take device=cpu")

@@ -62,6 +62,6 @@ COMMANDS = {
         "study.analyze.analyze:analyze",
     ),
     "export": Command(
-        "write a model for other programs", "rope-mt export RUN --to ctranslate2", "export.export:export"
+        "write a model for other programs", "rope-mt export RUN --to ctranslate2", "translation.export:export"
     ),
 }

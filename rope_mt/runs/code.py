@@ -14,7 +14,8 @@ NO_EFFECT = {
     *("data/own.py", "data/sgm.py"),
     *("training/checks.py", "training/processes.py", "training/screens.py", "training/train.py"),
     *("training/callbacks/interruption.py", "training/callbacks/report.py"),
-    *("translation/attention_map.py", "translation/evaluate.py", "translation/prompt.py", "translation/translate.py"),
+    *("translation/attention_map.py", "translation/ctranslate2.py", "translation/evaluate.py"),
+    *("translation/export.py", "translation/prompt.py", "translation/translate.py"),
 }
 
 

@@ -16,7 +16,7 @@ from rope_mt.model.transformer import Transformer
 from rope_mt.runs import checkpoint
 from rope_mt.runs.checkpoint import Checkpoint
 
-from ..translation.conftest import MODEL, untrained_config
+from ..conftest import MODEL, untrained_config
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ def export(cfg: ExportConfig) -> None:
 def to_ctranslate2(ckpt: Checkpoint, folder: Path) -> None:
     if find_spec("ctranslate2") is None:
         raise UserError("CTranslate2 is not installed: pip install 'rope-mt[ct2]'")
-    from rope_mt.export import ctranslate2
+    from rope_mt.translation import ctranslate2
 
     spec = ctranslate2.specification(ckpt)
     with whole_folder(folder) as unfinished:

@@ -1,1 +1,0 @@
-"""`rope-mt export`: a trained model for other programs."""
