@@ -28,7 +28,7 @@ def pytest_collection(session: pytest.Session) -> None:
             import_module(name)
 
 
-SLOWEST_FIRST = ("test_readme", "test_train", "test_cli", "test_run", "test_damaged_files", "test_processes")
+SLOWEST_FIRST = ("test_readme", "test_train", "test_run", "test_damaged_files", "test_processes")
 SLOWEST_FIRST += ("test_killed", "test_long_run", "test_resuming", "test_interruption", "test_toy", "test_laws")
 SLOWEST_FIRST += ("test_archives",)
 

@@ -1,7 +1,7 @@
 """`rope-mt` for tests that type many commands: each is a process of its own, forked from one that has imported all.
 
 Importing torch, Lightning and W&B takes longer than most of these commands. What a command imports by itself, and how
-it behaves as a process, is tested elsewhere (test_cli.py, test_packaging.py) by `python -m rope_mt`.
+it behaves as a process, is tested elsewhere (cli/test_help.py, test_packaging.py) by `python -m rope_mt`.
 
 Whoever connects to `python warm.py SOCKET` hands over words, folder, environment and open files, and is told the number
 of the process that has them, and then how it has ended. The server ends with the process that has started it.

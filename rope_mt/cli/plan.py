@@ -21,6 +21,7 @@ from rope_mt.config.files import conf_dir
 from rope_mt.config.plain import identity
 from rope_mt.errors import UserError
 from rope_mt.runs.folder import refuse_no_run
+from rope_mt.system import surroundings
 
 GROUPS = ("data", "model", "position")  # the name of a sweep begins with those options that all its jobs share
 
@@ -156,6 +157,9 @@ def checked(command: str, cfg: DictConfig, hydra: Any, schema: type) -> Any:
     made: Any = OmegaConf.to_object(cfg)
     if command in ("train", "prepare"):
         own.require_text(made.data)
+    device = "trainer.device" if command == "train" else "device"
+    if "Basic" in hydra.launcher._target_:  # other launchers run the job on other machines
+        surroundings.refuse_device(OmegaConf.select(cfg, device) or "auto", device)
     if hasattr(made, "checkpoint"):  # asked here, since its command takes seconds to import
         refuse_no_run(Path(made.checkpoint))
     if command == "train" and cfg.sweep.published and not Path(cfg.sweep.published).is_dir():

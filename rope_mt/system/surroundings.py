@@ -3,12 +3,15 @@
 import atexit
 import os
 import shutil
+import sys
 import tempfile
+from pathlib import Path
 
 from rope_mt.errors import UserError
 from rope_mt.system import streams
 
 MOST_OPEN_FILES = 65_536
+GPU_DRIVERS = ("nvidiactl", "nvmap", "kfd", "dxg")  # in /dev: NVIDIA's, two; AMD's; that of WSL
 LONGEST_TMPDIR = 60  # bytes; the path of a socket has 104 at most, and libraries add some forty
 
 
@@ -88,3 +91,10 @@ def _is_writable(folder: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def refuse_device(wanted: str, setting: str) -> None:
+    """Raise a UserError if the machine cannot have this device; torch, which knows, takes seconds to import."""
+    drivers = {"cuda": any(Path("/dev", name).exists() for name in GPU_DRIVERS), "mps": sys.platform == "darwin"}
+    if not drivers.get(wanted, True):
+        raise UserError(f"this machine has no {wanted} device: use {setting}=cpu, or auto")

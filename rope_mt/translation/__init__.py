@@ -1,1 +1,1 @@
-"""From a trained model to translations and their scores: the commands eval, translate and export, and what training shares."""
+"""From a trained model to translations and their scores: eval, translate, export, and what training shares."""

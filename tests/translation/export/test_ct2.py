@@ -15,9 +15,9 @@ from rope_mt.cli.main import main
 from rope_mt.config.position import POSITION_CONFIGS, RelativeConfig, RopeConfig, SinusoidalConfig
 from rope_mt.config.training import SearchConfig
 from rope_mt.data.tokenizer import BOS, EOS, PAD
-from rope_mt.translation import ctranslate2 as ct2
 from rope_mt.model.transformer import Transformer
 from rope_mt.runs.checkpoint import Checkpoint
+from rope_mt.translation import ctranslate2 as ct2
 from rope_mt.translation.translator import Translator
 
 VARIANTS = {

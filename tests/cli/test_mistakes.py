@@ -1,0 +1,156 @@
+"""Bad input gets one line and exit code 2, and nothing is written."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from rope_mt.cli.plan import planned
+from rope_mt.config.choices import command_schema
+
+
+@pytest.mark.parametrize(
+    ("line", "answer"),
+    [
+        # commands
+        ("trian", "no command 'trian'; did you mean rope-mt train?"),
+        ("nonsense", "there are train, eval, translate, prepare, bench, ls"),
+        ("position=rope", "as in rope-mt train position=rope"),
+        ("-m seed=1,2", "a command comes first"),
+        # keys
+        ("train positon=rope", "no setting positon; did you mean position?"),
+        ("train model.d_modl=3", "no setting model.d_modl; did you mean model.d_model?"),
+        ("train d_model=64", "no setting d_model; did you mean model.d_model?"),
+        ("train position=relative position.theta=3", "no setting position.theta in RelativeConfig, which has clip"),
+        ("train hydra.run.dirr=x", "did you mean hydra.run.dir?"),
+        ("train +typo=1", "no setting typo"),
+        ("train --cfg job +typo=1", "no setting typo"),
+        ("train +model.dropuot=0.5", "no setting model.dropuot; did you mean model.dropout?"),
+        ("train +position.clip=3", "no setting position.clip in RopeConfig, which has theta"),
+        ("train +seed=2", "seed is a setting already: write it without the +"),
+        ("train ~model.d_ff", "model.d_ff can be changed, not removed"),
+        ("eval serch.beam=3 RUN", "no setting serch.beam; did you mean search.beam?"),
+        ("eval RUN data=toy", "this command has no group data"),
+        # groups
+        ("train position=rop", "position=rop does not exist: it can be alibi, deberta, fire, kerple, learned, none, "),
+        ("train position=rop", "; did you mean position=rope?"),
+        ("train positions=random positions.reach=100", "positions.reach must be above data.max_len=256, not 100"),
+        ("train position=tupe positions=shifted positions.reach=900", "must be at least 1156, the last position of "),
+        ("train positions.eval=random", "positions.eval must be consecutive without positions=random, not "),
+        ("train position.factor=2", "position.factor must be 1 without position.scaling, not 2.0"),
+        ("train position=", "position= needs a name: it can be alibi, deberta, fire, kerple, learned, none, "),
+        ("train position=3", "position=3 does not name an option"),
+        ("train -m position=rope,rop", "did you mean position=rope?"),
+        ("train -m position=glob(zz*)", "position=glob(zz*) selects nothing"),
+        ("train hydra/launcher=basci", "it can be basic"),
+        ("prepare data=multi31k", "did you mean data=multi30k?"),
+        # types and ranges
+        ("train seed=x", "seed must be a whole number, not 'x'"),
+        ("train seed=null", "seed must have a value, not null"),
+        ("train overwrite=perhaps", "overwrite must be true or false, not 'perhaps'"),
+        ("train position.theta=abc", "position.theta must be a number, not 'abc'"),
+        ("train tracking.tags=abc", "tracking.tags must be a list"),
+        ("train -m seed=1,2 model.n_heads=4,3", "model.d_model must be a multiple of n_heads=3"),
+        ("train seed=-1", "seed must be from 0"),
+        ("train data.clean=strict", "data.clean must be standard or fairseq, not 'strict'"),
+        ("prepare data.tokenizer=word", "data.tokenizer must be bpe or unigram, not 'word'"),
+        ("train data.sampling=1", "data.sampling must be at least 0 and below 1"),
+        ("train data.context_tokens=512", "data.max_len must be at least 512"),
+        (
+            "train position=t5 model.attention=linear",
+            "position=t5 acts on scores, and model.attention=linear has none: take one of none, sinu",
+        ),
+        ("train position=learned position.max_len=100", "position.max_len must be at least data.max_len=256, not 100"),
+        ("train position=rope position.layout=halves", "position.layout must be interleaved or half, not 'halves'"),
+        ("train position=rope position.fraction=0", "position.fraction must be above 0 and at most 1, not 0.0"),
+        ("train model.n_features=7", "model.n_features must be even, above 0, not 7"),
+        ("bench", "one thing to measure must be given: data or decode or schemes or train, as in rope-mt bench data"),
+        ("bench data schemes", "one thing to measure must be given"),
+        ("bench schmes", "'schmes', only data or decode or schemes or train; did you mean rope-mt bench schemes"),
+        ("bench nonsense", "'nonsense', only data or decode or schemes or train, as in rope-mt bench data"),
+        ("bench data bench.steps=3", "no setting bench.steps; bench has json, pairs, text, batch_tokens"),
+        ("bench data model=small", "this command has no group model"),
+        ("bench schemes bench.pairs=3", "no setting bench.pairs; bench has json, schemes, steps"),
+        ("bench schemes bench.steps=0", "bench.steps must be at least 1, not 0"),
+        ("bench train bench.schemes=[rope]", "no setting bench.schemes; bench has json, steps, yardstick"),
+        ("bench schemes bench.schemes=[rop]", " or rope, not 'rop'"),
+        ("bench schemes model=3", "model=3 does not name an option"),
+        ("translate RUN The dog sleeps.", "text comes from standard input, as in: echo TEXT | rope-mt translate RUN"),
+        (f"compare {'a' * 300}", f"{'a' * 60}…: File name too long"),
+        ("translate RUN device=gpu", "device must be auto or cpu or cuda or mps, not 'gpu'"),
+        # values that are missing, or point nowhere
+        (
+            "train data=files",
+            "data.train must be given: write data.train=FILE.tsv (SOURCE, TAB, TARGET in each line), or ",
+        ),
+        (
+            "train data=files data.train=my.tsv",
+            "no such text: my.tsv; give FILE.tsv (SOURCE, TAB, TARGET in each line), or",
+        ),
+        ("train data=files data.train=a data.columns=[1]", "data.columns must be two numbers from 1 on, as in [1,2]"),
+        ("train ~position", "position must be given: add position=VALUE"),
+        ("eval", "checkpoint must be given: name a run or a checkpoint"),
+        ("train data.dir=${nope}", "Interpolation key 'nope' not found"),
+        ("train data.dir=${oc.env:NO_SUCH_NAME}", "needs the environment variable NO_SUCH_NAME: set it, or give data"),
+        # words that are no setting
+        ("train seed", "cannot read 'seed': a setting is written KEY=VALUE"),
+        ("train optimizer.name='x", 'cannot read "optimizer.name=\'x"'),
+        ("train =3", "=3 does not name an option"),
+        ("train sweep.fail_fast=true", "sweep.fail_fast is for several runs: add -m"),
+        ("train sweep.published=nowhere", "sweep.published: there is no folder nowhere"),
+        ("train -m hydra/launcher=submitit", "hydra/launcher=submitit does not exist: it can be"),
+        ("train seed=1,2", "seed=1,2 means several runs: add -m"),
+        # flags
+        ("train --multrun seed=1,2", "no flag --multrun; did you mean --multirun?"),
+        ("train --cfg=jb", "invalid choice: 'jb'"),
+        ("train --cfg job -m", "--multirun and --cfg cannot be given together"),
+        ("train --resolve", "--resolve needs --cfg or --help"),
+        ("train --config-dir nowhere", "there is no folder nowhere"),
+        ("train -m hydra.sweep.dir=x seed=1,2", "hydra.sweep.subdir"),
+        ("train experiment=schemes hydra.sweep.dir=x", "hydra.sweep.subdir"),
+        ("train -m hydra.run.dir=x seed=1,2", "hydra.run.dir is for one run: for several take hydra.sweep.dir"),
+        ("train -m hydra/launcher=local overwrite=true seed=1,2", "whenever it is requeued: remove the runs first"),
+    ],
+)
+def test_bad_input_gets_one_line_and_leaves_nothing(rope_mt, line, answer):
+    output = rope_mt(*line.split())
+    assert output.code == 2
+    assert output.err.startswith("rope-mt: ")
+    assert output.err.count("\n") == 1
+    assert answer in output.err
+    assert "Traceback" not in output.err
+    assert "HYDRA_FULL_ERROR" not in output.err
+    assert output.out == ""
+    assert not [*Path().iterdir()]
+
+
+@pytest.mark.parametrize(
+    ("text", "named"), [("# @package _global_\nmodel: {d_modl: 3}\n", "d_modl"), ("a: [\n", "bad.yaml")]
+)
+def test_a_broken_file_of_the_users_is_named(rope_mt, tmp_path, text, named):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment/bad.yaml").write_text(text)
+    output = rope_mt("train", "experiment=bad", "--config-dir", str(tmp_path))
+    assert (output.code, output.err.count("\n")) == (2, 1)
+    assert "experiment/bad" in output.err
+    assert named in output.err
+
+
+def test_who_asks_for_full_errors_gets_the_traceback_too(rope_mt, monkeypatch):
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    output = rope_mt("train", "seed=x")
+    assert os.environ["HYDRA_FULL_ERROR"] == "1"
+    monkeypatch.delenv("HYDRA_FULL_ERROR")
+    assert output.code == 2
+    assert "Traceback" in output.err
+    assert output.err.splitlines()[-1] == "rope-mt: seed must be a whole number, not 'x'"
+
+
+def test_a_device_that_is_not_here_is_refused_at_once_unless_jobs_run_elsewhere(rope_mt, monkeypatch):
+    monkeypatch.setattr("rope_mt.system.surroundings.GPU_DRIVERS", ("no-such-driver",))
+    for command, setting in (("train", "trainer.device"), ("bench schemes", "device")):
+        output = rope_mt(*command.split(), f"{setting}=cuda")
+        assert (output.code, output.out) == (2, "")
+        assert output.err == f"rope-mt: this machine has no cuda device: use {setting}=cpu, or auto\n"
+    words = ["trainer.device=cuda", "seed=1,2", "hydra/launcher=local"]
+    assert len(planned("train", {"--multirun": True}, words, command_schema("train")).configs) == 2
