@@ -1,14 +1,21 @@
 """Every experiment composes with the schemes, and says what its file promises."""
 
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from rope_mt.config.commands import TrainConfig, register
 from rope_mt.config.files import conf_dir
-from rope_mt.config.position import POSITION_CONFIGS
+from rope_mt.config.position import POSITION_CONFIGS, PositionsConfig
+from rope_mt.data import text
+from rope_mt.data.corpus import locate
+from rope_mt.data.datamodule import TranslationData
+from rope_mt.data.prepare import prepare
 
 EXPERIMENTS = sorted(file.stem for file in (conf_dir() / "experiment").glob("*.yaml"))
 
@@ -93,3 +100,37 @@ def test_news_takes_the_settings_that_were_chosen_for_each_scheme_and_tuning_rea
     assert all(value == getattr(cfg.data, name) for name, value in vars(tune.data).items() if name not in same)
     with pytest.raises(Exception, match=r"tuned-news.yaml has no dropout for alibi: tune it first"):
         composed("experiment=news", "position=alibi")
+
+
+@pytest.mark.parametrize(
+    ("words", "positions"),
+    [
+        (["position=t5", "positions=random", "positions.reach=256"], PositionsConfig("random", 256)),
+        (["position=sinusoidal-add", "positions=shifted"], PositionsConfig("shifted", 500)),
+        (["position=relative"], PositionsConfig()),
+    ],
+)
+def test_lengths_differ_in_scheme_and_positions_alone(words, positions, monkeypatch):
+    monkeypatch.setenv("ROPE_MT_CORPORA", "corpora")
+    cfg = composed("experiment=lengths", *words)
+    assert (cfg.positions, cfg.data.max_len, cfg.data.context_tokens) == (positions, 40, 40)
+    rope = composed("experiment=lengths", "position=rope")
+    assert replace(cfg, position=rope.position, positions=rope.positions) == rope
+
+
+def test_three_in_ten_training_examples_of_lengths_are_neighbouring_sentences_joined(corpora, tmp_path):
+    """The first documents of the text; a smaller vocabulary makes longer sentences, of which fewer are joined."""
+    cfg = composed("experiment=lengths").data
+    [(source, target)] = text.pairs_of_files(cfg.train, "en", "de")
+    marks = text.documents(source)
+    assert marks is not None
+    for ending, file in (("en", source), ("de", target), ("docs", marks)):
+        (tmp_path / f"few.{ending}").write_bytes(b"".join(line + b"\n" for line in islice(text.lines(file), 4_000)))
+    located = locate(replace(cfg, train=[str(tmp_path / "few")], vocab_size=4_000, dir=str(tmp_path / "data")))
+    prepared = prepare(located.cfg, located)
+    data = TranslationData(located.cfg, prepared, located.valid, seed=1)
+    firsts = np.concatenate(([0], prepared.map("src.lengths").cumsum(dtype=np.int64)))
+    pairs = np.diff(np.searchsorted(firsts, data.pairs.src.offsets))[data.plan.rows]  # in each example
+    assert (pairs > 1).mean() >= 0.3
+    assert max(side.lengths[data.plan.rows].max() for side in (data.pairs.src, data.pairs.tgt)) == 41  # with eos
+    assert text.documents(located.test[0][0])  # so that analyze lengths joins neighbours of a document there, too

@@ -67,6 +67,7 @@ class DataConfig:
     train: Any = no_effect(MISSING)  # training text: FILE.tsv, a PREFIX, another TEXT (see data/README.md), or a list
     valid: Any = no_effect(None)  # validation set: a TEXT or a list; null: pairs are held out from data.train
     test: Any = no_effect(None)  # test set: a TEXT or a list; null: pairs are held out from data.train
+    held_out: int = no_effect(1_000)  # pairs that are held out for each of the two, one in 20 at most
     # columns of source and target in tables of text
     columns: list[int] = field(default_factory=lambda: [1, 2], metadata={"identity": False})
     # TEXTs of additional test sets, which are scored at the end of training, each under its file's name
@@ -122,6 +123,7 @@ class DataConfig:
         two = len(self.columns) == 2 and min(self.columns) >= 1
         require(two, "data.columns", "two numbers from 1 on, as in [1,2]", self.columns)
         at_least(0, data__workers=self.workers)
+        at_least(1, data__held_out=self.held_out)
         choice("data.clean", self.clean, "standard", "fairseq")
         choice("data.tokenizer", self.tokenizer, "bpe", "unigram")
         fraction("data.sampling", self.sampling)

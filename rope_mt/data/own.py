@@ -30,7 +30,7 @@ ON_HUB = "hf:OWNER/NAME/SUBSET/SPLIT, as in hf:wmt/wmt16/de-en/train"
 FORMS = "FILE.tsv (SOURCE, TAB, TARGET in each line), or PREFIX for PREFIX.en and PREFIX.de"
 PARTS = ("train", "valid", "test")
 ENDINGS = re.compile(r"(\.(tsv|txt|csv|parquet))?(\.(gz|xz))?$")  # of a table
-HELD_OUT, FRACTION = 1_000, 20  # pairs of each part, at most that many and one in so many
+FRACTION = 20  # of the pairs one in so many, at most, goes to each part
 SEED = b"1"  # of the choice which pairs are held out
 MOST_PIECES, MOST_TOKENS, FEWEST_TOKENS = 37_000, 25_000, 2_048  # those of WMT14, and of the toy's batches
 BATCHES = 200  # of an epoch, roughly
@@ -197,7 +197,7 @@ def hold_out(files: Files, cfg: DataConfig, parts: list[str]) -> tuple[dict[str,
         n_pairs += 1
         groups[group] += usable(src, tgt) is not None
     given = " and ".join(f"data.{part}" for part in parts)
-    wanted = max(1, min(HELD_OUT, n_pairs // FRACTION))
+    wanted = max(1, min(cfg.held_out, n_pairs // FRACTION))
     part_of: dict[int, str] = {}
     counts = Counter(dict.fromkeys(parts, 0))
     for group, size in sorted(groups.items()):
@@ -209,25 +209,28 @@ def hold_out(files: Files, cfg: DataConfig, parts: list[str]) -> tuple[dict[str,
     if min(counts.values()) == 0 or len(part_of) == sum(size > 0 for size in groups.values()):
         raise UserError(f"{n_pairs:,} pairs are too few to hold some out: give {given}")
 
+    marked = any(text.documents(source) for source, _ in files)
+
     def fill(folder: Path) -> None:
         with ExitStack() as stack:
             outputs = {part: stack.enter_context(_sides(folder / part, cfg)) for part in ("train", *parts)}
-            firsts, before = [], None  # of the documents in what is left; one begins behind each gap, too
-            n_kept = 0
+            firsts: dict[str, list[int]] = {part: [] for part in outputs}  # of the documents in each part
+            before, n_lines = None, Counter(dict.fromkeys(outputs, 0))
             for src, tgt, group, begins in _grouped(files):
                 part = part_of.get(group, "train") if usable(src, tgt) else "train"
                 for output, line in zip(outputs[part].values(), (src, tgt), strict=True):
                     output.write(line + b"\n")
-                if part == "train":
-                    firsts += [n_kept] if begins or before != "train" else []
-                    n_kept += 1
+                firsts[part] += [n_lines[part]] if begins or before != part else []  # one begins behind each gap, too
+                n_lines[part] += 1
                 before = part
-            marks = zip(firsts, [*firsts[1:], n_kept], strict=True)
-            (folder / "train.docs").write_text("".join(f"{a + 1}\t{b - a}\ttrain\n" for a, b in marks))
+            for part in outputs if marked else ["train"]:
+                marks = zip(firsts[part], [*firsts[part][1:], n_lines[part]], strict=True)
+                (folder / f"{part}.docs").write_text("".join(f"{a + 1}\t{b - a}\t{part}\n" for a, b in marks))
 
-    digest = hashlib.sha256(f"{text.fingerprint(files)} {cfg.src_lang} {cfg.tgt_lang} {parts}".encode() + SEED)
+    what = (text.fingerprint(files), cfg.src_lang, cfg.tgt_lang, cfg.held_out, parts)
+    digest = hashlib.sha256(repr(what).encode() + SEED)
     folder = _made(Path(cfg.dir) / "text" / f"held-out-{digest.hexdigest()[:8]}", fill)
-    by = "document" if any(text.documents(source) for source, _ in files) else "line"
+    by = "document" if marked else "line"
     names = {"valid": "validation", "test": "the test set"}
     taken = " and ".join(f"{counts[part]:,} pairs for {names[part]}" for part in parts)
     line = f"{taken}, by {by}, in {folder} ({given} would name others)"
