@@ -57,6 +57,8 @@ class FinishedRun:
             # a setting that is newer than the run gets the value that means the same as its absence
             run = cls(folder, result, to_plain(from_plain(read_yaml(files.config))))
             run.conditions()
+            if commit := str(result.get("commit") or ""):
+                result["commit"] = commit[:8] + "+" * commit.endswith("+")  # as git and people write it
             for name in FIGURES:
                 run.figure(name)
         except UserError as error:

@@ -6,7 +6,6 @@ import json
 import random
 import shutil
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -20,7 +19,6 @@ from rope_mt.data import toy
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.result import add_further_test, write_result
-from rope_mt.study.compare.buckets import bucket_name, default_bounds, in_buckets
 from rope_mt.study.compare.comparison import _of_one_domain
 from rope_mt.study.compare.intervals import intervals
 from rope_mt.system.manifest import write_manifest
@@ -79,28 +77,6 @@ def compared(capsys) -> Callable[..., dict]:
         return json.loads(capsys.readouterr().out)
 
     return run
-
-
-def test_every_sentence_is_in_the_one_bucket_of_its_length():
-    rng = random.Random(0)
-    for _ in range(100):
-        lengths, bounds = (
-            rng.choices(range(61), k=rng.randrange(31)),
-            sorted(rng.sample(range(1, 46), rng.randrange(6))),
-        )
-        buckets = in_buckets(lengths, bounds)
-        for (above, high), bucket in zip(
-            pairwise([-1, *bounds, 99]), buckets, strict=True
-        ):  # 0 tokens are in the first
-            assert bucket == [i for i, n in enumerate(lengths) if above < n <= high]
-    names = [bucket_name(low + 1, high) for low, high in pairwise([0, 14, 15, 56])]
-    assert [*names, bucket_name(57, None)] == ["1-14", "15", "16-56", ">56"]
-
-
-def test_buckets_stand_around_the_longest_training_source_where_the_test_set_goes_beyond_it():
-    assert default_bounds(cap=14, longest=60) == [7, 14, 21, 28, 42]
-    assert default_bounds(cap=14, longest=25) == [7, 14, 21]
-    assert default_bounds(cap=256, longest=45) == [10, 20, 30, 40]
 
 
 def by_label(rows: Sequence[dict]) -> dict[str, dict]:
@@ -286,6 +262,8 @@ def test_it_warns_of_other_code_of_skipped_updates_and_of_more_tokens(make, comp
     rewrite(folders[1], versions={**before["versions"], "torch": "2.0.1"})
     torch = f"another versions.torch: {before['versions']['torch']} and 2.0.1"
     assert f"warning: runs were made with {torch}" in compared(*folders)["warnings"]
+    rewrite(folders[0], code={}, commit="0123456789" * 4 + "+")
+    assert "warning: runs were made with another commit: 01234567+ and 0000000" in compared(*folders)["warnings"]
 
 
 def test_further_tests_that_all_runs_have_are_compared_as_the_test_set_is(make, compared, capsys):

@@ -170,7 +170,7 @@ def title(comparison: Comparison) -> str:
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """How to read the tables, a line each."""
+    """How to read the tables of scores, a line each."""
     lines = ["length: words of the translations over words of the references; BLEU punishes what is too short."]
     if comparison.baseline is None:
         return lines
@@ -199,7 +199,14 @@ def notes(comparison: Comparison) -> list[str]:
     if comparison.paired:
         ps = ", ".join(f"{name} p = {p:.4f}" for name, p in comparison.paired.items())
         lines.append(f"BLEU of these two runs, would other sentences say the same? sacreBLEU's paired {ps}.")
+    return lines
+
+
+def notes_on_training(comparison: Comparison) -> list[str]:
+    """How to read the table of training, a line each."""
+    lines = []
     if comparison.reached:
+        assert comparison.baseline is not None
         lines.append(
             "to its loss: target tokens until the validation loss was down to the last one of "
             f"{comparison.baseline.label}, means over seeds."
@@ -240,7 +247,7 @@ def show(comparison: Comparison, run_by_run: bool, console: Console) -> None:
         wide.print(Text("\n" * bool(number) + heading, "bold"))
         wide.print(sheet.rich(), crop=False)
     console.print(Text(f"\n{comparison.signature}", "dim"), soft_wrap=True)
-    for line in notes(comparison):
+    for line in [*notes(comparison), *notes_on_training(comparison)]:
         console.print(Text(line, "dim"))
     for line in comparison.warnings:
         console.print(Text(line, "yellow"), soft_wrap=True)
@@ -252,4 +259,4 @@ def as_markdown(comparison: Comparison) -> str:
     for heading, sheet in sheets(comparison):
         parts += [f"{heading}:", sheet.markdown()]
     parts.append(f"sacreBLEU `{comparison.signature}`")
-    return "\n\n".join([*parts, *notes(comparison), *comparison.warnings])
+    return "\n\n".join([*parts, *notes(comparison), *notes_on_training(comparison), *comparison.warnings])

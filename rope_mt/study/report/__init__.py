@@ -29,7 +29,7 @@ def write_report(path: Path, comparison: Comparison) -> None:
     """
     sections = (
         section("Scores", _scores(comparison)),
-        section("Training", table(tables.training(comparison), "At the end of training"), charts.training(comparison)),
+        section("Training", _training(comparison), charts.training(comparison)),
         section("Length of the source", _lengths(comparison)),
         section("Translations", translations(comparison)),
         section("Configuration", configuration(comparison)),
@@ -106,6 +106,11 @@ def _scores(comparison: Comparison) -> str:
     if any(len(group.runs) > 1 for group in comparison.groups):
         parts.append(folded("Each run", table(tables.by_run(comparison), "Run by run")))
     return "\n".join(parts)
+
+
+def _training(comparison: Comparison) -> str:
+    notes = [paragraph(line, "dim") for line in tables.notes_on_training(comparison)]
+    return "\n".join([table(tables.training(comparison), "At the end of training"), *notes])
 
 
 def _lengths(comparison: Comparison) -> str:
