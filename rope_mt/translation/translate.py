@@ -37,6 +37,8 @@ def translate(cfg: TranslateConfig) -> None:
     _check_files(settings)
     if settings.output is None and streams.was_closed(sys.stdout):
         raise UserError("standard output is closed: name a file with translate.output=FILE")
+    if settings.input is None and streams.was_closed(sys.stdin):
+        raise UserError("standard input is closed: name a file with translate.input=FILE")
     at_prompt = settings.input is None and settings.output is None and sys.stdin.isatty() and sys.stdout.isatty()
     if at_prompt and settings.attention:
         raise UserError("translate.attention draws one sentence: echo it into the command, or give translate.input")
