@@ -1,6 +1,7 @@
 """What settings are checked with: each check raises one line that names the setting and what it must be."""
 
 import math
+import re
 from dataclasses import field
 from typing import Any
 
@@ -35,6 +36,10 @@ def above(low: int, **settings: float) -> None:
 
 def choice(setting: str, value: str, *choices: str) -> None:
     require(value in choices, setting, " or ".join(choices), value)
+
+
+def folder_name(setting: str, name: str) -> None:
+    require(bool(re.fullmatch(r"[^/\0]*\w[^/\0]*", name)), setting, "a name for a folder", name)
 
 
 def device_choice(setting: str, value: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from rope_mt.config.checks import at_least, choice, device_choice, no_effect, precision_choice, require
+from rope_mt.config.checks import at_least, choice, device_choice, folder_name, no_effect, precision_choice, require
 from rope_mt.config.data import DataConfig
 from rope_mt.config.position import POSITION_CONFIGS, PositionConfig, PositionsConfig, RopeConfig
 from rope_mt.config.training import ModelConfig, OptimizerConfig, SearchConfig, TrackingConfig, TrainerConfig
@@ -29,8 +29,8 @@ class SweepConfig:
     tuned: str | None = None  # YAML file with settings of each scheme, which experiment=news reads
 
     def __post_init__(self) -> None:
-        plain = self.name is None or re.fullmatch(r"[\w.,+-]*\w[\w.,+-]*", self.name)
-        require(bool(plain), "sweep.name", "a name for a folder", self.name)
+        if self.name is not None:
+            folder_name("sweep.name", self.name)
         require(not self.tune or self.tuned is not None, "sweep.tuned", "a file where sweep.tune=true", self.tuned)
 
 

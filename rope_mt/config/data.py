@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from rope_mt.config.checks import at_least, choice, fraction, no_effect, require
+from rope_mt.config.checks import at_least, choice, folder_name, fraction, no_effect, require
 
 TEST_NAME = r"[\w.+-]+"  # of an additional test set
 OF_FURTHER_TESTS = "further_tests."  # an additional test set NAME is further_tests.NAME where texts have keys
@@ -100,6 +100,7 @@ class DataConfig:
     recipe: Recipe = field(default_factory=Recipe, metadata={"identity": False})
 
     def __post_init__(self) -> None:
+        folder_name("data.name", self.name)
         for part in ("train", "valid", "test"):
             value = getattr(self, part)
             if value is None and part != "train":
@@ -120,8 +121,8 @@ class DataConfig:
         require(1 <= self.max_len <= 65_535, "data.max_len", "from 1 to 65535", self.max_len)
         # the end-of-sentence token counts on both sides
         at_least(2 * (self.max_len + 1) if self.batch_tokens else 0, data__batch_tokens=self.batch_tokens)
-        two = len(self.columns) == 2 and min(self.columns) >= 1
-        require(two, "data.columns", "two numbers from 1 on, as in [1,2]", self.columns)
+        two = len(self.columns) == len({*self.columns}) == 2 and min(self.columns) >= 1
+        require(two, "data.columns", "two different numbers from 1 on, as in [1,2]", self.columns)
         at_least(0, data__workers=self.workers)
         at_least(1, data__held_out=self.held_out)
         choice("data.clean", self.clean, "standard", "fairseq")

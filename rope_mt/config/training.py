@@ -11,6 +11,7 @@ from rope_mt.config.checks import (
     at_least,
     choice,
     device_choice,
+    folder_name,
     fraction,
     no_effect,
     precision_choice,
@@ -34,6 +35,7 @@ class ModelConfig:
     n_features: int = 256  # random features a head of feature_map=favor, an even number
 
     def __post_init__(self) -> None:
+        folder_name("model.name", self.name)
         sizes = {"d_model": self.d_model, "d_ff": self.d_ff, "n_heads": self.n_heads, "n_layers": self.n_layers}
         at_least(1, **{f"model__{k}": v for k, v in sizes.items()})
         require(

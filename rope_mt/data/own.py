@@ -84,8 +84,10 @@ def _required(name: str, cfg: DataConfig) -> list[str | Path]:
     langs = (cfg.src_lang, cfg.tgt_lang)
     if any(text.find(name, lang) for lang in langs):
         text.pairs_of_files([name], *langs)
+    if os.path.exists(name):  # a folder, or a pipe, which can be read once
+        raise UserError(f"{name} is no file: give {FORMS}")
     there = [file.removesuffix(f".{langs[0]}") for file in map(str, Path(name).parent.glob("*"))]
-    near = get_close_matches(name, there, n=1, cutoff=0.8)
+    near = [text_like for text_like in get_close_matches(name, there, cutoff=0.8) if found(text_like, cfg)]
     raise UserError(f"no such text: {name}; {f'did you mean {near[0]}?' if near else f'give {FORMS}'}")
 
 

@@ -126,7 +126,7 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
         with openers.get(path.suffix, open)(path, "rb") as file:
             yield file
     except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
-        raise UserError(f"cannot read {path}: {error}") from error
+        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def fingerprint(files: list[tuple[Path, Path]]) -> str:

@@ -123,7 +123,7 @@ def read_runs(folders: Sequence[Path]) -> tuple[list[FinishedRun], list[Path]]:
         elif RunFolder(folder).identity.is_file():
             unfinished.append(folder)
     if not runs:
-        raise UserError(f"no finished run in {', '.join(map(str, folders))}")
+        raise UserError(f"no finished run in {', '.join(map(str, folders))}: name run folders, as in outputs/*")
     schemes = [run.position for run in runs]
     runs.sort(key=lambda run: schemes.index(run.position))
     return runs, unfinished

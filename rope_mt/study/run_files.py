@@ -119,7 +119,7 @@ def curves(run: FinishedRun, *names: str) -> list[Curve]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {path}: {error}") from error
+        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
     read = {name: Curve([], [], []) for name in ("valid/loss", *names)}
     for number, line in enumerate(lines, start=1):
         try:

@@ -72,7 +72,11 @@ def cannot_write(path: Path, error: OSError, needs: int = 0) -> UserError:
         return UserError(f"{line}; {amounts}: make room, and give the same command again")
     if error.errno in CLOSED:
         return UserError(f"{line}; make {nearest(path.parent)} writable, or choose another folder")
-    return UserError(line)
+    there = next(above for above in (path, *path.absolute().parents) if os.path.lexists(above))
+    if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.ELOOP) and not there.is_dir():
+        what = f"a symbolic link to {os.readlink(there)}, where no folder is" if there.is_symlink() else "no folder"
+        return UserError(f"{line}; {there} is {what}: remove it, or choose another folder")
+    return UserError(f"{line}; choose another folder or name")
 
 
 def refused(error: OSError) -> UserError | None:

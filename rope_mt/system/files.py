@@ -13,12 +13,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from rope_mt.errors import UserError
 from rope_mt.system.disk import NOT_OFFERED, cannot_write
 from rope_mt.system.locks import OWNER
 
 
 def expanded(path: str) -> str:
-    """A path with the home folder for a leading ~, unless there is a folder of this name here."""
+    """A path with the home folder for a leading ~, unless there is a folder of this name here.
+
+    Raises:
+        UserError: the path is empty, which Python would take for the working folder.
+    """
+    if not path:
+        raise UserError("a path is empty: is a variable of the shell not set?")
     return path if os.path.lexists(path.partition("/")[0]) else os.path.expanduser(path)
 
 

@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import lzma
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,9 @@ def test_a_data_set_at_hugging_face_is_fetched_once_by_its_name(tmp_path, site, 
     ("name", "content", "message"),
     [
         ("my.tvs", b"", r"^no such text: my\.tvs; did you mean my\.tsv\?$"),
+        ("dir.tsv", b"", r"^dir\.tsv is no file: give FILE\.tsv "),
+        ("pipe", b"", "^pipe is no file: give FILE"),
+        ("dir.tsw", b"", r"^no such text: dir\.tsw; give FILE\.tsv"),
         ("nowhere", b"", r"^no such text: nowhere; give FILE\.tsv .*, or PREFIX for PREFIX\.en and PREFIX\.de$"),
         ("half", b"", r"^no such text: half\.de, the other side of half\.en; data\.src_lang and data\.tgt_lang name"),
         ("half.en", b"", r"^no such text: half\.de, the other side of half\.en"),
@@ -107,6 +111,8 @@ def test_text_that_is_missing_or_broken_is_one_line_and_leaves_nothing(tmp_path,
     for path, what in (("my.tsv", TSV), ("half.en", b"one\n"), (name, content)):
         if what:
             Path(path).write_bytes(what)
+    Path("dir.tsv").mkdir()
+    os.mkfifo("pipe")
     with pytest.raises(UserError, match=message):
         locate(config(tmp_path, name))
     left = files_below(tmp_path / "data")

@@ -74,6 +74,8 @@ def test_an_empty_test_set_and_a_damaged_archive_are_refused(tmp_path):
     empty = [(write(tmp_path / "a.en", b""), write(tmp_path / "a.de", b""))]
     with pytest.raises(UserError, match="no line"):
         text.read_test_set(empty)
+    with pytest.raises(UserError, match=r"cannot read .*: Is a directory$"):
+        list(text.lines(tmp_path))
     for suffix in (".gz", ".xz"):
         whole = write(tmp_path / f"b.en{suffix}", b"many words " * 1000).read_bytes()
         (tmp_path / f"b.en{suffix}").write_bytes(whole[: len(whole) // 2])

@@ -54,5 +54,22 @@ def test_what_the_system_refuses_to_any_code_is_one_line(number, end):
     assert re.fullmatch(rf"[^\n]*{end}", str(space.refused(OSError(number, os.strerror(number), "a.ids"))))
 
 
+def test_a_file_or_a_link_to_nothing_in_the_place_of_a_folder_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("nothing/there")
+    (tmp_path / "loop").symlink_to("loop")
+    for path, why in (
+        ("file", "file is no folder"),
+        ("file/x", "file is no folder"),
+        ("link", "link is a symbolic link to nothing/there, where no folder is"),
+        ("loop/x/y", "loop is a symbolic link to loop, where no folder is"),
+    ):
+        with pytest.raises(OSError, match=path[:4]) as caught:
+            (tmp_path / path).mkdir(parents=True)
+        line = str(space.cannot_write(tmp_path / path, caught.value))
+        assert line.startswith(f"cannot write {tmp_path / path}: ")
+        assert line.endswith(f"; {tmp_path}/{why}: remove it, or choose another folder")
+
+
 def test_an_error_without_a_file_keeps_its_traceback():
     assert space.refused(OSError(29, "Illegal seek")) is None
