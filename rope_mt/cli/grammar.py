@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+from collections.abc import Iterable
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -15,6 +16,7 @@ LISTS = {"data.train", "data.valid", "data.test", "data.further_tests", "bench.t
 PATHS = {"checkpoint", "data.dir", "data.mirror", "sweep.published"} | LISTS
 PATHS |= {"translate.input", "translate.output", "translate.attention"}
 PATHS_OF_HYDRA = {"hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir"}
+QUOTES = "'\""
 PLAIN = r"[\w\s\\/:.+*$%@?|-]"  # what a value may have without quotes, if it is ASCII
 
 
@@ -31,22 +33,29 @@ def as_typed(word: str, several: bool) -> str:
     """
     key, _, value = word.partition("=")
     setting = key.lstrip("+")
-    if setting not in PATHS | PATHS_OF_HYDRA or value in ("", "null") or "${" in value:
+    if setting not in PATHS | PATHS_OF_HYDRA or value == "null" or "${" in value:
+        return word
+    if not value and setting == "data.mirror":  # none
         return word
     try:
         override = OverridesParser.create().parse_override(word)
     except HydraException:
-        is_list = setting in LISTS and value[0] + value[-1] == "[]"
-        return word if is_list else f"{key}={quoted(expanded(value))}"
+        if setting in LISTS and value[0] + value[-1] == "[]":
+            return f"{key}={_list(path.strip().strip(QUOTES) for path in value[1:-1].split(','))}"
+        return f"{key}={quoted(expanded(value))}"
     read = override.value()
     if override.is_sweep_override():
         choices = several and setting in PATHS and not _names_something(value)
         return word if choices or "(" in value else f"{key}={quoted(expanded(value))}"
     if isinstance(read, list) and setting in LISTS and all(isinstance(path, str) for path in read):
-        return f"{key}=[{','.join(quoted(expanded(path)) for path in read)}]"
+        return f"{key}={_list(read)}"
     quotes = isinstance(read, str) and read != value.strip()  # or backslashes
     path = expanded(str(read) if quotes else value)  # 1e3, true and the like are names as well
     return word if path == read else f"{key}={quoted(path)}"
+
+
+def _list(paths: Iterable[str]) -> str:
+    return f"[{','.join(quoted(expanded(path)) for path in paths)}]"
 
 
 def _names_something(path: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import zip_longest
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def instead_of_flag(flag: str, after: str, command: str, schema: type, flags: li
     if setting := _setting(name, command, schema):
         value = value or (after if after and "=" not in after and after[0] != "-" else "VALUE")
         return f": write {setting}={value}"
-    return did_you_mean(flag, flags)
+    return did_you_mean(flag, flags) or f"; rope-mt {command} --help lists them"
 
 
 def instead_of_words(words: list[str], command: str, schema: type) -> str | None:
@@ -51,8 +52,12 @@ def instead_of_words(words: list[str], command: str, schema: type) -> str | None
 
 
 def own_text(words: list[str]) -> str | None:
-    """How to name a text of one's own where `data=` was given a path; None where it was not."""
+    """How to name a text of one's own where a path stands alone or behind `data=`; None where none does."""
     for word in words:
+        if Path(word, "run.json").is_file():
+            return f"{word} is a run: its own command goes on with it, and stands in {word}/run.json"
+        if os.path.exists(word):
+            return f"for text of your own write data=files data.train={word}"
         group, _, value = word.partition("=")
         if group == "data" and ("/" in value or Path(value).is_file() or Path(value).suffix in (".tsv", ".txt")):
             return f"data= takes the name of a corpus; for text of your own write data=files data.train={value}"

@@ -17,6 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
 from rope_mt.cli.commands import COMMANDS
 from rope_mt.cli.grammar import quoted
 from rope_mt.cli.help import bench_help, command_help
@@ -72,7 +74,8 @@ def run(command: str, rest: list[str]) -> int:
     except HYDRA_ERRORS as error:
         raise UserError(complaint(error, words, schema)) from error
     except OSError as error:  # of a folder that Hydra makes, not of a job
-        if error.filename is None or error.errno not in (*FULL, *CLOSED, errno.EEXIST, errno.ENOTDIR):
+        refusals = (*FULL, *CLOSED, errno.EEXIST, errno.ENOTDIR, errno.ELOOP)
+        if error.filename is None or error.errno not in refusals:
             raise
         raise cannot_write(Path(error.filename), error) from error
     if jobs.failures and not jobs.several:
@@ -104,7 +107,8 @@ def run_one(overrides: list[str]) -> Path:
 
 def chosen_folder(words: list[str]) -> Path | None:
     """The run folder that hydra.run.dir names, or None."""
-    folders = [word.partition("=")[2].strip("'\"") for word in words if word.startswith("hydra.run.dir=")]
+    read = OverridesParser.create().parse_override
+    folders = [read(word).value() for word in words if word.startswith("hydra.run.dir=")]
     return Path(folders[-1]) if folders else None
 
 

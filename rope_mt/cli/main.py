@@ -72,7 +72,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _dispatch(words: list[str]) -> int:
-    command, rest = (words[0], words[1:]) if words else ("--help", [])
+    command, *rest = words or ["--help"]
+    # no flag has a slash in it: this is a folder whose name begins with a dash
+    rest = [f"./{word}" if word[:1] == "-" and "/" in word and os.path.exists(word) else word for word in rest]
     if command in ("ls", "compare", "analyze", "export"):
         from rope_mt.cli.flags import read_flags
 

@@ -32,19 +32,21 @@ KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or f
 def settings(schema: type, prefix: str = "") -> list[str]:
     """Dotted names of all settings and groups of a dataclass, with those of all position schemes or bench subjects."""
     names: dict[str, None] = {}
-    for part in (schema, *(schema.__subclasses__() if schema in (PositionConfig, BenchConfig) else ())):
-        hints = get_type_hints(part)
-        for name, hint in ((field.name, hints[field.name]) for field in fields(part)):
-            names[prefix + name] = None
-            if is_dataclass(hint) and isinstance(hint, type):
-                names |= dict.fromkeys(settings(hint, f"{prefix}{name}."))
+    hints = get_type_hints(schema)
+    for name, hint in ((field.name, hints[field.name]) for field in fields(schema)):
+        names[prefix + name] = None
+        if is_dataclass(hint) and isinstance(hint, type):
+            names |= dict.fromkeys(settings(hint, f"{prefix}{name}."))
+    for part in schema.__subclasses__() if issubclass(schema, PositionConfig | BenchConfig) else ():
+        names |= dict.fromkeys(settings(part, prefix))
     return list(names)
 
 
 def did_you_mean(word: str, known: Iterable[str], show: str = "{}") -> str:
     """A question that names the known word most like this one; empty if no word is like it."""
-    near = get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {show.format(near[0])}?" if near else ""
+    small = {name.lower(): name for name in known}
+    near = get_close_matches(word.lower(), small, n=1, cutoff=0.6)
+    return f"; did you mean {show.format(small[near[0]])}?" if near else ""
 
 
 def refuse_unknown(cfg: Any, schema: type, prefix: str = "") -> None:
@@ -98,6 +100,8 @@ def complaint(error: Exception, words: list[str], schema: type) -> str:
         key, equals, value = error.override.partition("=")
         if not equals:
             return f"cannot read {error.override!r}: a setting is written KEY=VALUE"
+        if value.rstrip().endswith(","):
+            return f"cannot read {error.override!r}: remove the comma at its end"
         signs = re.sub(PLAIN, "", value, flags=re.ASCII)
         sign = f" with {signs[0]!r} in it" if signs else ""
         return f"cannot read {error.override!r}: write a text{sign} as {shlex.quote(f'{key}={quoted(value)}')}"
@@ -113,10 +117,7 @@ def complaint(error: Exception, words: list[str], schema: type) -> str:
         override = re.match("Could not override '([^']+)'", text)
         return unknown(override[1] if override else cause.full_key, cause.object_type, schema)
     if cause is not None:
-        return _bad_value(cause)
-    if text.startswith("Ambiguous value") or "requires --multirun" in text:
-        word = text.split("'")[1]
-        return f"{word} means several runs: add -m to do them all, or write KEY=[A,B] for a list"
+        return _bad_value(cause, schema)
     if isinstance(error, ConfigCompositionException) and "raised while composing config" in text:
         file, reason = text.splitlines()[0], text.splitlines()[1:2]
         return f"{file.split(': ')[0]}: {''.join(reason)}"
@@ -132,7 +133,7 @@ def complaint(error: Exception, words: list[str], schema: type) -> str:
     return " ".join(text.split()) or type(error).__name__
 
 
-def _bad_value(error: OmegaConfBaseException) -> str:
+def _bad_value(error: OmegaConfBaseException, schema: type) -> str:
     """One line about a value that the setting does not take."""
     text = str(error).splitlines()[0]
     key = error.full_key or "the configuration"
@@ -144,6 +145,12 @@ def _bad_value(error: OmegaConfBaseException) -> str:
         return f"{key} needs the environment variable {unset[1]}: set it, or give {key.partition('[')[0]}"
     if own := re.fullmatch("UserError raised while resolving interpolation: (.*)", text):
         return own[1]
+    if "is not a subclass of" in text:
+        of_key = [name for name in settings(schema) if name.startswith(f"{key}.")]
+        first = f"{key}.name" if f"{key}.name" in of_key else of_key[0]
+        return f"{key} has settings of its own: write one of them, as in {first}=VALUE"
+    if "Interpolation key" in text:
+        return f"{key}: {text}; a name with ${{ in it is written \\${{"
     if "is not Optional" in text:
         return f"{key} must have a value, not null"
     if "is not a ListConfig" in text:

@@ -12,6 +12,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -96,6 +97,8 @@ def planned(command: str, flags: dict[str, Any], words: list[str], schema: type)
                 if any(other.hydra.sweeper != hydra.sweeper or other.hydra.mode != hydra.mode for other in others):
                     raise UserError(f"{' and '.join(options)} do not run the same jobs: start them one by one")
         several = "--multirun" in flags or hydra.mode == RunMode.MULTIRUN
+        for word in () if several else (each.input_line for each in parsed(words) if each.is_sweep_override()):
+            raise UserError(f"{word} means several runs: add -m to do them all, or write KEY=[A,B] for a list")
         refuse_misplaced(keys, hydra, several, only_shown)
         if several and (params := hydra.sweeper.get("params")):  # Hydra would run through both lists of choices
             kept = [f"{key}={value}" for key, value in params.items() if key not in keys]
@@ -112,11 +115,14 @@ def planned(command: str, flags: dict[str, Any], words: list[str], schema: type)
         return Plan(words, several and not only_shown, hydra.sweep.dir, [*jobs], configs, drawn, composed_jobs[0])
 
 
+def parsed(words: list[str]) -> list[Override]:
+    return OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(words)
+
+
 def choices_of(words: list[str]) -> tuple[list[list[str]], bool]:
     """The words that each word stands for, and whether one is an interval, from which a sweeper draws values."""
-    overrides = OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(words)
     choices, drawn = [], False
-    for override in overrides:
+    for override in parsed(words):
         if getattr(override.value(), "shuffle", False):  # Hydra would draw an order of its own
             raise UserError(f"{override.input_line}: jobs are not shuffled here, write the choices alone")
         if not override.is_sweep_override():

@@ -53,13 +53,16 @@ def read_words(command: str, rest: list[str]) -> Words:
         if more and command == "translate":
             raise UserError("text comes from standard input, as in: echo TEXT | rope-mt translate RUN")
         words[at] = f"checkpoint={quoted(expanded(words[at]))}"
-    elif hint := instead_of_words(words, config, schema) or own_text(words):
+    elif hint := instead_of_words(words, config, schema) or ("data" in groups(config) and own_text(words)):
         raise UserError(hint)
     words = [as_typed(word, several="--multirun" in flags) for word in words]
     own = groups(config)
     for at, word in enumerate(words):
-        if word.startswith("+") and word[1:].partition("=")[0] in own:  # a habit from programs without the group
+        group, _, name = word.lstrip("+").partition("=")
+        if word.startswith("+") and group in own:  # a habit from programs without the group
             words[at] = word[1:]
+        if name.startswith("[") and group in own - {"experiment"}:  # Hydra would mix them
+            raise UserError(f"{word} names several: for a run each write -m {group}={name.strip('[]')}")
         words[at] = OURS.get(words[at], words[at])
     return Words(flags, words, config, schema)
 
@@ -95,7 +98,7 @@ def split_flags(rest: list[str], command: str) -> tuple[dict[str, Any], list[str
 
 
 def _raise(message: str) -> NoReturn:
-    raise UserError(message)
+    raise UserError(message.replace("ignored explicit argument", "takes no value, not"))
 
 
 def flag_names() -> list[str]:

@@ -21,6 +21,8 @@ from rope_mt.runs.folder import RunFolder
         ("train position t5", "write position=t5"),
         ("train small", "write model=small"),
         ("train data=my/text.tsv", "write data=files data.train=my/text.tsv"),
+        ("train {run}", "{run} is a run: its own command goes on with it, and stands in {run}/run.json"),
+        ("prepare {run}/run.json", "for text of your own write data=files data.train={run}/run.json"),
         ("train lr=0.1", "there is no setting lr; did you mean optimizer.lr?"),
         ("eval nowhere", "no such run or checkpoint: nowhere"),
         ("eval {run}/checkpoints", "holds the checkpoints of a run: name the run, {run}, or one of"),

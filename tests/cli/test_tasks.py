@@ -99,6 +99,12 @@ def test_a_checkpoint_is_one_in_a_sweep_a_setting_or_a_path_that_looks_like_one(
     assert evaluated == calls
 
 
+def test_a_folder_whose_name_begins_with_a_dash_is_no_flag(rope_mt, evaluated):
+    Path("-m/run").mkdir(parents=True)
+    assert rope_mt("eval", "-m/run", "search.beam=2").code == 0
+    assert evaluated == [("./-m/run", 2)]
+
+
 def test_a_pattern_that_means_several_runs_is_refused(rope_mt):
     for name in ("a", "b", "c"):
         Path(name).mkdir()
@@ -144,7 +150,8 @@ def test_how_a_run_ends_is_told_in_a_line(rope_mt, stand_in, error, code, line):
 def test_a_folder_that_cannot_be_made_is_named(rope_mt):
     Path("outputs").write_text("not a folder")
     output = rope_mt("train")
-    assert (output.code, output.err) == (2, f"rope-mt: cannot write outputs: {os.strerror(errno.EEXIST)}\n")
+    line = f"cannot write outputs: {os.strerror(errno.EEXIST)}; outputs is no folder: remove it, or choose another"
+    assert (output.code, output.err) == (2, f"rope-mt: {line} folder\n")
 
 
 def test_compare_gets_a_typed_configuration_too(rope_mt, stand_in):

@@ -98,5 +98,8 @@ def test_a_disk_without_locks_gets_a_warning_and_a_lock_that_fails_otherwise_a_l
     for line, folder in zip(lines, ("folder", "run"), strict=True):
         assert line.startswith(f"warning: {tmp_path / folder} is on a disk without locks ({os.strerror(missing)}): ")
     reason = errno.EIO
-    with pytest.raises(UserError, match=f"^cannot write .*: {os.strerror(errno.EIO)}; choose"), only_one(tmp_path / "folder"):
+    with (
+        pytest.raises(UserError, match=f"^cannot write .*: {os.strerror(errno.EIO)}; choose"),
+        only_one(tmp_path / "folder"),
+    ):
         pass

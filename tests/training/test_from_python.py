@@ -31,7 +31,7 @@ def test_train_and_load_do_what_the_commands_do(small_run, tmp_path, monkeypatch
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["seed=1,2"], "takes the settings of one run, and no flags"),
+        (["seed=1,2"], "seed=1,2 means several runs"),
         (["-m"], "takes the settings of one run, and no flags"),
         (["lr=1"], "did you mean optimizer.lr?"),
     ],
