@@ -108,7 +108,7 @@ def run_one(overrides: list[str]) -> Path:
 def chosen_folder(words: list[str]) -> Path | None:
     """The run folder that hydra.run.dir names, or None."""
     read = OverridesParser.create().parse_override
-    folders = [read(word).value() for word in words if word.startswith("hydra.run.dir=")]
+    folders = [str(read(word).value()) for word in words if word.startswith("hydra.run.dir=")]
     return Path(folders[-1]) if folders else None
 
 
