@@ -75,8 +75,8 @@ class AnalyzeLengthsConfig:
     # how many consecutive test sentences to join, what is left over at the end left out (default: 1,2,4,8);
     # translations stay in the run folder as test-joined-N.hyp
     joined: list[int] = flag([1, 2, 4, 8])
-    # also measure, with the weights of each run, the loss by target position (teacher forcing), and chrF of hypotheses
-    # that are as long as their reference: neither depends on when a model stops
+    # instead measure the loss by target position (teacher forcing), and chrF of hypotheses that are as long as their
+    # reference, on documents joined up to 1, 2 and 4 times data.max_len: neither depends on when a model stops
     forced: bool = False
     out: Path = flag(Path("outputs/lengths"), "OUT")  # what files' names begin with (default: %(default)s)
 

@@ -41,6 +41,7 @@ class RunFolder:
         self.lock = self.path / ".lock"  # locked by the training command; the file stays when the lock is gone
         self.metrics = self.path / "metrics.jsonl"
         self.result = self.path / "result.json"
+        self.forced = self.path / "forced.json"  # loss by position, from `analyze lengths --forced`
         self.logs = self.path / "logs"  # a folder for each training process, with what it prints
         self.checkpoints = self.path / "checkpoints"
         self.average = self.checkpoints / "average"  # the weights that are scored
@@ -261,7 +262,8 @@ def _clear(run: RunFolder, cfg: TrainConfig) -> None:
     tests = ("test", *cfg.data.named_tests, *joined)
     texts = (run.metrics, run.config, run.test_src, run.test_ref, *map(run.hyp, tests), *map(run.counts, tests))
     empty_folder(run.checkpoints)
-    for path in (run.logs, *run.local_logs, *run.path.glob("skipped-*.json"), *texts, run.result, run.identity):
+    others = (run.logs, run.forced, *run.local_logs, *run.path.glob("skipped-*.json"))
+    for path in (*others, *texts, run.result, run.identity):
         try:
             remove_tree(path)
         except OSError as error:

@@ -6,6 +6,7 @@ import json
 import random
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -20,7 +21,9 @@ from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.result import add_further_test, write_result
 from rope_mt.study.compare.comparison import _of_one_domain
+from rope_mt.study.compare.groups import Group, choose_baseline
 from rope_mt.study.compare.intervals import intervals
+from rope_mt.study.finished_runs import FinishedRun
 from rope_mt.system.manifest import write_manifest
 from rope_mt.translation.sentence_statistics import SentenceStatistics
 
@@ -185,6 +188,15 @@ def test_one_seed_and_an_untrained_model_have_no_verdict_and_two_runs_have_paire
     groups = by_label(compared(*seeds, "--baseline", "learned")["groups"])
     assert groups["rope"]["says"] == "untrained"
     assert "low" not in groups["rope"]["judged"]["chrf"]
+
+
+def test_the_baseline_is_the_one_with_consecutive_positions_where_there_is_one(make):
+    run = FinishedRun.read(Path(make("sinusoidal-add", 1, 0.1)))
+    assert run is not None
+    shifted = replace(run, config={**run.config, "positions": {"name": "shifted", "reach": 500, "eval": "consecutive"}})
+    groups = [Group("shifted", [shifted]), Group("consecutive", [run])]
+    assert choose_baseline(groups, None).label == "consecutive"
+    assert choose_baseline(groups[:1], None).label == "shifted"
 
 
 def test_a_test_set_that_lies_beside_the_first_and_is_named_alike_is_judged_together_with_it():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.significance import PairedTest
-from scipy.stats import bartlett, dunnett, multivariate_t, t
+from scipy.stats import bartlett, dunnett, multivariate_t, t, ttest_1samp
 
 from rope_mt.cli.main import main
 from rope_mt.study.compare.intervals import (
@@ -40,6 +40,15 @@ def test_without_resamples_it_is_dunnetts_test():
     assert found[2].verdict(lower_is_better=True) == "worse"
     apart = [0 < p < 0.05 for p in expected.pvalue]
     assert [each.verdict(lower_is_better=False) != "not told apart" for each in found] == apart
+
+
+def test_differences_of_models_from_themselves_have_students_interval():
+    [found] = intervals(GROUPS[:1], [])
+    expected = ttest_1samp(GROUPS[0], 0).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.002)
+    tables = [np.tile(RNG.normal(size=2_000), (4, 1))]  # the choice of sentences moves all seeds alike
+    [wider] = intervals(GROUPS[:1], [], tables)
+    assert wider.high - wider.low > 2 * 1.9 * np.std(tables[0][0])
 
 
 @pytest.mark.parametrize(("rows", "freedom"), [(2, 2.5), (5, 12.0), (12, 40.0), (5, 1e6)])

@@ -2,8 +2,10 @@
 
 import csv
 import json
+import re
 import shutil
 
+import numpy as np
 import pytest
 import sacrebleu
 import torch
@@ -13,6 +15,9 @@ from rope_mt.data.tokenizer import BOS, EOS
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.result import write_result
+from rope_mt.study.analyze.beyond import Measure, compared
+from rope_mt.study.analyze.forced import forced, pieces
+from rope_mt.study.finished_runs import FinishedRun
 from rope_mt.translation.scored_sets import join_lines
 from rope_mt.translation.translator import Translator
 
@@ -114,26 +119,92 @@ def test_mistakes_are_one_line(copies, tmp_path, capsys):
         assert message in capsys.readouterr().err
 
 
-def test_forced_measures_are_those_of_each_token_at_its_position_and_of_hypotheses_as_long(copies, tmp_path, capsys):
-    names = [str(copies[name]) for name in ("rope", "learned")]
-    assert main(["analyze", "lengths", *names, "--joined", "1,8", "--forced", "--out", str(tmp_path / "out")]) == 0
-    printed = capsys.readouterr().out
-    assert "learned, seed 1, 8 joined: longer than the model's positions" in printed
-    assert (tmp_path / "out-forced.png").read_bytes().startswith(b"\x89PNG")
-    rows = [row for row in rows_of(tmp_path / "out-forced.csv") if row["run"] == names[0] and row["joined"] == "8"]
+def joined_up_to(most: int, src: list[list[int]], ref: list[list[int]]) -> list[list[int]]:
+    """The numbers of the sentences of each text of at most `most` tokens a side, written out again."""
+    texts: list[list[int]] = [[]]
+    for n in range(len(src)):
+        if any(sum(len(side[i]) for i in [*texts[-1], n]) > most for side in (src, ref)):
+            texts.append([])
+        texts[-1].append(n)
+    return [text for text in texts if text and all(sum(len(side[i]) for i in text) <= most for side in (src, ref))]
 
-    ckpt = checkpoint.load(copies["rope"])
-    src, ref = (join_lines((copies["rope"] / f"test.{part}").read_text().splitlines(), 8) for part in ("src", "ref"))
+
+def test_forced_measures_are_those_of_each_token_at_its_position_and_of_hypotheses_as_long(copies, tmp_path, capsys):
+    names = [str(copies[name]) for name in ("rope", "rope again", "sinusoidal-add")]
+    command = ["analyze", "lengths", *names, "--forced", "--out", str(tmp_path / "out")]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    assert "Difference from sinusoidal-add, ± its 95 % interval" in printed
+    assert re.search(r"\nyarn 4 .* ±", printed)
+    assert max(map(len, printed.splitlines())) <= 110 + len(str(tmp_path))
+    assert (tmp_path / "out-forced.png").read_bytes().startswith(b"\x89PNG")
+    written = (tmp_path / "out-forced.json").read_bytes()
+    found = {
+        tuple(row[name] for name in ("against", "arm", "times", "low", "high")): row
+        for row in json.loads(written)["rows"]
+    }
+
+    ckpt = checkpoint.load(copies["sinusoidal-add"])
+    lines = [(copies["rope"] / f"test.{part}").read_text().splitlines() for part in ("src", "ref")]
+    src, ref = map(ckpt.tokenizer.encode, lines)
     translator = Translator.of(ckpt, ckpt.config.search, torch.device("cpu"), ckpt.config.trainer.precision)
-    nats: dict[int, list[float]] = {}
-    for line, right in zip(src, ref, strict=True):
-        [src_ids], [ids] = (ckpt.tokenizer.encode([text]) for text in (line, right))
-        logits = translator.model(torch.tensor([[*src_ids, EOS]]), torch.tensor([[BOS, *ids]]))[0]
-        for at, token in enumerate([*ids, EOS]):
-            nats.setdefault(at // 10 * 10, []).append(-logits[at].log_softmax(-1)[token].item())
-    assert [int(row["tokens"]) for row in rows] == [len(nats[at]) for at in sorted(nats)]
-    expected = [sum(nats[at]) / len(nats[at]) for at in sorted(nats)]
-    assert [float(row["nats per token"]) for row in rows] == pytest.approx(expected, abs=1e-3)
-    hypotheses = translator.hypotheses(ckpt.tokenizer.encode(src), [len(ids) + 1 for ids in ckpt.tokenizer.encode(ref)])
-    lines = translator.decode([found[0].tokens for found in hypotheses])
-    assert float(rows[0]["chrf of all"]) == pytest.approx(sacrebleu.corpus_chrf(lines, [ref]).score)
+    in_longest = joined_up_to(160, src, ref)
+    for times, low, high in ((1, 0, 1), (4, 0, 1), (4, 2, 4)):
+        # a file without documents is cut into texts of 160 tokens, which stand for them
+        texts = [
+            [part[0] + i for i in text]
+            for part in in_longest
+            for text in joined_up_to(40 * times, *([side[n] for n in part] for side in (src, ref)))
+        ]
+        nats, hypotheses, references = [], [], []
+        for text in texts:
+            src_ids, ids = ([token for i in text for token in side[i]] for side in (src, ref))
+            logits = translator.model(torch.tensor([[*src_ids, EOS]]), torch.tensor([[BOS, *ids]]))[0]
+            each = [-logits[at].log_softmax(-1)[token].item() for at, token in enumerate([*ids, EOS])]
+            nats += each[40 * low :] if high == times else each[40 * low : 40 * high]
+            [[best, *_]] = translator.hypotheses([src_ids], [len(ids) + 1])
+            hypotheses += translator.decode([best.tokens])
+            references.append(" ".join(lines[1][i] for i in text))
+        row = found["sinusoidal-add", "sinusoidal-add", times, low, high]
+        assert row["mean"] == pytest.approx(sum(nats) / len(nats), abs=1e-3)
+        chrf = sacrebleu.corpus_chrf(hypotheses, [references]).score
+        assert found["sinusoidal-add", "sinusoidal-add", times, 0, 0]["mean"] == pytest.approx(chrf, abs=0.01)
+    for name in names:
+        shutil.rmtree(f"{name}/checkpoints")  # what was measured is kept
+    assert main(command) == 0
+    assert (tmp_path / "out-forced.json").read_bytes() == written
+    words = [str(copies["learned"]), "--forced"]
+    assert main(["analyze", "lengths", *words]) == 2
+    assert "has positions for 150 tokens, and --forced reads 160: leave it out" in capsys.readouterr().err
+
+
+def test_documents_are_joined_apart_and_what_is_too_long_is_left_out():
+    lengths = [np.array([3, 3, 3, 9, 3, 3]), np.array([3, 3, 3, 2, 3, 3])]
+    assert pieces(lengths, np.array([0, 0, 0, 0, 0, 1]), 7).tolist() == [[0, 2], [2, 3], [4, 5], [5, 6]]
+
+
+def test_a_published_record_gets_what_was_measured(copies, tmp_path):
+    run = FinishedRun.read(copies["rope"])
+    assert run is not None
+    record = RunFolder(tmp_path / "published" / run.folder.name)
+    shutil.copytree(run.folder, record.path)
+    run.config["sweep"]["published"] = str(record.path.parent)
+    forced(run)
+    assert record.forced.read_bytes() == RunFolder(run.folder).forced.read_bytes()
+
+
+def test_the_same_models_are_compared_with_themselves_seed_by_seed():
+    rng = np.random.default_rng(1)
+    tokens = np.full((30, 16), 5.0)
+    nats = [tokens * (3 + seed + rng.random((30, 16))) for seed in range(3)]  # seeds are far apart
+    arms = {
+        name: [{"4": {"nats": (of_seed + more * tokens).tolist(), "tokens": tokens.tolist()}} for of_seed in nats]
+        for name, more in (("rope", 0.0), ("yarn 2", 0.125))
+    }
+    of_self, of_other = (
+        compared(arms, "rope", Measure(4, 2, 4), paired)["yarn 2"].interval for paired in (True, False)
+    )
+    assert of_self is not None
+    assert of_other is not None
+    assert (of_self.low, of_self.high) == pytest.approx((0.125, 0.125))
+    assert of_other.low < -1 < 1 < of_other.high

@@ -99,11 +99,15 @@ def grouped(runs: list[FinishedRun]) -> tuple[list[Group], list[str]]:
 def choose_baseline(groups: list[Group], wanted: str | None) -> Group:
     """The group of this label or scheme; without one the first with sinusoidal-add, or else the first of all.
 
+    One that was trained with consecutive positions goes before others.
+
     Raises:
         UserError: there is none, or the scheme has several groups.
     """
     if wanted is None:
-        return next((group for group in groups if group.runs[0].position == "sinusoidal-add"), groups[0])
+        first = [group.runs[0] for group in groups]
+        rank = [(run.position != "sinusoidal-add", run.config["positions"]["name"] != "consecutive") for run in first]
+        return groups[rank.index(min(rank))]
     named = [group for group in groups if group.label == wanted]
     named = named or [group for group in groups if group.runs[0].position == wanted]
     if len(named) == 1:

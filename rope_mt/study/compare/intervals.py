@@ -69,21 +69,25 @@ def intervals(
     """The interval of each group against the baseline.
 
     Args:
-        groups, baseline: the scores of two or more seeds each.
-        sampled: for each group, and at last for the baseline, their scores on the resamples; without them the sentences
-            are taken as they are, and this is Dunnett's test.
+        groups, baseline: the scores of two or more seeds each. Without a baseline the scores are differences already,
+            each of one model from itself.
+        sampled: for each group, and at last for the baseline if there is one, their scores on the resamples; without
+            them the sentences are taken as they are, and this is Dunnett's test.
     """
     from scipy.stats import t  # scipy.stats takes most of a second to import
 
-    variance, seeds_freedom = pooled_variance([*groups, baseline])
+    variance, seeds_freedom = pooled_variance([*groups, baseline] if baseline else groups)
     found = []
     for number, group in enumerate(groups):
-        of_seeds = variance * (1 / len(group) + 1 / len(baseline))
-        of_sentences = sentence_variance(sampled[number], sampled[-1]) if sampled else 0.0
+        of_seeds = variance * (1 / len(group) + (1 / len(baseline) if baseline else 0))
+        of_sentences = 0.0
+        if sampled:
+            theirs = sampled[-1] if baseline else np.zeros_like(sampled[number])
+            of_sentences = sentence_variance(sampled[number], theirs)
         total = of_seeds + of_sentences
         freedom = min(LARGE, seeds_freedom * (total / of_seeds) ** 2) if of_seeds else LARGE  # Satterthwaite
         error, factor = np.sqrt(total), critical(len(groups), float(f"{freedom:.3g}"))
-        delta = float(np.mean(group) - np.mean(baseline))
+        delta = float(np.mean(group) - (np.mean(baseline) if baseline else 0))
         detectable = float((factor + t.ppf(POWER, freedom)) * error)
         found.append(Interval(delta, float(delta - factor * error), float(delta + factor * error), detectable))
     return found
