@@ -45,20 +45,27 @@ def test_every_optimization_on_gives_the_losses_of_every_optimization_off(config
 
 
 def test_drawn_positions_change_neither_data_nor_dropout(config):
-    """Losses of `none` are the same to the bit; those of rope in another place are the same but for rounding."""
+    """Losses of `none` are the same to the bit; those of rope in another place are the same but for rounding.
+
+    Each batch updates the weights, so this is the control of experiment=lengths, too.
+    """
     cfg = config()
     assert cfg.model.dropout > 0
     text_of = locate(cfg.data)
     data = TranslationData(cfg.data, prepare(cfg.data, text_of), text_of.valid, cfg.seed)
-    batches = first_batches(data, 3)
+    batches = first_batches(data, 6)
 
     def losses(position: PositionConfig, positions: PositionsConfig) -> list[float]:
         torch.manual_seed(0)
         module = TranslationModule(replace(cfg, position=position, positions=positions), data, "fp32")
-        found = []
+        found, optimizer = [], torch.optim.SGD(module.parameters(), lr=0.3)
         for number, batch in enumerate(batches):
             module.on_train_batch_start(batch, number)
-            found.append(module.training_step(batch, number).item())
+            optimizer.zero_grad()
+            loss = module.training_step(batch, number)
+            loss.backward()
+            optimizer.step()
+            found.append(loss.item())
         return found
 
     consecutive, shifted, random = PositionsConfig(), PositionsConfig("shifted", 900), PositionsConfig("random", 900)
