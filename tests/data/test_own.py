@@ -151,6 +151,8 @@ def test_what_is_held_out_is_apart_from_the_training_text_and_the_same_again(tmp
             assert text.documents(vars(made)[part][0][0]) is None
     again = locate(config(tmp_path, prefix, vocab_size=500, batch_tokens=900, dir=str(tmp_path / "elsewhere")))
     assert again.fingerprints == made.fingerprints
+    fewer = locate(config(tmp_path, prefix, vocab_size=320, batch_tokens=1000, held_out=3))
+    assert 3 <= len([*text.aligned(*fewer.test[0])]) <= 13
 
 
 @pytest.mark.parametrize("kind", ["bpe", "unigram"])
