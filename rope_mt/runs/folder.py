@@ -20,7 +20,7 @@ from rope_mt.config.plain import identity, to_plain
 from rope_mt.errors import UserError
 from rope_mt.runs import code
 from rope_mt.system.disk import cannot_write
-from rope_mt.system.files import empty_folder, json_text, remove_tree, write_whole
+from rope_mt.system.files import empty_folder, remove_tree, write_whole
 from rope_mt.system.manifest import read_manifest, write_manifest
 
 TAIL = 65_536  # bytes at the end of a metrics file in which its last rows are
@@ -193,22 +193,6 @@ def last_logged(run: RunFolder) -> dict[str, float]:
             row = json.loads(line)
             last |= {name: row[name] for name in LAST if name in row}
     return last
-
-
-def of_other_lengths(run: RunFolder, cfg: TrainConfig) -> dict[Path, int]:
-    """The runs beside this one that differ from it in `trainer.max_steps` alone, and their steps."""
-
-    def rest(plain: dict[str, Any]) -> dict[str, Any]:
-        settings = {name: value for name, value in plain.items() if name not in ("overwrite", "sweep", "tracking")}
-        return {**settings, "trainer": {**plain["trainer"], "max_steps": 0}}
-
-    ours, found = json.loads(json_text(to_plain(cfg))), {}
-    for file in sorted(run.path.parent.glob("*/run.json")):
-        with suppress(UserError):  # a damaged run says so itself
-            theirs = read_manifest(file, AGAIN).get("config")
-            if theirs and theirs["trainer"]["max_steps"] != cfg.trainer.max_steps and rest(theirs) == rest(ours):
-                found[file.parent] = theirs["trainer"]["max_steps"]
-    return found
 
 
 def metrics_upto(path: Path, step: int) -> list[dict[str, Any]]:

@@ -191,6 +191,7 @@ def track(cfg: TrackingConfig, folder: Path, config: dict[str, Any], *, name: st
         return Tracker(None, folder)
     # The name alone cannot be the id: `overwrite=true`, and a colleague with the same command, begin other runs of the
     # same name, but W&B resumes a run whose id it knows, and refuses one that was deleted.
+    begins = "id" not in _known(folder)
     id = _known(folder).get("id") or run_id(f"{name}-{secrets.token_hex(2)}")
     project, group = cfg.project or variable("PROJECT") or "rope-mt", cfg.group or variable("RUN_GROUP")
     tags = [*tags, *(cfg.tags or (variable("TAGS") or "").split(","))]
@@ -203,19 +204,22 @@ def track(cfg: TrackingConfig, folder: Path, config: dict[str, Any], *, name: st
         entity, project = run.entity or None, about["project"]
         _remember(folder, id=run.id, project=project, entity=entity, mode=mode, where=tracker.where())
         tracker.tell(lambda: _define_metrics(run))
-        if run.offline:
-            _replace_parts(tracker)
+        if run.offline or begins:
+            _write_again(tracker, begins)
     return tracker
 
 
-def _replace_parts(tracker: Tracker) -> None:
-    """Write the rows up to the last checkpoint again and remove the earlier parts, if no row is at the server."""
+def _write_again(tracker: Tracker, begins: bool) -> None:
+    """Write the rows up to the last checkpoint, if no row is at the server, and remove the parts that have them.
+
+    A W&B run `begins` in a run that has rows already where it was not tracked before, or began with another one's.
+    """
     from rope_mt.runs.checkpoint import rows_kept  # imports torch
 
     run, here = RunFolder(tracker.folder), Path(tracker.run.dir).parent
     parts = [part for part in here.parent.glob(f"*run-*-{tracker.run.id}") if part != here]
     at_server = any(part.name.startswith("run-") or any(part.glob("*.synced")) for part in parts)
-    if parts and not at_server and run.metrics.is_file():
+    if run.metrics.is_file() and (begins or (parts and not at_server)):
         for row in rows_kept(run):
             tracker.log(row, row.pop("step"))
         for part in parts:

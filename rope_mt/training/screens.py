@@ -9,7 +9,7 @@ from rope_mt.config.commands import TrainConfig
 from rope_mt.data.prepare import Prepared, report
 from rope_mt.runs import code
 from rope_mt.runs.checkpoint import latest
-from rope_mt.runs.folder import AGAIN, RunFolder, of_other_lengths
+from rope_mt.runs.folder import AGAIN, RunFolder
 from rope_mt.runs.result import read_result
 from rope_mt.system.device import choose_device, describe
 from rope_mt.system.disk import size_text
@@ -25,12 +25,14 @@ def introduce(
     checked: Checked,
     chosen: dict[str, str],
     of_precision: str,
+    of_lengths: list[str],
 ) -> None:
     """The first screen: what will be trained, on what, where, and how much disk it takes.
 
     Args:
         chosen: lines on what the configuration left to the text, by what they begin with.
         of_precision: why it was chosen, or a warning; "" is not shown.
+        of_lengths: lines on runs that differ in their length alone.
     """
     read, made, *warnings = report(prepared)
     lines = settings_of(cfg, checked.parameters, about["processes"], f"{cfg.data.name}: {read}; {made}") | chosen
@@ -40,14 +42,10 @@ def introduce(
     lines["run"] = f"{run.path} (about {size_text(checked.bytes)})"
     if (resumed := latest(run)) is not None:
         lines["continues"] = str(resumed)
-    else:
-        for other, steps in of_other_lengths(run, cfg).items():
-            of = f"{other} is the same with trainer.max_steps={steps}"
-            warnings.append(f"{of}, and stays as it is: a run of another length begins at its first step")
     show(lines)
     if changed := about["changed_code"]:
         warnings.append(f"it began with other code: {code.listed(changed)}; to use this code alone, {AGAIN}")
-    for warning in warnings + checked.warnings:
+    for warning in [*warnings, *checked.warnings, *of_lengths]:
         _warning(output(), warning)
 
 

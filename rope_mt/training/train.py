@@ -24,6 +24,7 @@ from rope_mt.system.locks import alone
 from rope_mt.system.progress import output
 from rope_mt.training.checks import check, read_test_sets, steps_of
 from rope_mt.training.fit import fit, track_training
+from rope_mt.training.other_lengths import begin_with_another
 from rope_mt.training.precision import settle
 from rope_mt.training.processes import devices_of, launch, refuse_torchrun
 from rope_mt.training.score import score, track_result
@@ -76,7 +77,8 @@ def train(
                 about["prepared"] = str(prepared.folder.absolute())
                 checked = check(cfg, run, about, prepared, test_sets)
                 begin(run, cfg, key, test_sets["test"], about)
-            introduce(cfg, run, about, prepared, checked, text_of.chosen, note)
+            of_lengths = [] if cfg.overwrite else begin_with_another(cfg, run)
+            introduce(cfg, run, about, prepared, checked, text_of.chosen, note, of_lengths)
             if not _train_and_score(cfg, run, about):
                 return math.nan
 

@@ -181,6 +181,19 @@ def test_what_was_written_offline_can_be_uploaded_later(server, monkeypatch):
     assert server.summary[id_of("a")]["valid/bleu"] == {"max": 7.5}
 
 
+def test_a_run_that_has_rows_when_its_tracking_begins_tells_them_first(server, monkeypatch):
+    """It was not tracked before, or began with the steps of another run."""
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    folder = begun("a")
+    (folder / "checkpoints" / "step-0000001").mkdir(parents=True)
+    (folder / "checkpoints" / "step-0000001" / "training.safetensors").touch()
+    (folder / "metrics.jsonl").write_text(
+        '{"step": 0, "valid/loss": 3.5}\n{"step": 1, "valid/loss": 2.5}\n{"step": 2}\n'
+    )
+    job("a", steps=range(2, 4))
+    assert [row[STEP] for row in server.rows[id_of("a")]] == [0, 1, 2, 3]
+
+
 def test_a_killed_run_that_went_on_offline_is_there_once_with_each_step_once():
     folder = begun("a")
     for step in (1, 2):
