@@ -18,7 +18,6 @@ from rope_mt.system.device import on_cpu
 # kernel at 16 tokens, 1.5 times (padding) or twice (causal) at 192. From 256 tokens on the kernel is as fast or faster.
 EXPLICIT_UP_TO = 192 * 192
 CPU_VECTOR = 16  # float32 numbers that one instruction of a CPU computes
-ROOM = 16  # tokens by which the memory for keys and values grows: a shape that comes again has its kernels ready
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,8 @@ class Visible:
 
     causal: bool = False  # only the keys up to its own
     key_padding: Bool[Tensor, "batch src"] | None = None  # only where this is True: there is a token
-    past: int = 0  # keys before the first query's own, which are kept from earlier decoding steps
+    cached: Bool[Tensor, "batch tgt slots"] | None = None  # only these of the slots that decoding has for keys
+    past: int = 0  # slots that earlier decoding steps have filled
     _made: dict[Any, Tensor | None] = field(default_factory=dict)  # masks, which all layers share
 
     def mask(self, q: Tensor, k: Tensor) -> Float[Tensor, "#batch 1 #tgt src"] | None:
@@ -39,8 +39,10 @@ class Visible:
 
     def _mask(self, tgt: int, src: int, like: Tensor) -> Tensor | None:
         seen = None
-        if self.causal and self.past + 1 < src:
-            seen = torch.ones(1, 1, tgt, src, dtype=torch.bool, device=like.device).tril(self.past)
+        if self.cached is not None:
+            seen = self.cached.unsqueeze(1)
+        elif self.causal and src > 1:
+            seen = torch.ones(1, 1, tgt, src, dtype=torch.bool, device=like.device).tril()
         if self.key_padding is not None:
             tokens = self.key_padding[:, None, None, :]
             seen = tokens if seen is None else seen & tokens
@@ -77,7 +79,7 @@ def attend(
         out = weights @ v
         term = value_term(weights) if value_term is not None else None
         return out if term is None else out + term
-    if bias is None and visible.causal and visible.key_padding is None and not visible.past and tgt == src:
+    if bias is None and visible.causal and visible.key_padding is None and visible.cached is None:
         return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
     added = visible.mask(q, k)
     if bias is not None:
@@ -119,24 +121,18 @@ class KeyValues:
     k: Float[Tensor, "batch heads src d_head"]
     v: Float[Tensor, "batch heads src d_value"]
 
-    def select(self, rows: Int[Tensor, " chosen"]) -> "KeyValues":
-        return KeyValues(self.k.index_select(0, rows), self.v.index_select(0, rows))
+    def select(self, sentences: Int[Tensor, " chosen"]) -> "KeyValues":
+        return KeyValues(self.k.index_select(0, sentences), self.v.index_select(0, sentences))
 
-    def append(self, new: "KeyValues", past: int) -> "KeyValues":
-        """The first `past` of these, then the new ones, then zeros up to `room`.
+    def append(self, new: "KeyValues", past: int, slots: int) -> "KeyValues":
+        """The first `past` of these, then the new ones, then zeros up to so many slots.
 
         The result shares memory with these, so nothing may be appended to these again.
         """
-        after = past + new.k.shape[2]
-        more = room(after) - self.k.shape[2]
+        after, more = past + new.k.shape[2], slots - self.k.shape[2]
         k, v = (F.pad(x, (0, 0, 0, more)) if more > 0 else x for x in (self.k, self.v))
         k[:, :, past:after], v[:, :, past:after] = new.k, new.v
         return KeyValues(k, v)
-
-
-def room(tokens: int) -> int:
-    """The number of key slots while so many target tokens are decoded: a multiple of ROOM."""
-    return -(-tokens // ROOM) * ROOM
 
 
 def projection(d_in: int, d_out: int, parts: int = 1) -> nn.Linear:
@@ -185,7 +181,8 @@ class SelfAttention(nn.Module):
             q, k, v = (part.transpose(1, 2) for part in (*turned.chunk(2, dim=2), v))
         kept = KeyValues(k, v)
         if past is not None:
-            kept = past.append(kept, visible.past)
+            assert visible.cached is not None
+            kept = past.append(kept, visible.past, visible.cached.shape[-1])
         content = position.content_bias(q, kept.k, q_pos, k_pos)
         if content is not None:
             bias = content if bias is None else content + bias
@@ -209,7 +206,9 @@ class CrossAttention(nn.Module):
     ) -> KeyValues:
         """Keys and values of the source: made once per sentence, however many steps decoding takes."""
         k, v = split_heads(self.kv(memory), 2, self.n_heads)
-        return KeyValues(position.rotate_cross(k, turns), v)
+        k = position.rotate_cross(k, turns)
+        # on a CPU products would copy them, at every step of decoding again
+        return KeyValues(k.contiguous(), v.contiguous()) if on_cpu(k) else KeyValues(k, v)
 
     def queries(
         self, x: Float[Tensor, "batch tgt d_model"], position: PositionScheme, turns: Tensor | None
@@ -225,10 +224,5 @@ class CrossAttention(nn.Module):
         source: KeyValues,
         visible: Visible,
     ) -> Float[Tensor, "batch tgt d_model"]:
-        """Consecutive rows of x may share a source: they are then the hypotheses of one sentence."""
-        q = self.queries(x, position, turns)
-        sentences, tgt = len(source.k), x.shape[1]
-        if len(x) > sentences:
-            q = q.unflatten(0, (sentences, -1)).transpose(1, 2).flatten(2, 3)
-        heads = attend(q, source.k, source.v, visible).transpose(1, 2).flatten(-2)
-        return self.out(heads.reshape(len(x), tgt, -1))
+        heads = attend(self.queries(x, position, turns), source.k, source.v, visible)
+        return self.out(heads.transpose(1, 2).flatten(-2))

@@ -95,11 +95,17 @@ class LinearAttention(nn.Module):
                 k = k * visible.key_padding[:, None, :, None]
             rotated_q, rotated_k = position.rotate(q, placed.turns), position.rotate(k, placed.turns)
             if visible.causal:
+                if past is not None:  # it has a row per hypothesis
+                    width = len(past.denominator) // len(x)
+                    q, k, v, rotated_q, rotated_k = (
+                        part.unflatten(2, (width, -1)).transpose(1, 2).flatten(0, 1)
+                        for part in (q, k, v, rotated_q, rotated_k)
+                    )
                 out, state = attend_to_past(q, k, v, rotated_q, rotated_k, past)
             else:
                 state = LinearState(rotated_k.transpose(-2, -1) @ v, k.sum(dim=-2))
                 out = _divide(rotated_q @ state.numerator, q @ state.denominator.unsqueeze(-1))
-        return self.out(out.to(x.dtype).transpose(1, 2).flatten(-2)), state
+        return self.out(out.to(x.dtype).transpose(1, 2).reshape(x.shape)), state
 
 
 def attend_to_past(

@@ -1,20 +1,20 @@
 """The encoder-decoder Transformer (Vaswani et al. 2017): token ids to logits. No position scheme is named here."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from rope_mt.config.position import PositionConfig
 from rope_mt.config.training import ModelConfig
 from rope_mt.errors import UserError
-from rope_mt.model.attention import CrossAttention, KeyValues, SelfAttention, Visible, room
+from rope_mt.model.attention import CrossAttention, SelfAttention, Visible
 from rope_mt.model.casting import call_layer
+from rope_mt.model.decoding import DecoderState, LayerState
 from rope_mt.model.dropout import Dropout
-from rope_mt.model.linear_attention import LinearAttention, LinearState
+from rope_mt.model.linear_attention import LinearAttention
 from rope_mt.position import AttentionShape, Placed, PositionScheme, build_position, refuse_linear_attention
 
 
@@ -130,7 +130,7 @@ class DecoderLayer(nn.Module):
         position: PositionScheme,
         placed: Placed,
         visible: Visible,
-        kept: "LayerState",
+        kept: LayerState,
         source_visible: Visible,
     ) -> Float[Tensor, "batch tgt d_model"]:
         def attend_to_target(h: Tensor) -> Tensor:
@@ -140,46 +140,6 @@ class DecoderLayer(nn.Module):
         x = self.residuals[0](x, attend_to_target)
         x = self.residuals[1](x, lambda h: self.cross_attention(h, position, placed.turns, kept.source, source_visible))
         return self.residuals[2](x, self.feed_forward)
-
-
-@dataclass
-class LayerState:
-    """What one decoder layer keeps: keys and values of the source, and what it needs of the target so far."""
-
-    source: KeyValues
-    target: KeyValues | LinearState | None = None
-
-    def select(self, rows: Int[Tensor, " hypotheses"], sentences: Int[Tensor, " sentences"] | None) -> "LayerState":
-        source = self.source if sentences is None else self.source.select(sentences)
-        return LayerState(source, self.target.select(rows) if self.target is not None else None)
-
-
-@dataclass
-class DecoderState:
-    """What decoding keeps between steps: a row per hypothesis of the target, a row per sentence of the source.
-
-    All sentences have the same number of hypotheses, and the rows of a sentence follow each other.
-    """
-
-    layers: list[LayerState]
-    src_tokens: Bool[Tensor, "sentences src"]  # True where the source has a token
-    length: int = 0  # target tokens read so far
-    tgt_pos: Int[Tensor, "sentences tgt"] | None = None  # of as many tokens as will be read; None: consecutive
-
-    def positions(self, places: Int[Tensor, " len"], hypotheses: int) -> Int[Tensor, "*hypotheses len"]:
-        """The positions of the target's tokens at these places, for all hypotheses alike if they are consecutive."""
-        if self.tgt_pos is None:
-            return places
-        return self.tgt_pos[:, places].repeat_interleave(hypotheses // len(self.tgt_pos), dim=0)
-
-    def select(
-        self, rows: Int[Tensor, " hypotheses"], sentences: Int[Tensor, " sentences"] | None = None
-    ) -> "DecoderState":
-        """Keep these hypotheses in this order, which may repeat or skip some, and these sentences (None: all)."""
-        layers = [layer.select(rows, sentences) for layer in self.layers]
-        src_tokens = self.src_tokens if sentences is None else self.src_tokens[sentences]
-        tgt_pos = self.tgt_pos if sentences is None or self.tgt_pos is None else self.tgt_pos[sentences]
-        return DecoderState(layers, src_tokens, self.length, tgt_pos)
 
 
 class Decoder(Stack):
@@ -196,21 +156,17 @@ class Decoder(Stack):
         return states
 
     def forward(
-        self, x: Float[Tensor, "batch tgt d_model"], pos: Int[Tensor, "*batch tgt"], state: DecoderState
-    ) -> Float[Tensor, "batch tgt d_model"]:
+        self, x: Float[Tensor, "hypotheses tgt d_model"], state: DecoderState
+    ) -> Float[Tensor, "hypotheses tgt d_model"]:
         """Decode one or many tokens after those that `state` has read; then `state` has read these, too."""
-        k_pos = pos
-        if state.length:
-            read = state.length + x.shape[1]
-            slots = torch.arange(room(read), device=x.device).clamp(max=read - 1)  # no query sees the unfilled slots
-            k_pos = state.positions(slots, len(x))
-        placed = self.scheme(0).place(pos, k_pos)
-        target, source = Visible(causal=True, past=state.length), Visible(key_padding=state.src_tokens)
-        x = self.dropout(self.scheme(0).embed(x, pos))
+        q_pos, k_pos, target = state.read(*x.shape[:2])
+        source = Visible(key_padding=state.src_tokens)
+        placed = self.scheme(0).place(q_pos, k_pos)
+        side_by_side = x.reshape(len(state.src_tokens), -1, x.shape[-1])  # the hypotheses of a sentence
+        h = self.dropout(self.scheme(0).embed(side_by_side, q_pos))
         for i, (layer, kept) in enumerate(zip(self.layers, state.layers, strict=True)):
-            x = call_layer(layer, x, self.scheme(i), placed, target, kept, source)
-        state.length += x.shape[1]
-        return self.norm(x)
+            h = call_layer(layer, h, self.scheme(i), placed, target, kept, source)
+        return self.norm(h).view(x.shape)
 
 
 class Transformer(nn.Module):
@@ -240,7 +196,7 @@ class Transformer(nn.Module):
             UserError: a sentence is longer than the position scheme allows.
         """
         memory, pos, tokens = self._read(src, src_pos)
-        return DecoderState(self.decoder.start(memory, pos), tokens, tgt_pos=tgt_pos)
+        return DecoderState(self.decoder.start(memory, pos), tokens, tgt_pos)
 
     def memory(
         self, src: Int[Tensor, "batch src"], pos: Int[Tensor, "*batch src"] | None = None
@@ -254,8 +210,8 @@ class Transformer(nn.Module):
         Raises:
             UserError: a sentence is longer than the position scheme allows.
         """
-        pos = state.positions(self._positions(tgt, state.length), len(tgt))
-        return self.decoder(self._embed(tgt), pos, state)
+        self.check_length(state.length + tgt.shape[1] - 1)
+        return self.decoder(self._embed(tgt), state)
 
     def logits(self, hidden: Float[Tensor, "*tokens d_model"]) -> Float[Tensor, "*tokens vocab"]:
         return F.linear(hidden, self.embedding.weight)
@@ -268,17 +224,14 @@ class Transformer(nn.Module):
         self, src: Int[Tensor, "batch src"], pos: Int[Tensor, "*batch src"] | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The encoder's output (batch, src, d_model), the positions of the source, and where it has a token."""
-        pos, tokens = self._positions(src, 0) if pos is None else pos, src != self.pad
+        if pos is None:
+            self.check_length(src.shape[1] - 1)
+            pos = torch.arange(src.shape[1], device=src.device)
+        tokens = src != self.pad
         return self.encoder(self._embed(src), pos, Visible(key_padding=tokens)), pos, tokens
 
     def _embed(self, ids: Int[Tensor, "batch len"]) -> Float[Tensor, "batch len d_model"]:
         return self.embedding(ids) * self.embedding.embedding_dim**0.5
-
-    def _positions(self, ids: Int[Tensor, "batch len"], read: int) -> Int[Tensor, " len"]:
-        """The positions of tokens that follow `read` others."""
-        end = read + ids.shape[1]
-        self.check_length(end - 1)
-        return torch.arange(read, end, device=ids.device)
 
     def check_length(self, tokens: int) -> None:
         """Refuse a sentence of so many tokens, eos not counted, if the position scheme does not reach that far.
