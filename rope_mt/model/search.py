@@ -1,5 +1,6 @@
 """Greedy and beam search over a step function. It knows no model, only log-probabilities of the next token."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar, runtime_checkable
@@ -12,7 +13,7 @@ S = TypeVar("S", bound="State")
 
 LEAVING = 1 / 8  # of a batch: a new batch size costs new kernels and moved memory, more than a few idle rows
 BLOCK = 64  # words whose maximum `largest` compares before the words themselves
-AT_ONCE = 2**20  # log-probabilities computed at once on a CPU: more would not fit into its caches
+AT_ONCE = 2**20  # logits computed at once on a CPU: more would not fit into its caches
 
 # What the sum of log-probabilities is divided by: n is the number of tokens with eos, alpha is search.length_penalty.
 LENGTH_PENALTIES: dict[str, Callable[[int, float], float]] = {
@@ -36,7 +37,7 @@ class Hypothesis:
 
 def beam_search(
     step: Callable[[Int[Tensor, " rows"], S], Float[Tensor, "rows features"]],
-    log_probs: Callable[[Float[Tensor, "some features"]], Float[Tensor, "some vocab"]],
+    logits: Callable[[Float[Tensor, "some features"]], Float[Tensor, "some vocab"]],
     state: S,
     max_lens: list[int],
     *,
@@ -56,8 +57,7 @@ def beam_search(
 
     Args:
         step: reads the last token of each row, advances the state of the row, and returns features of the next token.
-        log_probs: log-probabilities of each of `vocab` tokens from these features, for some rows at a time. The result
-            is overwritten.
+        logits: of each of `vocab` tokens from these features, for some rows at a time, float32. They are overwritten.
         state: one row per sentence, before the first token. Its `select` gets the rows that continue and, when
             sentences have left, the sentences that remain.
         max_lens: for each sentence the most tokens of a hypothesis with eos; at the limit eos is forced.
@@ -81,13 +81,11 @@ def beam_search(
         length += 1
         width = scores.shape[1]
         features = step(tokens[:, -1], state)
-        limits = None
-        if (min_lens and length < max(min_lens)) or length >= min(max_lens):
-            ending = any(max_lens[i] <= length for i in active)
-            must_end = (longest <= length).repeat_interleave(width) if ending else None
-            limits = must_end, (shortest > length).repeat_interleave(width)
+        must_not_end = shortest > length if min_lens and length < max(min_lens) else None
+        must_end = longest <= length if length >= min(max_lens) else None
+        limits = (None if rows is None else rows.repeat_interleave(width) for rows in (must_not_end, must_end))
         # at most `width` candidates end, one per hypothesis, so among beam + width enough continue
-        values, words = best_words(log_probs, features, beam + width, eos, limits, rows_at_once)
+        values, words = best_words(logits, features, beam + width, eos, *limits, rows_at_once)
         onward_width = min(beam, width * (vocab - 1))
         values = (scores[:, :, None] + values.unflatten(0, scores.shape)).flatten(1)
         values, flat = values.topk(onward_width + width)
@@ -123,33 +121,43 @@ def beam_search(
 
 
 def best_words(
-    log_probs: Callable[[Float[Tensor, "_some features"]], Float[Tensor, "_some vocab"]],
+    logits: Callable[[Float[Tensor, "_some features"]], Float[Tensor, "_some vocab"]],
     features: Float[Tensor, "rows features"],
     k: int,
     eos: int,
-    limits: tuple[Bool[Tensor, " rows"] | None, Bool[Tensor, " rows"]] | None,
+    must_not_end: Bool[Tensor, " rows"] | None,
+    must_end: Bool[Tensor, " rows"] | None,
     rows_at_once: int,
 ) -> tuple[Float[Tensor, "rows best"], Int[Tensor, "rows best"]]:
     """The k best words of each row, or all if there are fewer: their log-probabilities and their numbers.
 
     Args:
-        limits: the rows that must end now, if there are some, and the rows that must not.
-        rows_at_once: rows whose log-probabilities exist at the same time.
+        must_not_end, must_end: the rows with a limit, if there are some. A row that must end has eos as its first word,
+            and no other that is possible.
+        rows_at_once: rows whose logits exist at the same time.
     """
-    values, words = [], []
+    found = []
     for start in range(0, len(features), rows_at_once):
         some = slice(start, start + rows_at_once)
-        scores = log_probs(features[some])
-        if limits is not None:
-            must_end, must_not_end = limits
-            of_eos = scores[:, eos].masked_fill(must_not_end[some], -torch.inf)
-            if must_end is not None:
-                scores.masked_fill_(must_end[some, None], -torch.inf)
-            scores[:, eos] = of_eos
-        best = largest(scores, k)
-        values.append(best[0])
-        words.append(best[1])
-    return torch.cat(values), torch.cat(words)
+        scores = logits(features[some])
+        of_eos = scores[:, eos].clone()
+        if must_not_end is not None:
+            scores[:, eos].masked_fill_(must_not_end[some], -torch.inf)
+        values, words = largest(scores, k)
+        scores[:, eos] = of_eos
+        total = log_of_sum(scores, torch.maximum(values[:, 0], of_eos))
+        if must_end is not None:
+            values.masked_fill_(must_end[some, None], -torch.inf)
+            values[:, 0] = torch.where(must_end[some], of_eos, values[:, 0])
+            words[:, 0].masked_fill_(must_end[some], eos)
+        found.append((values - total[:, None], words))
+    values, words = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return values, words
+
+
+def log_of_sum(x: Float[Tensor, "rows vocab"], high: Float[Tensor, " rows"]) -> Float[Tensor, " rows"]:
+    """log(sum(exp(x))) of rows whose largest numbers are these; x is overwritten. On a CPU exp2 is faster than exp."""
+    return x.sub_(high[:, None]).mul_(1 / math.log(2)).exp2_().sum(dim=1).log() + high
 
 
 def largest(x: Float[Tensor, "rows vocab"], k: int) -> tuple[Float[Tensor, "rows best"], Int[Tensor, "rows best"]]:

@@ -226,15 +226,13 @@ class Translator:
         def step(tokens: Tensor, state: DecoderState) -> Tensor:
             return self.model.decode(tokens[:, None], state)[:, -1]
 
-        def log_probs(hidden: Tensor) -> Tensor:
-            logits = self.model.logits(hidden)
-            with torch.autocast(device.type, enabled=False):  # it would first copy the logits to float32
-                return logits.log_softmax(dim=-1, dtype=torch.float32)
+        def logits(hidden: Tensor) -> Tensor:
+            return self.model.logits(hidden).float()
 
         with short_of_memory(lambda: work), computing_in(self.precision, device):
             return beam_search(
                 step,
-                log_probs,
+                logits,
                 self.model.encode(src, *positions),
                 max_lens,
                 beam=search.beam,

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import rope_mt.model.search as search_module
-from rope_mt.model.search import BLOCK, LENGTH_PENALTIES, Hypothesis, beam_search, largest
+from rope_mt.model.search import BLOCK, LENGTH_PENALTIES, Hypothesis, beam_search, best_words, largest
 
 BOS, EOS, VOCAB = 0, 1, 5
 
@@ -43,7 +43,7 @@ def arbitrary(tokens: torch.Tensor, state: Prefixes) -> torch.Tensor:
 def search(
     sentences: list[int], beam: int, max_lens: list[int], alpha: float = 0.6, form: str = "fairseq", **others: Any
 ) -> list[list[Hypothesis]]:
-    options = {"step": arbitrary, "log_probs": torch.Tensor.clone, "device": torch.device("cpu"), **others}
+    options = {"step": arbitrary, "logits": torch.Tensor.clone, "device": torch.device("cpu"), **others}
     return beam_search(
         state=Prefixes([(sentence, ()) for sentence in sentences]),
         max_lens=max_lens,
@@ -137,3 +137,20 @@ def test_the_number_of_rows_computed_at_once_does_not_matter(monkeypatch):
     together = search([*range(5)], 3, [6, 2, 4, 1, 5])
     monkeypatch.setattr(search_module, "AT_ONCE", 2 * VOCAB)
     assert search([*range(5)], 3, [6, 2, 4, 1, 5]) == together
+
+
+@pytest.mark.parametrize("shift", [0.0, 300.0])
+def test_the_best_words_have_their_log_probabilities_whatever_is_not_allowed(shift):
+    """Row 0 must not end, though eos is by far the best; row 1 must end, though it is the worst; row 2 may do both."""
+    x = 3 * torch.randn(3, BLOCK * 40, generator=torch.Generator().manual_seed(0)) + shift
+    x[0, EOS], x[1, EOS] = shift + 200, shift - 20
+    expected = x.double().log_softmax(-1)
+    must_not_end, must_end = torch.tensor([True, False, False]), torch.tensor([False, True, False])
+    values, words = best_words(torch.Tensor.clone, x, 5, EOS, must_not_end, must_end, rows_at_once=2)
+    expected[0, EOS] = -torch.inf
+    assert words[0].tolist() == expected[0].topk(5).indices.tolist()
+    assert words[1, 0] == EOS
+    assert not values[1, 1:].isfinite().any()
+    assert words[2].tolist() == expected[2].topk(5).indices.tolist()
+    for row, n in ((0, 5), (1, 1), (2, 5)):
+        torch.testing.assert_close(values[row, :n].double(), expected[row, words[row, :n]], atol=1e-4, rtol=0)
