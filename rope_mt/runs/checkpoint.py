@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
+from safetensors.torch import load as tensors_of
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -60,6 +61,7 @@ def write(folder: Path, ckpt: Checkpoint, training: Mapping[str, Any] | None = N
     if training is not None:
         about["training"], tensors = _split(training)
     needs = sum(tensor.nbytes for tensor in (*ckpt.weights.values(), *tensors.values()))
+    folder = folder.resolve()  # a symbolic link stays
     with whole_folder(folder, needs) as unfinished:
         (unfinished / WEIGHTS).write_bytes(_serialized(ckpt.weights))
         (unfinished / TOKENIZER).write_bytes(ckpt.tokenizer.model)
@@ -89,6 +91,12 @@ def _serialized(tensors: Mapping[str, Tensor]) -> bytes:
     return save(distinct, {"format": "pt"})
 
 
+def _tensors(file: Path) -> dict[str, Tensor]:
+    if str(file).isprintable():
+        return load_file(file)
+    return tensors_of(file.read_bytes())  # takes twice the memory; load_file takes a name in UTF-8 alone
+
+
 def _split(training: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Training state as plain values for JSON and as named tensors for safetensors."""
     plain = {name: value for name, value in training.items() if name not in ("optimizer_states", "ema")}
@@ -111,7 +119,7 @@ def read_training(folder: Path, remedy: str) -> dict[str, Any]:
     plain = manifest.get("training")
     if plain is None or not (folder / TRAINING).is_file():
         raise UserError(f"{folder} holds weights alone, and nothing can be resumed from it: {remedy}")
-    tensors = load_file(folder / TRAINING)
+    tensors = _tensors(folder / TRAINING)
     optimizer: dict[str, Any] = {"state": {}, "param_groups": plain.pop("param_groups")}
     ema = {}
     for name, tensor in tensors.items():
@@ -155,7 +163,7 @@ def read(folder: Path, remedy: str = OTHER) -> Checkpoint:
     """
     manifest = _manifest(folder, remedy, WEIGHTS, TOKENIZER)
     try:
-        weights = load_file(folder / WEIGHTS)
+        weights = _tensors(folder / WEIGHTS)
         config, tokenizer = from_plain(manifest["config"]), Tokenizer((folder / TOKENIZER).read_bytes())
     except (UserError, OSError, SafetensorError) as error:
         raise UserError(f"{folder}: {error}: {remedy}") from error

@@ -71,7 +71,8 @@ def cannot_write(path: Path, error: OSError, needs: int = 0) -> UserError:
         amounts = f"{need}{size_text(free(path.parent))} are free"
         return UserError(f"{line}; {amounts}: make room, and give the same command again")
     if error.errno in CLOSED:
-        return UserError(f"{line}; make {nearest(path.parent)} writable, or choose another folder")
+        closed = path if path.is_dir() and not os.access(path, os.W_OK) else nearest(path.parent)
+        return UserError(f"{line}; make {closed} writable, or choose another folder")
     there = next(above for above in (path, *path.absolute().parents) if os.path.lexists(above))
     if error.errno in (errno.EEXIST, errno.ENOTDIR, errno.ELOOP) and not there.is_dir():
         what = f"a symbolic link to {os.readlink(there)}, where no folder is" if there.is_symlink() else "no folder"

@@ -107,6 +107,8 @@ def test_a_folder_that_cannot_be_written_is_named_with_what_to_do(disk):
             reason = "(Read-only file system|Permission denied)"
             line = rf"cannot write {folder}/new: {reason}; make {folder} writable, or choose another folder"
             assert re.fullmatch(line, str(caught.value))
+        error = OSError(errno.EROFS, "Read-only file system")
+        assert os.access(folder, os.W_OK) or f"make {folder} writable" in str(space.cannot_write(folder, error))
         with pytest.raises(UserError, match=f"^cannot write {folder}: make it writable, or name another$"):
             space.ensure("this", folder / "not there" / "yet", 0, "name another")
     finally:

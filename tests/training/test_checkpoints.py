@@ -63,6 +63,18 @@ def test_a_run_keeps_the_weights_to_average_the_best_and_two_checkpoints_to_resu
     assert [path.name for path in run.path.rglob(".*")] == [".lock"]
 
 
+def test_a_checkpoint_is_written_where_a_link_leads_and_read_under_a_name_that_is_not_utf_8(run, tmp_path):
+    ckpt, training = read(step(run, 7)), checkpoint.read_training(step(run, 7), "")
+    link, odd = tmp_path / "link", tmp_path / os.fsdecode(b"\xff")
+    link.symlink_to(odd)
+    for _ in range(2):
+        checkpoint.write(link, ckpt, training)
+    assert link.is_symlink()
+    assert [*tmp_path.iterdir()] in ([link, odd], [odd, link])
+    assert all(torch.equal(tensor, ckpt.weights[name]) for name, tensor in read(odd).weights.items())
+    assert str(checkpoint.read_training(odd, "")) == str(training)
+
+
 @pytest.mark.parametrize(
     ("which", "steps"),
     [
