@@ -7,6 +7,7 @@ Our model trains alone first, which shows its rate, its parts and its memory. Th
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from statistics import median
 from typing import Any, NamedTuple
@@ -32,14 +33,16 @@ from rope_mt.bench.steps import (
     setup,
     time_of,
 )
-from rope_mt.config.commands import BenchTrainConfig
+from rope_mt.config.commands import BenchTrainConfig, TrainConfig
 from rope_mt.config.training import ModelConfig
 from rope_mt.data.batches import Batch
+from rope_mt.data.datamodule import TranslationData
 from rope_mt.data.tokenizer import PAD
 from rope_mt.system.device import peak_memory
 
 OURS, BASELINE = "rope-mt", "torch.nn.Transformer"
 PARTS = ("data", "forward", "backward", "optimizer")
+SHAPES = 2  # of the batches on which a compiled model is timed: each takes up to a minute to compile
 TRIALS = 4  # batches on which each number of threads is tried
 PRODUCTS = 8  # large matrix products, of which the fastest counts
 SIDE = {"cpu": 2_048, "cuda": 8_192}  # of their square matrices: large enough that one can be timed
@@ -74,23 +77,55 @@ def measure(cfg: BenchTrainConfig) -> dict[str, Any]:
     report |= summary(contents, times, flop, flop_per_second(precision, device))
     report["peak memory, MB"] = {name: None if size is None else size / 1e6 for name, size in memory.items()}
     print(f"{OURS} {precision}: {report['target tokens/s']:,.0f} target tokens/s", file=sys.stderr)
-    if cfg.bench.yardstick:
-        systems = {f"{OURS} {precision}": ours}
-        for name in precisions(BASELINE, device):
-            if name != precision:
-                systems[f"{OURS} {name}"] = Training.of(settings, data, name, device)
-            torch.manual_seed(SEED)
-            systems[f"{BASELINE} {name}"] = Training(Baseline(settings, len(data.tokenizer)), name, device)
-        for name, training in systems.items():
-            if training is not ours:
-                choose_threads(name, training, islice(batches, TRIALS), threads)
-        drawn = list(islice(batches, WARM_UP + cfg.bench.steps + cfg.bench.steps % 2))
-        print(f"{', '.join(systems)} in turns on {len(drawn)} batches", file=sys.stderr)
-        times, tokens = in_turns([*systems.values()], drawn), [batch.n_tokens for batch in drawn[WARM_UP:]]
-        rows = against(times, tokens, {name: training.threads for name, training in systems.items()})
-        best = min(rows[name]["ratio"] for name in rows if name.startswith(BASELINE))
-        report |= {"ours faster, best against best": best, "systems": rows}
+    if cfg.bench.yardstick or cfg.bench.compile:
+        torch.set_num_threads(threads)  # others may take more than ours
+        report |= beside(cfg, settings, data, ours, batches)
     return report
+
+
+def beside(
+    cfg: BenchTrainConfig, settings: TrainConfig, data: TranslationData, ours: Training, batches: Iterator[Batch]
+) -> dict[str, Any]:
+    """Train our model in turns with what it is compared with: compiled, in other precisions, and the baseline."""
+    precision, device, most = ours.precision, ours.device, torch.get_num_threads()
+    systems = {f"{OURS} {precision}": ours}
+    if cfg.bench.compile:
+        compiled = replace(settings, trainer=replace(settings.trainer, compile=True))
+        systems[f"{OURS} {precision} compiled"] = Training.of(compiled, data, precision, device)
+        batches = of_few_shapes(batches)
+    for name in precisions(BASELINE, device) if cfg.bench.yardstick else []:
+        if name != precision:
+            systems[f"{OURS} {name}"] = Training.of(settings, data, name, device)
+        torch.manual_seed(SEED)
+        systems[f"{BASELINE} {name}"] = Training(Baseline(settings, len(data.tokenizer)), name, device)
+    for name, training in systems.items():
+        if training is not ours:
+            choose_threads(name, training, islice(batches, TRIALS), most)
+    drawn = list(islice(batches, WARM_UP + cfg.bench.steps + cfg.bench.steps % 2))
+    print(f"{', '.join(systems)} in turns on {len(drawn)} batches", file=sys.stderr)
+    if cfg.bench.compile:
+        for batch in {batch.src.shape + batch.tgt_in.shape: batch for batch in drawn}.values():
+            [*systems.values()][1].step(ours.moved(batch))
+    times, tokens = in_turns([*systems.values()], drawn), [batch.n_tokens for batch in drawn[WARM_UP:]]
+    rows = against(times, tokens, {name: training.threads for name, training in systems.items()})
+    report: dict[str, Any] = {"systems": rows}
+    if cfg.bench.yardstick:
+        best = min(rows[name]["ratio"] for name in rows if name.startswith(BASELINE))
+        report = {"ours faster, best against best": best, **report}
+    if cfg.bench.compile:
+        report = {"compiled faster": ratio(times[[1, 0]])["ratio"], **report}
+    return report
+
+
+def of_few_shapes(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The batches that have one of the first SHAPES shapes."""
+    known: set[tuple[torch.Size, torch.Size]] = set()
+    for batch in batches:
+        shapes = batch.src.shape, batch.tgt_in.shape
+        if len(known) < SHAPES:
+            known.add(shapes)
+        if shapes in known:
+            yield batch
 
 
 def choose_threads(name: str, training: Training, batches: Iterator[Batch], most: int) -> None:

@@ -95,6 +95,7 @@ class BenchTrainSettings:
     json: bool = False  # print JSON instead of a table
     steps: int = 100  # training steps to measure
     yardstick: bool = True  # measure torch.nn.Transformer beside
+    compile: bool = False  # measure trainer.compile=true beside, on batches of two shapes
     count: bool = False  # measure nothing: count the ops, bytes and FLOP of a step on a GPU, and estimate its time
     gpu: str = "H200"  # for the estimate: H200, H100, A100 or RTX4090
     bandwidth: float | None = None  # TB/s, and TFLOP/s in bf16, for the estimate; null: of the GPU's data sheet

@@ -105,6 +105,8 @@ class TrainerConfig:
     # updates in a row that may be skipped because loss or gradient is not finite; one more ends the training
     max_skipped: int = no_effect(10)
     log_every: int = no_effect(50)  # updates from one logged line to the next
+    # train on what torch.compile makes of encoder and decoder, a graph for each shape of batch; for a GPU, needs g++
+    compile: bool = added(False)
     devices: Any = no_effect("auto")  # training processes on each machine; auto: one a GPU, and one on a CPU
     machines: int = no_effect(1)  # machines that train together, each started by torchrun; see conf/README.md
     device: str = no_effect("auto")  # auto, cpu, cuda or mps

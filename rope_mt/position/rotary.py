@@ -91,9 +91,12 @@ def rotated(x: Tensor, turns: Tensor, halves: bool, back: bool = False) -> Tenso
         numbers = torch.view_as_complex(pairs.float().contiguous())
         by = torch.view_as_complex(turns)
         out_pairs.copy_(torch.view_as_real(numbers * (by.conj() if back else by)))
+        return out
+    (a, b), (out_a, out_b), (cos, sin) = pairs.unbind(-1), out_pairs.unbind(-1), turns.unbind(-1)
+    sign = -1 if back else 1
+    if torch.compiler.is_compiling():  # it refuses the other form, and makes one kernel of this one
+        out_pairs.copy_(torch.stack((a * cos - sign * b * sin, b * cos + sign * a * sin), dim=-1))
     else:
-        (a, b), (out_a, out_b), (cos, sin) = pairs.unbind(-1), out_pairs.unbind(-1), turns.unbind(-1)
-        sign = -1 if back else 1
         torch.mul(a, cos, out=out_a).addcmul_(b, sin, value=-sign)
         torch.mul(b, cos, out=out_b).addcmul_(a, sin, value=sign)
     return out

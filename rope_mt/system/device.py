@@ -52,8 +52,11 @@ def computing_in(precision: str, device: torch.device) -> AbstractContextManager
 
 
 def on_cpu(x: Tensor) -> bool:
-    """Whether a CPU computes with this tensor. A fake one has no numbers and is counted: it stands for a GPU's."""
-    return x.device.type == "cpu" and not isinstance(x, FakeTensor)
+    """Whether torch's own kernels for a CPU compute with this tensor, so that what is fast with them is chosen.
+
+    A compiler makes its own. A fake tensor has no numbers and is counted: it stands for a GPU's.
+    """
+    return not torch.compiler.is_compiling() and x.device.type == "cpu" and not isinstance(x, FakeTensor)
 
 
 def describe(device: torch.device) -> str:

@@ -18,6 +18,7 @@ from rope_mt.runs.folder import RunFolder
 from rope_mt.system import disk
 from rope_mt.system.memory import short_of_memory
 from rope_mt.training.callbacks.checkpoints import RESUMABLE
+from rope_mt.training.compiling import require_compiler
 from rope_mt.translation.raw_text import require_raw_text
 
 ANOTHER_DISK = "choose another disk with hydra.run.dir=FOLDER, of several runs hydra.sweep.dir and hydra.sweep.subdir"
@@ -76,6 +77,8 @@ def check(cfg: TrainConfig, run: RunFolder, about: dict[str, Any], prepared: Pre
         UserError: the batches are too few, a sentence is longer than the positions of the model, or the disk has too
             little room.
     """
+    if cfg.trainer.compile:
+        require_compiler()
     files = files_of(about)
     data = TranslationData(cfg.data, prepared, files["valid"], cfg.seed, 0, about["processes"], cfg.trainer.accumulate)
     data.plan.batches()

@@ -39,6 +39,7 @@ from rope_mt.training.callbacks.patience import Patience
 from rope_mt.training.callbacks.report import Report
 from rope_mt.training.callbacks.skipping import Skipping
 from rope_mt.training.checks import files_of
+from rope_mt.training.compiling import graphs
 from rope_mt.training.module import TranslationModule
 from rope_mt.training.processes import Processes
 
@@ -83,6 +84,8 @@ def fit(path: Path, tracker: Tracker | None = None) -> None:
         trainer = build_trainer(cfg, precision, callbacks, processes)
         with interruption.heeded(), short_of_memory(module.under_way):
             trainer.fit(module, data, ckpt_path=checkpoint.latest(run), weights_only=True)
+        if cfg.trainer.compile and processes.first:
+            output().print(f"compiled {graphs()} graphs, one for each shape of batch", style="dim")
 
 
 def track_training(cfg: TrainConfig, run: RunFolder) -> AbstractContextManager[Tracker]:

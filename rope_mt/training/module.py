@@ -1,6 +1,6 @@
 """TranslationModule: the Transformer with its loss, optimizer, schedule and validation, as Lightning wants them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from rope_mt.config.commands import TrainConfig
@@ -22,6 +23,7 @@ from rope_mt.model.transformer import Transformer
 from rope_mt.runs.checkpoint import Checkpoint
 from rope_mt.runs.folder import AGAIN
 from rope_mt.training import optimizers
+from rope_mt.training.compiling import compiled
 from rope_mt.training.processes import ALONE, Processes
 from rope_mt.translation.scored_sets import score_translations
 from rope_mt.translation.translator import Translator
@@ -34,6 +36,7 @@ class TranslationModule(L.LightningModule):
         super().__init__()
         self.cfg, self.data, self.precision, self.processes = cfg, data, precision, processes
         self.model = Transformer(cfg.model, cfg.position, len(data.tokenizer), PAD)
+        self.features_of = compiled(features_of) if cfg.trainer.compile else features_of
         greedy = replace(cfg.search, beam=1)
         # its model is validated, and may be the moving average instead of the one in training
         self.translator = Translator(self.model, data.tokenizer, greedy, precision)
@@ -75,7 +78,8 @@ class TranslationModule(L.LightningModule):
 
         The tokens of all batches of an update are known after the last one: `on_before_optimizer_step` divides.
         """
-        loss = loss_of(self.model, batch, self.cfg.optimizer.label_smoothing, *self._drawn(batch, batch_idx))
+        smoothing, positions = self.cfg.optimizer.label_smoothing, self._drawn(batch, batch_idx)
+        loss = loss_of(self.model, batch, smoothing, *positions, features_of=self.features_of)
         self._nats = self._nats + loss.detach() * batch.n_tokens
         self._tokens += batch.n_tokens
         if self.update_batches == 1:
@@ -162,15 +166,29 @@ class TranslationModule(L.LightningModule):
         self._seen = checkpoint["tokens_seen"]
 
 
-def loss_of(model: Transformer, batch: Batch, smoothing: float, *positions: Tensor) -> Tensor:
+def features_of(
+    model: Transformer, src: Int[Tensor, "batch src"], tgt: Int[Tensor, "batch tgt"], *positions: Tensor
+) -> Float[Tensor, "batch tgt d_model"]:
+    """What the decoder makes of tgt, from which the next tokens are predicted: both stacks, and nothing else."""
+    return model.decode(tgt, model.encode(src, *positions))
+
+
+def loss_of(
+    model: Transformer,
+    batch: Batch,
+    smoothing: float,
+    *positions: Tensor,
+    features_of: Callable[..., Tensor] = features_of,
+) -> Tensor:
     """Cross-entropy in nats per target token, with uniform label smoothing (Vaswani et al. 2017, section 5.4).
 
     Args:
         positions: of source and target; without them they are consecutive.
+        features_of: the function of this name, or what a compiler has made of it.
     """
-    hidden = model.decode(batch.tgt_in, model.encode(batch.src, *positions))
-    hidden = hidden.flatten(0, 1).index_select(0, batch.where)
-    return smoothed_cross_entropy(hidden, model.embedding.weight, batch.tgt_out, smoothing)
+    features = features_of(model, batch.src, batch.tgt_in, *positions)
+    features = features.flatten(0, 1).index_select(0, batch.where)
+    return smoothed_cross_entropy(features, model.embedding.weight, batch.tgt_out, smoothing)
 
 
 def not_finite(loss: Tensor, norm: Tensor) -> Tensor:

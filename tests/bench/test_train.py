@@ -187,6 +187,19 @@ def test_both_may_take_all_threads(cfg, monkeypatch):
     assert most_of == {f"{system} {precision}": 2 for system in (OURS, BASELINE) for precision in both}
 
 
+def test_compiled_training_is_measured_beside_eager_training_on_batches_of_few_shapes(cfg, data, monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)  # checks of shapes do not compile
+    report = train.measure(replace(cfg, bench=BenchTrainSettings(steps=STEPS, yardstick=False, compile=True)))
+    assert [*report["systems"]] == [f"{OURS} fp32", f"{OURS} fp32 compiled"]
+    assert report["compiled faster"] > 0
+    drawn = first_batches(data, 40)
+    kept = [*train.of_few_shapes(iter(drawn))]
+    shapes = [(batch.src.shape, batch.tgt_in.shape) for batch in kept]
+    assert len({*shapes}) == train.SHAPES
+    assert len(kept) < len(drawn)
+    assert shapes[0] == (drawn[0].src.shape, drawn[0].tgt_in.shape)
+
+
 def test_the_baseline_ignores_padding(baseline, batch):
     width = batch.tgt_in.shape[1]
     src, tgt_in = F.pad(batch.src, (0, 3), value=PAD), F.pad(batch.tgt_in, (0, 4), value=PAD)
