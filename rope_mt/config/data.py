@@ -109,9 +109,9 @@ class DataConfig:
             text = isinstance(prefixes, list) and prefixes and all(isinstance(name, str) and name for name in prefixes)
             require(bool(text), f"data.{part}", "the name of a text or a list of names", value)
             setattr(self, part, prefixes)
-        reserved = re.compile(f"train|valid|test|{JOINED.format('.*')}")
+        reserved = re.compile(f"train|valid|test|{JOINED.format('.*')}", re.IGNORECASE)
         own = all(re.fullmatch(TEST_NAME, name) and not reserved.fullmatch(name) for name in self.named_tests)
-        own &= len(self.named_tests) == len(self.further_tests)
+        own &= len({name.lower() for name in self.named_tests}) == len(self.further_tests)  # some disks ignore case
         require(own, "data.further_tests", "prefixes with names of their own", self.further_tests)
         rising = all(low < high for low, high in pairwise([1, *self.joined_tests]))
         require(rising, "data.joined_tests", "rising numbers from 2 on", self.joined_tests)
