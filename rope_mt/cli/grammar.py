@@ -16,7 +16,7 @@ LISTS = {"data.train", "data.valid", "data.test", "data.further_tests", "bench.t
 PATHS = {"checkpoint", "data.dir", "data.mirror", "sweep.published"} | LISTS
 PATHS |= {"translate.input", "translate.output", "translate.attention"}
 PATHS_OF_HYDRA = {"hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir"}
-QUOTES = "'\""
+QUOTED = re.compile(r"^(['\"])(.*)\1$")
 PLAIN = r"[\w\s\\/:.+*$%@?|-]"  # what a value may have without quotes, if it is ASCII
 
 
@@ -37,11 +37,15 @@ def as_typed(word: str, several: bool) -> str:
         return word
     if not value and setting == "data.mirror":  # none
         return word
+    is_list = setting in LISTS and value[:1] + value[-1:] == "[]"
+    if is_list and _names_something(value[1:-1]):  # a path with commas, in a list of one
+        return f"{key}={_list([value[1:-1]])}"
     try:
         override = OverridesParser.create().parse_override(word)
     except HydraException:
-        if setting in LISTS and value[0] + value[-1] == "[]":
-            return f"{key}={_list(path.strip().strip(QUOTES) for path in value[1:-1].split(','))}"
+        if is_list:
+            paths = [QUOTED.sub(r"\2", path.strip()) for path in value[1:-1].split(",")]
+            return f"{key}={_list(paths)}"
         return f"{key}={quoted(expanded(value))}"
     read = override.value()
     if override.is_sweep_override():

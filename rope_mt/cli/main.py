@@ -73,8 +73,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def _dispatch(words: list[str]) -> int:
     command, *rest = words or ["--help"]
-    # no flag has a slash in it: this is a folder whose name begins with a dash
-    rest = [f"./{word}" if word[:1] == "-" and "/" in word and os.path.exists(word) else word for word in rest]
+    # no flag has a slash in it: this is a path in a folder whose name begins with a dash
+    below = [word[:1] == "-" and "/" in word and os.path.isdir(word.partition("/")[0]) for word in rest]
+    rest = [f"./{word}" if dashed else word for word, dashed in zip(rest, below, strict=True)]
     if command in ("ls", "compare", "analyze", "export"):
         from rope_mt.cli.flags import read_flags
 

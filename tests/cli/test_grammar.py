@@ -55,7 +55,9 @@ def test_what_is_no_path_keeps_its_meaning(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert read("translate.input=null") is None
     assert read("data.train=[a,b]") == ["a", "b"]
-    assert read("data.test=[Straße/a, '[2] b'/c,d#1]") == ["Straße/a", "[2] b'/c", "d#1"]
+    assert read("data.test=[Straße/a, '[2] b'/c,d#1,'ü']") == ["Straße/a", "'[2] b'/c", "d#1", "ü"]
+    (tmp_path / "v1,2.tsv").touch()
+    assert read("data.test=[v1,2.tsv]") == ["v1,2.tsv"]
     assert read("data.mirror=") == ""
     for word in ("seed=1,2", "data.dir=${oc.env:HOME}/x", "data.name=1e3", "~tracking"):
         assert as_typed(word, several=False) == word
