@@ -13,7 +13,8 @@ S = TypeVar("S", bound="State")
 
 LEAVING = 1 / 8  # of a batch: a new batch size costs new kernels and moved memory, more than a few idle rows
 BLOCK = 64  # words whose maximum `largest` compares before the words themselves
-AT_ONCE = 2**20  # logits computed at once on a CPU: more would not fit into its caches
+AT_ONCE = 2**20  # logits compared at once on a CPU: more would not fit into its caches
+PRODUCT = 8  # times as many are computed at once: the matrix of a large vocabulary is not read anew for few rows
 
 # What the sum of log-probabilities is divided by: n is the number of tokens with eos, alpha is search.length_penalty.
 LENGTH_PENALTIES: dict[str, Callable[[int, float], float]] = {
@@ -57,7 +58,7 @@ def beam_search(
 
     Args:
         step: reads the last token of each row, advances the state of the row, and returns features of the next token.
-        logits: of each of `vocab` tokens from these features, for some rows at a time, float32. They are overwritten.
+        logits: of each of `vocab` tokens from these features, for some rows at a time. They may be overwritten.
         state: one row per sentence, before the first token. Its `select` gets the rows that continue and, when
             sentences have left, the sentences that remain.
         max_lens: for each sentence the most tokens of a hypothesis with eos; at the limit eos is forced.
@@ -83,7 +84,7 @@ def beam_search(
         features = step(tokens[:, -1], state)
         must_not_end = shortest > length if min_lens and length < max(min_lens) else None
         must_end = longest <= length if length >= min(max_lens) else None
-        limits = (None if rows is None else rows.repeat_interleave(width) for rows in (must_not_end, must_end))
+        limits = (None if limit is None else limit.repeat_interleave(width) for limit in (must_not_end, must_end))
         # at most `width` candidates end, one per hypothesis, so among beam + width enough continue
         values, words = best_words(logits, features, beam + width, eos, *limits, rows_at_once)
         onward_width = min(beam, width * (vocab - 1))
@@ -134,12 +135,11 @@ def best_words(
     Args:
         must_not_end, must_end: the rows with a limit, if there are some. A row that must end has eos as its first word,
             and no other that is possible.
-        rows_at_once: rows whose logits exist at the same time.
+        rows_at_once: rows whose words are compared at the same time.
     """
-    found = []
-    for start in range(0, len(features), rows_at_once):
-        some = slice(start, start + rows_at_once)
-        scores = logits(features[some])
+    found, parts = [], features.split(PRODUCT * rows_at_once)
+    for number, scores in enumerate(x for part in parts for x in logits(part).split(rows_at_once)):
+        some, scores = slice(number * rows_at_once, (number + 1) * rows_at_once), scores.float()
         of_eos = scores[:, eos].clone()
         if must_not_end is not None:
             scores[:, eos].masked_fill_(must_not_end[some], -torch.inf)
@@ -151,7 +151,7 @@ def best_words(
             values[:, 0] = torch.where(must_end[some], of_eos, values[:, 0])
             words[:, 0].masked_fill_(must_end[some], eos)
         found.append((values - total[:, None], words))
-    values, words = (torch.cat(parts) for parts in zip(*found, strict=True))
+    values, words = (torch.cat(of_parts) for of_parts in zip(*found, strict=True))
     return values, words
 
 

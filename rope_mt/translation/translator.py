@@ -226,13 +226,10 @@ class Translator:
         def step(tokens: Tensor, state: DecoderState) -> Tensor:
             return self.model.decode(tokens[:, None], state)[:, -1]
 
-        def logits(hidden: Tensor) -> Tensor:
-            return self.model.logits(hidden).float()
-
         with short_of_memory(lambda: work), computing_in(self.precision, device):
             return beam_search(
                 step,
-                logits,
+                self.model.logits,
                 self.model.encode(src, *positions),
                 max_lens,
                 beam=search.beam,

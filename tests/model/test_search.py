@@ -136,6 +136,7 @@ def test_the_largest_by_blocks_are_the_largest_of_all(vocab):
 def test_the_number_of_rows_computed_at_once_does_not_matter(monkeypatch):
     together = search([*range(5)], 3, [6, 2, 4, 1, 5])
     monkeypatch.setattr(search_module, "AT_ONCE", 2 * VOCAB)
+    monkeypatch.setattr(search_module, "PRODUCT", 2)
     assert search([*range(5)], 3, [6, 2, 4, 1, 5]) == together
 
 
