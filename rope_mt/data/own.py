@@ -118,16 +118,17 @@ def _written(table: Path, cfg: DataConfig) -> str:
 
     def fill(folder: Path) -> None:
         with _sides(folder / name, cfg) as outputs:
-            if ".parquet" in table.suffixes:
+            if parquet := ".parquet" in table.suffixes:
                 copy_columns([table], outputs)
-                return
-            for n, line in enumerate(text.lines(table), start=1):
+            for n, line in enumerate(() if parquet else text.lines(table), start=1):
                 fields = line.split(b"\t")
                 if line and len(fields) < max(cfg.columns):
                     columns = f"source and target are columns {cfg.columns[0]} and {cfg.columns[1]} (data.columns)"
                     raise UserError(f"{table}, line {n:,}, has no column {max(cfg.columns)} behind a tab: {columns}")
                 for output, column in zip(outputs.values(), cfg.columns, strict=True) if line else ():
                     output.write(fields[column - 1] + b"\n")
+        if not (folder / f"{name}.{cfg.src_lang}").stat().st_size:
+            raise UserError(f"{table} has no line: give {FORMS}")
 
     return str(_made(Path(cfg.dir) / "text" / f"{name}-{digest.hexdigest()[:8]}", fill) / name)
 
