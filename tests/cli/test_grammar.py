@@ -1,11 +1,13 @@
 """A path means itself, whatever Hydra's grammar makes of its signs; choices, lists and null keep their meaning."""
 
 import os
+from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from rope_mt.cli.grammar import as_typed
+from rope_mt.cli.hydra import chosen_folder
 from rope_mt.cli.main import main
 
 PATHS = [
@@ -39,6 +41,12 @@ def test_a_path_is_read_as_it_was_typed_or_quoted(path, tmp_path, monkeypatch):
         assert read(f"data.train={path}") == path
     if '"' not in path and not path.endswith("\\"):
         assert read(f'checkpoint="{path}"') == path
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_dry_run_and_python_read_the_folder_of_a_run_as_hydra_does(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert chosen_folder(["hydra.run.dir=x", as_typed(f"hydra.run.dir={path}", several=False)]) == Path(path)
 
 
 def test_home_stands_for_a_tilde_unless_a_folder_has_that_name(tmp_path, monkeypatch):
