@@ -114,7 +114,10 @@ def test_in_fp32_muon_changes_singular_values_by_its_polynomial(shape):
 
 
 def test_muon_trains_fused_parts_as_if_each_were_a_weight_of_its_own():
-    """Adam trains the others as if it were alone. Both to the last bit, over several steps with decay."""
+    """To a last digit of bf16, in which torch multiplies matrices one by one, and Muon here several together.
+
+    Adam trains the others as if it were alone, to the last bit. Over several steps with decay.
+    """
     model = transformer()
     copied = copy.deepcopy(model)
     alone = []  # a weight in training beside the model's, where it lies in the model, and its gradient
@@ -136,8 +139,8 @@ def test_muon_trains_fused_parts_as_if_each_were_a_weight_of_its_own():
             optimizer.step()
         made["optimizer"].step()
         made["lr_scheduler"]["scheduler"].step()
-        for own, weight, n, part, _ in alone:
-            assert torch.equal(weight.chunk(n)[part], own)
+        for own, weight, n, part, matrix in alone:
+            torch.testing.assert_close(weight.chunk(n)[part], own, rtol=0, atol=1e-4 if matrix else 0)
     made["optimizer"].zero_grad()
     assert all(weight.grad is None for weight in model.parameters())
 
