@@ -32,7 +32,7 @@ Times = Float[np.ndarray, "systems batches"]  # seconds of a step of each model
 
 
 def as_trained(cfg: BenchSchemesConfig | BenchTrainConfig | BenchDecodeConfig, position: PositionConfig) -> TrainConfig:
-    """The settings of `rope-mt train` with the same data and model."""
+    """The settings of `rope-mt train` with the same data and model, and with Adam, which the baseline has, too."""
     recipe = cfg.data.recipe
     return TrainConfig(
         seed=SEED,

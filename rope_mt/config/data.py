@@ -25,6 +25,10 @@ class Recipe:
     warmup_steps: int = 4_000  # updates until the learning rate reaches its peak
     lr: float = 7e-4  # peak of the learning rate
     dropout: float = 0.1  # probability, at least 0 and below 1
+    norm: str = "post"  # model.norm
+    optimizer: str = "adam"  # optimizer.name
+    schedule: str = "inverse-sqrt"  # optimizer.schedule
+    average: int = 5  # trainer.average
     short: int = 24  # tokens a side that experiment=extrapolation trains on at most; many test sentences are longer
 
 

@@ -23,6 +23,7 @@ from ..small import write_pairs
 SHORT = ["trainer.max_steps=20", "trainer.val_every=10", "trainer.val_sentences=10", "optimizer.warmup_steps=10"]
 SHORT += ["search.beam=2", "search.max_len_a=0.7"]  # a model that is trained so little ends few sentences by itself
 SHORT += ["data=toy", "data.valid=short", "data.test=short", "tracking=none", "trainer.log_every=10"]
+SHORT += ["trainer.average=2"]
 
 
 def rope_mt(*words: str, code: int = 0) -> str:
@@ -58,7 +59,7 @@ def run(trained, monkeypatch) -> Iterator[RunFolder]:
 
 def test_the_first_screen_tells_what_will_be_trained_and_the_last_what_came_of_it(run, trained):
     out, detail = trained[2], read_result(run)["test"]["bleu_detail"]
-    for word in ("rope", "tiny", "1,053,696 parameters", "20,000 pairs", "20 steps", processor(), str(run.path)):
+    for word in ("rope", "tiny", "1,054,208 parameters", "20,000 pairs", "20 steps", processor(), str(run.path)):
         assert word in out
     assert "valid at 20" in out
     assert "hypothesis" in out
