@@ -8,7 +8,6 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from rope_mt.config.commands import TrainConfig
@@ -166,10 +165,8 @@ class TranslationModule(L.LightningModule):
         self._seen = checkpoint["tokens_seen"]
 
 
-def features_of(
-    model: Transformer, src: Int[Tensor, "batch src"], tgt: Int[Tensor, "batch tgt"], *positions: Tensor
-) -> Float[Tensor, "batch tgt d_model"]:
-    """What the decoder makes of tgt, from which the next tokens are predicted: both stacks, and nothing else."""
+def features_of(model: Transformer, src: Tensor, tgt: Tensor, *positions: Tensor) -> Tensor:
+    """What the decoder makes of tgt (batch, tgt, d_model), to predict the next tokens: both stacks, nothing else."""
     return model.decode(tgt, model.encode(src, *positions))
 
 

@@ -38,8 +38,8 @@ def spoil(monkeypatch):
             now[:] = [(self.global_step + 1, batch_idx % self.cfg.trainer.accumulate)]
             begin(self, data, batch_idx)
 
-        def loss_of(model, data, smoothing):
-            loss = honest(model, data, smoothing)
+        def loss_of(model, data, smoothing, **more):
+            loss = honest(model, data, smoothing, **more)
             step, number = now[0]
             if not model.training or step not in updates or number != batch:
                 return loss
@@ -120,8 +120,8 @@ def test_a_validation_loss_that_is_not_finite_is_told_in_words_and_null_in_every
 ):
     honest = module.loss_of
 
-    def loss_of(model, data, smoothing):
-        return honest(model, data, smoothing) * (1 if model.training else -math.inf)
+    def loss_of(model, data, smoothing, **more):
+        return honest(model, data, smoothing, **more) * (1 if model.training else -math.inf)
 
     monkeypatch.setattr(module, "loss_of", loss_of)
     monkeypatch.setattr(score, "loss_of", loss_of)
