@@ -30,7 +30,7 @@ def pytest_collection(session: pytest.Session) -> None:
 
 SLOWEST_FIRST = ("test_readme", "test_train", "test_run", "test_damaged_files", "test_processes")
 SLOWEST_FIRST += ("test_killed", "test_long_run", "test_resuming", "test_interruption", "test_toy", "test_laws")
-SLOWEST_FIRST += ("test_archives",)
+SLOWEST_FIRST += ("test_archives", "test_compiling", "test_lengths")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

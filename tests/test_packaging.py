@@ -47,7 +47,8 @@ def site(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that holds what installing the wheel would put into site-packages."""
     work = tmp_path_factory.mktemp("wheel")
     with tarfile.open(build(tree, "sdist", work / "sdist")) as archive:
-        archive.extractall(work / "source", filter="data")
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)  # which Python 3.11.0 to 3.11.3 lack
+        archive.extractall(work / "source")
     (source,) = (work / "source").iterdir()
     with zipfile.ZipFile(build(source, "wheel", work / "wheel")) as archive:
         archive.extractall(work / "site")

@@ -17,13 +17,12 @@ SOAK = Path(__file__).parents[1] / "soak/compiled.py"
 
 def test_a_compiled_model_trains_as_the_eager_one_does():
     """In a process of its own: the checks of shapes that tests have cannot be compiled."""
-    command = [sys.executable, str(SOAK), "aot_eager", "rope", "relative"]
+    command = [sys.executable, str(SOAK), "aot_eager", "rope"]
     done = subprocess.run(command, text=True, capture_output=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    found = re.findall(r"(\w+): 20 losses, (\d+) graphs so far", done.stdout)
-    assert [name for name, _ in found] == ["rope", "relative"]
-    of_one, of_both = (int(graphs) for _, graphs in found)
-    assert of_both == 2 * of_one > 2  # the shapes of batches are the same
+    [(name, graphs)] = re.findall(r"(\w+): 20 losses, (\d+) graphs so far", done.stdout)
+    assert name == "rope"
+    assert 1 < int(graphs) < 20  # shapes of batches come again, and are not compiled again
 
 
 def test_without_a_compiler_the_setting_is_refused_in_one_line(tmp_path, monkeypatch):
