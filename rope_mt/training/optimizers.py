@@ -101,7 +101,9 @@ class Muon(torch.optim.Optimizer):
         directions: list[Tensor] = []
         for weight in weights:
             assert weight.grad is not None
-            before = self.state[weight].get("momentum_buffer", torch.zeros_like(weight.grad))
+            if not self.state[weight]:
+                self.state[weight]["momentum_buffer"] = torch.zeros_like(weight.grad)
+            before: Tensor = self.state[weight]["momentum_buffer"]
             momentum = before.lerp(weight.grad, 1 - group["momentum"])
             directions += weight.grad.lerp(momentum, group["momentum"]).chunk(group["parts"])  # Nesterov's
             self.state[weight]["momentum_buffer"] = momentum if undo is None else torch.where(undo, before, momentum)
