@@ -1,6 +1,6 @@
 """Attention: which keys a query sees, the one softmax over keys, and the layers that call the position scheme."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -28,14 +28,19 @@ class Visible:
     key_padding: Bool[Tensor, "batch src"] | None = None  # only where this is True: there is a token
     cached: Bool[Tensor, "batch tgt slots"] | None = None  # only these of the slots that decoding has for keys
     past: int = 0  # slots that earlier decoding steps have filled
-    _made: dict[Any, Tensor | None] = field(default_factory=dict)  # masks, which all layers share
+    _made: dict[Any, Tensor | None] = field(default_factory=dict)  # masks, for all layers and steps of decoding
 
     def mask(self, q: Tensor, k: Tensor) -> Float[Tensor, "#batch 1 #tgt src"] | None:
         """0 where a query sees a key, or else a number so low that softmax gives 0; None where all see all."""
-        key = q.shape[-2], k.shape[-2], q.dtype
+        key = q.shape[-2] if self.causal else 1, k.shape[-2], q.dtype
         if key not in self._made:
             self._made[key] = self._mask(*key[:2], q)
         return self._made[key]
+
+    def select(self, sentences: Int[Tensor, " chosen"]) -> "Visible":
+        """The same for these sentences alone, where only the padding of keys counts."""
+        assert self.key_padding is not None
+        return Visible(key_padding=self.key_padding[sentences])
 
     def _mask(self, tgt: int, src: int, like: Tensor) -> Tensor | None:
         seen = None
@@ -191,8 +196,25 @@ class SelfAttention(nn.Module):
         return self.out(heads.transpose(1, 2).flatten(-2)), kept
 
 
+def source_keys_values(
+    layers: Sequence["CrossAttention"],
+    memory: Float[Tensor, "batch src d_model"],
+    schemes: Iterable[PositionScheme],
+    turns: Tensor | None,
+) -> list[KeyValues]:
+    """Keys and values of the source for each layer, by one product: made once, however many steps decoding takes."""
+    weight, bias = torch.cat([layer.kv.weight for layer in layers]), torch.cat([layer.kv.bias for layer in layers])
+    parts = split_heads(F.linear(memory, weight, bias), 2 * len(layers), layers[0].n_heads)
+    made = []
+    for scheme, k, v in zip(schemes, parts[::2], parts[1::2], strict=True):
+        k = k if turns is None else scheme.rotate(k, turns)
+        # on a CPU products would copy them, at every step of decoding again
+        made.append(KeyValues(k.contiguous(), v.contiguous()) if on_cpu(k) else KeyValues(k, v))
+    return made
+
+
 class CrossAttention(nn.Module):
-    """Multi-head attention of the target to the encoded source. Position enters only through `rotate_cross`."""
+    """Multi-head attention of the target to the encoded source. Position enters only where a scheme `rotates_cross`."""
 
     def __init__(self, d_model: int, n_heads: int) -> None:
         super().__init__()
@@ -201,20 +223,11 @@ class CrossAttention(nn.Module):
         self.kv = projection(d_model, d_model, parts=2)
         self.out = projection(d_model, d_model)
 
-    def keys_values(
-        self, memory: Float[Tensor, "batch src d_model"], position: PositionScheme, turns: Tensor | None
-    ) -> KeyValues:
-        """Keys and values of the source: made once per sentence, however many steps decoding takes."""
-        k, v = split_heads(self.kv(memory), 2, self.n_heads)
-        k = position.rotate_cross(k, turns)
-        # on a CPU products would copy them, at every step of decoding again
-        return KeyValues(k.contiguous(), v.contiguous()) if on_cpu(k) else KeyValues(k, v)
-
     def queries(
         self, x: Float[Tensor, "batch tgt d_model"], position: PositionScheme, turns: Tensor | None
     ) -> Float[Tensor, "batch heads tgt d_head"]:
         q = self.q(x).unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
-        return position.rotate_cross(q, turns)
+        return q if turns is None else position.rotate(q, turns)
 
     def forward(
         self,

@@ -39,7 +39,7 @@ class DecoderState:
     """
 
     layers: list[LayerState]
-    src_tokens: Bool[Tensor, "sentences src"]  # True where the source has a token
+    source: Visible  # keys of the source, for every target token
     tgt_pos: Int[Tensor, "sentences tgt"] | None = None  # of as many tokens as will be read; None: consecutive
     length: int = 0  # tokens that each hypothesis has read
     slots: int = 0  # for keys of a sentence; the first ones are filled
@@ -51,10 +51,16 @@ class DecoderState:
     ) -> "DecoderState":
         """Keep these hypotheses in this order, which may repeat or skip some, and these sentences (None: all)."""
         layers = [layer.select(rows, sentences) for layer in self.layers]
-        src_tokens = self.src_tokens if sentences is None else self.src_tokens[sentences]
+        source = self.source if sentences is None else self.source.select(sentences)
         tgt_pos = self.tgt_pos if sentences is None or self.tgt_pos is None else self.tgt_pos[sentences]
         own = None if self.own is None else self.own[rows]
-        return DecoderState(layers, src_tokens, tgt_pos, self.length, self.slots, self.places, own)
+        return DecoderState(layers, source, tgt_pos, self.length, self.slots, self.places, own)
+
+    @property
+    def src_tokens(self) -> Bool[Tensor, "sentences src"]:
+        """True where the source has a token."""
+        assert self.source.key_padding is not None
+        return self.source.key_padding
 
     def read(
         self, hypotheses: int, tokens: int

@@ -29,11 +29,12 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
         with torch.autocast(device, enabled=False):
             w = weight.to(dtype)
             rows = F.pad(hidden.to(dtype), (0, 0, 0, -n % MULTIPLE))  # a row of zeros adds nothing to any sum
-            uniform, summed = smoothing * w.mean(dim=0, dtype=torch.float32), rows.sum(dim=0, dtype=torch.float32)
-            total = -(uniform @ summed)
+            minus_uniform = w.mean(dim=0, dtype=torch.float32) * -smoothing
+            summed = rows.sum(dim=0, dtype=torch.float32)
+            total = minus_uniform @ summed
             grad_hidden = torch.empty_like(hidden) if wants_gradient else None
             grad_weight = (summed * (-smoothing / vocab)).repeat(vocab, 1) if wants_gradient else None
-            minus_uniform = -uniform.to(dtype)
+            minus_uniform = minus_uniform.to(dtype)
             for start in range(0, n, chunk):
                 h, right = rows[start : start + chunk], target[start : start + chunk, None]
                 logits = h @ w.T

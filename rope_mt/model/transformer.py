@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from rope_mt.config.position import PositionConfig
 from rope_mt.config.training import ModelConfig
 from rope_mt.errors import UserError
-from rope_mt.model.attention import CrossAttention, SelfAttention, Visible
+from rope_mt.model.attention import CrossAttention, SelfAttention, Visible, source_keys_values
 from rope_mt.model.casting import call_layer
 from rope_mt.model.decoding import DecoderState, LayerState
 from rope_mt.model.dropout import Dropout
@@ -138,7 +138,8 @@ class DecoderLayer(nn.Module):
             return out
 
         x = self.residuals[0](x, attend_to_target)
-        x = self.residuals[1](x, lambda h: self.cross_attention(h, position, placed.turns, kept.source, source_visible))
+        turns = placed.turns if position.rotates_cross else None
+        x = self.residuals[1](x, lambda h: self.cross_attention(h, position, turns, kept.source, source_visible))
         return self.residuals[2](x, self.feed_forward)
 
 
@@ -149,23 +150,21 @@ class Decoder(Stack):
 
     def start(self, memory: Float[Tensor, "batch src d_model"], pos: Int[Tensor, "*batch src"]) -> list[LayerState]:
         """The state of each layer before the first target token, with the keys and values of the source."""
-        states, turns = [], self.scheme(0).turns(pos)
-        for i, layer in enumerate(self.layers):
-            assert isinstance(layer, DecoderLayer)
-            states.append(LayerState(layer.cross_attention.keys_values(memory, self.scheme(i), turns)))
-        return states
+        cross = [layer.cross_attention for layer in self.layers if isinstance(layer, DecoderLayer)]
+        schemes = [self.scheme(i) for i in range(len(cross))]
+        turns = schemes[0].turns(pos) if schemes[0].rotates_cross else None
+        return [LayerState(source) for source in source_keys_values(cross, memory, schemes, turns)]
 
     def forward(
         self, x: Float[Tensor, "hypotheses tgt d_model"], state: DecoderState
     ) -> Float[Tensor, "hypotheses tgt d_model"]:
         """Decode one or many tokens after those that `state` has read; then `state` has read these, too."""
         q_pos, k_pos, target = state.read(*x.shape[:2])
-        source = Visible(key_padding=state.src_tokens)
         placed = self.scheme(0).place(q_pos, k_pos)
         side_by_side = x.reshape(len(state.src_tokens), -1, x.shape[-1])  # the hypotheses of a sentence
         h = self.dropout(self.scheme(0).embed(side_by_side, q_pos))
         for i, (layer, kept) in enumerate(zip(self.layers, state.layers, strict=True)):
-            h = call_layer(layer, h, self.scheme(i), placed, target, kept, source)
+            h = call_layer(layer, h, self.scheme(i), placed, target, kept, state.source)
         return self.norm(h).view(x.shape)
 
 
@@ -195,8 +194,8 @@ class Transformer(nn.Module):
         Raises:
             UserError: a sentence is longer than the position scheme allows.
         """
-        memory, pos, tokens = self._read(src, src_pos)
-        return DecoderState(self.decoder.start(memory, pos), tokens, tgt_pos)
+        memory, pos, source = self._read(src, src_pos)
+        return DecoderState(self.decoder.start(memory, pos), source, tgt_pos)
 
     def memory(
         self, src: Int[Tensor, "batch src"], pos: Int[Tensor, "*batch src"] | None = None
@@ -222,13 +221,13 @@ class Transformer(nn.Module):
 
     def _read(
         self, src: Int[Tensor, "batch src"], pos: Int[Tensor, "*batch src"] | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The encoder's output (batch, src, d_model), the positions of the source, and where it has a token."""
+    ) -> tuple[Tensor, Tensor, Visible]:
+        """The encoder's output (batch, src, d_model), the positions of the source, and its tokens, which are seen."""
         if pos is None:
             self.check_length(src.shape[1] - 1)
             pos = torch.arange(src.shape[1], device=src.device)
-        tokens = src != self.pad
-        return self.encoder(self._embed(src), pos, Visible(key_padding=tokens)), pos, tokens
+        source = Visible(key_padding=src != self.pad)
+        return self.encoder(self._embed(src), pos, source), pos, source
 
     def _embed(self, ids: Int[Tensor, "batch len"]) -> Float[Tensor, "batch len d_model"]:
         return self.embedding(ids) * self.embedding.embedding_dim**0.5

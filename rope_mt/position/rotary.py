@@ -30,12 +30,15 @@ class RotaryPosition(PositionScheme):
         if shape.d_head % 2:
             raise ValueError(f"rope rotates pairs of features, so d_head must be even, not {shape.d_head}")
         self.cfg, self.amplitude = cfg, amplitude(cfg)
-        self.relative = cfg.scaling != "dynamic"
+        self.relative, self.rotates_cross = cfg.scaling != "dynamic", cfg.cross_attention
         self.pairs = cfg.rotated_features(shape.n_features or shape.d_head) // 2
+        self.register_buffer("fixed", frequencies(cfg, self.pairs, torch.arange(1)), persistent=False)
+        self.fixed: Tensor
 
     def turns(self, pos: Int[Tensor, "*batch len"]) -> Float[Tensor, "*batch 1 len pairs 2"]:
         """Cosine and sine of the angle m * theta_i of each pair i at each position m: eq. 15. Always float32."""
-        angles = (pos.unsqueeze(-1) * frequencies(self.cfg, self.pairs, pos)).unsqueeze(-3)
+        of_pairs = self.fixed if self.cfg.scaling != "dynamic" else frequencies(self.cfg, self.pairs, pos)
+        angles = (pos.unsqueeze(-1) * of_pairs).unsqueeze(-3)
         turns = torch.stack((angles.cos(), angles.sin()), dim=-1)
         return turns if self.amplitude == 1 else turns * self.amplitude
 
@@ -51,11 +54,6 @@ class RotaryPosition(PositionScheme):
         rotated = _Rotation.apply(x, turns, self.cfg.layout == "half")
         assert isinstance(rotated, Tensor)
         return rotated
-
-    def rotate_cross(
-        self, x: Float[Tensor, "batch heads len d_head"], turns: Float[Tensor, "*batch 1 len pairs 2"]
-    ) -> Float[Tensor, "batch heads len d_head"]:
-        return self.rotate(x, turns) if self.cfg.cross_attention else x
 
 
 class _Rotation(torch.autograd.Function):
@@ -92,11 +90,11 @@ def rotated(x: Tensor, turns: Tensor, halves: bool, back: bool = False) -> Tenso
         by = torch.view_as_complex(turns)
         out_pairs.copy_(torch.view_as_real(numbers * (by.conj() if back else by)))
         return out
-    (a, b), (out_a, out_b), (cos, sin) = pairs.unbind(-1), out_pairs.unbind(-1), turns.unbind(-1)
-    sign = -1 if back else 1
+    (a, b), (cos, sin), sign = pairs.unbind(-1), turns.unbind(-1), -1 if back else 1
     if torch.compiler.is_compiling():  # it refuses the other form, and makes one kernel of this one
         out_pairs.copy_(torch.stack((a * cos - sign * b * sin, b * cos + sign * a * sin), dim=-1))
     else:
-        torch.mul(a, cos, out=out_a).addcmul_(b, sin, value=-sign)
-        torch.mul(b, cos, out=out_b).addcmul_(a, sin, value=sign)
+        torch.mul(pairs, cos.unsqueeze(-1), out=out_pairs)
+        out_pairs[..., 0].addcmul_(b, sin, value=-sign)
+        out_pairs[..., 1].addcmul_(a, sin, value=sign)
     return out

@@ -30,7 +30,7 @@ def frequencies(cfg: RopeConfig, pairs: int, pos: Int[Tensor, "*batch len"]) -> 
         assert cfg.trained is not None
         beyond = (pos + 1 - cfg.trained).clamp(min=0).unsqueeze(-1) / cfg.trained
         theta = theta * (1 + cfg.factor * beyond) ** power
-    scaled = theta ** -(numbers / pairs)
+    scaled = theta ** (numbers / -pairs)
     if cfg.scaling == "linear":
         scaled = scaled / cfg.factor
     elif cfg.scaling == "yarn":

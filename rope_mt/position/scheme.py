@@ -42,6 +42,7 @@ class PositionScheme(nn.Module):
 
     shared: ClassVar[bool] = True  # one instance serves all layers of a stack; False: each layer has its own
     relative: bool = False  # scores stay the same when all positions shift: the tests hold it to its word
+    rotates_cross: bool = False  # cross-attention, too, where m - n compares places in two sentences
     n_terms: ClassVar[int | float] = 1  # scores are divided by sqrt(n_terms * d_head)
     max_len: int | None = None  # tokens of the longest sentence, its end not counted, where a table ends there
 
@@ -71,13 +72,6 @@ class PositionScheme(nn.Module):
 
     def rotate(self, x: Float[Tensor, "batch heads len d_head"], turns: Any) -> Tensor:
         """Eq. 14: queries and keys, turned by their position. Self-attention hands over both, first all heads of q."""
-        return x
-
-    def rotate_cross(self, x: Float[Tensor, "batch heads len d_head"], turns: Any) -> Tensor:
-        """The same in cross-attention, queries by their place in the target and keys by theirs in the source.
-
-        m - n compares places in two sentences there, so a scheme does it only when asked to.
-        """
         return x
 
     def position_bias(self, q_pos: Int[Tensor, "*batch tgt"], k_pos: Int[Tensor, "*batch src"]) -> Tensor | None:
