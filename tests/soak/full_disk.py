@@ -7,6 +7,7 @@ read-only: one line and exit code 2, nothing half; then the same command comes t
 import os
 import random
 import re
+import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from .. import warm
+from ..sweep.killed import sweep_outcome
 from ..system.small_disk import MountedDisk, mounted
 from ..training.killed_run import STEPS, Typed, check_files, differences, last_row, outcome, seeded, words
 
