@@ -7,6 +7,8 @@ from typing import Any
 
 from rope_mt.errors import UserError
 
+LARGEST = 10**8  # the bytes of a matrix with so many rows and columns are a number that torch can hold
+
 
 def no_effect(default: Any) -> Any:
     """A field that cannot change the weights or scores of a run, and so stays out of the run's identity."""
@@ -27,6 +29,12 @@ def at_least(low: int, **settings: int | float) -> None:
     for setting, value in settings.items():
         require(value >= low, setting.replace("__", "."), f"at least {low}", value)
         require(value < math.inf, setting.replace("__", "."), "finite", value)
+
+
+def size(**settings: int) -> None:
+    at_least(1, **settings)
+    for setting, value in settings.items():
+        require(value <= LARGEST, setting.replace("__", "."), f"at most {LARGEST:,}", value)
 
 
 def above(low: int, **settings: float) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from omegaconf import MISSING
 
-from rope_mt.config.checks import above, added, at_least, choice, require
+from rope_mt.config.checks import above, added, at_least, choice, require, size
 
 SCALINGS = ("none", "linear", "ntk", "yarn", "dynamic")
 
@@ -34,7 +34,7 @@ class LearnedConfig(PositionConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(1, position__max_len=self.max_len)
+        size(position__max_len=self.max_len)
 
 
 @dataclass
@@ -45,7 +45,7 @@ class RelativeConfig(PositionConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(1, position__clip=self.clip)
+        size(position__clip=self.clip)
 
 
 @dataclass
@@ -65,7 +65,7 @@ class TupeConfig(PositionConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(1, position__max_len=self.max_len)
+        size(position__max_len=self.max_len)
 
 
 @dataclass
@@ -75,7 +75,7 @@ class DebertaConfig(PositionConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(1, position__clip=self.clip)
+        size(position__clip=self.clip)
 
 
 @dataclass

@@ -16,6 +16,7 @@ from rope_mt.config.checks import (
     no_effect,
     precision_choice,
     require,
+    size,
 )
 
 
@@ -37,7 +38,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         folder_name("model.name", self.name)
         sizes = {"d_model": self.d_model, "d_ff": self.d_ff, "n_heads": self.n_heads, "n_layers": self.n_layers}
-        at_least(1, **{f"model__{k}": v for k, v in sizes.items()})
+        size(**{f"model__{k}": v for k, v in sizes.items()})
         require(
             self.d_model % self.n_heads == 0, "model.d_model", f"a multiple of n_heads={self.n_heads}", self.d_model
         )

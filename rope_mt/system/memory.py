@@ -40,6 +40,11 @@ def peak_of_process() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
+def of_machine() -> int:
+    """Bytes of memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 @contextmanager
 def short_of_memory(doing: Callable[[], str]) -> Iterator[None]:
     """Raise a UserError that says what the block was `doing`, and what to lower, when memory ran out."""

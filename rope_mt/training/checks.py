@@ -1,8 +1,10 @@
 """What would end a run after hours, found before it writes anything: text, lengths, and room on the disk."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from rope_mt.config.commands import TrainConfig
 from rope_mt.data import corpus, text
@@ -15,8 +17,7 @@ from rope_mt.data.tokenizer import PAD, read
 from rope_mt.errors import UserError
 from rope_mt.model.transformer import Transformer
 from rope_mt.runs.folder import RunFolder
-from rope_mt.system import disk
-from rope_mt.system.memory import short_of_memory
+from rope_mt.system import disk, memory
 from rope_mt.training.callbacks.checkpoints import RESUMABLE
 from rope_mt.training.compiling import require_compiler
 from rope_mt.translation.raw_text import require_raw_text
@@ -71,7 +72,7 @@ def files_of(about: dict[str, Any]) -> dict[str, corpus.Files]:
 
 
 def check(cfg: TrainConfig, run: RunFolder, about: dict[str, Any], prepared: Prepared, sets: TestSets) -> Checked:
-    """Make model and batches once, as training will.
+    """Make batches once, as training will, and a model that has shapes and no numbers.
 
     Raises:
         UserError: the batches are too few, a sentence is longer than the positions of the model, or the disk has too
@@ -82,13 +83,13 @@ def check(cfg: TrainConfig, run: RunFolder, about: dict[str, Any], prepared: Pre
     files = files_of(about)
     data = TranslationData(cfg.data, prepared, files["valid"], cfg.seed, 0, about["processes"], cfg.trainer.accumulate)
     data.plan.batches()
-    with short_of_memory(lambda: "making the model: choose a smaller one"):
-        model = Transformer(cfg.model, cfg.position, len(data.tokenizer), PAD)
+    model = shapes_of(cfg, len(data.tokenizer), n_layers=1)
     if model.max_len is not None:
         for name, (src, ref) in sets.items():
             for side in (src, ref) if name == "valid" else (src,):
                 model.check_length(max(map(len, read(data.tokenizer, side).ids)))
-    weights = sum(tensor.nbytes for tensor in model.state_dict().values()) + len(data.tokenizer.model) + MANIFEST_BYTES
+    parameters = parameters_of(cfg, len(data.tokenizer))
+    weights = 4 * parameters + len(data.tokenizer.model) + MANIFEST_BYTES
     at_end, at_most = room(cfg, weights)
     disk.ensure("this run", run.checkpoints, at_most, ANOTHER_DISK)
     warnings = []
@@ -98,7 +99,27 @@ def check(cfg: TrainConfig, run: RunFolder, about: dict[str, Any], prepared: Pre
         warnings.append(f"{examples - kept:,} of {examples:,} training pairs {longer}, and are left out")
     for name, pairs in files.items():
         warnings += warnings_about(pairs, data.tokenizer, cfg.data.src_lang, cfg.data.tgt_lang, name == "valid")
-    return Checked(sum(p.numel() for p in model.parameters()), at_end, warnings)
+    return Checked(parameters, at_end, warnings)
+
+
+def refuse_too_large(cfg: TrainConfig) -> None:
+    """Raise a UserError if the weights of the model alone are larger than the memory of this machine."""
+    parameters, there = parameters_of(cfg, cfg.data.vocab_size), memory.of_machine()
+    if 4 * parameters > there:
+        needed = f"the weights of {parameters:,} parameters take {disk.size_text(4 * parameters)}"
+        raise UserError(f"{needed}, and this machine has {disk.size_text(there)} of memory: choose a smaller model")
+
+
+def shapes_of(cfg: TrainConfig, vocab_size: int, n_layers: int) -> Transformer:
+    """The model with so many layers, on torch's device for tensors without numbers."""
+    with torch.device("meta"):
+        return Transformer(replace(cfg.model, n_layers=n_layers), cfg.position, vocab_size, PAD)
+
+
+def parameters_of(cfg: TrainConfig, vocab_size: int) -> int:
+    """The number of parameters, in no time for any number of layers: they are alike."""
+    one, two = (sum(p.numel() for p in shapes_of(cfg, vocab_size, n).parameters()) for n in (1, 2))
+    return one + (cfg.model.n_layers - 1) * (two - one)
 
 
 def room(cfg: TrainConfig, weights: int) -> tuple[int, int]:

@@ -4,18 +4,14 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from rope_mt.config.commands import TrainConfig
 from rope_mt.data import corpus, own
-from rope_mt.data.tokenizer import PAD
 from rope_mt.errors import UserError
-from rope_mt.model.transformer import Transformer
 from rope_mt.runs.checkpoint import latest
 from rope_mt.runs.folder import RunFolder
 from rope_mt.system.device import choose_device
 from rope_mt.system.disk import size_text
-from rope_mt.training.checks import MANIFEST_BYTES, room
+from rope_mt.training.checks import MANIFEST_BYTES, parameters_of, refuse_too_large, room
 from rope_mt.training.precision import settle
 from rope_mt.training.processes import devices_of
 from rope_mt.training.screens import settings_of, show
@@ -41,9 +37,8 @@ def dry_run(cfg: TrainConfig, folder: Path | None = None) -> None:
         with tempfile.TemporaryDirectory() as folder_of_text:  # for the plain text of tables and what is held out
             text_of = corpus.at_hand(replace(cfg.data, dir=folder_of_text))
         cfg = replace(cfg, data=replace(text_of.cfg, dir=cfg.data.dir))
-    with torch.device("meta"):
-        model = Transformer(cfg.model, cfg.position, cfg.data.vocab_size, PAD)
-    parameters = sum(p.numel() for p in model.parameters())
+    refuse_too_large(cfg)
+    parameters = parameters_of(cfg, cfg.data.vocab_size)
     lines = settings_of(cfg, parameters, processes, f"{cfg.data.name}, vocabulary {cfg.data.vocab_size:,}")
     if text_of is None:
         lines["run"] = f"named after its text, which is not there yet: rope-mt prepare data={cfg.data.name} gets it"

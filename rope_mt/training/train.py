@@ -22,7 +22,7 @@ from rope_mt.runs.tracking import attach
 from rope_mt.system.device import choose_device
 from rope_mt.system.locks import alone
 from rope_mt.system.progress import output
-from rope_mt.training.checks import check, read_test_sets, steps_of
+from rope_mt.training.checks import check, read_test_sets, refuse_too_large, steps_of
 from rope_mt.training.fit import fit, track_training
 from rope_mt.training.other_lengths import begin_with_another
 from rope_mt.training.precision import settle
@@ -57,6 +57,7 @@ def train(
     if cfg.trainer.epochs:
         steps = steps_of(cfg.trainer.epochs, cfg, prepare(cfg.data, text_of), processes)
         cfg = replace(cfg, trainer=replace(cfg.trainer, max_steps=steps))
+    refuse_too_large(cfg)
     run, recorded, key, precision, note = settle(cfg, device, text_of.fingerprints, processes, folder)
     publish_to = record_of(cfg, key) if cfg.sweep.published and not recorded else None
     opened(run, cfg.trainer.max_steps)

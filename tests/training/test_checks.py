@@ -59,15 +59,15 @@ def test_references_that_are_not_raw_text(quick, text, tmp_path, part, name, mes
 
 
 @pytest.mark.parametrize(
-    ("position", "message"),
+    ("position", "n_layers", "message"),
     [
-        (LearnedConfig(max_len=20), "this model's positions end at 20"),
-        (RelativeConfig(clip=1 << 50), "^out of memory making the model: choose a smaller one$"),
+        (LearnedConfig(max_len=20), 1, "this model's positions end at 20"),
+        (RelativeConfig(), 10**8, r"^the weights of [\d,]{17} parameters take .*: choose a smaller model$"),
     ],
 )
-def test_models_that_cannot_be_trained(quick, tmp_path, position, message):
+def test_models_that_cannot_be_trained(quick, tmp_path, position, n_layers, message):
     cfg = quick()
-    cfg.position, cfg.data.max_len = position, 20
+    cfg.position, cfg.data.max_len, cfg.model.n_layers = position, 20, n_layers
     with pytest.raises(UserError, match=message):
         train(cfg, tmp_path)
     assert not RunFolder(tmp_path).metrics.exists()
