@@ -7,7 +7,6 @@ a path needs no quotes, every job is checked before the first one starts, and on
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import shlex
 import sys
@@ -178,13 +177,12 @@ def call_hydra(command: str, flags: dict[str, Any], words: list[str], task: Call
     try:
         # a run names its own folder, and paths are those of where the command was typed
         sys.argv = [argv[0], *given, *words, "hydra.job.chdir=false"]
-        logging.raiseExceptions = "--info" not in flags  # what --info logs may be piped into head
         os.environ["HYDRA_FULL_ERROR"] = "1"  # without it Hydra prints the error and advice about itself, and exits
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=command)(task)()
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     finally:
-        sys.argv, logging.raiseExceptions = argv, True
+        sys.argv = argv
         if wish is None:
             del os.environ["HYDRA_FULL_ERROR"]
         else:

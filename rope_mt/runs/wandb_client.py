@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-import logging
 import os
 import re
 import sys
@@ -91,15 +90,12 @@ def _started(mode: str, about: dict[str, Any]) -> Any:
             if mode != "auto":
                 say("nobody is logged in here: run `wandb login`; this run is written offline")
             about["mode"] = "offline"
-        run = wandb.init(**about)
+        return wandb.init(**about)
     except CommError as error:  # the server is away, or refuses the key or the run
         say(f"{one_line(error)}; this run is written offline")
         wandb.teardown()  # or the id would stay taken by the attempt
         _setup(mode)
         return wandb.init(**{**about, "mode": "offline"})
-    for handler in logging.getLogger("wandb").handlers:  # on a full disk its log would print tracebacks
-        handler.handleError = lambda record: None
-    return run
 
 
 def give_up(reason: str) -> None:

@@ -1,6 +1,7 @@
 """What libraries take for granted of a machine and its user, made so where it is not: home, name, temporary files."""
 
 import atexit
+import logging
 import os
 import shutil
 import sys
@@ -22,6 +23,7 @@ def make_usable() -> None:
         UserError: the working folder is gone, or temporary files can be written nowhere.
     """
     streams.make_usable()
+    logging.raiseExceptions = False  # a log is no reason for a traceback: of a full disk, or where nobody reads it
     try:
         os.getcwd()
     except OSError as error:

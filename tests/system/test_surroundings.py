@@ -2,6 +2,7 @@
 
 import getpass
 import io
+import logging
 import os
 import pwd
 import subprocess
@@ -68,6 +69,15 @@ def test_a_working_folder_that_is_gone_is_told_in_one_line(tmp_path, monkeypatch
     (tmp_path / "gone").rmdir()
     with pytest.raises(UserError, match=r"^the working folder cannot be found .*: cd to a folder that exists$"):
         surroundings.make_usable()
+
+
+def test_a_log_on_a_full_disk_prints_no_traceback(monkeypatch, capsys):
+    monkeypatch.setattr(logging, "raiseExceptions", True)
+    surroundings.make_usable()
+    with open("/dev/full", "wb", buffering=0) as full:
+        handler = logging.StreamHandler(io.TextIOWrapper(full, write_through=True))
+        handler.handle(logging.makeLogRecord({"msg": "run started"}))
+    assert capsys.readouterr().err == ""
 
 
 def test_variables_of_launchers_count_only_where_torchrun_has_set_them():
