@@ -4,9 +4,10 @@ The step is taken with fake tensors, which have shapes and no numbers, in the co
 GPU make an estimate of its time from that: paper, not a measurement.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
-from typing import Any
+from itertools import groupby
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,6 +32,27 @@ ALLOCATIONS = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_s
 OVERWRITING = {"copy_", "fill_", "zero_", "_foreach_copy_"}  # they do not read what they change
 PICKING = {"embedding", "gather", "index", "index_select"}  # they read as much of their first argument as they return
 PLACING = {"scatter_", "scatter_add_"}  # they change as much of their first argument as their index names
+OF_ROWS = {  # each number, or row, of the result comes from the same one of the arguments
+    *(
+        "add",
+        "add_",
+        "sub",
+        "sub_",
+        "mul",
+        "mul_",
+        "div",
+        "div_",
+        "neg",
+        "addcmul_",
+        "copy_",
+        "_to_copy",
+        "cat",
+        "stack",
+    ),
+    *("relu", "threshold_backward", "native_dropout", "native_dropout_backward", "softmax", "_softmax"),
+    *("native_layer_norm", "native_layer_norm_backward", "gather", "scatter_", "masked_fill_", "clamp", "log"),
+    *("_softmax_backward_data", "exp", "softplus", "softplus_backward", "cos", "sin", "constant_pad_nd"),
+}
 
 
 def count(cfg: BenchTrainConfig) -> dict[str, Any]:
@@ -45,8 +67,12 @@ def count(cfg: BenchTrainConfig) -> dict[str, Any]:
         step()  # the optimizer makes its state
         with Counting() as counting:
             step()
-    of_kinds = sorted(counting.kinds.items(), key=lambda kind: -kind[1][1])
-    ops, moved, flop = (sum(column) for column in zip(*counting.kinds.values(), strict=True))
+    kinds: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    for op in counting.ops:
+        kinds[op.kind] = [a + b for a, b in zip(kinds[op.kind], (1, op.moved), strict=True)]
+    of_kinds = sorted(kinds.items(), key=lambda kind: -kind[1][1])
+    ops, moved, flop = len(counting.ops), sum(op.moved for op in counting.ops), sum(op.flop for op in counting.ops)
+    kernels, moved_by_kernels = fused(counting.ops)
     return {
         "model": f"{shape(cfg.model)}, {cfg.model.attention}",
         "position": cfg.position.name,
@@ -55,8 +81,14 @@ def count(cfg: BenchTrainConfig) -> dict[str, Any]:
         "ops": ops,
         "GB": moved / 1e9,
         "TFLOP": flop / 1e12,
-        "kinds of op": {kind: f"{n:>5,} ops {size / 1e9:>7,.2f} GB" for kind, (n, size, _) in of_kinds},
-        "estimate": estimate(cfg, moved, flop, ops, tokens),
+        "kinds of op": {kind: f"{n:>5,} ops {size / 1e9:>7,.2f} GB" for kind, (n, size) in of_kinds},
+        "estimate": assumed(cfg) | estimate(cfg, moved, flop, ops, tokens),
+        "estimate with ops of rows fused": {
+            "assumed": "ops of numbers or rows that follow each other are one kernel",
+            "kernels": kernels,
+            "GB": moved_by_kernels / 1e9,
+            **estimate(cfg, moved_by_kernels, flop, kernels, tokens),
+        },
     }
 
 
@@ -76,63 +108,116 @@ def step_of(model: Transformer, cfg: TrainConfig, batch: Batch) -> Callable[[], 
     return step
 
 
-def estimate(cfg: BenchTrainConfig, moved: int, flop: int, ops: int, tokens: int) -> dict[str, Any]:
-    """The time of a step, and the target tokens a second that follow from it, with all that is assumed."""
-    sheet = GPUS[cfg.bench.gpu]
-    bandwidth, peak = cfg.bench.bandwidth or sheet[0], cfg.bench.peak or sheet[1]
-    device = moved / (1e12 * bandwidth * REACHED["bandwidth"]) + flop / (1e12 * peak * REACHED["FLOP/s"])
-    host = ops * cfg.bench.launch / 1e6
+def sheet(cfg: BenchTrainConfig) -> tuple[float, float]:
+    """Bandwidth in TB/s, and TFLOP/s in bf16."""
+    bandwidth, peak = GPUS[cfg.bench.gpu]
+    return cfg.bench.bandwidth or bandwidth, cfg.bench.peak or peak
+
+
+def assumed(cfg: BenchTrainConfig) -> dict[str, Any]:
+    bandwidth, peak = sheet(cfg)
     return {
         "GPU": cfg.bench.gpu,
         "bandwidth": f"{bandwidth:g} TB/s, {REACHED['bandwidth']:.0%} of it reached",
         "matrix products": f"{peak:g} TFLOP/s, {REACHED['FLOP/s']:.0%} of it reached",
-        "launch": f"{cfg.bench.launch:g} microseconds of the host for an op",
+        "launch": f"{cfg.bench.launch:g} microseconds of the host for a kernel",
         "assumed": "an op is one kernel; its bytes move before it computes; host and GPU work at the same time",
+    }
+
+
+def estimate(cfg: BenchTrainConfig, moved: int, flop: int, kernels: int, tokens: int) -> dict[str, Any]:
+    """The time of a step, and the target tokens a second that follow from it."""
+    bandwidth, peak = sheet(cfg)
+    device = moved / (1e12 * bandwidth * REACHED["bandwidth"]) + flop / (1e12 * peak * REACHED["FLOP/s"])
+    host = kernels * cfg.bench.launch / 1e6
+    return {
         "milliseconds of the GPU": 1000 * device,
         "milliseconds of the host": 1000 * host,
         "target tokens/s": tokens / max(device, host),
     }
 
 
-class Counting(TorchDispatchMode):
-    """Counts ops other than views and allocations, the bytes that they read and write, and the FLOP of products.
+class Op(NamedTuple):
+    """An op that moves bytes: how many it reads and writes of each memory, which a number names."""
 
-    Attributes:
-        kinds: ops, bytes and FLOP of each kind of op.
-    """
+    kind: str
+    reads: Counter[int]
+    writes: Counter[int]
+    flop: int
+
+    @property
+    def moved(self) -> int:
+        return self.reads.total() + self.writes.total()
+
+
+class Counting(TorchDispatchMode):
+    """Keeps a list of all ops but views and allocations."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.kinds: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
+        self.ops: list[Op] = []
+        self._storages: list[Any] = []  # of all arguments and results, so that no number names another one later
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         made = func(*args, **kwargs)
         kind = func.overloadpacket.__name__
         if func.namespace == "aten" and not func.is_view and kind not in ALLOCATIONS:
-            counts = moved_by(func, args, kwargs, made), flop_of(func, args, kwargs, made)
-            self.kinds[kind] = [a + b for a, b in zip(self.kinds[kind], (1, *counts), strict=True)]
+            self._storages += [leaf.untyped_storage() for leaf in leaves((args, kwargs, made))]
+            self.ops.append(Op(kind, *moved_by(func, args, kwargs, made), flop_of(func, args, kwargs, made)))
         return made
 
 
-def moved_by(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], made: Any) -> int:
-    """The bytes that an op reads and writes. Numbers that a view repeats are moved once."""
+def moved_by(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], made: Any) -> tuple[Counter[int], Counter[int]]:
+    """The bytes that an op reads and those that it writes. Numbers that a view repeats are moved once."""
     kind, arguments = func.overloadpacket.__name__, func._schema.arguments
     given = {**{about.name: value for about, value in zip(arguments, args, strict=False)}, **kwargs}
-    if kind in PLACING:
-        return 3 * size_of(given["index"]) + size_of(given.get("src"))
-    moved = 0
+    reads: Counter[int] = Counter()
+    writes: Counter[int] = Counter()
     for number, about in enumerate(arguments):
-        size = size_of(given.get(about.name))
         written = about.alias_info is not None and about.alias_info.is_write
-        read = not about.is_out and not (written and kind in OVERWRITING)
-        moved += size * (written + read) if number or kind not in PICKING else size_of(made)
-    return moved + (0 if any(about.alias_info for about in func._schema.returns) else size_of(made))
+        part = None if number else given["index"] if kind in PLACING else made if kind in PICKING else None
+        for leaf in leaves(given.get(about.name)):
+            size = size_of(leaf) if part is None else sum(map(size_of, leaves(part)))
+            if not about.is_out and not (written and kind in OVERWRITING):
+                reads[leaf.untyped_storage()._cdata] += size
+            if written:
+                writes[leaf.untyped_storage()._cdata] += size
+    if not any(about.alias_info for about in func._schema.returns):
+        for leaf in leaves(made):
+            writes[leaf.untyped_storage()._cdata] += size_of(leaf)
+    return reads, writes
 
 
-def size_of(value: Any) -> int:
-    tensors = [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
-    return sum(min(x.numel() * x.element_size(), x.untyped_storage().nbytes()) for x in tensors)
+def fused(ops: list[Op]) -> tuple[int, int]:
+    """Kernels, and their bytes, if ops OF_ROWS that follow each other were one.
+
+    It reads once what they need and have not made, and writes what others read later.
+    """
+    last_read = {memory: number for number, op in enumerate(ops) for memory in op.reads}
+    kernels = moved = end = 0
+    for of_rows, group in groupby(ops, lambda op: op.kind in OF_ROWS):
+        together = list(group)
+        end += len(together)
+        if not of_rows:
+            kernels, moved = kernels + len(together), moved + sum(op.moved for op in together)
+            continue
+        reads: Counter[int] = Counter()
+        writes: Counter[int] = Counter()
+        for op in together:
+            reads |= Counter({memory: size for memory, size in op.reads.items() if memory not in writes})
+            writes |= op.writes
+        kernels += 1
+        moved += reads.total() + sum(size for memory, size in writes.items() if last_read.get(memory, 0) >= end)
+    return kernels, moved
+
+
+def leaves(value: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
+
+
+def size_of(x: Tensor) -> int:
+    return min(x.numel() * x.element_size(), x.untyped_storage().nbytes())
 
 
 def flop_of(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], made: Any) -> int:

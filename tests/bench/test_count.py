@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from rope_mt.bench.count import FILLED, WIDTH, Counting, count, estimate
+from rope_mt.bench.count import FILLED, WIDTH, Counting, count, estimate, fused
 from rope_mt.bench.train import flop_of_step
 from rope_mt.cli.main import main
 from rope_mt.config.commands import BenchTrainConfig, BenchTrainSettings
@@ -21,8 +21,7 @@ def counted(work) -> tuple[int, int, int]:
     """Ops, bytes and FLOP."""
     with Counting() as counting:
         work()
-    ops, bytes_, flop = (sum(column) for column in zip((0, 0, 0), *counting.kinds.values(), strict=True))
-    return ops, bytes_, flop
+    return len(counting.ops), sum(op.moved for op in counting.ops), sum(op.flop for op in counting.ops)
 
 
 def test_bytes_are_those_read_and_written_and_views_move_none():
@@ -43,6 +42,19 @@ def test_bytes_are_those_read_and_written_and_views_move_none():
     }
     for work, expected in numbers.items():
         assert counted(work) == expected
+
+
+def test_ops_of_rows_that_follow_each_other_are_one_kernel_which_writes_what_is_read_later():
+    a, b = torch.ones(8, 4), torch.ones(4, 16)
+    with Counting() as counting:
+        ((a * 2 + 1).relu() @ b).neg()
+    product = 4 * (8 * 4 + 4 * 16 + 8 * 16)
+    assert fused(counting.ops) == (3, 2 * 128 + product + 4 * 8 * 16)
+    with Counting() as counting:
+        doubled = a * 2
+        (doubled + a) @ b
+        doubled.sum()
+    assert fused(counting.ops) == (3, 3 * 128 + product + 128 + 4)
 
 
 @pytest.fixture
