@@ -11,6 +11,7 @@ from torch import Tensor
 from rope_mt.config.commands import TrainConfig
 from rope_mt.data.batches import Batch
 from rope_mt.data.tokenizer import PAD
+from rope_mt.errors import UserError
 from rope_mt.model.transformer import Transformer
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
@@ -124,6 +125,12 @@ def test_a_whole_run_waits_only_when_it_reports(cfg, tmp_path, monkeypatch):
     monkeypatch.setattr(TranslationModule, "on_train_batch_start", on_train_batch_start)
     train(cfg, tmp_path / "run")
     assert watched.count("error") == 4
+
+
+def test_more_processes_than_gpus_are_refused(cfg, tmp_path):
+    cfg.trainer.devices = torch.cuda.device_count() + 1
+    with pytest.raises(UserError, match=r"^trainer\.devices=\d+, and this machine has \d+ GPUs$"):
+        train(cfg, tmp_path / "run")
 
 
 def test_a_run_that_died_goes_on_as_if_it_had_not(cfg, tmp_path, monkeypatch):
