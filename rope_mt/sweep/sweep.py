@@ -17,7 +17,6 @@ from rope_mt.study.compare.comparison import Comparison
 from rope_mt.study.report import write_report
 from rope_mt.sweep.ledger import DONE, WAITING, Entry, Ledger
 from rope_mt.sweep.overview import Overview
-from rope_mt.sweep.tuning import tune
 from rope_mt.system.files import write_json, write_whole
 
 
@@ -69,6 +68,9 @@ def conclude(sweep: Sweep, overview: Overview) -> bool:
         files += ["sweep.png", "sweep.html"]
     console.print(Text(f"files     {os.path.relpath(sweep.folder)}: {', '.join(files)}"), soft_wrap=True)
     if sweep.tuned and len(done) == len(entries):
+        # torch would count the cores before a launcher's job, which has a copy of the sweep, can set its threads
+        from rope_mt.sweep.tuning import tune
+
         for scheme, chosen in tune([Path(entry.run) for entry in done if entry.run], sweep.tuned).items():
             values = "   ".join(f"{name} {value}" for name, value in chosen.items())
             console.print(Text(f"tuned     {scheme}: {values}"), soft_wrap=True)

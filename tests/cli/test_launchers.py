@@ -5,15 +5,17 @@ import pickle
 import signal
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 from omegaconf import OmegaConf
 
-from rope_mt.cli.hydra import call_hydra
+from rope_mt.cli.hydra import call_hydra, do_job
 from rope_mt.cli.jobs import Jobs
 from rope_mt.cli.main import main
 from rope_mt.config.choices import command_schema
 from rope_mt.errors import Interrupted, UserError
+from rope_mt.sweep.sweep import Sweep
 
 
 def interrupted(cfg) -> None:
@@ -37,6 +39,14 @@ def test_a_job_that_is_interrupted_hands_the_signal_to_its_launcher(tmp_path, mo
     finally:
         signal.signal(signal.SIGUSR2, before)
     assert signals == [signal.SIGUSR2]
+
+
+def test_a_job_of_a_launcher_sets_its_threads_before_torch_is_imported(tmp_path):
+    sweep = Sweep("name", tmp_path, ["job"], "rope-mt train", ["seed=1"])
+    (tmp_path / "jobs").write_bytes(pickle.dumps(Jobs(partial(do_job, "train"), sweep)))
+    code = "import pickle, sys; pickle.load(open('jobs', 'rb')); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "False\n"
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Optuna 2, when it is imported
