@@ -16,10 +16,10 @@ from typing import Any
 # or file wandb asks the server something: a dead server costs one QUESTION then, and finish_timeout at the end.
 PATIENCE: dict[str, Any] = {
     "init_timeout": 10,
-    "finish_timeout": 25,
+    "finish_timeout": 20,
     "x_graphql_retry_max": 1,
     "x_graphql_retry_wait_max_seconds": 2,
-    "x_graphql_timeout_seconds": 10,
+    "x_graphql_timeout_seconds": 8,
 }
 QUESTION = 10  # no setting limits this wait, but a variable of the environment
 
