@@ -31,27 +31,16 @@ REACHED = {"bandwidth": 0.8, "FLOP/s": 0.7}  # fractions of the data sheet's fig
 ALLOCATIONS = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "_unsafe_view"}
 OVERWRITING = {"copy_", "fill_", "zero_", "_foreach_copy_"}  # they do not read what they change
 PICKING = {"embedding", "gather", "index", "index_select"}  # they read as much of their first argument as they return
-PLACING = {"scatter_", "scatter_add_"}  # they change as much of their first argument as their index names
+PLACING = {
+    "index_copy_",
+    "scatter_",
+    "scatter_add_",
+}  # they change as much of their first argument as their index names
 OF_ROWS = {  # each number, or row, of the result comes from the same one of the arguments
-    *(
-        "add",
-        "add_",
-        "sub",
-        "sub_",
-        "mul",
-        "mul_",
-        "div",
-        "div_",
-        "neg",
-        "addcmul_",
-        "copy_",
-        "_to_copy",
-        "cat",
-        "stack",
-    ),
-    *("relu", "threshold_backward", "native_dropout", "native_dropout_backward", "softmax", "_softmax"),
-    *("native_layer_norm", "native_layer_norm_backward", "gather", "scatter_", "masked_fill_", "clamp", "log"),
-    *("_softmax_backward_data", "exp", "softplus", "softplus_backward", "cos", "sin", "constant_pad_nd"),
+    *("add", "add_", "sub", "sub_", "mul", "mul_", "div", "div_", "neg", "addcmul_", "copy_", "_to_copy", "cat"),
+    *("stack", "relu", "threshold_backward", "native_dropout", "native_dropout_backward", "native_layer_norm"),
+    *("native_layer_norm_backward", "softmax", "_softmax", "_softmax_backward_data", "index_copy_", "masked_fill_"),
+    *("clamp", "log", "exp", "softplus", "softplus_backward", "cos", "sin", "constant_pad_nd"),
 }
 
 

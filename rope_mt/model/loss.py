@@ -34,17 +34,18 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
             total = minus_uniform @ summed
             grad_hidden = torch.empty_like(hidden) if wants_gradient else None
             grad_weight = (summed * (-smoothing / vocab)).repeat(vocab, 1) if wants_gradient else None
-            minus_uniform = minus_uniform.to(dtype)
+            minus_uniform, rows_of_chunk = minus_uniform.to(dtype), torch.arange(chunk, device=target.device)
             for start in range(0, n, chunk):
-                h, right = rows[start : start + chunk], target[start : start + chunk, None]
+                h, right = rows[start : start + chunk], target[start : start + chunk]
                 logits = h @ w.T
-                of_tokens = logits[: len(right)]  # those behind are of padding
-                total += smoothing * of_tokens.gather(1, right).sum(dtype=torch.float32)
+                of_words = logits.view(-1)  # one after the other; scatter_ would copy all of them on a CPU
+                cells = torch.add(right, rows_of_chunk[: len(right)], alpha=vocab)  # rows behind these are of padding
+                total.add_(of_words.index_select(0, cells).sum(dtype=torch.float32), alpha=smoothing)
                 torch.softmax(logits, dim=-1, out=logits)
-                p = of_tokens.gather(1, right).float()
+                p = of_words.index_select(0, cells).float()
                 total -= p.clamp(min=LEAST).log().sum()
                 if grad_hidden is not None and grad_weight is not None:
-                    of_tokens.scatter_(1, right, (p - (1 - smoothing)).to(dtype))
+                    of_words.index_copy_(0, cells, (p - (1 - smoothing)).to(dtype))
                     grad_hidden[start : start + chunk] = torch.addmm(minus_uniform, logits, w)[: len(right)]
                     grad_weight += logits.T @ h
         if wants_gradient:
