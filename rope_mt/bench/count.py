@@ -31,11 +31,7 @@ REACHED = {"bandwidth": 0.8, "FLOP/s": 0.7}  # fractions of the data sheet's fig
 ALLOCATIONS = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "_unsafe_view"}
 OVERWRITING = {"copy_", "fill_", "zero_", "_foreach_copy_"}  # they do not read what they change
 PICKING = {"embedding", "gather", "index", "index_select"}  # they read as much of their first argument as they return
-PLACING = {
-    "index_copy_",
-    "scatter_",
-    "scatter_add_",
-}  # they change as much of their first argument as their index names
+PLACING = {"index_copy_", "scatter_", "scatter_add_"}  # they change as much of their first argument as of their index
 OF_ROWS = {  # each number, or row, of the result comes from the same one of the arguments
     *("add", "add_", "sub", "sub_", "mul", "mul_", "div", "div_", "neg", "addcmul_", "copy_", "_to_copy", "cat"),
     *("stack", "relu", "threshold_backward", "native_dropout", "native_dropout_backward", "native_layer_norm"),

@@ -16,6 +16,7 @@ from pathlib import Path
 import lightning as L
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.pytorch.strategies import DDPStrategy
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from rope_mt.config.commands import TrainConfig
@@ -108,7 +109,8 @@ def build_trainer(cfg: TrainConfig, precision: str, callbacks: list[L.Callback],
         accelerator={"cuda": "gpu"}.get(device, device),
         devices=processes.on_machine,
         num_nodes=processes.world // processes.on_machine,
-        strategy="auto" if processes.world == 1 else "ddp",
+        # the buffers of a model are the same in all processes, and stay as they are
+        strategy="auto" if processes.world == 1 else DDPStrategy(broadcast_buffers=False),
         precision="bf16-mixed" if precision == "bf16" else "32-true",
         use_distributed_sampler=False,
         callbacks=callbacks,
