@@ -166,4 +166,4 @@ def plot(path: Path, families: list[Arms], cap: int) -> None:
                 axes.plot(at[there], nats[there] / tokens[there], label=label)
             axes.axvline(cap, color="#555555", linestyle=(0, (6, 4)), linewidth=0.9)
             axes.set(xlabel="target position (dashed: longest side in training)", ylabel="nats per target token")
-            axes.legend()
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3)  # below, where no curve is
