@@ -6,12 +6,16 @@ from dataclasses import replace
 import pytest
 import torch
 
-from rope_mt.config.position import LearnedConfig, RelativeConfig
+from rope_mt.config.position import POSITION_CONFIGS, LearnedConfig, RelativeConfig
+from rope_mt.data.tokenizer import PAD
 from rope_mt.errors import UserError
+from rope_mt.model.transformer import Transformer
+from rope_mt.position import SCHEMES
 from rope_mt.runs.folder import RunFolder
 from rope_mt.system import disk
 from rope_mt.training import module
 from rope_mt.training.callbacks import checkpoints
+from rope_mt.training.checks import parameters_of
 from rope_mt.training.train import train
 
 from ..small import write_pairs
@@ -71,6 +75,14 @@ def test_models_that_cannot_be_trained(quick, tmp_path, position, n_layers, mess
     with pytest.raises(UserError, match=message):
         train(cfg, tmp_path)
     assert not RunFolder(tmp_path).metrics.exists()
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+def test_the_parameters_of_a_model_follow_from_those_of_one_and_two_layers(quick, name):
+    cfg = quick()
+    cfg.position, cfg.model.n_layers = POSITION_CONFIGS[name](), 4
+    model = Transformer(cfg.model, cfg.position, vocab_size=50, pad=PAD)
+    assert parameters_of(cfg, 50) == sum(weight.numel() for weight in model.parameters())
 
 
 @pytest.mark.parametrize(
