@@ -67,7 +67,8 @@ def fit(path: Path, tracker: Tracker | None = None) -> None:
     prepared, valid = Prepared.read(Path(about["prepared"])), files_of(about)["valid"]
     place = (processes.rank, processes.world, cfg.trainer.accumulate)
     data = TranslationData(cfg.data, prepared, valid, cfg.seed, *place)
-    module = TranslationModule(cfg, data, precision, processes)
+    with short_of_memory(lambda: "making the model: choose a smaller one"):
+        module = TranslationModule(cfg, data, precision, processes)
 
     opens_tracker = processes.first and tracker is None
     with track_training(cfg, run) if opens_tracker else nullcontext(tracker) as tracker:

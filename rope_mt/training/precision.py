@@ -17,6 +17,7 @@ from rope_mt.runs.published import find_record
 from rope_mt.system.device import PRECISIONS, choose_precision, computing_in, processor
 from rope_mt.system.locks import only_one
 from rope_mt.system.manifest import read_manifest, write_manifest
+from rope_mt.system.memory import short_of_memory
 from rope_mt.training.module import loss_of
 
 KEPT = "precision"  # folder in data.dir, beside the prepared text, and the name of its file
@@ -103,7 +104,8 @@ def step_seconds(cfg: TrainConfig) -> dict[str, float]:
 
     The optimizer is left out: Adam takes as long in both.
     """
-    model = Transformer(cfg.model, SinusoidalConfig(), cfg.data.vocab_size, PAD)
+    with short_of_memory(lambda: "making the model: choose a smaller one"):
+        model = Transformer(cfg.model, SinusoidalConfig(), cfg.data.vocab_size, PAD)
     rows = max(1, min(SLOTS, cfg.data.batch_tokens) // (2 * LENGTH))
     ids = torch.randint(PAD + 1, cfg.data.vocab_size, (rows, LENGTH))
     batch = Batch(ids, ids, ids.flatten(), torch.arange(ids.numel()))

@@ -13,7 +13,7 @@ from rope_mt.model.transformer import Transformer
 from rope_mt.position import SCHEMES
 from rope_mt.runs.folder import RunFolder
 from rope_mt.system import disk
-from rope_mt.training import module
+from rope_mt.training import module, precision
 from rope_mt.training.callbacks import checkpoints
 from rope_mt.training.checks import parameters_of
 from rope_mt.training.train import train
@@ -75,6 +75,15 @@ def test_models_that_cannot_be_trained(quick, tmp_path, position, n_layers, mess
     with pytest.raises(UserError, match=message):
         train(cfg, tmp_path)
     assert not RunFolder(tmp_path).metrics.exists()
+
+
+def test_a_model_for_which_no_memory_is_left_is_told(quick, tmp_path, monkeypatch):
+    """Others may hold what this machine has. A precision that is not given is timed with a model, too."""
+    for at in (precision, module):
+        monkeypatch.setattr(at, "Transformer", lambda *_: torch.empty(1 << 60))
+    for work in (lambda: precision.step_seconds(quick()), lambda: train(quick(precision="fp32"), tmp_path)):
+        with pytest.raises(UserError, match=r"^out of memory making the model: choose a smaller one$"):
+            work()
 
 
 @pytest.mark.parametrize("name", SCHEMES)
