@@ -26,7 +26,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from rope_mt.system.memory import keep_few_kernels
+from rope_mt.system.memory import keep_kernels
 
 CLIENT = """#!{python} -S
 import json, os, socket, sys
@@ -129,7 +129,7 @@ class Forked:
 
 
 def import_all() -> None:
-    keep_few_kernels()
+    keep_kernels()
     import sacremoses  # noqa: F401
     import wandb  # noqa: F401
     from hydra.core.plugins import Plugins

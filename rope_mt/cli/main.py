@@ -18,7 +18,7 @@ from rope_mt.config.choices import options
 from rope_mt.errors import Interrupted, UserError
 from rope_mt.system import surroundings
 from rope_mt.system.disk import refused
-from rope_mt.system.memory import keep_few_kernels, keep_freed
+from rope_mt.system.memory import keep_freed, keep_kernels
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     # makes training several times slower; torch's threads read it when torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     keep_freed()
-    keep_few_kernels()
+    keep_kernels()
     words = sys.argv[1:] if argv is None else argv
     try:
         surroundings.make_usable()
