@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from rope_mt.bench.steps import WARM_UP, Times, Training, as_trained, by_twos, first_batches, in_turns, ratio, setup
+from rope_mt.bench.steps import Times, Training, as_trained, by_twos, first_batches, in_turns, ratio, setup
 from rope_mt.config.commands import BenchSchemesConfig
 from rope_mt.config.position import POSITION_CONFIGS
 from rope_mt.errors import UserError
@@ -17,7 +17,7 @@ BASELINE = "sinusoidal-add"  # the Transformer's own, and among the cheapest
 def measure(cfg: BenchSchemesConfig) -> dict[str, Any]:
     """Train a few steps with each scheme in turns with the baseline; a line on standard error tells of each."""
     data, precision, device, report = setup(cfg)
-    batches = first_batches(data, WARM_UP + 2 * cfg.bench.steps)
+    batches = first_batches(data, 2 * cfg.bench.steps)
     names = cfg.bench.schemes or [name for name in SCHEMES if name != BASELINE]
     rows: dict[str, dict[str, Any]] = {}
     for number, name in enumerate(names, 1):

@@ -1,8 +1,10 @@
 """Models in training, step by step, and several of them in turns on the same batches.
 
 The speed of a machine that others use, too, drifts by more than models differ. So models take turns, and their times on
-the same batches are compared. The first step on a batch also pays for memory of its shape, which the next one finds. So
-every other batch has the opposite order, and two neighbouring batches together give one ratio.
+the same batches are compared. Each has first made a step on every shape of batch, for which memory is allocated and
+kernels are compiled, since training makes thousands of steps on each. The system that makes the second step on a batch
+finds it in the processor's cache. So every other batch has the opposite order, and two neighbouring batches together
+give one ratio.
 """
 
 import time
@@ -27,7 +29,6 @@ from rope_mt.system.device import choose_device, choose_precision, computing_in,
 from rope_mt.training.module import TranslationModule
 
 SEED = 1
-WARM_UP = 6  # steps that are not counted, in which memory is allocated and kernels are chosen
 Times = Float[np.ndarray, "systems batches"]  # seconds of a step of each model
 
 
@@ -121,13 +122,21 @@ class Training:
 
 
 def in_turns(systems: Sequence[Training], batches: list[Batch]) -> Times:
-    """Train all models on the same batches, and time those after the first WARM_UP."""
+    """Train all models on the same batches, and time them."""
+    for system in systems:
+        warm_up(system, batches)
     times = np.zeros((len(systems), len(batches)))
     for number, batch in enumerate(batches):
         batch = systems[0].moved(batch)
         for which in range(len(systems))[:: -1 if number % 2 else 1]:
             times[which, number] = seconds(systems[which], batch)
-    return times[:, WARM_UP:]
+    return times
+
+
+def warm_up(training: Training, batches: list[Batch]) -> None:
+    """Make a step on one batch of each shape."""
+    for batch in {(batch.src.shape, batch.tgt_in.shape): batch for batch in batches}.values():
+        seconds(training, training.moved(batch))
 
 
 def seconds(training: Training, batch: Batch) -> float:

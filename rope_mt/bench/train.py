@@ -20,18 +20,19 @@ from rope_mt.bench.count import count
 from rope_mt.bench.peers import Baseline
 from rope_mt.bench.steps import (
     SEED,
-    WARM_UP,
     Times,
     Training,
     as_trained,
     endless,
     finish,
+    first_batches,
     in_turns,
     precisions,
     ratio,
     seconds,
     setup,
     time_of,
+    warm_up,
 )
 from rope_mt.config.commands import BenchTrainConfig, TrainConfig
 from rope_mt.config.training import ModelConfig
@@ -67,8 +68,7 @@ def measure(cfg: BenchTrainConfig) -> dict[str, Any]:
     ours = Training.of(settings, data, precision, device)
     choose_threads(f"{OURS} {precision}", ours, islice(batches, TRIALS), threads)
     report |= {"parameters": ours.parameters, "threads": ours.threads}
-    for batch in islice(batches, WARM_UP):
-        seconds(ours, ours.moved(batch))
+    warm_up(ours, first_batches(data, TRIALS + cfg.bench.steps)[TRIALS:])
     contents, times = alone(ours, batches, cfg.bench.steps)
     memory["in training"] = peak_memory(device)
     flop = None
@@ -101,12 +101,9 @@ def beside(
     for name, training in systems.items():
         if training is not ours:
             choose_threads(name, training, islice(batches, TRIALS), most)
-    drawn = list(islice(batches, WARM_UP + cfg.bench.steps + cfg.bench.steps % 2))
+    drawn = list(islice(batches, cfg.bench.steps + cfg.bench.steps % 2))
     print(f"{', '.join(systems)} in turns on {len(drawn)} batches", file=sys.stderr)
-    if cfg.bench.compile:
-        for batch in {batch.src.shape + batch.tgt_in.shape: batch for batch in drawn}.values():
-            [*systems.values()][1].step(ours.moved(batch))
-    times, tokens = in_turns([*systems.values()], drawn), [batch.n_tokens for batch in drawn[WARM_UP:]]
+    times, tokens = in_turns([*systems.values()], drawn), [batch.n_tokens for batch in drawn]
     rows = against(times, tokens, {name: training.threads for name, training in systems.items()})
     report: dict[str, Any] = {"systems": rows}
     if cfg.bench.yardstick:

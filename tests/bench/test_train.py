@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from rope_mt.bench import train
 from rope_mt.bench.bench import bench
 from rope_mt.bench.peers import Baseline
-from rope_mt.bench.steps import WARM_UP, Training, as_trained, first_batches, precisions
+from rope_mt.bench.steps import Training, as_trained, first_batches, precisions
 from rope_mt.bench.train import BASELINE, OURS, PARTS, TRIALS, Content, flop_of_step
 from rope_mt.cli.main import main
 from rope_mt.config.commands import BenchTrainConfig, BenchTrainSettings
@@ -61,10 +61,9 @@ def test_the_report_counts_the_batches_that_training_draws_and_agrees_with_itsel
     assert main(["bench", "train", *words]) == 0
     report = json.loads(capsys.readouterr().out)
 
-    before = TRIALS + WARM_UP
-    drawn = first_batches(data, before + STEPS)[before:]
+    drawn = first_batches(data, TRIALS + STEPS)[TRIALS:]
     data.plan.epoch = 0
-    rows = [batch.rows for batch in data.plan.batches()[before : before + STEPS]]
+    rows = [batch.rows for batch in data.plan.batches()[TRIALS : TRIALS + STEPS]]
     src, tgt = (sum(int(side[r].sum()) for r in rows) for side in data.pairs.lengths())
     slots = sum(len(batch.src) * (batch.src.shape[1] + batch.tgt_in.shape[1]) for batch in drawn)
     assert report["target tokens per step"] == pytest.approx(tgt / STEPS)
