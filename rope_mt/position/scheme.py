@@ -43,7 +43,7 @@ class PositionScheme(nn.Module):
     shared: ClassVar[bool] = True  # one instance serves all layers of a stack; False: each layer has its own
     relative: bool = False  # scores stay the same when all positions shift: the tests hold it to its word
     rotates_cross: bool = False  # cross-attention, too, where m - n compares places in two sentences
-    n_terms: ClassVar[int | float] = 1  # scores are divided by sqrt(n_terms * d_head)
+    n_terms: ClassVar[int | float] = 1  # scores are divided by sqrt(n_terms * width of a query)
     max_len: int | None = None  # tokens of the longest sentence, its end not counted, where a table ends there
 
     def __init__(self, cfg: PositionConfig, shape: AttentionShape) -> None:
