@@ -67,7 +67,7 @@ def _obstacle(cfg: TrainConfig, trainer: TrainerConfig, other: RunFolder) -> str
     if step == trainer.max_steps and step % every:
         return f"the other one ends at {step:,}, which is no multiple of trainer.val_every={every}"
     ours, theirs = (fraction_of_peak(cfg.optimizer, steps) for steps in (cfg.trainer.max_steps, trainer.max_steps))
-    if any(ours(n) != theirs(n) for n in range(step)):
+    if any(ours(n) != theirs(n) for n in range(step + 1)):
         depends = f"optimizer.schedule={cfg.optimizer.schedule} depends on trainer.max_steps"
         return f"{depends}; runs with optimizer.schedule=inverse-sqrt go on at any length"
     return None

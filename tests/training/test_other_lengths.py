@@ -56,6 +56,11 @@ def test_more_steps_go_on_from_the_run_that_has_fewer_to_the_same_bits(
     ("why", "settings", "reason"),
     [
         ("schedule", {"max_steps": 5}, "optimizer.schedule=linear depends on trainer.max_steps; runs with optimizer.s"),
+        (
+            "next rate",
+            {"max_steps": 5},
+            "optimizer.schedule=linear depends on trainer.max_steps; runs with optimizer.s",
+        ),
         ("code", {"max_steps": 5}, "the other one was made with other code, rope_mt/model/loss.py"),
         ("pruned", {"max_steps": 5}, "the other one has no checkpoint to resume from"),
         ("held", {"max_steps": 5}, "the other one is being trained"),
@@ -67,9 +72,16 @@ def test_it_is_told_why_a_run_of_another_length_begins_at_its_first_step(
     config, tmp_path, monkeypatch, kill_at, capsys, why, settings, reason
 ):
     cfg = config(**{"max_steps": 2, "val_every": 2, "val_sentences": 1, **settings})
-    cfg.optimizer = OptimizerConfig(4e-3, 1, schedule="linear" if why == "schedule" else "inverse-sqrt")
+    linear = why in ("schedule", "next rate")
+    cfg.optimizer = OptimizerConfig(4e-3, 1, schedule="linear" if linear else "inverse-sqrt")
     other = RunFolder(tmp_path / "other")
-    train(replace(cfg, trainer=replace(cfg.trainer, max_steps=2)), other.path)
+    if why == "next rate":  # both have the peak up to the second update, and the other one had it in the third
+        cfg.optimizer.cooldown = 0.6
+        with pytest.raises(kill_at(2)):
+            train(replace(cfg, trainer=replace(cfg.trainer, max_steps=2 * cfg.trainer.max_steps)), other.path)
+        monkeypatch.undo()
+    else:
+        train(replace(cfg, trainer=replace(cfg.trainer, max_steps=2)), other.path)
     if why == "code":
         changed = {**code.checksums(), "model/loss.py": "00000000"}
         monkeypatch.setattr(code, "checksums", lambda: changed)
@@ -77,5 +89,6 @@ def test_it_is_told_why_a_run_of_another_length_begins_at_its_first_step(
         remove_tree(folder)
     with alone(other.lock, "training") if why == "held" else nullcontext(), pytest.raises(kill_at(0)):
         train(cfg, tmp_path / "new")
-    line = f"{other.path} is the same with trainer.max_steps=2, but this run begins at its first step: {reason}"
+    steps = 10 if why == "next rate" else 2
+    line = f"{other.path} is the same with trainer.max_steps={steps}, but this run begins at its first step: {reason}"
     assert line in capsys.readouterr().out
