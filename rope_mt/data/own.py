@@ -193,7 +193,7 @@ def hold_out(files: Files, cfg: DataConfig, parts: list[str]) -> tuple[dict[str,
     Raises:
         UserError: there are too few documents or lines.
     """
-    usable = Cleaning(replace(cfg, drop_duplicates=False)).text
+    usable = Cleaning(replace(cfg, clean="standard", drop_identical=False, drop_duplicates=False)).text
     groups: Counter[int] = Counter()  # pairs of each document or source line that can be in a test set
     n_pairs = 0
     for src, tgt, group, _ in _grouped(files):

@@ -125,6 +125,8 @@ def test_text_that_is_missing_or_broken_is_one_line_and_leaves_nothing(tmp_path,
 def test_what_is_held_out_is_apart_from_the_training_text_and_the_same_again(tmp_path, by):
     english = [f"{line} {n // 2}" for n, line in enumerate(ENGLISH * 2)]
     english[7], english[30], english[31] = "\udcff", english[2], ""  # not UTF-8, a line again, nothing
+    for n in range(100, 200):
+        english[n] = (GERMAN * 2)[n]  # identical on both sides
     prefix = write(tmp_path / "all", english, GERMAN * 2)
     if by == "document":
         documents(prefix, *((first, 10) for first in range(1, 400, 10)))
@@ -150,7 +152,8 @@ def test_what_is_held_out_is_apart_from_the_training_text_and_the_same_again(tmp
             assert {n for n in range(1, len(where)) if where[n] != where[n - 1] + 1} <= set(firsts)
         elif part in own.PARTS:
             assert text.documents(vars(made)[part][0][0]) is None
-    again = locate(config(tmp_path, prefix, vocab_size=500, batch_tokens=900, dir=str(tmp_path / "elsewhere")))
+    other = {"vocab_size": 500, "batch_tokens": 900, "clean": "fairseq", "drop_identical": True}
+    again = locate(config(tmp_path, prefix, **other, dir=str(tmp_path / "elsewhere")))
     assert again.fingerprints == made.fingerprints
     fewer = locate(config(tmp_path, prefix, vocab_size=320, batch_tokens=1000, held_out=3))
     assert 3 <= len([*text.aligned(*fewer.test[0])]) <= 13
