@@ -63,7 +63,8 @@ class Tracker:
         """Log one row of metrics, `step` optimizer updates into the run."""
         if self.run is None:
             return
-        scored = {name for name in BEST.keys() & values.keys() if math.isfinite(values[name])}
+        known = {name: values[name] for name in BEST.keys() & values.keys() if values[name] is not None}
+        scored = {name for name, value in known.items() if math.isfinite(value)}
         for name in scored:  # wandb itself knows the minimum and maximum since this process began
             best = BEST[name]
             before = self._summary.get(name, {}).get(best.__name__)  # None: the first one that is finite

@@ -188,7 +188,7 @@ def test_a_run_that_has_rows_when_its_tracking_begins_tells_them_first(server, m
     (folder / "checkpoints" / "step-0000001").mkdir(parents=True)
     (folder / "checkpoints" / "step-0000001" / "training.safetensors").touch()
     (folder / "metrics.jsonl").write_text(
-        '{"step": 0, "valid/loss": 3.5}\n{"step": 1, "valid/loss": 2.5}\n{"step": 2}\n'
+        '{"step": 0, "valid/loss": null}\n{"step": 1, "valid/loss": 2.5}\n{"step": 2}\n'
     )
     job("a", steps=range(2, 4))
     assert [row[STEP] for row in server.rows[id_of("a")]] == [0, 1, *range(2, 5)]
