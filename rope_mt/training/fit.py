@@ -1,7 +1,8 @@
 """The part of one training process: it reads the run folder, trains, and writes metrics and checkpoints there.
 
 `python -m rope_mt.training.fit RUN [PID]` is one of several processes that torch's elastic launcher or torchrun has
-started. PID is the launcher; without it, it is the parent at the time when everything is imported.
+started. PID is the launcher, whose command has locked the run; without it, the launcher is the parent at the time when
+everything is imported, and the first process locks the run.
 """
 
 import logging
@@ -30,6 +31,7 @@ from rope_mt.runs.local_logs import LocalTracker
 from rope_mt.runs.tracking import Tracker, track
 from rope_mt.system import surroundings
 from rope_mt.system.device import choose_device
+from rope_mt.system.locks import alone
 from rope_mt.system.manifest import read_manifest
 from rope_mt.system.memory import short_of_memory
 from rope_mt.system.progress import output
@@ -139,9 +141,13 @@ def _quieten_lightning() -> None:
 @record  # which tells the launcher of an exception
 def main() -> None:
     surroundings.make_usable()
-    launcher = int(sys.argv[2]) if len(sys.argv) > 2 else os.getppid()
+    by_us = len(sys.argv) > 2
+    launcher = int(sys.argv[2]) if by_us else os.getppid()
     threading.Thread(target=end_with_launcher, args=[launcher], daemon=True).start()
-    fit(Path(sys.argv[1]))
+    path = Path(sys.argv[1])
+    locks = not by_us and Processes.of_environment().first
+    with alone(RunFolder(path).lock, f"training {path}") if locks else nullcontext():
+        fit(path)
 
 
 def end_with_launcher(launcher: int) -> None:
