@@ -5,8 +5,10 @@ import hashlib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
+FILES = ("runs/checkpoint.py",)  # which averages weights
 ROOMS = ("position", "model", "data", "training", "training/callbacks", "translation")
 # Files in these rooms that change no result. Text has checksums of its own, whoever fetched or wrote it.
 NO_EFFECT = {
@@ -23,17 +25,25 @@ NO_EFFECT = {
 def checksums() -> dict[str, str]:
     """The checksum of each file that computes, by its path below rope_mt."""
     paths = [path for room in ROOMS for path in sorted((ROOT / room).glob("*.py"))]
-    names = [path.relative_to(ROOT).as_posix() for path in paths]
+    names = [*FILES, *(path.relative_to(ROOT).as_posix() for path in paths)]
     return {name: checksum((ROOT / name).read_text(encoding="utf-8")) for name in names if name not in NO_EFFECT}
 
 
 def checksum(source: str) -> str:
-    """Eight hex digits over code without its comments, docstrings and layout."""
+    """Eight hex digits over code without its comments, docstrings and layout, the same in every version of Python."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, clean=False):
-            node.body[0] = ast.Pass()
-    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()[:8]
+            del node.body[0]
+    return hashlib.sha256(repr(_meaning(tree)).encode()).hexdigest()[:8]
+
+
+def _meaning(part: Any) -> Any:
+    """A part of a syntax tree as plain lists, without the empty fields that some versions of Python add."""
+    if isinstance(part, ast.AST):
+        fields = [[name, _meaning(value)] for name, value in ast.iter_fields(part) if value is not None and value != []]
+        return [type(part).__name__, fields]
+    return [_meaning(each) for each in part] if isinstance(part, list) else part
 
 
 def name_of(files: Mapping[str, str]) -> str:
