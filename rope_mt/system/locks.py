@@ -83,6 +83,9 @@ def held(file: Path) -> bool:
             fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
+        except OSError as error:
+            if error.errno not in NOT_OFFERED:
+                raise
     return False
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from rope_mt.errors import UserError
-from rope_mt.system.locks import alone, only_one
+from rope_mt.system.locks import alone, held, only_one
 
 HOLDER = """
 import sys
@@ -97,6 +97,7 @@ def test_a_disk_without_locks_gets_a_warning_and_a_lock_that_fails_otherwise_a_l
     lines = capfd.readouterr().err.splitlines()
     for line, folder in zip(lines, ("folder", "run"), strict=True):
         assert line.startswith(f"warning: {tmp_path / folder} is on a disk without locks ({os.strerror(missing)}): ")
+    assert not held(tmp_path / "run" / ".lock")
     reason = errno.EIO
     with (
         pytest.raises(UserError, match=f"^cannot write .*: {os.strerror(errno.EIO)}; choose"),
