@@ -124,7 +124,8 @@ def open_run(run: RunFolder, cfg: TrainConfig, key: str) -> None:
         run.checkpoints.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(run.checkpoints, error) from error
-    for rest in run.checkpoints.glob(".*"):  # a process was killed while it wrote or removed a checkpoint
+    # a process was killed while it wrote or removed a checkpoint, or copied all of another run
+    for rest in (*run.checkpoints.glob(".*"), *run.path.glob(".checkpoints.*")):
         remove_tree(rest)
 
 

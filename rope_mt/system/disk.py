@@ -26,8 +26,9 @@ def free(folder: Path) -> float:
 
 
 def used(folder: Path) -> int:
-    """Bytes of all files below a folder; hidden files, which a killed process may have left, do not count."""
-    return sum(path.stat().st_size for path in folder.rglob("[!.]*") if path.is_file())
+    """Bytes of all files below a folder; those in hidden ones, which a killed process may have left, do not count."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return sum(file.stat().st_size for file in files if "/." not in f"/{file.relative_to(folder)}")
 
 
 def size_text(size: float) -> str:

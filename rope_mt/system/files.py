@@ -7,6 +7,7 @@ import errno
 import json
 import math
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,7 +38,7 @@ def whole_file(path: Path, needs: int = 0) -> Iterator[IO[bytes]]:
     The message about a full disk says that it `needs` so many bytes, if they are known.
     """
     target = path.resolve()
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    temporary = _unfinished(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -51,6 +52,11 @@ def whole_file(path: Path, needs: int = 0) -> Iterator[IO[bytes]]:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise cannot_write(path, error, needs) from error
+
+
+def _unfinished(path: Path) -> Path:
+    """A name beside `path` that no other process has: numbers of processes are the same in several containers."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}")
 
 
 def write_whole(path: Path, data: bytes | str) -> None:
@@ -109,10 +115,10 @@ def whole_folder(path: Path, needs: int = 0) -> Iterator[Path]:
         needs: bytes that are to be written, if they are known, for the message about a full disk.
     """
     path = path.resolve()
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished = _unfinished(path)
     try:
+        unfinished.mkdir(parents=True)
         try:
-            unfinished.mkdir(parents=True)
             yield unfinished
             finish_folder(unfinished, path)
         finally:

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+import shutil
 import stat
 from pathlib import Path
 
@@ -153,3 +154,13 @@ def test_symbolic_links_to_files_and_folders_stay_and_what_they_lead_to_is_writt
     assert all((tmp_path / name).is_symlink() for name in ("rows", "weights", "logs"))
     assert sorted(map(len, contents(tmp_path / "elsewhere").values())) == [3, 5, 140_000]
     assert not [*(tmp_path / "logs").iterdir()]
+
+
+def test_a_folder_is_written_beside_what_a_killed_process_of_the_same_number_left(tmp_path):
+    """In two containers processes have the same numbers."""
+    with files.whole_folder(tmp_path / "folder") as others:
+        (others / "weights").touch()
+        write_folder(tmp_path / "folder")
+        assert [*others.iterdir()] == [others / "weights"]
+        shutil.rmtree(tmp_path / "folder")
+    assert [*contents(tmp_path / "folder")] == ["weights"]
