@@ -142,6 +142,8 @@ def _sweep(plan: Plan, flags: dict[str, Any], rest: list[str], jobs: Jobs) -> in
     from rope_mt.sweep.overview import watched
     from rope_mt.sweep.sweep import Sweep, begin, conclude
 
+    if any(cfg.trainer.machines > 1 for cfg in plan.configs):
+        raise UserError("a sweep trains on this machine alone: with trainer.machines train each run without -m")
     name = plan.sweep_name
     folder = Path(plan.sweep_dir).absolute() / "sweeps" / name
     command = " ".join(["rope-mt train", *map(shlex.quote, rest)])
