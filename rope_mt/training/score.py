@@ -60,7 +60,7 @@ def score(path: Path) -> dict[str, Any]:
         "ended_early": ckpt.step < cfg.trainer.max_steps,
         "weights": weights,
         "tokens_seen": trained["tokens_seen"],
-        "skipped_updates": report["skipped"],
+        "skipped_updates": report["skipped"] + report["interval"]["skipped"],
         "training_seconds": report["training_seconds"],
         "validation_seconds": report["validation_seconds"],
         "tokens_per_second": trained["tokens_seen"] / report["training_seconds"],

@@ -6,11 +6,13 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 
 from rope_mt.config.commands import TrainConfig
 from rope_mt.config.position import POSITION_CONFIGS
 from rope_mt.config.training import SearchConfig
 from rope_mt.data import toy
+from rope_mt.training import module
 from rope_mt.training.module import TranslationModule
 from rope_mt.training.train import train
 
@@ -92,5 +94,35 @@ def kill_at(monkeypatch) -> Callable[[int], type[Exception]]:
 
         monkeypatch.setattr(TranslationModule, "training_step", training_step)
         return KilledError
+
+    return arrange
+
+
+@pytest.fixture
+def spoil(monkeypatch):
+    """Multiplies the loss of some updates, and so their gradients, by infinity or NaN."""
+    honest = module.loss_of
+
+    def arrange(updates: dict[int, float], batch: int = 0) -> list[torch.Tensor]:
+        """Spoils the batch of this number of each of the updates; gives the sources of all such batches."""
+        now: list[tuple[int, int]] = []
+        spoilt: list[torch.Tensor] = []
+        begin = module.TranslationModule.on_train_batch_start
+
+        def on_train_batch_start(self, data, batch_idx):
+            now[:] = [(self.global_step + 1, batch_idx % self.cfg.trainer.accumulate)]
+            begin(self, data, batch_idx)
+
+        def loss_of(model, data, smoothing, **more):
+            loss = honest(model, data, smoothing, **more)
+            step, number = now[0]
+            if not model.training or step not in updates or number != batch:
+                return loss
+            spoilt.append(data.src)
+            return loss * updates[step]
+
+        monkeypatch.setattr(module.TranslationModule, "on_train_batch_start", on_train_batch_start)
+        monkeypatch.setattr(module, "loss_of", loss_of)
+        return spoilt
 
     return arrange

@@ -1,5 +1,6 @@
 """Early stopping: the step at which it ends a run, and a run that is killed and resumed is the undisturbed one."""
 
+import math
 from functools import partial
 
 import pytest
@@ -27,10 +28,12 @@ def patient(quick, monkeypatch) -> partial:
 
 
 @pytest.mark.parametrize(("patience", "end"), [(1, 6), (3, 10)])
-def test_training_ends_after_so_many_validations_without_a_lower_loss(patient, tmp_path, capsys, patience, end):
-    train(patient(patience=patience), tmp_path)
+def test_training_ends_after_so_many_validations_without_a_lower_loss(patient, tmp_path, capsys, spoil, patience, end):
+    spoil({6: math.nan} if patience == 1 else {})
+    train(patient(patience=patience, log_every=4), tmp_path)
     result = read_result(RunFolder(tmp_path))
     assert (result["steps"], result["ended_early"]) == (end, end < 10)
+    assert result["skipped_updates"] == (1 if patience == 1 else 0)  # though no line was logged after it
     assert (f"after {end} steps, as the validation loss" in capsys.readouterr().out) == (end < 10)
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from rope_mt.data.batches import collate
 from rope_mt.errors import UserError
@@ -21,36 +20,6 @@ from rope_mt.training.callbacks.skipping import sentences
 from rope_mt.training.train import train
 
 from ..small import rows
-
-
-@pytest.fixture
-def spoil(monkeypatch):
-    """Multiplies the loss of some updates, and so their gradients, by infinity or NaN."""
-    honest = module.loss_of
-
-    def arrange(updates: dict[int, float], batch: int = 0) -> list[torch.Tensor]:
-        """Spoils the batch of this number of each of the updates; gives the sources of all such batches."""
-        now: list[tuple[int, int]] = []
-        spoilt: list[torch.Tensor] = []
-        begin = module.TranslationModule.on_train_batch_start
-
-        def on_train_batch_start(self, data, batch_idx):
-            now[:] = [(self.global_step + 1, batch_idx % self.cfg.trainer.accumulate)]
-            begin(self, data, batch_idx)
-
-        def loss_of(model, data, smoothing, **more):
-            loss = honest(model, data, smoothing, **more)
-            step, number = now[0]
-            if not model.training or step not in updates or number != batch:
-                return loss
-            spoilt.append(data.src)
-            return loss * updates[step]
-
-        monkeypatch.setattr(module.TranslationModule, "on_train_batch_start", on_train_batch_start)
-        monkeypatch.setattr(module, "loss_of", loss_of)
-        return spoilt
-
-    return arrange
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
