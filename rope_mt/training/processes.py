@@ -97,7 +97,8 @@ def launch(run: RunFolder, n: int) -> None:
     for name in list(logging.Logger.manager.loggerDict):  # each has a level of its own
         if name.startswith("torch.distributed.elastic"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // n)))
+    threads = os.environ.get("OMP_NUM_THREADS")  # which the next job of a sweep finds as it was
+    os.environ["OMP_NUM_THREADS"] = threads or str(max(1, cores() // n))
     os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = ",".join(signum.name for signum in SIGNALS)
     handlers = {signum: signal.getsignal(signum) for signum in SIGNALS}
     empty_folder(run.logs)
@@ -121,6 +122,8 @@ def launch(run: RunFolder, n: int) -> None:
     except ChildFailedError as error:
         raise failure_of(run, n, error.failures) from error
     finally:
+        if threads is None:
+            del os.environ["OMP_NUM_THREADS"]
         for signum, handler in handlers.items():
             signal.signal(signum, handler)
 

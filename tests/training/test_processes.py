@@ -4,6 +4,7 @@ import gc
 import json
 import os
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -18,8 +19,10 @@ from rope_mt.config.training import TrainerConfig
 from rope_mt.errors import UserError
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
+from rope_mt.system.locks import held
+from rope_mt.training import fit as module
 from rope_mt.training.fit import end_with_launcher, fit
-from rope_mt.training.processes import Processes, devices_of, failure_of
+from rope_mt.training.processes import Processes, devices_of, failure_of, launch
 
 from ..small import rows
 
@@ -130,6 +133,34 @@ def test_on_several_machines_the_command_writes_the_folder_and_says_what_to_type
     assert not (tmp_path / "run" / "result.json").exists()
     with pytest.raises(UserError, match="is for 2 training processes, and 1 were started"):
         fit(Path("run"))
+
+
+@pytest.mark.parametrize("by_us", [True, False])
+def test_the_first_process_of_torchrun_locks_the_run_which_our_command_does_otherwise(tmp_path, monkeypatch, by_us):
+    locked = []
+    monkeypatch.setattr(module, "fit", lambda path: locked.append(held(RunFolder(path).lock)))
+    monkeypatch.setattr(module, "end_with_launcher", lambda launcher: None)
+    monkeypatch.setattr(sys, "argv", ["fit", str(tmp_path), *["1"] * by_us])
+    module.main()
+    assert locked == [not by_us]
+    assert not held(RunFolder(tmp_path).lock)
+
+
+def test_the_cores_are_divided_anew_for_each_job_of_a_sweep(tmp_path, monkeypatch):
+    threads = []
+    monkeypatch.setattr("rope_mt.training.processes.cores", lambda: 8)
+    monkeypatch.setattr(
+        "torch.distributed.launcher.api.elastic_launch",
+        lambda *_: lambda *_: threads.append(os.environ["OMP_NUM_THREADS"]),
+    )
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    for n in (4, 2):
+        launch(RunFolder(tmp_path), n)
+    assert "OMP_NUM_THREADS" not in os.environ
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    launch(RunFolder(tmp_path), 2)
+    assert threads == ["2", "4", "3"]
+    assert os.environ["OMP_NUM_THREADS"] == "3"
 
 
 def test_a_command_inside_of_torchrun_is_refused(words, monkeypatch, capsys):
