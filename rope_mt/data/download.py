@@ -19,7 +19,8 @@ from rope_mt.system.progress import progress
 TRIES = 3  # in a row that bring nothing new
 PAUSE = 2.0  # seconds before the next try
 BLOCK = 1 << 20
-CUT = (urllib.error.URLError, http.client.HTTPException, ssl.SSLError, ConnectionError, TimeoutError)
+# a UnicodeError: of an address with letters beyond ASCII
+CUT = (urllib.error.URLError, http.client.HTTPException, ssl.SSLError, ConnectionError, TimeoutError, UnicodeError)
 WRONG = "it is not the file that was meant"
 
 
