@@ -11,11 +11,16 @@ from rope_mt.cli.hydra import call_hydra
 from rope_mt.cli.messages import settings
 from rope_mt.cli.words import flag_names
 from rope_mt.config.choices import command_schema, groups, options
+from rope_mt.errors import UserError
+
+SHELLS = ("bash", "fish", "zsh")
 
 
 def complete(rest: list[str]) -> int:
     """Print the words that may follow; or, for install=SHELL, the lines that teach a shell to ask for them."""
     if not any(word.startswith("query=") for word in rest):
+        if not {*rest} & {f"install={shell}" for shell in SHELLS}:
+            raise UserError(f"write -sc install=SHELL, with one of {', '.join(SHELLS)}")
         return call_hydra("train", {"--shell-completion": True}, rest)
     line = os.environ.get("COMP_LINE", "")
     words = line.split()[1:] + ([""] if line.endswith(" ") else [])
@@ -27,7 +32,7 @@ def complete(rest: list[str]) -> int:
     elif command not in COMMANDS or command in flags.COMMANDS:
         print()  # the shell completes the names of runs
     elif word.startswith("-"):
-        print(*flag_names())
+        print(*flag_names(command))
     else:
         subjects = options("bench") if command == "bench" and not before else ()
         print(*(name for name in subjects if name.startswith(word)), *_settings(command, before, word, rest))

@@ -47,7 +47,8 @@ def command_help(config: str, cfg: DictConfig, more: str | None) -> str:
         "\n".join(["Groups to choose from, as in GROUP=OPTION", *(_entry(f"{g}:", text) for g, text in choices)])
     )
     parts += _sections(cfg, "")
-    parts.append("\n".join(["Flags", *(_entry(*flag) for flag in FLAGS.items())]))
+    flags = (flag for flag in FLAGS.items() if config == "train" or flag[0] != "--dry-run")
+    parts.append("\n".join(["Flags", *(_entry(*flag) for flag in flags)]))
     return "\n\n".join(parts)
 
 

@@ -84,7 +84,7 @@ def split_flags(rest: list[str], command: str) -> tuple[dict[str, Any], list[str
     namespace, unknown = parser.parse_known_intermixed_args(words)
     if unknown:
         flag, after = unknown[0], rest[rest.index(unknown[0]) + 1 :][:1]
-        hint = instead_of_flag(flag, "".join(after), command, command_schema(command), flag_names())
+        hint = instead_of_flag(flag, "".join(after), command, command_schema(command), flag_names(command))
         raise UserError(f"there is no flag {flag}{hint}")
     flags = {f"--{name.replace('_', '-')}": value for name, value in vars(namespace).items() if value}
     if "--dry-run" in flags and command != "train":
@@ -92,6 +92,8 @@ def split_flags(rest: list[str], command: str) -> tuple[dict[str, Any], list[str
     modes = [flag for flag in MODES if flag in flags]
     if len(modes) > 1:
         raise UserError(f"{' and '.join(modes)} cannot be given together")
+    if (rerun := flags.get("--experimental-rerun")) and not os.path.isfile(rerun):
+        raise UserError(f"there is no file {rerun}")
     if "--resolve" in flags and not {"--cfg", "--help"} & {*flags}:
         raise UserError("--resolve needs --cfg or --help beside it")
     return flags, flags.pop("--overrides", [])
@@ -101,8 +103,9 @@ def _raise(message: str) -> NoReturn:
     raise UserError(message.replace("ignored explicit argument", "takes no value, not"))
 
 
-def flag_names() -> list[str]:
-    return [name for name in get_args_parser()._option_string_actions if name.startswith("--")]
+def flag_names(command: str) -> list[str]:
+    names = [name for name in get_args_parser()._option_string_actions if name.startswith("--")]
+    return [*names, "--dry-run"] if command == "train" else names
 
 
 def run_at(words: list[str], schema: type) -> int | None:
