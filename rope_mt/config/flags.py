@@ -38,7 +38,7 @@ class CompareConfig:
     # goes beyond it, else 10,20,30,40,50,60); no part of --runs
     buckets: list[int] | None = None
     form: str = "table"  # one of FORMS, which are flags of their own
-    plot: Path | None = flag(None, "FILE.png")  # also draw mean BLEU by scheme, with a dot for each seed
+    plot: Path | None = flag(None, "FILE.png")  # also draw the intervals, or BLEU of each seed where there are none
     # also write a report to read in a browser: tables, curves, translations, configuration
     html: Path | None = flag(None, "FILE.html")
 

@@ -3,87 +3,26 @@
 import csv
 import io
 import json
-import random
 import shutil
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
 
 import pytest
 import sacrebleu
-import yaml
 from sacrebleu.metrics.bleu import BLEU
 
 from rope_mt.cli.main import main
-from rope_mt.data import toy
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.result import add_further_test, write_result
-from rope_mt.study.compare.comparison import _of_one_domain
 from rope_mt.study.compare.groups import Group, choose_baseline
 from rope_mt.study.compare.intervals import intervals
 from rope_mt.study.finished_runs import FinishedRun
 from rope_mt.system.manifest import write_manifest
 from rope_mt.translation.sentence_statistics import SentenceStatistics
 
-Make = Callable[..., str]
-TEXT = toy.generate(n_train=1, n_valid=1, n_test=40).test
-SRC, REF = ([pair[side] for pair in TEXT] for side in (0, 1))
-
-
-def without_words(rate: float, seed: int) -> list[str]:
-    """The references without a part of their words."""
-    rng = random.Random(seed)
-    return [" ".join(word for word in line.split() if rng.random() >= rate) for line in REF]
-
-
-@pytest.fixture
-def make(runs, tmp_path) -> Make:
-    """Makes the folder of a finished run whose hypotheses lack a part of the references' words."""
-
-    def made(scheme: str, seed: int, rate: float, name: str = "", tokens: int = 1_000_000, **model: object) -> str:
-        folder = tmp_path / (name or f"{scheme}-{seed}")
-        folder.mkdir()
-        config = yaml.safe_load((runs[scheme] / "config.yaml").read_text())
-        config["model"] |= model
-        (folder / "config.yaml").write_text(yaml.safe_dump(config))
-        (folder / "checkpoints").mkdir()
-        (folder / "checkpoints" / "average").symlink_to(runs[scheme] / "checkpoints" / "average")
-        hyp = without_words(rate, seed)
-        for part, lines in (("src", SRC), ("ref", REF), ("hyp", hyp)):
-            (folder / f"test.{part}").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-        lengths = map(len, checkpoint.load(runs[scheme]).tokenizer.encode(SRC))
-        SentenceStatistics.of(lengths, hyp, REF, [(20 * (2 + rate) + seed, 20)] * len(hyp)).write(
-            RunFolder(folder).counts("test")
-        )
-        shutil.copy(runs[scheme] / "metrics.jsonl", folder)
-        result = json.loads((runs[scheme] / "result.json").read_text())
-        result |= {"seed": seed, "tokens_seen": tokens}
-        result["valid"]["loss"] += seed / 7
-        result["test"] |= {
-            "bleu": sacrebleu.corpus_bleu(hyp, [REF]).score,
-            "chrf": sacrebleu.corpus_chrf(hyp, [REF]).score,
-        }
-        write_result(RunFolder(folder), result)
-        return str(folder)
-
-    return made
-
-
-@pytest.fixture
-def compared(capsys) -> Callable[..., dict]:
-    """What `rope-mt compare ... --json` prints."""
-
-    def run(*words: str) -> dict:
-        assert main(["compare", *words, "--json", "--buckets", "25"]) == 0
-        return json.loads(capsys.readouterr().out)
-
-    return run
-
-
-def by_label(rows: Sequence[dict]) -> dict[str, dict]:
-    return {row["label"]: row for row in rows}
+from .made_runs import REF, SRC, by_label, without_words
 
 
 def test_groups_are_means_and_sample_deviations_of_their_runs_in_every_form(make, compared, capsys):
@@ -162,34 +101,6 @@ def test_buckets_share_out_the_sentences_and_are_scored_as_sacrebleu_does(make, 
     assert compared(*folders) == found
 
 
-def test_noise_between_seeds_outweighs_what_each_pair_says(make, compared):
-    rates = {"sinusoidal-add": (0.35, 0.2, 0.5), "rope": (0.2, 0.05, 0.3)}
-    found = compared(*(make(scheme, i + 1, rate) for scheme, of in rates.items() for i, rate in enumerate(of)))
-    bleu = {(run["label"], run["seed"]): run["bleu"] for run in found["runs"]}
-    assert all(bleu["rope", seed] > bleu["sinusoidal-add", seed] for seed in (1, 2, 3))
-    assert by_label(found["groups"])["rope"]["judged"]["bleu"]["verdict"] == "not told apart"
-
-
-def test_one_seed_and_an_untrained_model_have_no_verdict_and_two_runs_have_paired_tests(make, capsys, compared):
-    folders = [make("rope", 1, 0.05), make("sinusoidal-add", 1, 0.4), make("learned", 3, 0.05)]
-    assert main(["compare", *folders, "--buckets", "99"]) == 0
-    printed = capsys.readouterr().out
-    assert max(map(len, printed.splitlines())) <= 100
-    assert ["rope", "one", "seed"] in [line.split() for line in printed.splitlines()]
-    assert "one seed: no verdict" in printed
-    assert "paired" not in printed
-    both = compared(*folders[:2])
-    assert 0 < max(both["paired_tests"].values()) < 0.05
-    assert main(["compare", *folders[:2], "--baseline", "rope", "--buckets", "99"]) == 0
-    printed = capsys.readouterr().out
-    assert "Against rope, on 40 sentences (test)" in printed
-    assert "bootstrap p = 0.0" in printed.replace("\n", " ")
-    seeds = [make(scheme, seed, 0.98 if scheme == "rope" else 0.1) for scheme in ("rope", "learned") for seed in (8, 9)]
-    groups = by_label(compared(*seeds, "--baseline", "learned")["groups"])
-    assert groups["rope"]["says"] == "untrained"
-    assert "low" not in groups["rope"]["judged"]["chrf"]
-
-
 def test_the_baseline_is_the_one_with_consecutive_positions_where_there_is_one(make):
     run = FinishedRun.read(Path(make("sinusoidal-add", 1, 0.1)))
     assert run is not None
@@ -197,12 +108,6 @@ def test_the_baseline_is_the_one_with_consecutive_positions_where_there_is_one(m
     groups = [Group("shifted", [shifted]), Group("consecutive", [run])]
     assert choose_baseline(groups, None).label == "consecutive"
     assert choose_baseline(groups[:1], None).label == "shifted"
-
-
-def test_a_test_set_that_lies_beside_the_first_and_is_named_alike_is_judged_together_with_it():
-    data = {"test": ["a/newstest2014"], "further_tests": ["a/newstest2015", "b/newstest2013", "a/ted"]}
-    assert _of_one_domain(data, ["newstest2015", "newstest2013", "ted"]) == ["test", "newstest2015"]
-    assert _of_one_domain(data, ["ted"]) == ["test"]
 
 
 def test_runs_of_a_scheme_with_other_settings_are_a_row_of_their_own(make, compared):

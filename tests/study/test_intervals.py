@@ -92,6 +92,15 @@ def test_a_resample_draws_whole_documents():
     assert times.mean() == pytest.approx(1, abs=0.05)
 
 
+def test_a_single_difference_at_another_level_has_students_interval():
+    """Differences of the same models take it, at a level by Bonferroni's rule."""
+    differences = [0.2, 0.5, 0.35]
+    [found] = intervals([differences], [], level=0.99)
+    assert found.high - found.difference == pytest.approx(
+        t.ppf(0.995, 2) * np.std(differences, ddof=1) / 3**0.5, rel=1e-3
+    )
+
+
 def test_in_a_simulation_all_intervals_hold_the_truth_together_in_95_of_100_comparisons():
     """A short slice of tests/soak/coverage.py: 200 comparisons, three deviations of a fraction of 0.95."""
     held, power, _ = simulate(3, 200, effect=0.3)
@@ -104,8 +113,18 @@ def test_in_a_simulation_all_intervals_hold_the_truth_together_in_95_of_100_comp
 REVIEW = {
     "relative": ((1.13, 0.27, 1.99), (1.62, 1.17, 2.08), (-0.111, 0.019), "better"),
     "rope": ((0.97, 0.10, 1.83), (1.70, 1.24, 2.15), (-0.110, 0.019), "better"),
-    "t5": ((0.25, -0.61, 1.12), (1.24, 0.80, 1.69), (-0.093, 0.019), "better by loss, but BLEU not told apart"),
-    "alibi": ((-0.91, -1.74, -0.08), (0.10, -0.34, 0.54), (-0.013, 0.019), "not told apart by loss, but BLEU worse"),
+    "t5": (
+        (0.25, -0.61, 1.12),
+        (1.24, 0.80, 1.69),
+        (-0.093, 0.019),
+        "better by validation loss, but BLEU not told apart",
+    ),
+    "alibi": (
+        (-0.91, -1.74, -0.08),
+        (0.10, -0.34, 0.54),
+        (-0.013, 0.019),
+        "not told apart by validation loss, but BLEU worse",
+    ),
 }
 
 
@@ -123,7 +142,9 @@ def test_the_published_records_say_what_a_review_by_other_code_found(capsys):
         loss = groups[label]["judged"]["valid_loss"]
         assert loss["difference"] == pytest.approx(gap, abs=0.0005)
         assert (loss["high"] - loss["low"]) / 2 == pytest.approx(half, abs=0.0005)
-        assert groups[label]["says"].partition(";")[0] == says
+        assert groups[label]["says"].partition(";")[0] == says.format(" by validation loss, but")
+    assert groups["alibi"]["says"].endswith("; its translations are 2.4 % longer")  # on both test sets
+    assert groups["alibi"]["judged"]["chrf"]["human_agreement"] == 50  # a difference of 0.10
     none = groups["none"]["judged"]
     assert [none[name]["difference"] for name in ("bleu", "chrf")] == pytest.approx([-7.9, -5.3], abs=0.05)
     assert none["valid_loss"]["difference"] == pytest.approx(0.272, abs=0.0005)

@@ -134,7 +134,8 @@ def test_forced_measures_are_those_of_each_token_at_its_position_and_of_hypothes
     command = ["analyze", "lengths", *names, "--forced", "--out", str(tmp_path / "out")]
     assert main(command) == 0
     printed = capsys.readouterr().out
-    assert "Difference from sinusoidal-add, ± its 95 % interval" in printed
+    assert "Difference from sinusoidal-add, without intervals, as one seed has none" in printed
+    assert "Difference from rope, ± its 95 % interval" in printed
     assert re.search(r"\nyarn 4 .* ±", printed)
     assert max(map(len, printed.replace(str(tmp_path), "").splitlines())) <= 110
     assert (tmp_path / "out-forced.png").read_bytes().startswith(b"\x89PNG")

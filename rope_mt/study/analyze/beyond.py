@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 from jaxtyping import Float
@@ -13,7 +14,7 @@ from rich.text import Text
 from rope_mt.errors import UserError
 from rope_mt.study.analyze.forced import PARTS, TIMES, Sums, forced
 from rope_mt.study.compare.groups import choose_baseline, grouped
-from rope_mt.study.compare.intervals import Interval, draw_resamples, intervals
+from rope_mt.study.compare.intervals import LEVEL, Interval, draw_resamples, intervals, variances_differ
 from rope_mt.study.finished_runs import FinishedRun, refuse_other_test_sets, warnings_about
 from rope_mt.system.files import write_json
 from rope_mt.system.plots import figure
@@ -59,7 +60,7 @@ WIDTH = 110  # of what is no terminal
 class Row:
     """The mean of an arm over its seeds, and its difference from the baseline if both have several."""
 
-    seeds: int
+    values: list[float]  # of each seed
     mean: float
     difference: float
     interval: Interval | None
@@ -69,7 +70,8 @@ def compared(arms: Arms, baseline: str, measure: Measure, paired: bool) -> dict[
     """Every arm against one, over seeds and documents: the intervals of a measure hold together in 95 of 100 cases.
 
     Args:
-        paired: the arms are the same models with other settings in tests.
+        paired: the arms are the same models with other settings in tests. Their differences are not independent, and
+            some scatter much more than others. So each has a variance of its own, and a higher level (Bonferroni).
     """
     documents = len(measure.sums(arms[baseline][0]))
     times = np.concatenate((np.ones((1, documents)), draw_resamples(range(documents))))  # all documents, and resamples
@@ -78,15 +80,20 @@ def compared(arms: Arms, baseline: str, measure: Measure, paired: bool) -> dict[
     }
     theirs = scores[baseline]
     many = [label for label in arms if label != baseline and min(len(scores[label]), len(theirs)) > 1]
-    tables = [scores[label] - theirs if paired else scores[label] for label in many]
-    tables += [] if paired else [theirs]
-    values: list[list[float]] = [of_arm[:, 0].tolist() for of_arm in tables]
-    sampled = [of_arm[:, 1:] for of_arm in tables]
-    found = intervals(values[: len(many)], [] if paired else values[-1], sampled) if many else []
-    of_label = dict(zip(many, found, strict=True))
-    means = {label: float(of_arm[:, 0].mean()) for label, of_arm in scores.items()}
+    values: dict[str, list[float]] = {label: of_arm[:, 0].tolist() for label, of_arm in scores.items()}
+    of_label: dict[str, Interval] = {}
+    if paired:
+        for label in many:
+            differences = scores[label] - theirs
+            level = 1 - (1 - LEVEL) / len(many)
+            [of_label[label]] = intervals([differences[:, 0].tolist()], [], [differences[:, 1:]], level)
+    elif many:
+        sampled = [scores[label][:, 1:] for label in (*many, baseline)]
+        found = intervals([values[label] for label in many], values[baseline], sampled)
+        of_label = dict(zip(many, found, strict=True))
+    means = {label: fmean(of_arm) for label, of_arm in values.items()}
     return {
-        label: Row(len(arms[label]), mean, mean - means[baseline], of_label.get(label)) for label, mean in means.items()
+        label: Row(values[label], mean, mean - means[baseline], of_label.get(label)) for label, mean in means.items()
     }
 
 
@@ -116,17 +123,25 @@ def analyze_forced(runs: list[FinishedRun], unfinished: list[Path], out: Path) -
         console.width = max(WIDTH, console.width)
     console.print(Text(f"trained on at most {cap} tokens a side", "dim"))
     console.print(Text("loss in nats per target token by target position, and chrF at the reference's length", "dim"))
-    records = []
+    records, uneven = [], []
     for against, arms in families:
-        console.print(Text(f"\nDifference from {against}, ± its 95 % interval", "bold"))
+        several = len(arms[against]) > 1 and any(len(of_arm) > 1 for arm, of_arm in arms.items() if arm != against)
+        within = "± its 95 % interval" if several else "without intervals, as one seed has none"
+        console.print(Text(f"\nDifference from {against}, {within}", "bold"))
         for measures in (LOSSES, CHRF) if arms is judged else (LOSSES,):
             found = [compared(arms, against, measure, paired=arms is not judged) for measure in measures]
             console.print(table([measure.name(cap) for measure in measures], found, against))
             for measure, rows in zip(measures, found, strict=True):
+                spread = [row.values for row in rows.values() if len(row.values) > 1]
+                if arms is judged and several and variances_differ(spread) is not None:
+                    uneven.append(" ".join(measure.name(cap).split()))
                 for arm, row in rows.items():
                     verdict = row.interval and row.interval.verdict(lower_is_better=measure.high > 0)
                     of_row = {"against": against, "arm": arm, **asdict(row), "verdict": verdict}
                     records.append({**asdict(measure), **of_row})
+    if uneven:
+        scatter = f"warning: seeds of one arm scatter more than those of another in {', '.join(uneven)}"
+        skipped.append(f"{scatter} (Bartlett's test, p < 0.05): the intervals are less sure")
     for line in [*skipped, *warnings_about(runs, unfinished)]:
         console.print(Text(line, "yellow"), soft_wrap=True)
     json, png = Path(f"{out}-forced.json"), Path(f"{out}-forced.png")

@@ -52,12 +52,14 @@ def compare(cfg: CompareConfig) -> None:
     runs, unfinished = read_runs(cfg.runs)
     if cfg.form in ("json", "csv") or cfg.plot or cfg.html:
         refuse_other_test_sets(runs)
-    parts = by_test_set(runs)
-    for name, of_set in parts.items():
+    parts: dict[str, Comparison] = {}
+    for name, of_set in by_test_set(runs).items():
+        parts[name] = _compared(of_set, unfinished, cfg.baseline, cfg.buckets, cfg.form != "runs")
+        unfinished = []  # named once
+    for name, comparison in parts.items():
         if len(parts) > 1:
             print(f"\n{name}")
-        _write(cfg, _compared(of_set, unfinished, cfg.baseline, cfg.buckets, cfg.form != "runs"))
-        unfinished = []  # named once
+        _write(cfg, comparison)
 
 
 def _write(cfg: CompareConfig, comparison: Comparison) -> None:

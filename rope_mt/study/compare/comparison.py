@@ -18,9 +18,9 @@ from rope_mt.study.run_files import loss_curve, statistics
 from rope_mt.translation.sentence_statistics import COLUMNS, SCORES, SentenceStatistics, Sums
 
 Statistics = dict[tuple[str, int], SentenceStatistics]  # of each run, by the label of its group and its seed
-TITLES = {"loss": "loss", "valid_loss": "loss", "chrf": "chrF", "bleu": "BLEU"}
+TITLES = {"loss": "loss", "valid_loss": "validation loss", "chrf": "chrF", "bleu": "BLEU"}
 LENGTH = 0.01  # a ratio of lengths that moves BLEU by a quarter of a point
-UNTRAINED = 5.0  # a model below this BLEU has not learned to translate
+UNTRAINED = 5.0  # a run below this BLEU has not learned to translate
 
 
 @dataclass
@@ -56,7 +56,8 @@ class Measure:
         if self.is_loss or label not in self.intervals:
             return None
         most, slope = {"bleu": (88.333, 0.96639), "chrf": (93.0, 1.11427)}[self.name]
-        return most / (1 + math.exp(-slope * abs(self.intervals[label].difference)))
+        # the curve is a little below chance at 0
+        return max(50.0, most / (1 + math.exp(-slope * abs(self.intervals[label].difference))))
 
 
 @dataclass
@@ -67,8 +68,9 @@ class Comparison:
     lengths: dict[str, float]  # by label: words of the translations over words of the references, mean over seeds
     additional: list[Part]  # additional test sets
     warnings: list[str]
-    judged: list[str] = field(default_factory=list)  # the test sets that the measures are of, as they are of one domain
+    judged: list[str]  # the test sets that the measures are of, as they are of one domain
     units: tuple[int, int] = (0, 0)  # sentences of those, and documents
+    judged_lengths: dict[str, float] = field(default_factory=dict)  # as `lengths`, on those
     measures: list[Measure] = field(default_factory=list)
     paired: dict[str, float] | None = None  # p of sacreBLEU's paired tests, where one run is compared with one other
     buckets: list[Part] = field(default_factory=list)  # parts of the test set
@@ -85,9 +87,10 @@ class Comparison:
             return verdict
         text = ", ".join(f"{TITLES[each.name]} {found}" for each, found in unlike)
         assert self.baseline is not None
-        longer = self.lengths[label] / self.lengths[self.baseline.label] - 1
+        longer = self.judged_lengths[label] / self.judged_lengths[self.baseline.label] - 1
         length = f"; its translations are {abs(longer):.1%} {'longer' if longer > 0 else 'shorter'}"
-        return f"{verdict} by loss, but {text}" + (length.replace("%", " %") if abs(longer) >= LENGTH else "")
+        length = length.replace("%", " %") if abs(longer) >= LENGTH else ""
+        return f"{verdict} by {TITLES[first.name]}, but {text}{length}"
 
     @property
     def signature(self) -> str:
@@ -107,12 +110,13 @@ def compare_groups(groups: list[Group], baseline: Group | None, bounds: list[int
     shared, not_shared = _additional_tests(groups)
     of_tests = {name: _statistics(groups, name) for name in ("test", *shared)}
     of_runs = of_tests["test"]
-    lengths = {
-        group.label: fmean(of_runs[group.label, n].score("length ratio") for n in group.seeds) for group in groups
-    }
+    lengths = _lengths(groups, of_runs)
     warnings = [f"not all runs have a score on the same {name}, which is skipped" for name in not_shared]
     test, *additional = (_scored(Part(name, []), groups, of_test) for name, of_test in of_tests.items())
-    comparison = Comparison(groups, baseline, test, lengths, additional, warnings)
+    judged = _of_one_domain(runs[0].config["data"], shared) if baseline else ["test"]
+    documents = _documents([of_tests[name][groups[0].label, runs[0].seed] for name in judged])
+    units = len(documents), len({*documents})
+    comparison = Comparison(groups, baseline, test, lengths, additional, warnings, judged, units)
     if baseline is None:
         return comparison
     tokens = of_runs[baseline.label, baseline.seeds[0]].lengths
@@ -124,9 +128,17 @@ def compare_groups(groups: list[Group], baseline: Group | None, bounds: list[int
         comparison.reached = _reached(groups, baseline)
     except UserError as error:
         warnings.append(f"no tokens to a loss: {error}")
-    comparison.judged = _of_one_domain(runs[0].config["data"], shared)
-    _judge(comparison, {run: [of_tests[name][run] for name in comparison.judged] for run in of_runs})
+    _judge(comparison, {run: [of_tests[name][run] for name in judged] for run in of_runs}, documents)
     return comparison
+
+
+def _documents(parts: list[SentenceStatistics]) -> list[int]:
+    """The number of each sentence's document, over several test sets."""
+    documents: list[int] = []
+    for part in parts:
+        before = max(documents, default=-1) + 1
+        documents += (before + part.table[:, COLUMNS.index("document")].astype(int)).tolist()
+    return documents
 
 
 def _statistics(groups: list[Group], test: str) -> Statistics:
@@ -150,6 +162,10 @@ def _additional_tests(groups: list[Group]) -> tuple[list[str], list[str]]:
     return shared, others
 
 
+def _lengths(groups: list[Group], of_runs: Statistics) -> dict[str, float]:
+    return {group.label: fmean(of_runs[group.label, n].score("length ratio") for n in group.seeds) for group in groups}
+
+
 def _scored(part: Part, groups: list[Group], of_runs: Statistics) -> Part:
     """Fill in the BLEU of all groups; a part without numbers becomes the whole test set."""
     part.numbers = part.numbers or [*range(len(next(iter(of_runs.values())).table))]
@@ -160,54 +176,51 @@ def _scored(part: Part, groups: list[Group], of_runs: Statistics) -> Part:
 
 
 def _of_one_domain(data: dict, names: list[str]) -> list[str]:
-    """The test set, and those of the additional ones that lie beside it and whose names begin with the same letters.
+    """The test set, and those of the additional ones that lie beside it and whose names differ in digits alone.
 
-    So newstest2014 and newstest2015 are of one domain, and test_2016_flickr and test_2017_flickr.
+    So newstest2014 and newstest2015 are of one domain, and test_2016_flickr and test_2017_flickr, but not
+    test_2017_mscoco. A table's text has a folder of its own, as in text/NAME-0123abcd/NAME.
     """
 
     def domain(prefix: str) -> tuple[str, str]:
         path = PurePath(prefix)
-        return str(path.parent), re.match(r"[A-Za-z]*", path.name)[0]  # pyright: ignore[reportOptionalSubscript]
+        of_table = re.fullmatch(rf"{re.escape(path.name)}-[0-9a-f]{{8}}", path.parent.name)
+        return str(path.parent.parent if of_table else path.parent), re.sub(r"\d", "", path.name)
 
     own = {domain(prefix) for prefix in ([data["test"]] if isinstance(data["test"], str) else data["test"])}
     beside = {PurePath(prefix).name for prefix in data["further_tests"] if {domain(prefix)} == own}
     return ["test", *(name for name in names if name in beside)]
 
 
-def _judge(comparison: Comparison, of_runs: dict[tuple[str, int], list[SentenceStatistics]]) -> None:
+def _judge(
+    comparison: Comparison, of_runs: dict[tuple[str, int], list[SentenceStatistics]], documents: list[int]
+) -> None:
     """Fill in the measures, of several test sets as if they were one, and the paired tests of two single runs."""
     groups, baseline = comparison.groups, comparison.baseline
     assert baseline is not None
     whole = {
         run: SentenceStatistics(np.concatenate([part.table for part in of_run])) for run, of_run in of_runs.items()
     }
-    documents: list[int] = []
-    for part in of_runs[baseline.label, baseline.seeds[0]]:
-        before = max(documents, default=-1) + 1
-        documents += (before + part.table[:, COLUMNS.index("document")].astype(int)).tolist()
-    comparison.units = len(documents), len({*documents})
     if [len(group.runs) for group in groups] == [1, 1]:
         other = next(group for group in groups if group is not baseline)
         comparison.paired = paired_tests(*(whole[group.label, group.seeds[0]] for group in (baseline, other)))
+    comparison.judged_lengths = _lengths(groups, whole)
     sums: dict[tuple[str, int], Sums] = {}
     if len(baseline.runs) > 1 and any(len(group.runs) > 1 for group in groups if group is not baseline):
         resamples = draw_resamples(documents)
         sums = {run: resamples @ of_run.table for run, of_run in whole.items()}
-    bleu = {group.label: fmean(whole[group.label, seed].score("bleu") for seed in group.seeds) for group in groups}
-    has_loss = all(math.isfinite(of_run.score("loss")) for of_run in whole.values())
+    bleu = {group.label: min(whole[group.label, seed].score("bleu") for seed in group.seeds) for group in groups}
+    has_loss = all(np.isfinite(of_run.table[:, COLUMNS.index("tgt_tokens")]).all() for of_run in whole.values())
     for name in ("loss" if has_loss else "valid_loss", "chrf", "bleu"):
         values, verdicts = {}, {}
         for group in groups:
             of_test = [] if name == "valid_loss" else [whole[group.label, seed].score(name) for seed in group.seeds]
             values[group.label] = of_test or group.values(name)
         theirs = values[baseline.label]
+        of_baseline = _no_verdict(theirs, bleu[baseline.label])
         for label, ours in values.items():
-            if min(bleu[label], bleu[baseline.label]) < UNTRAINED:
-                verdicts[label] = "untrained"
-            elif not all(map(math.isfinite, [*ours, *theirs])):
-                verdicts[label] = "diverged"
-            elif min(len(ours), len(theirs)) < 2:
-                verdicts[label] = "one seed"
+            if reason := _no_verdict(ours, bleu[label]) or (of_baseline and f"baseline: {of_baseline}"):
+                verdicts[label] = reason
         judged = [group for group in groups if group is not baseline and group.label not in verdicts]
         tables = []
         if name != "valid_loss":
@@ -221,8 +234,17 @@ def _judge(comparison: Comparison, of_runs: dict[tuple[str, int], list[SentenceS
         comparison.measures.append(measure)
         p = variances_differ([values[group.label] for group in judged] + [theirs]) if judged else None
         if p is not None:
-            scatter = f"warning: seeds of one scheme scatter more than those of another in {name}"
+            scatter = f"warning: seeds of one scheme scatter more than those of another in {TITLES[name]}"
             comparison.warnings.append(f"{scatter} (Bartlett's test, p = {p:.3f}): the intervals are less sure")
+
+
+def _no_verdict(values: list[float], lowest_bleu: float) -> str | None:
+    """Why a group with these values has no verdict, if so: one run of it would spoil the variance of all."""
+    if lowest_bleu < UNTRAINED:
+        return "untrained"
+    if not all(map(math.isfinite, values)):
+        return "diverged"
+    return "one seed" if len(values) < 2 else None
 
 
 def _reached(groups: list[Group], baseline: Group) -> dict[str, list[float | None]]:

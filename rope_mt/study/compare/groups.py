@@ -52,7 +52,7 @@ def labels(runs: list[FinishedRun]) -> list[str]:
     """The scheme of each run, and as many settings as tell apart the runs of a scheme that differ in more than seed.
 
     A precision that all runs of a seed have in common, as they were made on one machine, is no part of a label, as the
-    seed is none: differences are taken within a seed.
+    seed is none.
     """
     precisions: dict[int, set[str]] = {}
     for run in runs:

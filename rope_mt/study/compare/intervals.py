@@ -64,7 +64,10 @@ def sentence_variance(ours: Table, theirs: Table) -> float:
 
 
 def intervals(
-    groups: Sequence[Sequence[float]], baseline: Sequence[float], sampled: Sequence[Table] = ()
+    groups: Sequence[Sequence[float]],
+    baseline: Sequence[float],
+    sampled: Sequence[Table] = (),
+    level: float = LEVEL,
 ) -> list[Interval]:
     """The interval of each group against the baseline.
 
@@ -73,6 +76,7 @@ def intervals(
             each of one model from itself.
         sampled: for each group, and at last for the baseline if there is one, their scores on the resamples; without
             them the sentences are taken as they are, and this is Dunnett's test.
+        level: the probability with which all intervals hold together.
     """
     from scipy.stats import t  # scipy.stats takes most of a second to import
 
@@ -86,7 +90,7 @@ def intervals(
             of_sentences = sentence_variance(sampled[number], theirs)
         total = of_seeds + of_sentences
         freedom = min(LARGE, seeds_freedom * (total / of_seeds) ** 2) if of_seeds else LARGE  # Satterthwaite
-        error, factor = np.sqrt(total), critical(len(groups), float(f"{freedom:.3g}"))
+        error, factor = np.sqrt(total), critical(len(groups), float(f"{freedom:.3g}"), level)
         delta = float(np.mean(group) - (np.mean(baseline) if baseline else 0))
         detectable = float((factor + t.ppf(POWER, freedom)) * error)
         found.append(Interval(delta, float(delta - factor * error), float(delta + factor * error), detectable))
@@ -94,8 +98,8 @@ def intervals(
 
 
 @cache
-def critical(rows: int, freedom: float) -> float:
-    """How many standard errors the largest of so many differences, which share a baseline, stays within in 95 %.
+def critical(rows: int, freedom: float, level: float = LEVEL) -> float:
+    """How many standard errors the largest of so many differences, which share a baseline, stays within.
 
     It is the quantile of a multivariate t with correlation 1/2: differences are independent where the baseline and the
     estimated deviation are known, so the probability is an integral over these two (Dunnett 1955).
@@ -111,9 +115,9 @@ def critical(rows: int, freedom: float) -> float:
     def excess(factor: float) -> float:
         reach = np.sqrt(2) * factor * deviation
         within = (ndtr(of_baseline + reach) - ndtr(of_baseline - reach)) ** rows
-        return float(times @ within @ weights / (times.sum() * weights.sum())) - LEVEL
+        return float(times @ within @ weights / (times.sum() * weights.sum())) - level
 
-    root: Any = brentq(excess, 1, 100, xtol=1e-6)
+    root: Any = brentq(excess, 1, 1_000, xtol=1e-6)
     return float(root)
 
 

@@ -143,7 +143,8 @@ def on_each_test(comparison: Comparison) -> Sheet:
     for group in comparison.groups:
         scores = [test.bleu[group.label].text() for test in tests]
         rows.append([group.label, *scores, group.spread("chrf").text(), f"{comparison.lengths[group.label]:.3f}"])
-    return Sheet(["BLEU", *(test.name for test in tests), "chrF", "length"], rows)
+    of_test = [f"{comparison.test.name} {name}" if comparison.additional else name for name in ("chrF", "length")]
+    return Sheet(["BLEU", *(test.name for test in tests), *of_test], rows)
 
 
 def by_run_on_additional_tests(comparison: Comparison) -> Sheet:
@@ -191,11 +192,13 @@ def notes(comparison: Comparison) -> list[str]:
             "The loss of the test set is missing from these records. The validation loss stands in its place, and its "
             "interval is over seeds alone."
         )
-    reasons = {verdict for measure in measures for verdict in measure.verdicts.values()}
+    reasons = {verdict.removeprefix("baseline: ") for measure in measures for verdict in measure.verdicts.values()}
     if "one seed" in reasons:
         lines.append("one seed: no verdict, as other seeds may say something else: train with seed=1,2,3.")
     if "untrained" in reasons:
-        lines.append("untrained: a model below BLEU 5 has not learned to translate, so there is no verdict.")
+        lines.append("untrained: a run is below BLEU 5, so it has not learned to translate, and there is no verdict.")
+    if "diverged" in reasons:
+        lines.append("diverged: the loss of a run is not finite, so there is no verdict.")
     if comparison.paired:
         ps = ", ".join(f"{name} p = {p:.4f}" for name, p in comparison.paired.items())
         lines.append(f"BLEU of these two runs, would other sentences say the same? sacreBLEU's paired {ps}.")
