@@ -27,4 +27,4 @@ class Dropout(nn.Module):
         # ge writes numbers of x's dtype; converting a bool mask takes ten times as long
         kept = torch.empty_like(x, memory_format=torch.contiguous_format, requires_grad=False)
         torch.ge(drawn.view(torch.uint8)[: x.numel()].view(x.shape), dropped, out=kept)
-        return x * kept.mul_(256 / (256 - dropped))
+        return (x * kept).mul_(256 / (256 - dropped))  # the number is none of bf16, and would be rounded in `kept`
