@@ -134,7 +134,7 @@ def _check_jobs(plan: Plan) -> None:
         if hasattr(cfg, "tracking"):
             refuse_missing(cfg.tracking.name)
         if hasattr(cfg, "position") and hasattr(cfg, "model"):  # eval changes the position of a model that is built
-            refuse_linear_attention(cfg.position, cfg.model.attention)
+            refuse_linear_attention(cfg.position, cfg.model)
 
 
 def _sweep(plan: Plan, flags: dict[str, Any], rest: list[str], jobs: Jobs) -> int:

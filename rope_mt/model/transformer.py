@@ -59,7 +59,7 @@ class Stack(nn.Module):
 
     def __init__(self, cfg: ModelConfig, position: PositionConfig, causal: bool) -> None:
         super().__init__()
-        refuse_linear_attention(position, cfg.attention)
+        refuse_linear_attention(position, cfg)
         mapped = cfg.attention == "linear" and cfg.feature_map == "favor"
         shape = AttentionShape(cfg.d_model, cfg.n_heads, causal, cfg.n_features if mapped else None)
         first = build_position(position, shape)

@@ -1,6 +1,7 @@
 """How position enters attention. `SCHEMES` is the only place that lists the schemes."""
 
-from rope_mt.config.position import PositionConfig
+from rope_mt.config.position import PositionConfig, RopeConfig
+from rope_mt.config.training import ModelConfig
 from rope_mt.errors import UserError
 from rope_mt.position.absolute import LearnedPosition, NoPosition, SinusoidalPosition
 from rope_mt.position.bias import AlibiPosition, FirePosition, KerplePosition, T5Position
@@ -29,15 +30,22 @@ SCHEMES: dict[str, type[PositionScheme]] = {
 }
 
 
-def refuse_linear_attention(cfg: PositionConfig, attention: str) -> None:
+def refuse_linear_attention(cfg: PositionConfig, model: ModelConfig) -> None:
     """Refuse a scheme that acts on scores where `model.attention` makes none.
 
     Raises:
-        UserError: it is so.
+        UserError: it is so, or a setting of rope does not go with it.
     """
-    if attention == "linear" and SCHEMES[cfg.name].acts_on_scores():
+    if model.attention != "linear":
+        return
+    if SCHEMES[cfg.name].acts_on_scores():
         able = ", ".join(name for name, scheme in SCHEMES.items() if not scheme.acts_on_scores())
         raise UserError(f"position={cfg.name} acts on scores, and model.attention=linear has none: take one of {able}")
+    if isinstance(cfg, RopeConfig) and cfg.scaling == "yarn":
+        raise UserError("position.scaling=yarn makes scores larger, and model.attention=linear has none: take another")
+    if isinstance(cfg, RopeConfig) and cfg.cross_attention and model.feature_map == "favor":
+        features = "model.feature_map=favor rotates random features, which cross-attention has not"
+        raise UserError(f"{features}: leave out position.cross_attention=true, or take model.feature_map=elu")
 
 
 def build_position(cfg: PositionConfig, shape: AttentionShape) -> PositionScheme:

@@ -71,7 +71,7 @@ class PositionScheme(nn.Module):
         return None
 
     def rotate(self, x: Float[Tensor, "batch heads len d_head"], turns: Any) -> Tensor:
-        """Eq. 14: queries and keys, turned by their position. Self-attention hands over both, first all heads of q."""
+        """Eq. 14: queries and keys, turned by their position. With softmax x holds both, first all heads of queries."""
         return x
 
     def position_bias(self, q_pos: Int[Tensor, "*batch tgt"], k_pos: Int[Tensor, "*batch src"]) -> Tensor | None:

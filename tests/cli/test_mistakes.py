@@ -68,6 +68,14 @@ from rope_mt.config.choices import command_schema
             "train position=t5 model.attention=linear",
             "position=t5 acts on scores, and model.attention=linear has none: take one of none, sinu",
         ),
+        (
+            "train position=rope position.scaling=yarn position.factor=2 model.attention=linear",
+            "position.scaling=yarn makes scores larger, and model.attention=linear has none: take another",
+        ),
+        (
+            "train position=rope position.cross_attention=true model.attention=linear model.feature_map=favor",
+            "leave out position.cross_attention=true, or take model.feature_map=elu",
+        ),
         ("train position=learned position.max_len=100", "position.max_len must be at least data.max_len=256, not 100"),
         ("train position=rope position.layout=halves", "position.layout must be interleaved or half, not 'halves'"),
         ("train position=rope position.fraction=0", "position.fraction must be above 0 and at most 1, not 0.0"),
