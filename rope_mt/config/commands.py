@@ -195,7 +195,7 @@ class PositionChange:
     """Settings of rope to change; null keeps what the run was trained with."""
 
     scaling: str | None = None  # none, linear, ntk, yarn or dynamic: other frequencies for longer sentences
-    factor: float | None = None  # of scaling: how much longer than in training; 1 changes nothing
+    factor: float | None = None  # of scaling: how much longer than in training; 1 changes nothing, but for dynamic
     trained: int | None = None  # tokens of the longest sentence in training, for yarn and dynamic; null: data.max_len
 
 

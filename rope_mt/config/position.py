@@ -125,7 +125,7 @@ class RopeConfig(PositionConfig):
     kept: float = added(1.0)
     # none, linear, ntk, yarn or dynamic: other frequencies for sentences that are longer than in training
     scaling: str = added("none")
-    factor: float = added(1.0)  # of scaling: how much longer; 1 changes nothing
+    factor: float = added(1.0)  # of scaling: how much longer; 1 changes nothing, but for dynamic
     # tokens of the longest sentence in training, for yarn and dynamic; null: data.max_len
     trained: int | None = added(None)
     cross_attention: bool = False  # rotate there too: queries by target position, keys by source position
@@ -155,7 +155,7 @@ class PositionsConfig:
 
     name: str = "consecutive"  # consecutive, shifted or random
     reach: int = 0  # the largest shift of shifted; random positions are below it
-    eval: str = "consecutive"  # consecutive or random: positions in tests. Validation has consecutive ones
+    eval: str = "consecutive"  # consecutive or random: positions in tests. The loss in validation has consecutive ones
 
     def __post_init__(self) -> None:
         choice("positions.name", self.name, "consecutive", "shifted", "random")

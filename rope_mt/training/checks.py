@@ -88,6 +88,11 @@ def check(cfg: TrainConfig, run: RunFolder, about: dict[str, Any], prepared: Pre
         for name, (src, ref) in sets.items():
             for side in (src, ref) if name == "valid" else (src,):
                 model.check_length(max(map(len, read(data.tokenizer, side).ids)))
+    if cfg.positions.eval == "random":
+        longest = max(len(ids) for src, _ in sets.values() for ids in read(data.tokenizer, src).ids) + 1
+        if longest > cfg.positions.reach:
+            most = f"{longest:,} tokens, and positions.reach={cfg.positions.reach:,} gives positions to no more"
+            raise UserError(f"a source of validation or test has {most}: raise it, or take positions.eval=consecutive")
     parameters = parameters_of(cfg, len(data.tokenizer))
     weights = 4 * parameters + len(data.tokenizer.model) + MANIFEST_BYTES
     at_end, at_most = room(cfg, weights)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from rope_mt.data.tokenizer import BOS, EOS, Tokenizer
@@ -19,11 +19,14 @@ MOST_NAMES = 80  # pieces of a side; more names would be too small to read
 
 
 @torch.inference_mode()
-def cross_attention(model: Transformer, src: list[int], tgt: list[int]) -> Float[Tensor, "layers heads tgt src"]:
+def cross_attention(
+    model: Transformer, src: list[int], tgt: list[int], *positions: Int[Tensor, "1 _"]
+) -> Float[Tensor, "layers heads tgt src"]:
     """The weights of every decoder layer over the source while the model, in eval mode and float32, writes `tgt`.
 
     Args:
         src, tgt: ids without bos and eos; eos is added to both.
+        positions: of src with eos, and of as many target tokens or more; without them consecutive ones.
 
     Returns:
         A row is the step that writes a token of tgt, or eos at last; a column is a token of src, or eos at last.
@@ -37,20 +40,22 @@ def cross_attention(model: Transformer, src: list[int], tgt: list[int]) -> Float
     device = model.embedding.weight.device
     layers = [module for module in model.decoder.modules() if isinstance(module, CrossAttention)]
     hooks = [layer.register_forward_hook(keep_weights) for layer in layers]
-    state = model.encode(torch.tensor([[*src, EOS]], device=device))
+    state = model.encode(torch.tensor([[*src, EOS]], device=device), *positions)
     model.decode(torch.tensor([[BOS, *tgt]], device=device), state)
     for hook in hooks:
         hook.remove()
     return torch.cat(weights)
 
 
-def draw(model: Transformer, tokenizer: Tokenizer, src: list[int], tgt: list[int], png: Path) -> None:
+def draw(
+    model: Transformer, tokenizer: Tokenizer, src: list[int], tgt: list[int], png: Path, *positions: Int[Tensor, "1 _"]
+) -> None:
     """Draw a panel for each decoder layer, the mean over its heads: source pieces across, hypothesis pieces down.
 
     Raises:
         UserError: the folder cannot be written.
     """
-    layers = cross_attention(model, src, tgt).mean(dim=1).cpu().numpy()
+    layers = cross_attention(model, src, tgt, *positions).mean(dim=1).cpu().numpy()
     names = tokenizer.pieces()[0]
     across, down = ([names[i] for i in (*ids, EOS)] for ids in (src, tgt))
     columns = min(COLUMNS, len(layers))

@@ -47,6 +47,8 @@ def check(cfg: TrainConfig) -> None:
         setting = f"model.attention={cfg.model.attention}"
     elif not isinstance(position, ABLE):
         setting = f"position={position.name}"
+    elif cfg.positions.eval != "consecutive":
+        setting = f"positions.eval={cfg.positions.eval}"
     elif isinstance(position, RopeConfig) and position.cross_attention:
         setting = "position.cross_attention=true"
     elif isinstance(position, RopeConfig) and position.kept < 1:

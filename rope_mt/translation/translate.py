@@ -71,8 +71,9 @@ def translate(cfg: TranslateConfig) -> None:
             found = translator.hypotheses(sources, advance=advance)
         seconds = time.monotonic() - began
         if settings.attention:
-            best = found[0][0].tokens
-            attention_map.draw(translator.model, translator.tokenizer, sources[0], best, Path(settings.attention))
+            best, png = found[0][0].tokens, Path(settings.attention)
+            positions = translator.positions_of(sources, [translator.most_tokens(sources[0])])
+            attention_map.draw(translator.model, translator.tokenizer, sources[0], best, png, *positions)
         for line in output_lines(translator, found, cfg.search.nbest, settings.scores):
             out.write(line.encode() + b"\n")
         out.flush()

@@ -116,8 +116,9 @@ class Translator:
             given, next_tokens = (
                 padded([[*a, *ref_ids[row], *b] for row in rows]) for a, b in (([BOS], []), ([], [EOS]))
             )
-            positions = self._positions([src_ids[row] for row in rows], [len(ref_ids[row]) + 1 for row in rows])
-            with computing_in(self.precision, device):
+            positions = self.positions_of([src_ids[row] for row in rows], [len(ref_ids[row]) + 1 for row in rows])
+            work = f"computing the loss of {len(rows)} references of up to {given.shape[1]} tokens"
+            with short_of_memory(lambda work=work: work), computing_in(self.precision, device):
                 hidden = self.model.decode(given, self.model.encode(memory_of, *positions))
                 for row, of_row, right in zip(rows, hidden, next_tokens, strict=True):  # one by one: logits are large
                     logits = self.model.logits(of_row).float()
@@ -134,13 +135,13 @@ class Translator:
         device = self.model.embedding.weight.device
         with computing_in(self.precision, device):
             ids = [[*ids, EOS] for ids in read(self.tokenizer, sentences).ids]
-            drawn = [self._positions([row[:-1]], [1])[:1] for row in ids]
+            drawn = [self.positions_of([row[:-1]], [1])[:1] for row in ids]
             return [
                 self.model.memory(torch.tensor([row], device=device), *pos)[0].float()
                 for row, pos in zip(ids, drawn, strict=True)
             ]
 
-    def _positions(self, sources: list[list[int]], tgt_lengths: list[int]) -> list[Tensor]:
+    def positions_of(self, sources: list[list[int]], tgt_lengths: list[int]) -> list[Tensor]:
         """Positions of sources with eos, and of as many target tokens; none with positions.eval=consecutive.
 
         They are drawn from the words of each source alone, so neither the batch nor the order of sentences matters.
@@ -183,13 +184,12 @@ class Translator:
             lengths: tokens of each hypothesis with eos; None: from 1 to the most that the search allows.
             advance: called with the number of sentences of each batch that is done.
         """
-        longest = lengths or [int(self.search.max_len_a * (len(ids) + 1)) + self.search.max_len_b for ids in sources]
-        reach = sys.maxsize if self.model.max_len is None else self.model.max_len + 1  # positions of a hypothesis
+        most = [min(n, self._reach) for n in lengths] if lengths else [*map(self.most_tokens, sources)]
         found: list[list[Hypothesis]] = [[] for _ in sources]
 
         def search_batch(rows: list[int]) -> list[list[Hypothesis]]:
             shortest = [lengths[row] for row in rows] if lengths else None
-            return self._search([sources[row] for row in rows], [min(longest[row], reach) for row in rows], shortest)
+            return self._search([sources[row] for row in rows], [most[row] for row in rows], shortest)
 
         workers = torch.get_num_threads() if self.model.embedding.weight.device.type == "cpu" else 1
         batches = self._batches([len(ids) for ids in sources], workers)
@@ -199,6 +199,16 @@ class Translator:
             if advance:
                 advance(len(rows))
         return found
+
+    def most_tokens(self, source: list[int]) -> int:
+        """The most tokens, with eos, that a hypothesis of this source may have."""
+        return min(int(self.search.max_len_a * (len(source) + 1)) + self.search.max_len_b, self._reach)
+
+    @property
+    def _reach(self) -> int:
+        """The positions that there are for a hypothesis."""
+        of_table = sys.maxsize if self.model.max_len is None else self.model.max_len + 1
+        return of_table if self.positions is None else min(of_table, self.positions.reach)
 
     def _batches(self, lengths: list[int], workers: int) -> list[list[int]]:
         """Rows of similar length, longest first: a batch that is too large for memory fails at once."""
@@ -219,7 +229,7 @@ class Translator:
     ) -> list[list[Hypothesis]]:
         search, device = self.search, self.model.embedding.weight.device
         src = pad_sequence([torch.tensor([*ids, EOS]) for ids in sources], True, PAD).to(device)
-        positions = self._positions(sources, max_lens)
+        positions = self.positions_of(sources, max_lens)
         remedy = f"lower search.batch_tokens ({search.batch_tokens:,}) or search.beam ({search.beam})"
         work = f"translating {len(src)} sources of up to {src.shape[1]} tokens: {remedy}"
 

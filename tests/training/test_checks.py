@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from rope_mt.config.position import POSITION_CONFIGS, LearnedConfig, RelativeConfig
+from rope_mt.config.position import POSITION_CONFIGS, LearnedConfig, PositionsConfig, RelativeConfig
 from rope_mt.data.tokenizer import PAD
 from rope_mt.errors import UserError
 from rope_mt.model.transformer import Transformer
@@ -155,3 +155,12 @@ def test_pairs_that_are_left_out_are_told(quick, tmp_path, capsys):
     train(cfg, tmp_path / "two")
     [left_out] = re.findall(r"(\d+) of 120 training pairs have more than data.max_len=30", capsys.readouterr().out)
     assert 0 < int(left_out) < 120
+
+
+def test_a_test_set_with_more_tokens_than_there_are_random_positions(quick, tmp_path):
+    cfg = quick()
+    cfg.data.max_len = 12
+    cfg.positions = PositionsConfig("random", 13, "random")
+    with pytest.raises(UserError, match=r"^a source of validation or test has .* and positions\.reach=13 gives"):
+        train(cfg, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

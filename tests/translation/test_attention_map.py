@@ -26,14 +26,17 @@ SRC, TGT = [5, 6, 7, 8, 9], [10, 11, 12]
     ],
     ids=lambda value: getattr(value, "name", value),
 )
-def test_weights_times_values_are_the_output_of_the_layer(position, attention):
+@pytest.mark.parametrize("positions", [(), (torch.tensor([[1, 2, 4, 5, 7, 8]]), torch.tensor([[0, 2, 6, 9]]))])
+def test_weights_times_values_are_the_output_of_the_layer(position, attention, positions):
+    if positions and isinstance(position, LearnedConfig):
+        position = replace(position, max_len=10)
     model = untrained_model(position, vocab_size=31, n_layers=2, attention=attention)
-    weights = cross_attention(model, SRC, TGT)
+    weights = cross_attention(model, SRC, TGT, *positions)
     outputs = []
     for layer in model.decoder.layers:
         layer.cross_attention.register_forward_hook(lambda layer, _, out: outputs.append((layer, out)))
     with torch.no_grad():
-        state = model.encode(torch.tensor([[*SRC, EOS]]))
+        state = model.encode(torch.tensor([[*SRC, EOS]]), *positions)
         model.decode(torch.tensor([[BOS, *TGT]]), state)
         for layer_weights, kept, (layer, out) in zip(weights, state.layers, outputs, strict=True):
             heads = layer_weights @ kept.source.v[0]

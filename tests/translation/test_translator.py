@@ -194,6 +194,11 @@ def test_random_positions_in_tests_are_those_of_a_sentence_whatever_stands_besid
     losses = many.losses(SENTENCES, SENTENCES[::-1])
     [(loss, _)] = many.losses(SENTENCES[3:4], SENTENCES[::-1][3:4])
     assert loss == pytest.approx(losses[3][0], rel=1e-5)
+    longest = max(map(len, tokenizer.encode(SENTENCES)))
+    positions.reach = longest + 1  # of a source with eos: a hypothesis may have no more
+    longer = Translator(model, tokenizer, replace(SEARCH, max_len_a=1.5, max_len_b=10), "fp32", positions)
+    assert max(longer.most_tokens(ids) for ids in tokenizer.encode(SENTENCES)) == longest + 1
+    assert len(longer.translate(SENTENCES)) == len(SENTENCES)
     positions.reach = 20
     with pytest.raises(UserError, match=r"positions\.reach=20 gives positions to no more: take positions\.eval="):
         many.translate(SENTENCES)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from rope_mt.cli.main import main
-from rope_mt.config.position import POSITION_CONFIGS, RelativeConfig, RopeConfig, SinusoidalConfig
+from rope_mt.config.position import POSITION_CONFIGS, PositionsConfig, RelativeConfig, RopeConfig, SinusoidalConfig
 from rope_mt.config.training import SearchConfig
 from rope_mt.data.tokenizer import BOS, EOS, PAD
 from rope_mt.model.transformer import Transformer
@@ -125,6 +125,9 @@ def test_other_models_are_refused_by_their_setting(untrained, refused):
     assert "position.cross_attention=true is not" in refused(untrained(RopeConfig(cross_attention=True)))
     assert "position.scaling=ntk is not" in refused(untrained(RopeConfig(scaling="ntk", factor=2)))
     assert "position.kept=0.5 is not" in refused(untrained(RopeConfig(kept=0.5)))
+    drawn = untrained(RopeConfig())
+    drawn.config.positions = PositionsConfig("random", 300, "random")
+    assert "positions.eval=random is not" in refused(drawn)
 
 
 def test_a_missing_package_and_wrong_words_are_named(untrained, refused, monkeypatch):
