@@ -44,11 +44,12 @@ def count(cfg: BenchTrainConfig) -> dict[str, Any]:
     """Count a step in bf16, the second one, with pairs of one width that fill `data.batch_tokens`."""
     vocabulary, pairs = cfg.data.vocab_size, max(1, cfg.data.batch_tokens // (2 * WIDTH))
     tokens = int(FILLED * pairs * WIDTH)
+    settings = as_trained(cfg, cfg.position)  # which says for how many tokens rope was trained
     with FakeTensorMode():
         model = Transformer(cfg.model, cfg.position, vocabulary, PAD)
         ids = torch.ones(2, pairs, WIDTH, dtype=torch.int64)
         batch = Batch(ids[0], ids[1], ids[0].flatten()[:tokens], torch.arange(tokens))
-        step = step_of(model, as_trained(cfg, cfg.position), batch)
+        step = step_of(model, settings, batch)
         step()  # the optimizer makes its state
         with Counting() as counting:
             step()

@@ -40,6 +40,7 @@ from rope_mt.data.batches import Batch
 from rope_mt.data.datamodule import TranslationData
 from rope_mt.data.tokenizer import PAD
 from rope_mt.system.device import peak_memory
+from rope_mt.training.compiling import require_compiler
 
 OURS, BASELINE = "rope-mt", "torch.nn.Transformer"
 PARTS = ("data", "forward", "backward", "optimizer")
@@ -59,6 +60,8 @@ def measure(cfg: BenchTrainConfig) -> dict[str, Any]:
     """Train for `bench.steps` steps alone and as many beside the baseline; lines on standard error tell how it goes."""
     if cfg.bench.count:
         return count(cfg)
+    if cfg.bench.compile:
+        require_compiler()
     settings = as_trained(cfg, cfg.position)
     data, precision, device, report = setup(cfg)
     report["steps"] = cfg.bench.steps

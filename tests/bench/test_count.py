@@ -95,6 +95,8 @@ def test_the_command_counts_any_scheme_and_names_what_it_assumes(capsys, tmp_pat
     assert "2.04 TB/s, 80% of it reached" in printed
     assert "312 TFLOP/s, 70% of it reached" in printed
     assert not list(tmp_path.iterdir())  # neither text nor outputs
+    scaled = ["model=tiny", "position=rope", "position.scaling=yarn", "position.factor=2"]
+    assert main(["bench", "train", "bench.count=true", *scaled]) == 0
 
 
 def test_a_gpu_without_a_data_sheet_is_refused(capsys):

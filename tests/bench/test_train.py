@@ -22,6 +22,7 @@ from rope_mt.config.commands import BenchTrainConfig, BenchTrainSettings
 from rope_mt.config.position import NoPositionConfig, RopeConfig
 from rope_mt.data.batches import Batch
 from rope_mt.data.tokenizer import EOS, PAD
+from rope_mt.errors import UserError
 
 CPU = torch.device("cpu")
 STEPS = 2
@@ -246,3 +247,11 @@ def test_a_model_that_does_not_go_with_the_scheme_is_refused(capsys, tmp_path, m
     monkeypatch.chdir(tmp_path)
     assert main(["bench", "train", "position=t5", "model.attention=linear"]) == 2
     assert "position=t5 acts on scores" in capsys.readouterr().err
+
+
+def test_without_a_compiler_nothing_is_measured(cfg, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setattr(train, "setup", None)
+    with pytest.raises(UserError, match=r"needs a compiler of C\+\+: install g\+\+"):
+        train.measure(replace(cfg, bench=BenchTrainSettings(steps=1, compile=True)))
