@@ -48,6 +48,10 @@ class ModelConfig:
         choice("model.attention", self.attention, "softmax", "linear")
         choice("model.feature_map", self.feature_map, "elu", "favor")
         require(self.n_features > 0 and self.n_features % 2 == 0, "model.n_features", "even, above 0", self.n_features)
+        alone = self.feature_map == "elu" or self.attention == "linear"
+        require(alone, "model.feature_map", "elu without model.attention=linear", self.feature_map)
+        alone = self.n_features == 256 or self.feature_map == "favor"
+        require(alone, "model.n_features", "256 without model.feature_map=favor", self.n_features)
 
 
 @dataclass
@@ -81,6 +85,8 @@ class OptimizerConfig:
         require(0 <= self.cooldown <= 1, "optimizer.cooldown", "from 0 to 1", self.cooldown)
         alone = self.muon_lr is None or self.name == "muon"
         require(alone, "optimizer.muon_lr", "null without optimizer.name=muon", self.muon_lr)
+        alone = self.momentum == 0.95 or self.name == "muon"
+        require(alone, "optimizer.momentum", "0.95 without optimizer.name=muon", self.momentum)
         alone = self.cooldown == 1 or self.schedule == "linear"
         require(alone, "optimizer.cooldown", "1 without optimizer.schedule=linear", self.cooldown)
         fraction("optimizer.label_smoothing", self.label_smoothing)

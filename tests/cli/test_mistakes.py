@@ -80,6 +80,12 @@ from rope_mt.config.choices import command_schema
         ("train position=rope position.layout=halves", "position.layout must be interleaved or half, not 'halves'"),
         ("train position=rope position.fraction=0", "position.fraction must be above 0 and at most 1, not 0.0"),
         ("train model.n_features=7", "model.n_features must be even, above 0, not 7"),
+        ("train model.n_features=8", "model.n_features must be 256 without model.feature_map=favor, not 8"),
+        ("train model.feature_map=favor", "model.feature_map must be elu without model.attention=linear, not 'favor'"),
+        (
+            "train optimizer.name=adam optimizer.momentum=0.5",
+            "optimizer.momentum must be 0.95 without optimizer.name=muon, not 0.5",
+        ),
         ("bench", "one thing to measure must be given: data or decode or schemes or train, as in rope-mt bench data"),
         ("bench data schemes", "one thing to measure must be given"),
         ("bench schmes", "'schmes', only data or decode or schemes or train; did you mean rope-mt bench schemes"),
