@@ -68,6 +68,7 @@ def test_the_parts_of_an_interval_are_their_formulas():
     differences = [a - b for a, b in zip(ours, theirs, strict=True)]
     unlike = [np.cov(a, b)[0, 1] for i, a in enumerate(differences) for j, b in enumerate(differences) if i != j]
     assert sentence_variance(ours, theirs) == pytest.approx(np.mean(unlike))
+    assert sentence_variance(ours, theirs[:2]) != sentence_variance(ours[:2], theirs[:2])  # no seed is left out
     assert variances_differ([*GROUPS, BASELINE]) is None
     unequal = [[1.0, 1.001, 0.999], [1.0, 5.0, -3.0]]
     assert variances_differ(unequal) == pytest.approx(bartlett(*unequal).pvalue)

@@ -58,9 +58,13 @@ def sentence_variance(ours: Table, theirs: Table) -> float:
     It is the mean covariance, over the resamples, between the differences of two unlike pairs of runs. The variance of
     one pair would count again what seeds and sentences do together, which is in the variance between seeds.
     """
-    pairs = min(len(ours), len(theirs))
-    covariance = np.cov(ours[:pairs] - theirs[:pairs])
-    return max(0.0, float((covariance.sum() - np.trace(covariance)) / (pairs * (pairs - 1))))
+    n, covariance = len(ours), np.cov(np.concatenate((ours, theirs)))
+
+    def mean_of_unlike(part: Float[np.ndarray, "_ _"]) -> float:
+        return float(part.sum() - np.trace(part)) / (part.size - min(part.shape))
+
+    own, other, both = covariance[:n, :n], covariance[n:, n:], covariance[:n, n:]
+    return max(0.0, mean_of_unlike(own) + mean_of_unlike(other) - 2 * mean_of_unlike(both))
 
 
 def intervals(
