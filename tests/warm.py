@@ -11,7 +11,6 @@ import atexit
 import gc
 import json
 import os
-import runpy
 import select
 import shutil
 import signal
@@ -79,9 +78,9 @@ def command() -> Path:
     return script
 
 
-def start(words: list[str], cwd: Path, log: Path, file: str = "", slow_disk: float = 0.0, **env: str) -> "Forked":
-    """As `type_command`, or a Python file with these words; the disk takes `slow_disk` seconds to write a file."""
-    order = {"words": words, "cwd": str(cwd), "file": file, "slow_disk": slow_disk}
+def start(words: list[str], cwd: Path, log: Path, slow_disk: float = 0.0, **env: str) -> "Forked":
+    """As `type_command`; the disk takes `slow_disk` seconds to write a file."""
+    order = {"words": words, "cwd": str(cwd), "slow_disk": slow_disk}
     order["env"] = {**os.environ, "WANDB_MODE": "offline", **env}
     data = json.dumps(order).encode()
     connection = socket.socket(socket.AF_UNIX)
@@ -120,9 +119,6 @@ class Forked:
         self.poll()
         assert self.returncode is not None
         return self.returncode
-
-    def kill(self) -> None:
-        os.killpg(self.pid, signal.SIGKILL)
 
 
 # ---- the server -----------------------------------------------------------------------------------------------------
@@ -187,7 +183,7 @@ def take(connection: socket.socket) -> dict[str, Any]:
     return json.loads(order)
 
 
-def do(words: list[str], cwd: str, env: dict[str, str], file: str = "", slow_disk: float = 0.0) -> int:
+def do(words: list[str], cwd: str, env: dict[str, str], slow_disk: float = 0.0) -> int:
     from rope_mt.cli.main import main
 
     atexit.unregister(shutil.rmtree)
@@ -197,12 +193,8 @@ def do(words: list[str], cwd: str, env: dict[str, str], file: str = "", slow_dis
     signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it may be ignored
     if slow_disk:
         os.fsync = lambda handle: time.sleep(slow_disk)
-    sys.argv = [file or "rope-mt", *words]
-    if not file:
-        return main(words)
-    sys.path.insert(0, str(Path(file).parent))
-    runpy.run_path(file, run_name="__main__")
-    return 0
+    sys.argv = ["rope-mt", *words]
+    return main(words)
 
 
 if __name__ == "__main__":

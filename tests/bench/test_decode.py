@@ -12,7 +12,6 @@ from rope_mt.bench.bench import bench
 from rope_mt.bench.decode import SYSTEMS, Ours, fastest, seconds, sentences, summary, table, untrained
 from rope_mt.bench.peers import CTranslate2, Decoder, Setting, Work
 from rope_mt.bench.steps import precisions
-from rope_mt.cli.main import main
 from rope_mt.config.commands import BenchDecodeConfig, BenchDecodeSettings
 from rope_mt.config.position import RopeConfig, T5Config
 from rope_mt.data import toy
@@ -127,17 +126,3 @@ def test_a_system_that_cannot_run_is_skipped_with_a_line_or_refused_if_it_is_ask
     assert capsys.readouterr().err.startswith("without ctranslate2: position=t5 is not exported to CTranslate2")
     with pytest.raises(UserError, match="position=t5 is not exported to CTranslate2"):
         decode.measure(replace(t5, bench=replace(cfg.bench, systems=["rope-mt", "ctranslate2"])))
-
-
-@pytest.mark.parametrize(
-    ("word", "complaint"),
-    [
-        ("bench.systems=[transformers]", "a list with rope-mt"),
-        ("bench.systems=[rope-mt,marian]", "bench.systems must be rope-mt or transformers or ctranslate2"),
-        ("bench.rounds=0", "bench.rounds must be at least 1"),
-    ],
-)
-def test_mistakes_are_named(word, complaint, capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert main(["bench", "decode", word]) == 2
-    assert complaint in capsys.readouterr().err

@@ -243,12 +243,6 @@ def test_without_the_baseline_there_is_no_table(cfg, capsys):
     assert all(len(line) < 120 for line in printed.out.splitlines())
 
 
-def test_a_model_that_does_not_go_with_the_scheme_is_refused(capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert main(["bench", "train", "position=t5", "model.attention=linear"]) == 2
-    assert "position=t5 acts on scores" in capsys.readouterr().err
-
-
 def test_without_a_compiler_nothing_is_measured(cfg, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)

@@ -8,7 +8,6 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from rope_mt.cli.grammar import as_typed
 from rope_mt.cli.hydra import chosen_folder
-from rope_mt.cli.main import main
 
 PATHS = [
     "Straße/ñ",
@@ -72,9 +71,3 @@ def test_what_is_no_path_keeps_its_meaning(tmp_path, monkeypatch):
     assert read("data.train=a,b", several=True) == ["a", "b"]
     (tmp_path / "a,b.en").write_text("")
     assert read("data.train=a,b", several=True) == "a,b"
-
-
-def test_where_a_sign_cannot_be_read_the_line_names_it_and_the_spelling_that_is(capsys):
-    assert main(["train", "tracking.project=Q&A"]) == 2
-    line = "cannot read 'tracking.project=Q&A': write a text with '&' in it as"
-    assert capsys.readouterr().err == f"""rope-mt: {line} 'tracking.project='"'"'Q&A'"'"''\n"""

@@ -39,6 +39,8 @@ def test_help_imports_a_few_modules_of_python_alone():
     assert {name.partition(".")[0] for name in modules} <= {"rope_mt", *sys.stdlib_module_names}
     assert len(modules) < 130  # about 100; torch alone is more than a thousand
     assert not {"torch", "lightning", "numpy"} & imported("-m", "rope_mt", "train", "--help")
+    of_analyze = imported("-m", "rope_mt", "analyze", "--help")
+    assert not {"torch", "lightning", "matplotlib", "numpy", "omegaconf"} & of_analyze
 
 
 def test_a_command_imports_what_it_needs(tmp_path):

@@ -7,6 +7,7 @@ import pytest
 
 from rope_mt.cli.plan import planned
 from rope_mt.config.choices import command_schema
+from rope_mt.runs.folder import RunFolder
 
 
 @pytest.mark.parametrize(
@@ -47,7 +48,6 @@ from rope_mt.config.choices import command_schema
         ("train -m position=rope,rop", "did you mean position=rope?"),
         ("train -m position=glob(zz*)", "position=glob(zz*) selects nothing"),
         ("train hydra/launcher=basci", "it can be basic"),
-        ("prepare data=multi31k", "did you mean data=multi30k?"),
         # types and ranges
         ("train seed=x", "seed must be a whole number, not 'x'"),
         ("train seed=null", "seed must have a value, not null"),
@@ -59,6 +59,16 @@ from rope_mt.config.choices import command_schema
         ("train optimizer.lr=interval(1,2)", "optimizer.lr=interval(1,2) means several runs: add -m"),
         ("prepare data.name=a/b", "data.name must be a name for a folder, not 'a/b'"),
         ("train model.name=..", "model.name must be a name for a folder, not '..'"),
+        ("train trainer.epochs=0", "trainer.epochs must be above 0"),
+        ("train trainer.ema=1", "trainer.ema must be at least 0 and below 1"),
+        ("train trainer.ema=-0.1", "trainer.ema must be at least 0 and below 1"),
+        ("train trainer.devices=0", "trainer.devices must be auto or at least 1, not 0"),
+        ("train optimizer.name=sgd", "optimizer.name must be adam or muon, not 'sgd'"),
+        ("train optimizer.schedule=cosine", "optimizer.schedule must be inverse-sqrt or linear, not 'cosine'"),
+        ("train optimizer.name=muon optimizer.momentum=1", "optimizer.momentum must be at least 0 and below 1"),
+        ("train optimizer.muon_lr=0", "optimizer.muon_lr must be above 0"),
+        ("train optimizer.weight_decay=-0.1", "optimizer.weight_decay must be at least 0"),
+        ("train optimizer.cooldown=1.5", "optimizer.cooldown must be from 0 to 1, not 1.5"),
         ("train seed=-1", "seed must be from 0"),
         ("train data.clean=strict", "data.clean must be standard or fairseq, not 'strict'"),
         ("prepare data.tokenizer=word", "data.tokenizer must be bpe or unigram, not 'word'"),
@@ -91,12 +101,14 @@ from rope_mt.config.choices import command_schema
         ("bench schmes", "'schmes', only data or decode or schemes or train; did you mean rope-mt bench schemes"),
         ("bench nonsense", "'nonsense', only data or decode or schemes or train, as in rope-mt bench data"),
         ("bench data bench.steps=3", "no setting bench.steps; bench has json, pairs, text, batch_tokens"),
-        ("bench data model=small", "this command has no group model"),
-        ("bench schemes bench.pairs=3", "no setting bench.pairs; bench has json, schemes, steps"),
         ("bench schemes bench.steps=0", "bench.steps must be at least 1, not 0"),
         ("bench train bench.schemes=[rope]", "no setting bench.schemes; bench has json, steps, yardstick"),
         ("bench schemes bench.schemes=[rop]", " or rope, not 'rop'"),
-        ("bench schemes model=3", "model=3 does not name an option"),
+        ("bench decode bench.systems=[transformers]", "bench.systems must be a list with rope-mt"),
+        ("bench decode bench.systems=[rope-mt,marian]", "must be rope-mt or transformers or ctranslate2, not 'marian'"),
+        ("bench decode bench.rounds=0", "bench.rounds must be at least 1"),
+        ("bench train bench.count=true bench.gpu=GTX", "bench.gpu must be H200 or H100 or A100 or RTX4090"),
+        ("bench train position=t5 model.attention=linear", "position=t5 acts on scores"),
         ("translate RUN The dog sleeps.", "text comes from standard input, as in: echo TEXT | rope-mt translate RUN"),
         (f"compare {'a' * 300}", f"{'a' * 60}…: File name too long"),
         ("translate RUN device=gpu", "device must be auto or cpu or cuda or mps, not 'gpu'"),
@@ -105,14 +117,12 @@ from rope_mt.config.choices import command_schema
             "train data=files",
             "data.train must be given: write data.train=FILE.tsv (SOURCE, TAB, TARGET in each line), or ",
         ),
-        (
-            "train data=files data.train=my.tsv",
-            "no such text: my.tsv; give FILE.tsv (SOURCE, TAB, TARGET in each line), or",
-        ),
         ("train data=files data.train=a data.columns=[1]", "data.columns must be two different numbers from 1 on"),
         ("prepare data=files data.train=a data.columns=[2,2]", "data.columns must be two different numbers from 1 on"),
         ("train data.dir=", "a path is empty: is a variable of the shell not set?"),
         ("analyze decay --out=", "a path is empty: is a variable of the shell not set?"),
+        ("analyze decay lengths", "no such checkpoint: lengths"),
+        ("ls .", "there is no run in ."),
         ("compare .", "no finished run in .: name run folders, as in outputs/*"),
         ("train ~position", "position must be given: add position=VALUE"),
         ("eval", "checkpoint must be given: name a run or a checkpoint"),
@@ -124,8 +134,12 @@ from rope_mt.config.choices import command_schema
         ("train =3", "=3 does not name an option"),
         ("train sweep.fail_fast=true", "sweep.fail_fast is for several runs: add -m"),
         ("train sweep.published=nowhere", "sweep.published: there is no folder nowhere"),
-        ("train -m hydra/launcher=submitit", "hydra/launcher=submitit does not exist: it can be"),
-        ("train seed=1,2", "seed=1,2 means several runs: add -m"),
+        ("train tracking.project=Q&A", """write a text with '&' in it as 'tracking.project='"'"'Q&A'"'"''\n"""),
+        ("train -m seed=shuffle(1,2)", "seed=shuffle(1,2): jobs are not shuffled here"),
+        ("train -m experiment=long-text,extrapolation", "do not run the same jobs: start them one by one"),
+        ("train -m experiment=extrapolation,linear", "do not run the same jobs: start them one by one"),
+        ("train -m experiment=multi30k,mixed", "do not run the same jobs: start them one by one"),
+        ("train -m seed=1,2 trainer.machines=1,2", "a sweep trains on this machine alone: with trainer.machines train"),
         # flags
         ("train --multrun seed=1,2", "no flag --multrun; did you mean --multirun?"),
         ("eval RUN --outptu x", "there is no flag --outptu; rope-mt eval --help lists them"),
@@ -139,9 +153,41 @@ from rope_mt.config.choices import command_schema
         ("train experiment=schemes hydra.sweep.dir=x", "hydra.sweep.subdir"),
         ("train -m hydra.run.dir=x seed=1,2", "hydra.run.dir is for one run: for several take hydra.sweep.dir"),
         ("train -m hydra/launcher=local overwrite=true seed=1,2", "whenever it is requeued: remove the runs first"),
+        ("analyze", "the following arguments are required: SUBJECT"),
+        ("analyze deca", "invalid choice: 'deca'"),
+        ("analyze --out x decay", "invalid choice: 'x'"),
+        ("analyze decay --theta x", "--theta: invalid float value: 'x'"),
+        ("analyze decay --d 7", "--d must be even"),
+        ("analyze decay --theta 1", "--theta must be above 1"),
+        ("analyze decay --longest 0", "--longest must be at least 1"),
+        ("analyze convergence --nope 3 RUN", "unrecognized arguments: --nope"),
+        # habits from other programs
+        ("train --position alibi", "there is no flag --position: write position=alibi"),
+        ("train position=rope --seed=7", "there is no flag --seed=7: write seed=7"),
+        ("train --learning-rate 0.1", "write optimizer.lr=0.1"),
+        ("train --epochs 3", "write trainer.epochs=3"),
+        ("train --gpus 2", "write trainer.devices=2"),
+        ("train --continue", "the same command goes on with a run: leave out --continue"),
+        ("translate --beam 5 run", "write search.beam=5"),
+        ("train --dryrun", "there is no flag --dryrun; did you mean --dry-run?"),
+        ("train --experimental-rerun foo", "there is no file foo"),
+        ("-sc install=tcsh", "write -sc install=SHELL, with one of bash, fish, zsh"),
+        ("train position t5", "write position=t5"),
+        ("train small", "write model=small"),
+        ("train data=my/text.tsv", "write data=files data.train=my/text.tsv"),
+        ("train {run}", "{run} is a run: its own command goes on with it, and stands in {run}/run.json"),
+        ("prepare {run}/run.json", "for text of your own write data=files data.train={run}/run.json"),
+        ("eval nowhere", "no such run or checkpoint: nowhere"),
+        ("eval {run}/checkpoints", "holds the checkpoints of a run: name the run, {run}, or one of"),
+        ("eval --dry-run {run}", "--dry-run is for train, not for eval"),
+        ("eval {run} {run}/checkpoints {run}", "eval takes one run, not 3: name {run} or another alone"),
     ],
 )
-def test_bad_input_gets_one_line_and_leaves_nothing(rope_mt, line, answer):
+def test_bad_input_gets_one_line_and_leaves_nothing(rope_mt, tmp_path, line, answer):
+    run = RunFolder(tmp_path / "run")
+    run.checkpoints.mkdir(parents=True)
+    run.identity.touch()
+    line, answer = (words.replace("{run}", str(run.path)) for words in (line, answer))
     output = rope_mt(*line.split())
     assert output.code == 2
     assert output.err.startswith("rope-mt: ")

@@ -105,13 +105,6 @@ def test_a_folder_whose_name_begins_with_a_dash_is_no_flag(rope_mt, evaluated):
     assert evaluated == [("./-m/run", 2)]
 
 
-def test_a_pattern_that_means_several_runs_is_refused(rope_mt):
-    for name in ("a", "b", "c"):
-        Path(name).mkdir()
-    output = rope_mt("eval", "a", "b", "c", "search.beam=2")
-    assert (output.code, output.err) == (2, "rope-mt: eval takes one run, not 3: name a or another alone\n")
-
-
 def test_tasks_get_typed_configurations(rope_mt, stand_in):
     from rope_mt.config.commands import PrepareConfig, TrainConfig
     from rope_mt.config.position import RelativeConfig

@@ -1,10 +1,14 @@
 """A small corpus on disk, and what was made of it: shared by the tests of prepare."""
 
 import gzip
+import io
 import lzma
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from rope_mt.data.prepare import Prepared
 from rope_mt.data.tokenizer import train_tokenizer
@@ -28,6 +32,12 @@ def write(prefix: Path, english: list[str], german: list[str], suffix: str = "")
 def documents(prefix: str, *marks: tuple[int, int], suffix: str = "") -> None:
     content = "".join(f"{first}\t{length}\tdocument\n" for first, length in marks)
     Path(f"{prefix}.docs{suffix}").write_bytes(PACKERS[suffix](content.encode()))
+
+
+def parquet(**columns: Any) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns), buffer, row_group_size=30)
+    return buffer.getvalue()
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -1,7 +1,6 @@
 """WMT14 from its archives: what becomes text, which archives are refused, and what else may stand in their place."""
 
 import gzip
-import io
 import random
 import re
 import shutil
@@ -12,8 +11,6 @@ from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from omegaconf import OmegaConf
 from sacrebleu.dataset.fake_sgml import FakeSGMLDataset
@@ -50,6 +47,7 @@ from .archive_site import (
     special,
     wmt14,
 )
+from .small_text import parquet
 
 # ---- what goes well --------------------------------------------------------------------------------------------------
 
@@ -319,13 +317,6 @@ def test_segments_that_could_be_lost_or_exchanged_are_refused(tmp_path, old, new
 FIRST = "de-en/train-00000-of-00003.parquet"
 
 
-def parquet(column: str, rows: Any) -> bytes:
-    """A file with one column; in the data set wmt/wmt14 it has a string for each language."""
-    buffer = io.BytesIO()
-    pq.write_table(pa.table({column: pa.array(rows)}), buffer, row_group_size=30)
-    return buffer.getvalue()
-
-
 @pytest.fixture
 def mirrors(site, statmt, packed_text) -> dict[str, dict[str, bytes]]:
     """Path below the mirror -> content, for a mirror of archives and one of Parquet files. Both lie on the server.
@@ -342,7 +333,7 @@ def mirrors(site, statmt, packed_text) -> dict[str, dict[str, bytes]]:
     parts |= {"validation-00000-of-00001": rows["newstest2013"], "test-00000-of-00001": rows["newstest2014"]}
     made = {
         "archives": {PurePosixPath(path).name: content for path, content in statmt.items()},
-        "parquet": {f"de-en/{name}.parquet": parquet("translation", part) for name, part in parts.items()},
+        "parquet": {f"de-en/{name}.parquet": parquet(translation=part) for name, part in parts.items()},
     }
     for kind, files in made.items():
         for path, content in files.items():
@@ -374,11 +365,11 @@ BAD_MIRRORS = {  # path in the mirror, what becomes of its content, words of the
     "cut": (f"parquet/{FIRST}", lambda content: content[:-100], "cannot read"),
     "empty": (f"parquet/{FIRST}", lambda _: b"", "cannot read"),
     "damaged": (f"parquet/{FIRST}", lambda content: content[:200] + bytes(1_000) + content[1_200:], "cannot read"),
-    "another column": (f"parquet/{FIRST}", lambda _: parquet("text", ["one"]), "cannot read"),
-    "another language": (f"parquet/{FIRST}", lambda _: parquet("translation", [{"en": "1", "fr": "1"}]), "cannot read"),
+    "another column": (f"parquet/{FIRST}", lambda _: parquet(text=["one"]), "cannot read"),
+    "another language": (f"parquet/{FIRST}", lambda _: parquet(translation=[{"en": "1", "fr": "1"}]), "cannot read"),
     "fewer pairs": (
         f"parquet/{FIRST}",
-        lambda _: parquet("translation", [{"de": "eins", "en": "one"}]),
+        lambda _: parquet(translation=[{"de": "eins", "en": "one"}]),
         f"has {SHORT} pairs, not 300",
     ),
 }
@@ -418,7 +409,7 @@ def test_parquet_without_pyarrow_is_one_line_that_names_the_extra(site, folder, 
 
 def test_a_sentence_that_is_missing_becomes_an_empty_line(tmp_path):
     rows = [{"de": "eins", "en": "one"}, {"de": None, "en": "two"}, {"de": "drei", "en": ""}]
-    (tmp_path / "a.parquet").write_bytes(parquet("translation", rows))
+    (tmp_path / "a.parquet").write_bytes(parquet(translation=rows))
     with open(tmp_path / "en", "wb") as en, open(tmp_path / "de", "wb") as de:
         archives.copy_columns([tmp_path / "a.parquet"], {"en": en, "de": de})
     assert (tmp_path / "en").read_bytes() == b"one\ntwo\n\n"

@@ -24,6 +24,8 @@ from rope_mt.data.prepare import prepare
 from rope_mt.data.tokenizer import BOS, EOS, PAD, Tokenizer, train_tokenizer
 from rope_mt.errors import UserError
 
+from .small_text import documents, write
+
 
 def sentences(n: int, seed: int) -> Sentences:
     random = np.random.default_rng(seed)
@@ -80,31 +82,14 @@ def sampled(request) -> SampledPairs:
     return pairs
 
 
-def test_sampling_cuts_the_same_text_otherwise(sampled):
-    chosen = np.arange(20)
-    src, tgt = content(sampled[rows(*chosen)])
-    for drawn, side in ((src, sampled.src), (tgt, sampled.tgt)):
-        assert drawn != side.some(chosen)
-        assert sampled.made_with.decode(drawn) == sampled.made_with.decode(side.some(chosen))
-
-
-def test_sampling_is_a_function_of_seed_epoch_and_batch(sampled):
-    def drawn(**at) -> list[list[int]]:
-        return content(sampled[rows(*range(30), **at)])[0]
-
-    first = drawn(epoch=1, number=2)
-    assert drawn(epoch=0, number=0) != first
-    assert drawn(epoch=1, number=2) == first
-    assert drawn(epoch=2, number=2) != first
-    assert drawn(epoch=1, number=3) != first
-
-
-def test_nearly_all_samples_fit_their_batch_and_the_others_keep_the_ids_they_have(sampled):
-    drawn = {True: 0, False: 0}  # samples that were trained on, and that were too long
-    for batch in plan(sampled, 2000):
+def test_samples_are_drawn_by_seed_epoch_and_batch_and_the_few_that_do_not_fit_keep_the_ids_they_have(sampled):
+    """What the sampler draws is the same text, by its seed alone: test_subword_sampling.py."""
+    drawn, batches = {True: 0, False: 0}, plan(sampled, 2000)  # samples that were trained on, and that were too long
+    batches.epoch = 3
+    for number, batch in enumerate(batches):
         made = sampled[batch]
         assert (made.src.shape[1], made.tgt_in.shape[1]) == batch.shape
-        seeds = np.random.SeedSequence((7, batch.epoch, batch.number)).generate_state(2).tolist()
+        seeds = np.random.SeedSequence((7, 3, number)).generate_state(2).tolist()
         for side, ids, seed, width in zip((sampled.src, sampled.tgt), content(made), seeds, batch.shape, strict=True):
             kept = side.some(batch.rows)
             for old, new, used in zip(kept, sampled.sampler.sample(kept, seed), ids, strict=True):
@@ -210,13 +195,9 @@ def sides() -> list[list[str]]:
 
 
 def documents_in(folder: Path, sides: list[list[str]], docs: bool, **settings) -> DataConfig:
-    for lang, lines in zip(("en", "de"), sides, strict=True):
-        (folder / f"text.{lang}").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    prefix = write(folder / "text", *sides)
     if docs:
-        firsts = itertools.accumulate([1, *LENGTHS[:-1]])
-        marks = (f"{first}\t{n}\tdocument {first}\n" for first, n in zip(firsts, LENGTHS, strict=True))
-        (folder / "text.docs").write_text("".join(marks))
-    prefix = str(folder / "text")
+        documents(prefix, *zip(itertools.accumulate([1, *LENGTHS[:-1]]), LENGTHS, strict=True))
     return DataConfig("files", prefix, prefix, prefix, vocab_size=600, dir=str(folder / "data"), **settings)
 
 
@@ -256,11 +237,6 @@ def test_a_dropped_sentence_is_no_neighbour(tmp_path, sides):
 def test_without_context_every_pair_is_an_example(tmp_path, sides):
     _, texts = examples(documents_in(tmp_path, sides, docs=True))
     assert texts == sides
-
-
-def test_context_beyond_the_longest_example_is_refused(tmp_path, sides):
-    with pytest.raises(UserError, match="max_len must be at least 300"):
-        documents_in(tmp_path, sides, docs=False, context_tokens=300)
 
 
 def test_a_batch_goes_to_another_process_without_shared_memory_of_which_containers_have_little(pairs):

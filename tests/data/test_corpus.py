@@ -1,7 +1,6 @@
 """locate: the text that a configuration names, its fingerprint, and text that is fetched without archives."""
 
 import gzip
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -31,15 +30,6 @@ def test_the_files_of_each_part_are_found_in_order_with_the_fingerprint_of_their
         assert getattr(corpus, part) == files
         assert corpus.fingerprints[part] == text.fingerprint(files)
     assert len(set(corpus.fingerprints.values())) == 3
-
-
-def test_other_languages_are_other_files_and_missing_ones_are_one_line(cfg, tmp_path):
-    cfg.src_lang, cfg.tgt_lang = "de", "en"
-    assert locate(cfg).test == [(tmp_path / "test.de.gz", tmp_path / "test.en.gz")]
-    cfg.tgt_lang = "fr"
-    with pytest.raises(UserError, match=r"^no such text: .*train\.fr.*$"):
-        locate(cfg)
-    assert not Path(cfg.dir).exists()
 
 
 def test_the_toy_corpus_is_written_once_and_again_when_another_grammar_made_it(tmp_path, monkeypatch):

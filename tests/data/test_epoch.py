@@ -121,14 +121,6 @@ def test_an_update_of_more_batches_than_there_are_is_refused(lengths):
             plan(lengths, **settings).batches()
 
 
-def test_iterating_goes_on_where_it_is_told(lengths):
-    made = plan(lengths, epoch=1)
-    whole = rows_of(made)
-    assert [(batch.epoch, batch.number) for batch in made] == [(1, number) for number in range(len(made))]
-    made.start = 5
-    assert rows_of(made) == whole[5:]
-
-
 def test_join_fills_examples_with_consecutive_pairs_of_a_document():
     random = np.random.default_rng(0)
     src, tgt = (np.concatenate(([0], random.integers(1, 9, 200).cumsum())) for _ in range(2))

@@ -1,7 +1,6 @@
 """Own text: every form is the same text, held-out pairs are apart from the others, and the sizes can be made."""
 
 import gzip
-import io
 import json
 import lzma
 import os
@@ -9,8 +8,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from rope_mt.config.data import DataConfig
@@ -20,7 +17,7 @@ from rope_mt.data.tokenizer import train_tokenizer
 from rope_mt.errors import UserError
 
 from .archive_site import files_below
-from .small_text import ENGLISH, GERMAN, documents, write
+from .small_text import ENGLISH, GERMAN, documents, parquet, write
 
 PAIRS = [*zip(ENGLISH, GERMAN, strict=True)]
 TOY = toy.generate(n_train=1000, n_valid=1, n_test=1)
@@ -29,12 +26,6 @@ TSV = "".join(f"{en}\t{de}\n" for en, de in PAIRS).encode()
 
 def config(tmp_path: Path, *train: str, **settings: Any) -> DataConfig:
     return DataConfig("files", [*train], **{"valid": None, "dir": str(tmp_path / "data"), **settings})
-
-
-def parquet(**columns: Any) -> bytes:
-    buffer = io.BytesIO()
-    pq.write_table(pa.table(columns), buffer)
-    return buffer.getvalue()
 
 
 FORMS = {

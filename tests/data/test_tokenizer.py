@@ -132,12 +132,6 @@ def test_training_is_repeatable_here_and_in_another_process():
 # ---- what is refused ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_more_pieces_than_the_text_has_is_one_clear_line(kind):
-    with pytest.raises(UserError, match=r"^cannot make 5000 pieces.*data\.vocab_size.*$"):
-        train_tokenizer(TEXT, 5000, kind)
-
-
 LONG = "äöü " * 700  # 4,900 bytes
 SIGNS = "".join(map(chr, range(0x0900, 0x0D00)))
 

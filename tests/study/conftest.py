@@ -11,16 +11,14 @@ import yaml
 
 from rope_mt.cli.main import main
 from rope_mt.config.commands import TrainConfig
-from rope_mt.config.data import DataConfig
 from rope_mt.config.position import POSITION_CONFIGS
-from rope_mt.config.training import ModelConfig, OptimizerConfig, SearchConfig, TrackingConfig, TrainerConfig
-from rope_mt.data import toy
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.result import write_result
 from rope_mt.training.train import train
 from rope_mt.translation.sentence_statistics import SentenceStatistics
 
+from ..small import small_config, write_corpus
 from .made_runs import REF, SRC, Make, without_words
 
 
@@ -28,26 +26,17 @@ from .made_runs import REF, SRC, Make, without_words
 def few_pairs(tmp_path_factory) -> Path:
     """A folder with training text, and with validation and test text that are partly longer."""
     folder = tmp_path_factory.mktemp("few")
-    corpus = toy.generate(n_train=120, n_valid=8, n_test=17)
-    for name, pairs in (("train", corpus.train), ("valid", corpus.valid), ("test", corpus.test)):
-        for side, lang in enumerate(("en", "de")):
-            (folder / f"{name}.{lang}").write_text("".join(pair[side] + "\n" for pair in pairs), encoding="utf-8")
+    write_corpus(folder, n_test=17)
     return folder
 
 
 def settings(folder: Path, scheme: str, seed: int = 1) -> TrainConfig:
     parts = [str(folder / name) for name in ("train", "valid", "test")]
-    small = {"vocab_size": 450, "batch_tokens": 600, "max_len": 40, "dir": str(folder / "data")}
-    return TrainConfig(
-        seed=seed,
-        position=POSITION_CONFIGS[scheme](),
-        model=ModelConfig("test", d_model=32, d_ff=64, n_heads=2, n_layers=2, dropout=0.1),
-        data=DataConfig("files", *parts, **small),
-        optimizer=OptimizerConfig(lr=4e-3, warmup_steps=5),
-        trainer=TrainerConfig(max_steps=3, val_every=1, val_sentences=4, device="cpu", precision="fp32"),
-        search=SearchConfig(beam=1, length_penalty=0.6, max_len_a=0.2, max_len_b=5),
-        tracking=TrackingConfig("none"),
-    )
+    trainer = {"max_steps": 3, "val_every": 1, "val_sentences": 4, "log_every": 50}
+    cfg = small_config(parts, folder / "data", POSITION_CONFIGS[scheme](), max_len=40, **trainer)
+    cfg.seed, cfg.data.batch_tokens, cfg.search.max_len_b = seed, 600, 5
+    cfg.model.d_model, cfg.model.d_ff, cfg.model.n_layers = 32, 64, 2
+    return cfg
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from sacrebleu.metrics.bleu import BLEU
 from rope_mt.cli.main import main
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
-from rope_mt.runs.result import add_further_test, write_result
+from rope_mt.runs.result import read_result, write_result
 from rope_mt.study.compare.groups import Group, choose_baseline
 from rope_mt.study.compare.intervals import intervals
 from rope_mt.study.finished_runs import FinishedRun
@@ -192,7 +192,9 @@ def test_further_tests_that_all_runs_have_are_compared_as_the_test_set_is(make, 
         for name in ("other", "alone") if scheme == "rope" else ("other",):
             hyp = without_words(rate, seed)
             SentenceStatistics.of([9] * len(hyp), hyp, REF).write(run.counts(name))
-            add_further_test(run, name, {"bleu": sacrebleu.corpus_bleu(hyp, [REF]).score})
+            result = read_result(run)
+            result["further_tests"][name] = {"bleu": sacrebleu.corpus_bleu(hyp, [REF]).score}
+            write_result(run, result)
     found = compared(*folders)
     other = found["tests"][1]
     assert (other["name"], other["sentences"]) == ("other", len(REF))

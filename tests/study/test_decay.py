@@ -162,18 +162,6 @@ def test_a_run_brings_its_head_and_its_attention(runs, tmp_path, capsys):
     assert (tmp_path / "fall-attention.png").stat().st_size > 10_000
 
 
-def test_mistakes_are_one_line(tmp_path, capsys):
-    for words, message in (
-        (["--d", "7"], "--d must be even"),
-        (["--theta", "1"], "--theta must be above 1"),
-        (["--longest", "0"], "--longest must be at least 1"),
-        (["nowhere.ckpt"], "no such checkpoint"),
-    ):
-        assert main(["analyze", "decay", *words, "--out", str(tmp_path / "fall")]) == 2
-        assert message in capsys.readouterr().err
-    assert not list(tmp_path.iterdir())
-
-
 def test_linear_attention_has_no_weights_to_show(runs, tmp_path, capsys):
     ckpt = checkpoint.load(runs["rope"])
     ckpt.config.model.attention = "linear"

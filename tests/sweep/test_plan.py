@@ -6,7 +6,6 @@ from hydra.core.global_hydra import GlobalHydra
 from rope_mt.cli.plan import Plan, planned
 from rope_mt.cli.words import split_flags
 from rope_mt.config.choices import command_schema
-from rope_mt.errors import UserError
 
 
 def plan(line: str) -> Plan:
@@ -43,11 +42,6 @@ def test_the_choices_of_an_experiment_are_jobs_too_and_the_command_line_replaces
 )
 def test_equal_jobs_are_numbered_one_job_has_all_its_words_and_several_have_those_that_differ(line, names):
     assert plan(line).job_names == names
-
-
-def test_jobs_are_not_shuffled():
-    with pytest.raises(UserError, match=r"^seed=shuffle\(1,2\): jobs are not shuffled here"):
-        plan("-m seed=shuffle(1,2)")
 
 
 @pytest.mark.parametrize("line", ["seed=2", "-m seed=2,3 --help"])

@@ -193,9 +193,3 @@ def test_two_jobs_in_one_folder_are_refused_before_the_second_undoes_the_first(s
 def test_the_folder_of_a_run_is_hydras_only_where_the_user_chose_it(sweep, folders, line, chosen):
     assert sweep(line, nothing).code == 0
     assert folders == [folder and Path.cwd() / folder for folder in chosen]
-
-
-def test_a_sweep_over_several_machines_is_refused(sweep, folders):
-    code, _, err = sweep("-m seed=1,2 trainer.machines=1,2", nothing)
-    assert (code, folders) == (2, [])
-    assert err == "rope-mt: a sweep trains on this machine alone: with trainer.machines train each run without -m\n"

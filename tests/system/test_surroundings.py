@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from rich.console import Console
@@ -19,13 +20,10 @@ from rope_mt.system.progress import may_draw
 
 
 @pytest.fixture(autouse=True)
-def environment():
-    before, tempdir = dict(os.environ), tempfile.tempdir
-    tempfile.tempdir = None
-    yield
-    os.environ.clear()
-    os.environ.update(before)
-    tempfile.tempdir = tempdir
+def environment(monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    with patch.dict(os.environ):
+        yield
 
 
 @pytest.mark.parametrize("home", [None, "", "/proc", "/nowhere/at all", __file__])

@@ -1,4 +1,4 @@
-"""A small corpus to train on, the configuration of a small run, finished runs, and a way to end one early."""
+"""A small corpus to train on, the configuration of a small run, and finished runs."""
 
 import shutil
 from collections.abc import Callable
@@ -13,7 +13,6 @@ from rope_mt.config.position import POSITION_CONFIGS
 from rope_mt.config.training import SearchConfig
 from rope_mt.data import toy
 from rope_mt.training import module
-from rope_mt.training.module import TranslationModule
 from rope_mt.training.train import train
 
 from ..small import small_config, write_pairs
@@ -74,28 +73,6 @@ def small_run(tmp_path_factory) -> list[str]:
     """A smaller run as words of a command line, with text that is prepared once."""
     folder = tmp_path_factory.mktemp("words")
     return [*words(folder), f"data.dir={folder / 'data'}"]
-
-
-class KilledError(Exception):
-    pass
-
-
-@pytest.fixture
-def kill_at(monkeypatch) -> Callable[[int], type[Exception]]:
-    """Makes training die in the step that has this number, as if the machine had gone; gives the error it dies of."""
-
-    def arrange(step: int) -> type[Exception]:
-        honest = TranslationModule.training_step
-
-        def training_step(self, batch, batch_idx):
-            if self.global_step == step:
-                raise KilledError
-            return honest(self, batch, batch_idx)
-
-        monkeypatch.setattr(TranslationModule, "training_step", training_step)
-        return KilledError
-
-    return arrange
 
 
 @pytest.fixture

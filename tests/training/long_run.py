@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rope_mt.runs.folder import RunFolder
+from rope_mt.runs.folder import RunFolder, last_logged
 
 
 @dataclass
@@ -28,7 +28,7 @@ def watch(process: Any, cwd: Path) -> list[Held]:
     while process.poll() is None:
         time.sleep(0.1)
         run = RunFolder(next(cwd.glob("outputs/files-*"), cwd))
-        step = last_step(run.metrics)
+        step = int(last_logged(run).get("step", 0))
         if not step or run.average.is_dir():  # scoring is another matter
             continue
         try:
@@ -39,12 +39,6 @@ def watch(process: Any, cwd: Path) -> list[Held]:
             continue
         moments.append(Held(step, memory, files, int(status["Threads"])))
     return moments
-
-
-def last_step(metrics: Path) -> int:
-    rows = metrics.read_bytes()[-4_096:] if metrics.is_file() else b""
-    steps = re.findall(rb'^{"step": (\d+).*\n', rows, re.MULTILINE)
-    return int(steps[-1]) if steps else 0
 
 
 def check(moments: list[Held], warm_up: float = 0.1) -> None:

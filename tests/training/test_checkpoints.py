@@ -214,20 +214,6 @@ def test_a_run_that_dies_while_it_keeps_the_best_has_the_best_in_the_end(config,
     assert [folder.name for folder in checkpoint.saved(RunFolder(tmp_path), "best")] == ["best-0000002"]
 
 
-def test_eval_tells_what_it_scores_and_each_score_with_its_signature(run, capsys):
-    bleu = evaluate(EvalConfig(str(run.path), "last2", device="cpu"))
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[:2] == ["test set  8 sentences", "weights   mean of 2: step-0000006, step-0000007"]
-    assert re.fullmatch(r"loss      \d+\.\d{4} nats per target token, \d+ tokens", lines[2])
-    assert lines[3].startswith("BLEU|nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:")
-    assert f" = {bleu:.2f} " in lines[3]
-    assert "BP = " in lines[3]
-    assert [line for line in lines if line.startswith("chrF2|")]
-    for name in ("BLEU-13a-lc", "BLEU-intl", "BLEU-tokens", "BLEU-split"):
-        [at] = [n for n, line in enumerate(lines) if line.startswith(f"{name} ")]
-        assert lines[at + 1].strip().startswith("nrefs:1|")
-
-
 def test_eval_names_a_known_test_set_and_warns_on_standard_error(run, capsys, monkeypatch):
     ref = run.test_ref.read_text(encoding="utf-8").splitlines()
     monkeypatch.setitem(checks.KNOWN, checks.fingerprint(ref), "a set of old")

@@ -39,8 +39,3 @@ def test_train_and_load_do_what_the_commands_do(small_run, tmp_path, monkeypatch
 def test_mistakes_are_user_errors(words, message):
     with pytest.raises(UserError, match=message):
         rope_mt.train(words)
-
-
-def test_a_run_that_is_not_there_is_a_user_error():
-    with pytest.raises(UserError, match="no such checkpoint: nowhere"):
-        rope_mt.load("nowhere")

@@ -54,8 +54,3 @@ def test_prune_removes_old_checkpoints_of_finished_runs_when_the_user_agrees(
     assert {path.relative_to(runs).parts[0] for path in lost} == ({"finished"} if removed else set())
     assert {path.parent.name for path in lost} == ({"step-0000002", "best-0000002"} if removed else set())
     assert ("nothing was removed" in capsys.readouterr().out) != removed
-
-
-def test_a_folder_without_runs_is_said(tmp_path, capsys):
-    assert main(["ls", str(tmp_path)]) == 2
-    assert f"there is no run in {tmp_path}" in capsys.readouterr().err.replace("\n", "")

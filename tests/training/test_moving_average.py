@@ -15,6 +15,7 @@ from rope_mt.training.train import train
 from rope_mt.translation.evaluate import evaluate
 
 from ..small import rows
+from .killed_run import differences
 
 STEPS, EVERY, DECAY = 24, 3, 0.8
 
@@ -37,11 +38,6 @@ def values(run: RunFolder, name: str) -> list[float]:
     return [row[name] for row in rows(run) if name in row]
 
 
-def check_equal(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> None:
-    assert ours.keys() == theirs.keys()
-    assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items())
-
-
 def score(run: RunFolder, checkpoints: object) -> float:
     greedy = SearchChange(beam=1)
     return evaluate(EvalConfig(str(run.path), checkpoints, search=greedy, device="cpu", precision="fp32"))
@@ -49,7 +45,7 @@ def score(run: RunFolder, checkpoints: object) -> float:
 
 def test_training_does_not_see_it(runs):
     ours, theirs = (select(run.path, STEPS)[0].weights for run in (runs["ema"], runs["plain"]))
-    check_equal(ours, theirs)
+    assert [*differences(ours, theirs)] == []
     assert values(runs["ema"], "train/loss") == values(runs["plain"], "train/loss")
     assert values(runs["ema"], "valid/loss") != values(runs["plain"], "valid/loss")
 
@@ -73,8 +69,9 @@ def test_the_final_score_is_of_it(runs):
     run = runs["ema"]
     last = checkpoint.latest(run)
     assert last
-    check_equal(read(run.average).weights, read_training(last, "")["ema"])
-    check_equal(select(run.path, "ema")[0].weights, read(run.average).weights)
+    averaged = read(run.average).weights
+    for theirs in (read_training(last, "")["ema"], select(run.path, "ema")[0].weights):
+        assert [*differences(averaged, theirs)] == []
     # the last validation was of the same weights and on the same sentences
     assert read_result(run)["valid"]["loss"] == pytest.approx(values(run, "valid/loss")[-1], rel=1e-6)
     assert score(run, "ema") == values(run, "valid/bleu")[-1]
@@ -96,8 +93,5 @@ def test_a_run_without_one_has_none_to_evaluate(runs):
         select(runs["plain"].path, "ema")
 
 
-def test_a_decay_of_0_means_none_and_a_wrong_one_is_refused(config):
+def test_a_decay_of_0_means_none(config):
     assert config(ema=0.0).trainer == config().trainer
-    for wrong in (1.0, -0.1):
-        with pytest.raises(UserError, match=r"trainer\.ema must be at least 0 and below 1"):
-            config(ema=wrong)

@@ -5,11 +5,12 @@ from functools import partial
 
 import pytest
 
-from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.result import read_result
 from rope_mt.training.module import TranslationModule
 from rope_mt.training.train import train
+
+from .killed_run import check_same
 
 HONEST = TranslationModule.on_validation_epoch_end
 LOSSES = {2: 3.0, 4: 2.0, 6: 2.5, 8: 2.0, 10: 1.0}  # of the validations: two after step 4 are not lower
@@ -50,8 +51,5 @@ def test_a_run_that_is_killed_ends_where_the_undisturbed_one_does(patient, tmp_p
     with monkeypatch.context() as patch:
         patch.setattr(TranslationModule, "training_step", None)
         train(cfg, killed.path)
-    weights = [checkpoint.read(run.average).weights for run in (straight, killed)]
-    assert all(weights[0][name].equal(weights[1][name]) for name in weights[0])
-    assert [read_result(run)["steps"] for run in (straight, killed)] == [8, 8]
-    names = [sorted(folder.name for folder in run.checkpoints.iterdir()) for run in (straight, killed)]
-    assert names[0] == names[1]
+    check_same(killed.path, straight.path)
+    assert read_result(killed)["steps"] == 8

@@ -179,8 +179,6 @@ def test_the_number_of_processes_is_that_of_the_gpus_unless_it_is_given(monkeypa
     assert devices_of(TrainerConfig(**settings, devices=2), cuda) == 2
     with pytest.raises(UserError, match=r"trainer\.devices=4, and this machine has 3 GPUs"):
         devices_of(TrainerConfig(**settings, devices=4), cuda)
-    with pytest.raises(UserError, match=r"trainer\.devices must be auto or at least 1, not 0"):
-        TrainerConfig(**settings, devices=0)
 
 
 def test_a_process_knows_its_place_from_the_launcher_alone(monkeypatch):

@@ -5,10 +5,8 @@ import math
 import signal
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from rope_mt.data.batches import collate
 from rope_mt.errors import UserError
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
@@ -16,7 +14,6 @@ from rope_mt.runs.result import read_result
 from rope_mt.study.finished_runs import FinishedRun
 from rope_mt.study.run_files import loss_curve
 from rope_mt.training import module, score
-from rope_mt.training.callbacks.skipping import sentences
 from rope_mt.training.train import train
 
 from ..small import rows
@@ -77,11 +74,6 @@ def test_too_many_in_a_row_end_the_run_and_leave_the_batch(config, tmp_path, spo
     [prefix] = config().data.train
     src, tgt = (Path(f"{prefix}.{lang}").read_text(encoding="utf-8").splitlines() for lang in ("en", "de"))
     assert {(pair["src"], pair["tgt"]) for pair in batch} <= {*zip(src, tgt, strict=True)}
-
-
-def test_sentences_are_those_of_which_a_batch_was_made():
-    src, tgt = np.array([[5, 6, 3], [7, 3, 0]]), np.array([[8, 3, 0, 0], [9, 10, 11, 3]])
-    assert sentences(collate(src, tgt)) == ([[5, 6, 3], [7, 3]], [[8, 3], [9, 10, 11, 3]])
 
 
 def test_a_validation_loss_that_is_not_finite_is_told_in_words_and_null_in_every_file(

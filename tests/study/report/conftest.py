@@ -64,16 +64,6 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="session")
-def parse() -> type[Page]:
-    return Page
-
-
-@pytest.fixture(scope="session")
-def evil() -> str:
-    return EVIL
-
-
-@pytest.fixture(scope="session")
 def finished(runs, tmp_path_factory) -> list[Path]:
     """Two schemes with two seeds, whose text is hostile, and one run that has lost its weights and curves."""
     src, ref = ((runs["rope"] / f"test.{part}").read_text().splitlines() for part in ("src", "ref"))

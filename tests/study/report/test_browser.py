@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from .conftest import Page
+
 FLAGS = (
     "--headless",
     "--no-sandbox",  # which root cannot have
@@ -75,7 +77,7 @@ def test_a_browser_shows_it_on_a_phone_and_asks_the_network_for_nothing(proxy, w
     flags = [*FLAGS, f"--user-data-dir={tmp_path / 'profile'}", f"--proxy-server=http://127.0.0.1:{port}"]
     command = ["chromium", *flags, (tmp_path / "measure.html").as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
-    measured = json.loads(page.__class__(done.stdout).text["pre"][-1])
+    measured = json.loads(Page(done.stdout).text["pre"][-1])
     assert measured["tables"] == [*page.tables.values()]
     assert measured["width"] <= 360  # wide tables scroll by themselves
     assert measured["text"] >= 10  # CSS pixels

@@ -15,6 +15,8 @@ from rope_mt.study.compare.compare import compared
 from rope_mt.study.report import charts, translations
 from rope_mt.system.plots import look
 
+from .conftest import EVIL, Page
+
 NAN = float("nan")
 
 
@@ -41,12 +43,12 @@ def test_the_tables_hold_the_figures_of_the_runs(page, written, finished):
     assert lengths["rope"][">500"] == "-"
 
 
-def test_text_of_runs_never_becomes_markup(page, evil):
+def test_text_of_runs_never_becomes_markup(page):
     assert not {"script", "img", "iframe", "object", "form"} & {tag for tag, _ in page.tags}
     assert not [name for _, attrs in page.tags for name in attrs if name.startswith("on")]
     assert page.open == []
-    assert evil in "".join(page.text["dd"])
-    assert page.rows("What is shared")["device"]["value"] == evil
+    assert EVIL in "".join(page.text["dd"])
+    assert page.rows("What is shared")["device"]["value"] == EVIL
     assert {attrs["lang"] for tag, attrs in page.tags if tag == "dd" and "lang" in attrs} == {
         'en" onclick="alert(3)',
         "de",
@@ -68,20 +70,20 @@ def test_nothing_outside_of_the_file_is_named(page):
     assert {attrs["href"][1:] for tag, attrs in page.tags if tag == "a"} <= targets
 
 
-def test_what_a_run_has_lost_is_left_out_with_a_line(page, finished, evil):
+def test_what_a_run_has_lost_is_left_out_with_a_line(page, finished):
     metrics = f"{finished[-1]}/metrics.jsonl, line 1, is damaged: leave the run out, or train it again"
     lines = page.text["li"]
     assert f"no tokens to a loss: {metrics}" in lines
     assert f"no curves: {metrics}" in lines
     descriptions = page.text["desc"]
-    assert sum("sinusoidal-add, seed 2 ends at" in line and evil not in line for line in descriptions) == 3
+    assert sum("sinusoidal-add, seed 2 ends at" in line and EVIL not in line for line in descriptions) == 3
 
 
-def test_a_chart_says_where_its_lines_end_and_is_the_same_each_time(parse):
+def test_a_chart_says_where_its_lines_end_and_is_the_same_each_time():
     lines = [Line("a, seed 1", "a", [1.0, 2.0], [3.0, 4.25], look(0)), Line("$b$ <i>", "$b$ <i>", [1], [NAN], look(6))]
     chart = charts._chart("Loss & more", lines, use_log_scale)
     assert chart == charts._chart("Loss & more", lines, use_log_scale)
-    svg = parse(chart)
+    svg = Page(chart)
     assert svg.text["desc"] == ["a, seed 1 ends at 4.25; $b$ <i> has no number"]
     assert svg.text["figcaption"] == svg.text["title"] == ["Loss & more"]
     assert {"a", "$b$ <i>"} <= {*svg.text["text"]}
@@ -115,7 +117,7 @@ def test_the_text_of_a_record_is_read_where_it_was_trained_from_while_it_is_the_
     assert "no such text: " in translations(comparison)
 
 
-def test_the_commands_are_those_that_were_typed(finished, parse, page, tmp_path):
+def test_the_commands_are_those_that_were_typed(finished, page):
     pre = "\n".join(page.text["pre"])
     assert pre.startswith(
         "rope-mt train position=rope seed=1\nrope-mt train position=rope seed=2\nrope-mt compare \\\n"
@@ -125,9 +127,9 @@ def test_the_commands_are_those_that_were_typed(finished, parse, page, tmp_path)
     assert f"sacrebleu {finished[0]}/test.ref -i {finished[0]}/test.hyp -m bleu chrf" in pre
 
 
-def test_one_run_alone_and_runs_without_tests_have_reports_too(finished, parse, tmp_path):
+def test_one_run_alone_and_runs_without_tests_have_reports_too(finished, tmp_path):
     for words in ([str(finished[-1])], [*map(str, finished[-2:]), "--runs"]):
         assert main(["compare", *words, "--html", str(tmp_path / "b.html")]) == 0
-        page = parse((tmp_path / "b.html").read_text(encoding="utf-8"))
+        page = Page((tmp_path / "b.html").read_text(encoding="utf-8"))
         assert "length-of-the-source" not in {attrs.get("id") for _, attrs in page.tags}
         assert len([line for line in page.text["h3"] if line.startswith("sentence ")]) == 6

@@ -6,17 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from rope_mt.config.position import PositionConfig
 from rope_mt.config.training import SearchConfig
 from rope_mt.data import toy
-from rope_mt.data.tokenizer import PAD, Tokenizer, train_tokenizer
-from rope_mt.model.transformer import Transformer
+from rope_mt.data.tokenizer import Tokenizer, train_tokenizer
 from rope_mt.runs import checkpoint
 from rope_mt.runs.checkpoint import Checkpoint
 
-from ..conftest import MODEL, untrained_config
+from ..conftest import MODEL, untrained_config, untrained_model
 
 
 @pytest.fixture(scope="session")
@@ -34,15 +32,11 @@ def untrained(tokenizer) -> Callable[..., Checkpoint]:
     """Makes a model whose biases and norms are not the zeros and ones that training starts from."""
 
     def make(position: PositionConfig, **changes: Any) -> Checkpoint:
-        model = replace(MODEL, **{"d_model": 30, "d_ff": 52, "n_layers": 2, **changes})
+        shape = {"d_model": 30, "d_ff": 52, "n_layers": 2, **changes}
+        weights = untrained_model(position, len(tokenizer), **shape).state_dict()
         search = SearchConfig(beam=4, length_penalty=0.6)
-        cfg = replace(untrained_config(position), model=model, search=search)
-        torch.manual_seed(0)
-        transformer = Transformer(cfg.model, position, len(tokenizer), PAD)
-        with torch.no_grad():
-            for parameter in transformer.parameters():
-                parameter += 0.3 * torch.randn(parameter.shape) if parameter.dim() == 1 else 0.5 * parameter
-        return Checkpoint(cfg, tokenizer, transformer.state_dict(), 7, Path("test.ckpt"))
+        cfg = replace(untrained_config(position), model=replace(MODEL, **shape), search=search)
+        return Checkpoint(cfg, tokenizer, weights, 7, Path("test.ckpt"))
 
     return make
 
