@@ -21,7 +21,7 @@ from rope_mt.data import text
 from rope_mt.data.corpus import locate
 from rope_mt.data.prepare import prepare
 from rope_mt.errors import UserError
-from rope_mt.system.disk import cannot_write
+from rope_mt.system.disk import writing
 from rope_mt.system.memory import peak_of_process
 
 WMT14_PAIRS = 4_500_000
@@ -60,7 +60,7 @@ def _corpus(cfg: BenchDataConfig) -> Iterator[tuple[DataConfig, str]]:
     if pairs > available:
         description += f", which are {available:,} repeated"
     with ExitStack() as stack:
-        try:
+        with writing(Path(data.dir) / "bench"):
             Path(data.dir).mkdir(parents=True, exist_ok=True)
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-", dir=data.dir))
             for name, n in (("train", pairs), ("test", 10)):
@@ -69,8 +69,6 @@ def _corpus(cfg: BenchDataConfig) -> Iterator[tuple[DataConfig, str]]:
                     for src_line, tgt_line in islice(repeated, n):
                         src.write(src_line + b"\n")
                         tgt.write(tgt_line + b"\n")
-        except OSError as error:
-            raise cannot_write(Path(data.dir) / "bench", error) from error
         test = [f"{folder}/test"]
         plain = replace(data, train=[f"{folder}/train"], valid=test, test=test, origin="", archives=[], dir=folder)
         yield plain, description

@@ -75,11 +75,9 @@ def _sections(cfg: DictConfig, group: str) -> Iterator[str]:
 
 
 def _value(cfg: DictConfig, key: str) -> Any:
-    if OmegaConf.is_missing(cfg, key):
-        return "???"
     try:
         return cfg[key]
-    except OmegaConfBaseException:  # an interpolation that means nothing yet
+    except OmegaConfBaseException:  # ???, which must be given, or an interpolation that means nothing yet
         plain: Any = OmegaConf.to_container(cfg, resolve=False)
         return plain[key]
 

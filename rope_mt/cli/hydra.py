@@ -56,19 +56,18 @@ def run(command: str, rest: list[str]) -> int:
         print(bench_help())
         return 0
     try:
-        plan = None
         if not {"--hydra-help", "--config-path", "--config-name"} & {*flags}:
             plan = planned(command, flags, words, schema)
-        if plan is not None and "--help" in flags:
-            print(command_help(config, plan.first, flags.get("--config-dir")))
-            return 0
-        if plan is not None and plan.configs:
-            COMMANDS[command].load()  # now, since Ctrl-C meanwhile must find nothing begun
-            _check_jobs(plan)
-        if plan is not None and "--dry-run" in flags:
-            return _dry_run(plan, words)
-        if command == "train" and plan is not None and plan.several:
-            return _sweep(plan, flags, rest, jobs)
+            if "--help" in flags:
+                print(command_help(config, plan.first, flags.get("--config-dir")))
+                return 0
+            if plan.configs:
+                COMMANDS[command].load()  # now, since Ctrl-C meanwhile must find nothing begun
+                _check_jobs(plan)
+            if "--dry-run" in flags:
+                return _dry_run(plan, words)
+            if command == "train" and plan.several:
+                return _sweep(plan, flags, rest, jobs)
         code = call_hydra(command, flags, words, jobs)
     except HYDRA_ERRORS as error:
         raise UserError(complaint(error, words, schema)) from error

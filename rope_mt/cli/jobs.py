@@ -26,7 +26,7 @@ class Jobs:
     def __init__(self, task: Callable[..., Any], sweep: Sweep | None = None, here: bool = True) -> None:
         self.task, self.sweep = task, sweep
         self.here = here  # in the process that reads the command line
-        self.several = self.failed = False
+        self.several = False
         self.failures: list[BaseException] = []
         self.tell: Callable[[], None] = lambda: None  # how the jobs of the sweep stand
 
@@ -49,7 +49,6 @@ class Jobs:
         except (Exception, SystemExit) as error:
             if not self.here and (self.sweep is None or isinstance(error, SystemExit)):
                 raise  # the launcher carries the error home, or ends the process to requeue the job
-            self.failed = True
             if isinstance(error, OSError):
                 error = refused(error) or error
             self.failures.append(error)
@@ -72,7 +71,7 @@ class Jobs:
         own = [word for word in hydra.overrides.task if word not in sweep.words and not word.startswith(GROUP)]
         name = " ".join(own) if sweep.jobs is None else sweep.jobs[number]
         others = [entry for entry in ledger.entries() if entry.number != number]
-        failed = self.failed if self.here else any(entry.state == FAILED for entry in others)
+        failed = self.failures if self.here else any(entry.state == FAILED for entry in others)
         if cfg.sweep.fail_fast and failed:
             ledger.write(Entry(number, name, LEFT_OUT))
             return None

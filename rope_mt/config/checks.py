@@ -25,10 +25,11 @@ def require(holds: bool, setting: str, must: str, value: object) -> None:
         raise UserError(f"{setting} must be {must}, not {value!r}")
 
 
-def at_least(low: int, **settings: int | float) -> None:
+def at_least(low: int, **settings: float | None) -> None:
     for setting, value in settings.items():
-        require(value >= low, setting.replace("__", "."), f"at least {low}", value)
-        require(value < math.inf, setting.replace("__", "."), "finite", value)
+        if value is not None:  # null is right, or Hydra has refused it
+            require(value >= low, setting.replace("__", "."), f"at least {low}", value)
+            require(value < math.inf, setting.replace("__", "."), "finite", value)
 
 
 def size(**settings: int) -> None:
@@ -37,9 +38,10 @@ def size(**settings: int) -> None:
         require(value <= LARGEST, setting.replace("__", "."), f"at most {LARGEST:,}", value)
 
 
-def above(low: int, **settings: float) -> None:
+def above(low: int, **settings: float | None) -> None:
     for setting, value in settings.items():
-        require(low < value < math.inf, setting.replace("__", "."), f"above {low} and finite", value)
+        right = value is None or low < value < math.inf
+        require(right, setting.replace("__", "."), f"above {low} and finite", value)
 
 
 def choice(setting: str, value: str, *choices: str) -> None:

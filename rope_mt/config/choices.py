@@ -12,15 +12,10 @@ def command_schema(command: str) -> type:
 
     Here and below `bench/SUBJECT` is a command too, and `bench` alone has what all subjects have.
     """
-    from hydra.core.config_store import ConfigStore
-    from omegaconf import OmegaConf
-
-    from rope_mt.config.commands import register
+    from rope_mt.config.commands import SCHEMAS, register
 
     register()
-    schema = OmegaConf.get_type(ConfigStore.instance().load(f"schema/{command}.yaml").node)
-    assert schema is not None
-    return schema
+    return SCHEMAS[command]
 
 
 @cache

@@ -132,8 +132,7 @@ class BenchDataConfig(BenchConfig):
     def __post_init__(self) -> None:
         bench = self.bench
         bench.text = [bench.text] if isinstance(bench.text, str) else bench.text
-        if bench.pairs is not None:
-            at_least(1, bench__pairs=bench.pairs)
+        at_least(1, bench__pairs=bench.pairs)
         for budget in bench.batch_tokens:
             at_least(2 * (self.data.max_len + 1), bench__batch_tokens=budget)
 
@@ -156,15 +155,12 @@ class BenchDecodeConfig(BenchConfig):
     device: str = "auto"  # auto, cpu, cuda or mps
 
     def __post_init__(self) -> None:
-        at_least(1, bench__beam=self.bench.beam, bench__rounds=self.bench.rounds)
-        if self.bench.sentences is not None:
-            at_least(1, bench__sentences=self.bench.sentences)
+        bench = self.bench
+        at_least(1, bench__beam=bench.beam, bench__rounds=bench.rounds, bench__sentences=bench.sentences)
         systems = ("rope-mt", "transformers", "ctranslate2")
-        for system in self.bench.systems or []:
+        for system in bench.systems or []:
             choice("bench.systems", system, *systems)
-        require(
-            "rope-mt" in (self.bench.systems or systems), "bench.systems", "a list with rope-mt", self.bench.systems
-        )
+        require("rope-mt" in (bench.systems or systems), "bench.systems", "a list with rope-mt", bench.systems)
         device_choice("device", self.device)
 
 
@@ -281,6 +277,8 @@ BENCH_SUBJECTS = {
     "decode": BenchDecodeConfig,
     "train": BenchTrainConfig,
 }
+SCHEMAS = {"train": TrainConfig, "prepare": PrepareConfig, "eval": EvalConfig, "translate": TranslateConfig}
+SCHEMAS |= {"bench": BenchConfig, **{f"bench/{subject}": root for subject, root in BENCH_SUBJECTS.items()}}
 
 
 def tuned(setting: str, _root_: Any) -> float:
@@ -299,18 +297,12 @@ def tuned(setting: str, _root_: Any) -> float:
 
 
 def register() -> None:
-    """Tell Hydra the schemas: roots as `schema/train` and so on, schemes as `schema/position/NAME`, and
-    `schema/bench/SUBJECT`."""
+    """Tell Hydra the schemas of commands, as `schema/train` and `schema/bench/data`, and `schema/position/NAME`."""
     from hydra.core.config_store import ConfigStore
     from omegaconf import OmegaConf
 
     OmegaConf.register_new_resolver("tuned", tuned, replace=True)
-    store = ConfigStore.instance()
-    roots = {"train": TrainConfig, "prepare": PrepareConfig, "eval": EvalConfig, "translate": TranslateConfig}
-    roots["bench"] = BenchConfig
-    for name, root in roots.items():
-        store.store(group="schema", name=name, node=root)
-    for name, scheme in POSITION_CONFIGS.items():
-        store.store(group="schema/position", name=name, node=scheme)
-    for subject, root in BENCH_SUBJECTS.items():
-        store.store(group="schema/bench", name=subject, node=root)
+    schemes = {f"position/{name}": scheme for name, scheme in POSITION_CONFIGS.items()}
+    for path, schema in {**SCHEMAS, **schemes}.items():
+        group, _, name = f"schema/{path}".rpartition("/")
+        ConfigStore.instance().store(group=group, name=name, node=schema)

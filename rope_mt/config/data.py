@@ -45,8 +45,7 @@ class ArchiveConfig:
     def __post_init__(self) -> None:
         known = re.fullmatch("sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}", self.check)
         require(bool(known), f"data.archives of {self.url}: check", "sha256: or md5: and lower-case digits", self.check)
-        if self.size is not None:
-            at_least(1, **{f"data.archives of {self.url}: size": self.size})
+        at_least(1, **{f"data.archives of {self.url}: size": self.size})
 
 
 @dataclass
@@ -132,9 +131,8 @@ class DataConfig:
         choice("data.clean", self.clean, "standard", "fairseq")
         choice("data.tokenizer", self.tokenizer, "bpe", "unigram")
         fraction("data.sampling", self.sampling)
-        if self.context_tokens is not None:
-            at_least(1, data__context_tokens=self.context_tokens)
-            at_least(self.context_tokens, data__max_len=self.max_len)
+        at_least(1, data__context_tokens=self.context_tokens)
+        at_least(self.context_tokens or 1, data__max_len=self.max_len)
 
     @property
     def named_tests(self) -> dict[str, str]:

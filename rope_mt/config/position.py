@@ -137,7 +137,7 @@ class RopeConfig(PositionConfig):
         require(0 < self.fraction <= 1, "position.fraction", "above 0 and at most 1", self.fraction)
         require(0 < self.kept <= 1, "position.kept", "above 0 and at most 1", self.kept)
         choice("position.scaling", self.scaling, *SCALINGS)
-        at_least(1, position__factor=self.factor, position__trained=1 if self.trained is None else self.trained)
+        at_least(1, position__factor=self.factor, position__trained=self.trained)
         scaled = self.factor == 1 or self.scaling != "none"
         require(scaled, "position.factor", "1 without position.scaling", self.factor)
 

@@ -79,7 +79,7 @@ class OptimizerConfig:
         fraction("optimizer.beta1", self.beta1)
         fraction("optimizer.beta2", self.beta2)
         fraction("optimizer.momentum", self.momentum)
-        above(0, optimizer__muon_lr=1 if self.muon_lr is None else self.muon_lr)
+        above(0, optimizer__muon_lr=self.muon_lr)
         at_least(0, optimizer__weight_decay=self.weight_decay)
         choice("optimizer.schedule", self.schedule, "inverse-sqrt", "linear")
         require(0 <= self.cooldown <= 1, "optimizer.cooldown", "from 0 to 1", self.cooldown)
@@ -122,14 +122,12 @@ class TrainerConfig:
     def __post_init__(self) -> None:
         positive = {"max_steps": self.max_steps, "val_every": self.val_every, "val_sentences": self.val_sentences}
         positive |= {"accumulate": self.accumulate, "average": self.average, "log_every": self.log_every}
-        positive["test_sentences"] = 1 if self.test_sentences is None else self.test_sentences
+        positive |= {"test_sentences": self.test_sentences, "machines": self.machines, "patience": self.patience}
         at_least(1, **{f"trainer__{k}": v for k, v in positive.items()})
         at_least(0, trainer__max_skipped=self.max_skipped)
-        at_least(1, trainer__machines=self.machines)
         number = type(self.devices) is int and self.devices >= 1
         require(number or self.devices == "auto", "trainer.devices", "auto or at least 1", self.devices)
-        at_least(1, trainer__patience=1 if self.patience is None else self.patience)
-        above(0, trainer__epochs=1 if self.epochs is None else self.epochs)
+        above(0, trainer__epochs=self.epochs)
         fraction("trainer.ema", self.ema or 0.0)
         self.ema = self.ema or None
         above(0, trainer__clip=self.clip)

@@ -19,7 +19,7 @@ from rope_mt.config.data import JOINED
 from rope_mt.config.plain import identity, to_plain
 from rope_mt.errors import UserError
 from rope_mt.runs import code
-from rope_mt.system.disk import cannot_write
+from rope_mt.system.disk import writing
 from rope_mt.system.files import empty_folder, remove_tree, write_whole
 from rope_mt.system.manifest import read_manifest, write_manifest
 
@@ -120,10 +120,8 @@ def open_run(run: RunFolder, cfg: TrainConfig, key: str) -> None:
         lost = [name for name in names if not (run.result.is_file() or (run.path / name).is_file())]
         if lost:
             raise UserError(f"{run.path / lost[0]} is gone: {AGAIN}")
-    try:
+    with writing(run.checkpoints):
         run.checkpoints.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(run.checkpoints, error) from error
     # a process was killed while it wrote or removed a checkpoint, or copied all of another run
     for rest in (*run.checkpoints.glob(".*"), *run.path.glob(".checkpoints.*")):
         remove_tree(rest)
@@ -249,7 +247,5 @@ def _clear(run: RunFolder, cfg: TrainConfig) -> None:
     empty_folder(run.checkpoints)
     others = (run.logs, run.forced, *run.local_logs, *run.path.glob("skipped-*.json"))
     for path in (*others, *texts, run.result, run.identity):
-        try:
+        with writing(path):
             remove_tree(path)
-        except OSError as error:
-            raise cannot_write(path, error) from error

@@ -13,7 +13,7 @@ from rope_mt.config.flags import LsConfig
 from rope_mt.errors import UserError
 from rope_mt.runs import code
 from rope_mt.runs.folder import RunFolder, last_logged
-from rope_mt.system.disk import cannot_write, size_text, used
+from rope_mt.system.disk import size_text, used, writing
 from rope_mt.system.locks import alone, held
 from rope_mt.system.manifest import read_manifest
 from rope_mt.system.progress import output
@@ -62,7 +62,9 @@ def ls(cfg: LsConfig) -> None:
         console.print("nothing was removed")
         return
     for folder in checkpoints:
-        _remove(folder)
+        run = RunFolder(folder.parents[1])
+        with alone(run.lock, f"training {run.path}"), writing(folder):
+            shutil.rmtree(folder)
     console.print(f"removed {size}")
 
 
@@ -128,12 +130,3 @@ def _age(run: RunFolder) -> str:
 
 def _not_needed(run: RunFolder) -> list[Path]:
     return [folder for folder in sorted(run.checkpoints.glob("[!.]*-*")) if folder != run.average and folder.is_dir()]
-
-
-def _remove(checkpoint: Path) -> None:
-    run = RunFolder(checkpoint.parents[1])
-    with alone(run.lock, f"training {run.path}"):
-        try:
-            shutil.rmtree(checkpoint)
-        except OSError as error:
-            raise cannot_write(checkpoint, error) from error

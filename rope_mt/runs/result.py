@@ -32,17 +32,6 @@ def read_result(run: RunFolder) -> dict[str, Any]:
     return read_manifest(run.result, REMEDY, *TEXTS, *files_of_tests(result))
 
 
-def add_further_test(run: RunFolder, name: str, scores: dict[str, Any] | None) -> None:
-    """Add the scores of another test set to the result of a run, when its files have been written.
-
-    Raises:
-        UserError: the result cannot be read or written.
-    """
-    result = read_result(run)
-    result["further_tests"][name] = scores
-    write_result(run, result)
-
-
 def files_of_tests(result: dict[str, Any]) -> list[str]:
     """Names of the files with the translations of each test set, and with the sufficient statistics of their scores."""
     further = [name for name, scores in result["further_tests"].items() if scores]

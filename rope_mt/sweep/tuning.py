@@ -8,7 +8,6 @@ from omegaconf import OmegaConf
 from rope_mt.config.files import read_yaml
 from rope_mt.config.plain import from_plain
 from rope_mt.data import text
-from rope_mt.errors import UserError
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import AGAIN, RunFolder
 from rope_mt.runs.result import read_result
@@ -41,10 +40,6 @@ def tune(runs: list[Path], file: Path) -> dict[str, dict[str, float]]:
             best[result["position"]] = loss, path
     chosen = {scheme: _choices(loss, path) for scheme, (loss, path) in best.items()}
     before = read_yaml(file) if file.is_file() else {}
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make {file.parent}: {error.strerror}") from error
     write_whole(file, OmegaConf.to_yaml(OmegaConf.create({**before, **chosen})))
     return chosen
 

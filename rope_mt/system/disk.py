@@ -4,6 +4,8 @@ import errno
 import math
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rope_mt.errors import UserError
@@ -79,6 +81,15 @@ def cannot_write(path: Path, error: OSError, needs: int = 0) -> UserError:
         what = f"a symbolic link to {os.readlink(there)}, where no folder is" if there.is_symlink() else "no folder"
         return UserError(f"{line}; {there} is {what}: remove it, or choose another folder")
     return UserError(f"{line}; choose another folder or name")
+
+
+@contextmanager
+def writing(path: Path, needs: int = 0) -> Iterator[None]:
+    """Raise what `cannot_write` says of an OSError in the block, which writes `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise cannot_write(path, error, needs) from error
 
 
 def refused(error: OSError) -> UserError | None:

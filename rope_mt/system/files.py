@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from rope_mt.errors import UserError
-from rope_mt.system.disk import NOT_OFFERED, cannot_write
+from rope_mt.system.disk import NOT_OFFERED, writing
 from rope_mt.system.locks import OWNER
 
 
@@ -39,7 +39,7 @@ def whole_file(path: Path, needs: int = 0) -> Iterator[IO[bytes]]:
     """
     target = path.resolve()
     temporary = _unfinished(target)
-    try:
+    with writing(path, needs):
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             with open(temporary, "wb") as file:
@@ -50,8 +50,6 @@ def whole_file(path: Path, needs: int = 0) -> Iterator[IO[bytes]]:
             _flush_to_disk(target.parent)
         finally:
             temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise cannot_write(path, error, needs) from error
 
 
 def _unfinished(path: Path) -> Path:
@@ -91,19 +89,16 @@ def append(path: Path, content: bytes, to_disk: bool = False, needs: int = 0) ->
         to_disk: wait until the content has reached the disk.
         needs: bytes of the content and of all that will follow it, if they are known.
     """
-    try:
-        with open(path, "ab", buffering=0) as file:
-            before, rest = file.tell(), memoryview(content)
-            try:
-                while rest:
-                    rest = rest[file.write(rest) :]
-                if to_disk:
-                    _flush(file.fileno())
-            except OSError:
-                file.truncate(before)
-                raise
-    except OSError as error:
-        raise cannot_write(path, error, max(needs, len(content))) from error
+    with writing(path, max(needs, len(content))), open(path, "ab", buffering=0) as file:
+        before, rest = file.tell(), memoryview(content)
+        try:
+            while rest:
+                rest = rest[file.write(rest) :]
+            if to_disk:
+                _flush(file.fileno())
+        except OSError:
+            file.truncate(before)
+            raise
     return before + len(content)
 
 
@@ -116,15 +111,13 @@ def whole_folder(path: Path, needs: int = 0) -> Iterator[Path]:
     """
     path = path.resolve()
     unfinished = _unfinished(path)
-    try:
+    with writing(path, needs):
         unfinished.mkdir(parents=True)
         try:
             yield unfinished
             finish_folder(unfinished, path)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
-    except OSError as error:
-        raise cannot_write(path, error, needs) from error
 
 
 def finish_folder(unfinished: Path, path: Path) -> None:

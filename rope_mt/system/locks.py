@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from rope_mt.errors import UserError
-from rope_mt.system.disk import CLOSED, FULL, NOT_OFFERED, cannot_write
+from rope_mt.system.disk import CLOSED, FULL, NOT_OFFERED, cannot_write, writing
 
 OWNER = ".owner"  # file in a locked folder: it carries the lock and names the process that has it
 
@@ -23,10 +23,8 @@ def only_one(folder: Path) -> Iterator[None]:
     Raises:
         UserError: the folder cannot be made or locked, or the block meets a full disk or a closed folder.
     """
-    try:
+    with writing(folder):
         lock = _wait_for(folder)
-    except OSError as error:
-        raise cannot_write(folder, error) from error
     try:
         yield
     except OSError as error:
@@ -60,11 +58,9 @@ def alone(file: Path, at_work: str) -> Iterator[None]:
     Raises:
         UserError: another process has the lock, or the file cannot be written.
     """
-    try:
+    with writing(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         lock, owner = _try_lock(file)
-    except OSError as error:
-        raise cannot_write(file, error) from error
     try:
         if owner is not None:
             raise UserError(f"{owner} is {at_work}: wait until it has ended, or end it")

@@ -21,7 +21,7 @@ from rope_mt.config.data import JOINED
 from rope_mt.config.flags import AnalyzeLengthsConfig
 from rope_mt.errors import UserError
 from rope_mt.runs.folder import RunFolder
-from rope_mt.runs.result import add_further_test, read_result
+from rope_mt.runs.result import read_result, write_result
 from rope_mt.study.compare.buckets import bucket_name, default_bounds, in_buckets
 from rope_mt.study.compare.groups import labels
 from rope_mt.study.finished_runs import FinishedRun, read_runs, refuse_other_test_sets, warnings_about
@@ -146,9 +146,10 @@ def _translate_joined(run: RunFolder, precision: str, numbers: Sequence[int]) ->
     translator = Translator.of(ckpt, ckpt.config.search, device, choose_precision(precision, device))
     test_set = own_test_set(run.path, ckpt)
     for k in numbers:
-        if JOINED.format(k) not in read_result(run)["further_tests"]:  # another command may have added it meanwhile
-            scores = translate_joined(run, k, translator, *test_set)
-            add_further_test(run, JOINED.format(k), scores)
+        result = read_result(run)
+        if JOINED.format(k) not in result["further_tests"]:  # another command may have added it meanwhile
+            result["further_tests"][JOINED.format(k)] = translate_joined(run, k, translator, *test_set)
+            write_result(run, result)
 
 
 def bucket_cells(run: FinishedRun, scheme: str, bounds: Sequence[int]) -> list[Cell]:

@@ -13,30 +13,21 @@ from rope_mt.study.compare.groups import choose_baseline, grouped
 from rope_mt.study.finished_runs import FinishedRun, by_test_set, read_runs, refuse_other_test_sets, warnings_about
 
 
-def compared(
-    folders: Sequence[Path], baseline: str | None = None, buckets: list[int] | None = None, tested: bool = True
-) -> Comparison:
-    """Read these run folders and compare the runs that have finished.
-
-    Args:
-        baseline: see `choose_baseline`.
-        buckets: the longest source of each bucket but the last, in tokens; None: `default_bounds`.
-        tested: False compares nothing with the baseline.
+def compared(folders: Sequence[Path]) -> Comparison:
+    """Read these run folders and compare the runs that have finished, as `compare` does without flags.
 
     Raises:
-        UserError: no run is finished, they differ in test set, a file is damaged, or there is no such baseline.
+        UserError: no run is finished, they differ in test set, or a file is damaged.
     """
     runs, unfinished = read_runs(folders)
     refuse_other_test_sets(runs)
-    return _compared(runs, unfinished, baseline, buckets, tested)
+    return _compared(runs, unfinished, CompareConfig(runs=[*folders]))
 
 
-def _compared(
-    runs: list[FinishedRun], unfinished: list[Path], baseline: str | None, buckets: list[int] | None, tested: bool
-) -> Comparison:
+def _compared(runs: list[FinishedRun], unfinished: list[Path], cfg: CompareConfig) -> Comparison:
     groups, skipped = grouped(runs)
-    against = choose_baseline(groups, baseline)
-    comparison = compare_groups(groups, against if tested and len(groups) > 1 else None, buckets)
+    against = choose_baseline(groups, cfg.baseline)
+    comparison = compare_groups(groups, against if cfg.form != "runs" and len(groups) > 1 else None, cfg.buckets)
     comparison.warnings += [*skipped, *warnings_about(runs, unfinished)]
     return comparison
 
@@ -47,14 +38,14 @@ def compare(cfg: CompareConfig) -> None:
     Runs with different test sets have a table for each; a file is about one.
 
     Raises:
-        UserError: see `compared`.
+        UserError: see `compared`; or there is no such baseline.
     """
     runs, unfinished = read_runs(cfg.runs)
     if cfg.form in ("json", "csv") or cfg.plot or cfg.html:
         refuse_other_test_sets(runs)
     parts: dict[str, Comparison] = {}
     for name, of_set in by_test_set(runs).items():
-        parts[name] = _compared(of_set, unfinished, cfg.baseline, cfg.buckets, cfg.form != "runs")
+        parts[name] = _compared(of_set, unfinished, cfg)
         unfinished = []  # named once
     for name, comparison in parts.items():
         if len(parts) > 1:

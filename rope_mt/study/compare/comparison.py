@@ -33,10 +33,6 @@ class Part:
     high: int | None = None  # None: there is no longest
     bleu: dict[str, Spread] = field(default_factory=dict)  # by label; empty without a sentence
 
-    @property
-    def sentences(self) -> int:
-        return len(self.numbers)
-
 
 @dataclass
 class Measure:

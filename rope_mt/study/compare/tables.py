@@ -29,11 +29,6 @@ class Sheet:
     columns: list[str]
     rows: list[list[str]]
 
-    def beside(self, columns: list[str], cells: list[list[str]]) -> "Sheet":
-        """The same with more columns at the right."""
-        rows = [[*row, *more] for row, more in zip(self.rows, cells, strict=True)]
-        return Sheet([*self.columns, *columns], rows)
-
     def rich(self) -> Table:
         table = Table(box=None, header_style="bold", pad_edge=False)
         for i, column in enumerate(self.columns):
@@ -81,12 +76,11 @@ def by_run(comparison: Comparison) -> Sheet:
 def training(comparison: Comparison) -> Sheet:
     """A row a group: what was trained, and how far it came on the validation set."""
     sheet = _sheet(comparison.groups, "seeds", "size", "tokens", "valid loss", "valid BLEU", "tokens/s")
-    if comparison.reached is None:
-        return sheet
-    cells = []
-    for group in comparison.groups:
-        cells.append([_reached(comparison.reached[group.label]) if group is not comparison.baseline else "baseline"])
-    return sheet.beside(["to its loss"], cells)
+    if comparison.reached is not None:
+        sheet.columns.append("to its loss")
+        for group, row in zip(comparison.groups, sheet.rows, strict=True):
+            row.append(_reached(comparison.reached[group.label]) if group is not comparison.baseline else "baseline")
+    return sheet
 
 
 def _reached(tokens: list[float | None]) -> str:
@@ -129,9 +123,9 @@ def by_length(comparison: Comparison) -> Sheet:
     for group in [baseline, *(group for group in comparison.groups if group is not baseline)]:
         cells = []
         for bucket in buckets:
-            ours, theirs = (bucket.bleu[each.label].mean if bucket.sentences else 0 for each in (group, baseline))
+            ours, theirs = (bucket.bleu[each.label].mean if bucket.numbers else 0 for each in (group, baseline))
             score = f"{ours:.2f}" if group is baseline else f"{ours - theirs:+.2f}"
-            cells.append(score if bucket.sentences else "-")
+            cells.append(score if bucket.numbers else "-")
         rows.append([f"{group.label} (BLEU)" if group is baseline else group.label, *cells])
     return Sheet(["tokens", *(bucket.name for bucket in buckets)], rows)
 
@@ -159,7 +153,7 @@ def by_run_on_additional_tests(comparison: Comparison) -> Sheet:
 
 
 def _sentences(parts: list[Part]) -> list[str]:
-    return [f"{part.sentences:,}" for part in parts]
+    return [f"{len(part.numbers):,}" for part in parts]
 
 
 def title(comparison: Comparison) -> str:
@@ -219,17 +213,13 @@ def notes_on_training(comparison: Comparison) -> list[str]:
     return lines
 
 
-def conclusions(comparison: Comparison) -> Sheet:
-    """A row a group: its verdict in words."""
-    others = [group.label for group in comparison.groups if group is not comparison.baseline]
-    return Sheet(["scheme", "verdict"], [[label, comparison.says(label)] for label in others])
-
-
 def sheets(comparison: Comparison, run_by_run: bool = False) -> list[tuple[str, Sheet]]:
     """All tables with their titles: verdicts first."""
     parts = []
     if comparison.baseline is not None:
-        parts = [(title(comparison), conclusions(comparison))]
+        others = [group.label for group in comparison.groups if group is not comparison.baseline]
+        says = Sheet(["scheme", "verdict"], [[label, comparison.says(label)] for label in others])
+        parts = [(title(comparison), says)]
         parts += [(TITLES[each.name], verdicts(comparison, each)) for each in comparison.measures]
     if run_by_run:
         parts.append(("Each run", by_run(comparison)))

@@ -27,10 +27,11 @@ def write_report(path: Path, comparison: Comparison) -> None:
     Raises:
         UserError: the folder cannot be written.
     """
+    lengths = "Difference in BLEU by source length in tokens"
     sections = (
         section("Scores", _scores(comparison)),
         section("Training", _training(comparison), charts.training(comparison)),
-        section("Length of the source", _lengths(comparison)),
+        section("Length of the source", table(tables.by_length(comparison), lengths) if comparison.buckets else ""),
         section("Translations", translations(comparison)),
         section("Configuration", configuration(comparison)),
         section("To make it again", _again(comparison, path)),
@@ -67,7 +68,7 @@ def _about(comparison: Comparison) -> str:
     )
     config, test_set = runs[0].config["data"], runs[0].result.get("test_set")
     seeds = _listed([str(seed) for seed in sorted({run.seed for run in runs})])
-    tested = f"{f'{test_set}, ' if test_set else ''}{comparison.test.sentences:,} sentences"
+    tested = f"{f'{test_set}, ' if test_set else ''}{len(comparison.test.numbers):,} sentences"
     languages = f"{config['src_lang']} to {config['tgt_lang']}, data {data}, model {model}"
     return f"{languages}; {_counted(len(runs), 'run')} with seed {seeds}; tested on {tested}."
 
@@ -111,13 +112,6 @@ def _scores(comparison: Comparison) -> str:
 def _training(comparison: Comparison) -> str:
     notes = [paragraph(line, "dim") for line in tables.notes_on_training(comparison)]
     return "\n".join([table(tables.training(comparison), "At the end of training"), *notes])
-
-
-def _lengths(comparison: Comparison) -> str:
-    if not comparison.buckets:
-        return ""
-    title = "Difference in BLEU by source length in tokens"
-    return table(tables.by_length(comparison), title)
 
 
 def _again(comparison: Comparison, path: Path) -> str:
