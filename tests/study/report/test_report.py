@@ -13,6 +13,7 @@ from rope_mt.runs.result import write_result
 from rope_mt.study.charts import Line, use_log_scale
 from rope_mt.study.compare.compare import compared
 from rope_mt.study.report import charts, translations
+from rope_mt.study.run_files import texts
 from rope_mt.system.plots import look
 
 from .conftest import EVIL, Page
@@ -110,6 +111,10 @@ def test_the_text_of_a_record_is_read_where_it_was_trained_from_while_it_is_the_
     write_result(record, json.loads(record.result.read_text()))
     comparison = compared([record.path])
     assert "<h3>sentence " in translations(comparison)
+    config["trainer"]["test_sentences"] = 9
+    record.config.write_text(yaml.safe_dump(config))
+    write_result(record, json.loads(record.result.read_text()))
+    assert len(texts(compared([record.path]).groups[0].runs)[1]) == 9
     with open(moved[0], "a") as file:
         file.write("one more\n")
     assert "moved is another text now." in translations(comparison)
