@@ -6,7 +6,7 @@ from dataclasses import replace
 from importlib import import_module, metadata
 from typing import Any
 
-from rope_mt.config.commands import BENCH_SUBJECTS, BenchConfig
+from rope_mt.config.commands import SCHEMAS, BenchConfig
 from rope_mt.data.corpus import locate
 from rope_mt.data.prepare import cores
 from rope_mt.system.device import processor
@@ -19,10 +19,10 @@ def bench(cfg: BenchConfig) -> None:
     Raises:
         UserError: the device, the text or a system is missing, or the model does not go with the position scheme.
     """
-    name = next(name for name, config in BENCH_SUBJECTS.items() if isinstance(cfg, config))
+    [command] = [name for name, schema in SCHEMAS.items() if type(cfg) is schema]  # such as bench/data
     if not (cfg.data.vocab_size and cfg.data.batch_tokens):
         cfg = replace(cfg, data=locate(cfg.data).cfg)
-    subject = import_module(f"rope_mt.bench.{name}")
+    subject = import_module(f"rope_mt.{command.replace('/', '.')}")
     versions = {"python": platform.python_version()}
     versions |= {package: metadata.version(package) for package in ("sentencepiece", "numpy", "torch")}
     machine = {"processor": processor(), "cores": cores(), "versions": versions}

@@ -1,7 +1,5 @@
 """The nine commands: what each does, and the function that does it."""
 
-from __future__ import annotations
-
 import os
 import signal
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Hydra's grammar of settings, which gives a meaning of its own to many signs that paths have."""
 
-from __future__ import annotations
-
 import glob
 import os
 import re

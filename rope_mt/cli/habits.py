@@ -1,7 +1,5 @@
 """Words that people know from other programs, answered with the words that mean the same here."""
 
-from __future__ import annotations
-
 import os
 from itertools import zip_longest
 from pathlib import Path

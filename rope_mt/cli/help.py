@@ -39,13 +39,11 @@ def command_help(config: str, cfg: DictConfig, more: str | None) -> str:
     title = f"rope-mt {config.replace('/', ' ')}: {comment(conf_dir() / f'{config}.yaml')}"
     parts = ["\n".join(fill(line, WIDTH) for line in title.splitlines())]
     folders = [conf_dir(), *([Path(more)] if more else [])]
-    choices = [
-        (group, ", ".join(sorted(file.stem for folder in folders for file in (folder / group).glob("*.yaml"))))
-        for group in sorted(groups(config))
-    ]
-    parts.append(
-        "\n".join(["Groups to choose from, as in GROUP=OPTION", *(_entry(f"{g}:", text) for g, text in choices)])
-    )
+    lines = ["Groups to choose from, as in GROUP=OPTION"]
+    for group in sorted(groups(config)):
+        names = sorted(file.stem for folder in folders for file in (folder / group).glob("*.yaml"))
+        lines.append(_entry(f"{group}:", ", ".join(names)))
+    parts.append("\n".join(lines))
     parts += _sections(cfg, "")
     flags = (flag for flag in FLAGS.items() if config == "train" or flag[0] != "--dry-run")
     parts.append("\n".join(["Flags", *(_entry(*flag) for flag in flags)]))

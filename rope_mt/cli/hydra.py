@@ -4,8 +4,6 @@ Hydra's own command line stays whole (-m, --cfg, --info, --config-dir, launchers
 a path needs no quotes, every job is checked before the first one starts, and one that fails leaves the others alone.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import shlex

@@ -3,8 +3,6 @@
 Nothing heavy is imported before a command needs it: `rope-mt --help` answers at once.
 """
 
-from __future__ import annotations
-
 import os
 import select
 import signal

@@ -1,7 +1,5 @@
 """One line about a mistake on the command line, made from the errors of Hydra and OmegaConf."""
 
-from __future__ import annotations
-
 import re
 import shlex
 from collections.abc import Iterable
@@ -32,8 +30,7 @@ KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or f
 def settings(schema: type, prefix: str = "") -> list[str]:
     """Dotted names of all settings and groups of a dataclass, with those of all position schemes or bench subjects."""
     names: dict[str, None] = {}
-    hints = get_type_hints(schema)
-    for name, hint in ((field.name, hints[field.name]) for field in fields(schema)):
+    for name, hint in get_type_hints(schema).items():
         names[prefix + name] = None
         if is_dataclass(hint) and isinstance(hint, type):
             names |= dict.fromkeys(settings(hint, f"{prefix}{name}."))

@@ -1,7 +1,5 @@
 """The words behind a command: Hydra's flags, settings, the run of eval and translate, and the subject of bench."""
 
-from __future__ import annotations
-
 import os
 from typing import Any, NamedTuple, NoReturn
 

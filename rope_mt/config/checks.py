@@ -7,6 +7,7 @@ from typing import Any
 
 from rope_mt.errors import UserError
 
+DEVICES, PRECISIONS = ("auto", "cpu", "cuda", "mps"), ("auto", "bf16", "fp32")
 LARGEST = 10**8  # the bytes of a matrix with so many rows and columns are a number that torch can hold
 
 
@@ -44,21 +45,12 @@ def above(low: int, **settings: float | None) -> None:
         require(right, setting.replace("__", "."), f"above {low} and finite", value)
 
 
-def choice(setting: str, value: str, *choices: str) -> None:
-    require(value in choices, setting, " or ".join(choices), value)
+def choice(setting: str, value: str | None, *choices: str) -> None:
+    require(value is None or value in choices, setting, " or ".join(choices), value)  # null as above
 
 
 def folder_name(setting: str, name: str) -> None:
     require(bool(re.fullmatch(r"[^/\0]*\w[^/\0]*", name)), setting, "a name for a folder", name)
-
-
-def device_choice(setting: str, value: str) -> None:
-    choice(setting, value, "auto", "cpu", "cuda", "mps")
-
-
-def precision_choice(setting: str, value: str | None) -> None:
-    if value is not None:
-        choice(setting, value, "auto", "bf16", "fp32")
 
 
 def fraction(setting: str, value: float) -> None:

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf import MISSING
+from omegaconf import MISSING, OmegaConf
 
-from rope_mt.config.checks import at_least, choice, device_choice, folder_name, no_effect, precision_choice, require
+from rope_mt.config.checks import DEVICES, PRECISIONS, at_least, choice, folder_name, no_effect, require
 from rope_mt.config.data import DataConfig
+from rope_mt.config.files import read_yaml
 from rope_mt.config.position import POSITION_CONFIGS, PositionConfig, PositionsConfig, RopeConfig
 from rope_mt.config.training import ModelConfig, OptimizerConfig, SearchConfig, TrackingConfig, TrainerConfig
 from rope_mt.errors import UserError
@@ -121,8 +122,8 @@ class BenchOfTrainingConfig(BenchConfig):
 
     def __post_init__(self) -> None:
         at_least(1, bench__steps=self.bench.steps)
-        device_choice("device", self.device)
-        precision_choice("precision", self.precision)
+        choice("device", self.device, *DEVICES)
+        choice("precision", self.precision, *PRECISIONS)
 
 
 @dataclass
@@ -161,7 +162,7 @@ class BenchDecodeConfig(BenchConfig):
         for system in bench.systems or []:
             choice("bench.systems", system, *systems)
         require("rope-mt" in (bench.systems or systems), "bench.systems", "a list with rope-mt", bench.systems)
-        device_choice("device", self.device)
+        choice("device", self.device, *DEVICES)
 
 
 @dataclass
@@ -227,8 +228,8 @@ class EvalConfig:
         word = isinstance(self.checkpoints, str) and re.fullmatch("average|best|ema|last[1-9][0-9]*", self.checkpoints)
         must = "average, best, ema, lastN as in last5, or a list of steps and folders such as step-0000400"
         require(bool(word or (named and folders)), "checkpoints", must, self.checkpoints)
-        device_choice("device", self.device)
-        precision_choice("precision", self.precision)
+        choice("device", self.device, *DEVICES)
+        choice("precision", self.precision, *PRECISIONS)
 
 
 @dataclass
@@ -249,9 +250,8 @@ class TranslateSettings:
 
     def __post_init__(self) -> None:
         if self.output is not None:
-            require(
-                not self.output.endswith((".gz", ".xz")), "translate.output", "a name without .gz or .xz", self.output
-            )
+            packed = self.output.endswith((".gz", ".xz"))
+            require(not packed, "translate.output", "a name without .gz or .xz", self.output)
         if self.attention is not None:
             require(self.attention.endswith(".png"), "translate.attention", "a name that ends in .png", self.attention)
 
@@ -267,18 +267,13 @@ class TranslateConfig:
     precision: str | None = None  # auto, bf16 or fp32; null: as in training
 
     def __post_init__(self) -> None:
-        device_choice("device", self.device)
-        precision_choice("precision", self.precision)
+        choice("device", self.device, *DEVICES)
+        choice("precision", self.precision, *PRECISIONS)
 
 
-BENCH_SUBJECTS = {
-    "data": BenchDataConfig,
-    "schemes": BenchSchemesConfig,
-    "decode": BenchDecodeConfig,
-    "train": BenchTrainConfig,
-}
 SCHEMAS = {"train": TrainConfig, "prepare": PrepareConfig, "eval": EvalConfig, "translate": TranslateConfig}
-SCHEMAS |= {"bench": BenchConfig, **{f"bench/{subject}": root for subject, root in BENCH_SUBJECTS.items()}}
+SCHEMAS |= {"bench": BenchConfig, "bench/data": BenchDataConfig, "bench/schemes": BenchSchemesConfig}
+SCHEMAS |= {"bench/decode": BenchDecodeConfig, "bench/train": BenchTrainConfig}
 
 
 def tuned(setting: str, _root_: Any) -> float:
@@ -287,8 +282,6 @@ def tuned(setting: str, _root_: Any) -> float:
     Raises:
         UserError: the file does not have it.
     """
-    from rope_mt.config.files import read_yaml
-
     file, scheme = Path(_root_.sweep.tuned), _root_.position.name
     of_scheme = read_yaml(file).get(scheme, {}) if file.is_file() else {}
     if setting not in of_scheme:
@@ -299,7 +292,6 @@ def tuned(setting: str, _root_: Any) -> float:
 def register() -> None:
     """Tell Hydra the schemas of commands, as `schema/train` and `schema/bench/data`, and `schema/position/NAME`."""
     from hydra.core.config_store import ConfigStore
-    from omegaconf import OmegaConf
 
     OmegaConf.register_new_resolver("tuned", tuned, replace=True)
     schemes = {f"position/{name}": scheme for name, scheme in POSITION_CONFIGS.items()}

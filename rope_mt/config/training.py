@@ -6,15 +6,15 @@ from typing import Any
 from omegaconf import MISSING
 
 from rope_mt.config.checks import (
+    DEVICES,
+    PRECISIONS,
     above,
     added,
     at_least,
     choice,
-    device_choice,
     folder_name,
     fraction,
     no_effect,
-    precision_choice,
     require,
     size,
 )
@@ -39,10 +39,9 @@ class ModelConfig:
         folder_name("model.name", self.name)
         sizes = {"d_model": self.d_model, "d_ff": self.d_ff, "n_heads": self.n_heads, "n_layers": self.n_layers}
         size(**{f"model__{k}": v for k, v in sizes.items()})
-        require(
-            self.d_model % self.n_heads == 0, "model.d_model", f"a multiple of n_heads={self.n_heads}", self.d_model
-        )
-        require(self.d_model // self.n_heads % 2 == 0, "model.d_model / n_heads", "even", self.d_model // self.n_heads)
+        d_head, rest = divmod(self.d_model, self.n_heads)
+        require(rest == 0, "model.d_model", f"a multiple of n_heads={self.n_heads}", self.d_model)
+        require(d_head % 2 == 0, "model.d_model / n_heads", "even", d_head)
         fraction("model.dropout", self.dropout)
         choice("model.norm", self.norm, "post", "pre")
         choice("model.attention", self.attention, "softmax", "linear")
@@ -131,8 +130,8 @@ class TrainerConfig:
         fraction("trainer.ema", self.ema or 0.0)
         self.ema = self.ema or None
         above(0, trainer__clip=self.clip)
-        device_choice("trainer.device", self.device)
-        precision_choice("trainer.precision", self.precision)
+        choice("trainer.device", self.device, *DEVICES)
+        choice("trainer.precision", self.precision, *PRECISIONS)
 
 
 @dataclass

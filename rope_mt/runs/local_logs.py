@@ -1,7 +1,5 @@
 """TensorBoard's and CSV files of a run's metrics, in its folder, written by Lightning's loggers in place of W&B."""
 
-from __future__ import annotations
-
 import os
 import shlex
 from importlib.util import find_spec

@@ -45,7 +45,9 @@ def ls(cfg: LsConfig) -> None:
     console = output()
     # the folder comes last and is never cut: in a narrow terminal it goes on in the next line, and can be copied
     Console(width=1_000).print(_table(rows))
-    checkpoints = [folder for row in rows if row.state == FINISHED for folder in _not_needed(row.run)]
+    finished = [row.run for row in rows if row.state == FINISHED]
+    # step-N and best-N: all but the averaged weights
+    checkpoints = [folder for run in finished for folder in sorted(run.checkpoints.glob("[!.]*-*/"))]
     if not checkpoints:
         return
     size = size_text(sum(map(used, checkpoints)))
@@ -126,7 +128,3 @@ def _age(run: RunFolder) -> str:
         if seconds >= unit:
             return f"{seconds / unit:.0f} {name}"
     return f"{seconds:.0f} s"
-
-
-def _not_needed(run: RunFolder) -> list[Path]:
-    return [folder for folder in sorted(run.checkpoints.glob("[!.]*-*")) if folder != run.average and folder.is_dir()]

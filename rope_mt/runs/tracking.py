@@ -4,8 +4,6 @@ Nothing leaves the machine unless its owner is logged in, nothing asks questions
 it does not take stays in the folder `wandb` beside the run folders. wandb is imported only where it is used.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import secrets
@@ -155,7 +153,7 @@ class Tracker:
         path = shlex.quote(os.path.relpath(self.run.settings.wandb_dir))
         return f"W&B is offline: look with `wandb leet {path}`, upload with `wandb sync {path}`"
 
-    def __enter__(self) -> Tracker:
+    def __enter__(self) -> "Tracker":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

@@ -1,7 +1,5 @@
 """How a W&B run is started, without questions and without long waits."""
 
-from __future__ import annotations
-
 import hashlib
 import importlib
 import json
@@ -22,7 +20,6 @@ PATIENCE: dict[str, Any] = {
     "x_graphql_timeout_seconds": 8,
 }
 QUESTION = 10  # no setting limits this wait, but a variable of the environment
-
 
 # Variables that wandb would read itself, and refuse a value of with an error. Some of them may be of an outer job.
 VARIABLES = ("PROJECT", "ENTITY", "MODE", "DISABLED", "DIR", "RUN_GROUP", "TAGS", "RUN_ID", "RESUME")

@@ -107,7 +107,6 @@ def _sign(lock: int) -> None:
     """Write user, host, process and time into a locked file."""
     since = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
     with suppress(OSError):  # on a full disk the lock holds without a name
+        name = f"{getpass.getuser()} on {socket.gethostname()}, process {os.getpid()}, since {since}"
         os.ftruncate(lock, 0)
-        os.pwrite(
-            lock, f"{getpass.getuser()} on {socket.gethostname()}, process {os.getpid()}, since {since}".encode(), 0
-        )
+        os.pwrite(lock, name.encode(), 0)

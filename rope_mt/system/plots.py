@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rope_mt.system.files import whole_file, write_whole
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # Okabe & Ito's colours, which the colour-blind can tell apart, without their yellow: lines in it vanish on white.
@@ -72,7 +73,7 @@ def figure(path: Path, width: float = 7.0, height: float = 4.0) -> Iterator[Figu
             drawn.savefig(file, format="png")
 
 
-def inline_svg(draw: Callable[[Figure], None], title: str, text: str, height: float) -> str:
+def inline_svg(draw: Callable[[Axes], None], title: str, text: str, height: float) -> str:
     """The drawing as an <svg> element that refers to nothing outside; the same drawing gives the same element.
 
     Args:
@@ -81,7 +82,7 @@ def inline_svg(draw: Callable[[Figure], None], title: str, text: str, height: fl
         height: in inches; the drawing is 5 inches wide.
     """
     with _blank(5.0, height, {**SVG_STYLE, "svg.hashsalt": title}) as drawn:
-        draw(drawn)
+        draw(drawn.subplots())
         file = io.StringIO()
         drawn.savefig(file, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     body = file.getvalue().partition("<svg")[2].partition(">")[2]

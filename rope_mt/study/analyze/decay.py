@@ -12,6 +12,7 @@ from rich.text import Text
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from rope_mt.config.checks import above, at_least, require
 from rope_mt.config.flags import AnalyzeDecayConfig
 from rope_mt.config.position import PositionConfig, RopeConfig
 from rope_mt.data.tokenizer import BOS, EOS, LONGEST, read
@@ -47,14 +48,9 @@ def analyze_decay(cfg: AnalyzeDecayConfig) -> None:
             raise UserError(f"{cfg.run} has linear attention, which makes no weights: name another run, or none")
     d = d if cfg.d is None else cfg.d
     theta = theta if cfg.theta is None else cfg.theta
-    for wrong, rule in (
-        (d < 2 or d % 2, "--d must be even and at least 2"),
-        (not 1 < theta < np.inf, "--theta must be above 1"),
-        (cfg.longest < 1, "--longest must be at least 1"),
-        (cfg.sentences < 1, "--sentences must be at least 1"),
-    ):
-        if wrong:
-            raise UserError(rule)
+    require(d >= 2 and d % 2 == 0, "--d", "even and at least 2", d)
+    above(1, **{"--theta": theta})
+    at_least(1, **{"--longest": cfg.longest, "--sentences": cfg.sentences})
     console = Console(highlight=False)
     _report_bound(d, theta, cfg.longest, cfg.out, console)
     if cfg.run and ckpt:

@@ -4,15 +4,13 @@ A scheme that stops generalising shows it twice: on the long sentences of the te
 others, and on joined sentences. These differ from single ones in length alone only where training had joined ones too.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING
 
+from matplotlib.axes import Axes
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -28,9 +26,6 @@ from rope_mt.study.finished_runs import FinishedRun, read_runs, refuse_other_tes
 from rope_mt.study.run_files import statistics
 from rope_mt.system.locks import only_one
 from rope_mt.system.plots import figure, write_csv
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 COLUMNS = ("run", "scheme", "seed", "kind", "name", "low", "high", "sentences", "mean source tokens", "bleu")
 COLUMNS += ("bleu without brevity penalty",)

@@ -27,10 +27,12 @@ def write_report(path: Path, comparison: Comparison) -> None:
     Raises:
         UserError: the folder cannot be written.
     """
+    trained = table(tables.training(comparison), "At the end of training")
+    notes = [paragraph(line, "dim") for line in tables.notes_on_training(comparison)]
     lengths = "Difference in BLEU by source length in tokens"
     sections = (
         section("Scores", _scores(comparison)),
-        section("Training", _training(comparison), charts.training(comparison)),
+        section("Training", trained, *notes, charts.training(comparison)),
         section("Length of the source", table(tables.by_length(comparison), lengths) if comparison.buckets else ""),
         section("Translations", translations(comparison)),
         section("Configuration", configuration(comparison)),
@@ -107,11 +109,6 @@ def _scores(comparison: Comparison) -> str:
     if any(len(group.runs) > 1 for group in comparison.groups):
         parts.append(folded("Each run", table(tables.by_run(comparison), "Run by run")))
     return "\n".join(parts)
-
-
-def _training(comparison: Comparison) -> str:
-    notes = [paragraph(line, "dim") for line in tables.notes_on_training(comparison)]
-    return "\n".join([table(tables.training(comparison), "At the end of training"), *notes])
 
 
 def _again(comparison: Comparison, path: Path) -> str:

@@ -3,15 +3,15 @@
 import math
 import textwrap
 from collections.abc import Callable, Sequence
+from functools import partial
 from html import escape
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from rope_mt.errors import UserError
 from rope_mt.study import charts
 from rope_mt.study.charts import Line
-from rope_mt.study.compare.comparison import Comparison, Measure
+from rope_mt.study.compare.comparison import Comparison
 from rope_mt.study.report.page import items, paragraph, side_by_side
 from rope_mt.study.run_files import curves
 from rope_mt.system.plots import inline_svg, look
@@ -31,16 +31,12 @@ def scores(comparison: Comparison) -> str:
         if measure.intervals:
             title = f"Difference in {charts.AXES[measure.name]}"
             text = "; ".join(f"{label} {each.low:.3f} to {each.high:.3f}" for label, each in measure.intervals.items())
-
-            def draw(drawn: Figure, measure: Measure = measure) -> None:
-                charts.draw_intervals(drawn.subplots(), measure)
-
-            html.append(_figure(title, inline_svg(draw, title, text, height=0.9 + 0.4 * len(measure.intervals))))
+            draw = partial(charts.draw_intervals, measure=measure)
+            html.append(_figure(draw, title, text, height=0.9 + 0.4 * len(measure.intervals)))
     if not html:
         text = "; ".join(f"{group.label} {group.spread('bleu').text()}" for group in comparison.groups)
-        height = 0.9 + 0.4 * len(comparison.groups)
-        svg = inline_svg(lambda drawn: charts.draw_scores(drawn.subplots(), comparison), "Test BLEU", text, height)
-        html.append(_figure("Test BLEU", svg))
+        draw = partial(charts.draw_scores, comparison=comparison)
+        html.append(_figure(draw, "Test BLEU", text, height=0.9 + 0.4 * len(comparison.groups)))
     return side_by_side(html)
 
 
@@ -82,21 +78,22 @@ def _chart(title: str, lines: Sequence[Line], *finish: Callable[[Axes], None]) -
     longest = max(map(len, labels))
     columns = 3 if longest < 12 else 2 if longest < 20 else 1
 
-    def draw(drawn: Figure) -> None:
-        axes = drawn.subplots()
+    def draw(axes: Axes) -> None:
         charts.draw_lines(axes, lines)
         for step in finish:
             step(axes)
         handles, names = axes.get_legend_handles_labels()
-        drawn.legend(handles, [textwrap.fill(name, 44) for name in names], loc="outside lower left", ncols=columns)
+        names = [textwrap.fill(name, 44) for name in names]
+        axes.figure.legend(handles, names, loc="outside lower left", ncols=columns)
 
     ends = []
     for line in lines:
         known = [value for value in line.y if math.isfinite(value)]
         ends.append(f"{line.name} ends at {known[-1]:.4g}" if known else f"{line.name} has no number")
     height = 2.7 + 0.24 * math.ceil(len(labels) / columns)
-    return _figure(title, inline_svg(draw, title, "; ".join(ends), height=height))
+    return _figure(draw, title, "; ".join(ends), height)
 
 
-def _figure(title: str, svg: str) -> str:
+def _figure(draw: Callable[[Axes], None], title: str, text: str, height: float) -> str:
+    svg = inline_svg(draw, title, text, height)
     return f"<figure>\n<figcaption>{escape(title)}</figcaption>\n{svg}\n</figure>"
