@@ -115,23 +115,22 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(
-    matrices: Float[Tensor, "*matrices rows columns"], dtype: torch.dtype
-) -> Float[Tensor, "*matrices rows columns"]:
-    """Roughly u @ v of a matrix u @ diag(s) @ v, by five steps of a Newton-Schulz iteration (Jordan 2024).
+    matrices: Float[Tensor, "matrices rows columns"], dtype: torch.dtype
+) -> Float[Tensor, "matrices rows columns"]:
+    """Roughly u @ v of each matrix u @ diag(s) @ v, by five steps of a Newton-Schulz iteration (Jordan 2024).
 
-    Singular values come out between 0.5 and 1.5, apart from very small ones. Several matrices are computed together:
-    on two cores small ones take a third (bf16) or 55 % (fp32) of the time that they take one after the other.
+    Singular values come out between 0.5 and 1.5, apart from very small ones. The matrices are computed together: on two
+    cores small ones take a third (bf16) or 55 % (fp32) of the time that they take one after the other.
     """
     wide = matrices.to(dtype, copy=True)
     tall = wide.shape[-2] > wide.shape[-1]
     if tall:
         wide = wide.mT
     wide.div_(wide.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7))  # no singular value above 1
-    add_product = torch.baddbmm if matrices.ndim == 3 else torch.addmm
     a, b, c = 3.4445, -4.7750, 2.0315
     for _ in range(5):
         gram = wide @ wide.mT
-        wide = add_product(wide, add_product(gram, gram, gram, beta=b, alpha=c), wide, beta=a)
+        wide = torch.baddbmm(wide, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), wide, beta=a)
     return wide.mT if tall else wide
 
 
