@@ -23,7 +23,7 @@ from rope_mt.data.tokenizer import PAD
 from rope_mt.model.transformer import Transformer
 from rope_mt.system.device import computing_in
 from rope_mt.training import optimizers
-from rope_mt.training.module import divide_and_clip, loss_of, not_finite
+from rope_mt.training.module import clipping, loss_of, norm_of, not_finite
 
 WIDTH = 32  # slots of each source and each target
 FILLED = 0.95  # of the target's slots
@@ -86,8 +86,8 @@ def step_of(model: Transformer, cfg: TrainConfig, batch: Batch) -> Callable[[], 
         with computing_in("bf16", batch.src.device):
             loss = loss_of(model, batch, cfg.optimizer.label_smoothing)
         loss.backward()
-        norm = divide_and_clip(model.parameters(), 1, cfg.trainer.clip)
-        optimizers.skip_if(optimizer, not_finite(loss.detach(), norm))
+        norm = norm_of(model.parameters(), 1)
+        optimizers.before_step(optimizer, clipping(norm, cfg.trainer.clip), not_finite(loss.detach(), norm))
         optimizer.step()
         optimizer.zero_grad()
 

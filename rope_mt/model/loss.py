@@ -33,7 +33,7 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
             summed = rows.sum(dim=0, dtype=torch.float32)
             total = minus_uniform @ summed
             grad_hidden = torch.empty_like(hidden) if wants_gradient else None
-            grad_weight = (summed * (-smoothing / vocab)).repeat(vocab, 1) if wants_gradient else None
+            grad_weight = summed * (-smoothing / vocab)  # of every word, until the first product is added
             minus_uniform, rows_of_chunk = minus_uniform.to(dtype), torch.arange(chunk, device=target.device)
             for start in range(0, n, chunk):
                 h, right = rows[start : start + chunk], target[start : start + chunk]
@@ -44,10 +44,11 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
                 torch.softmax(logits, dim=-1, out=logits)
                 p = of_words.index_select(0, cells).float()
                 total -= p.clamp(min=LEAST).log().sum()
-                if grad_hidden is not None and grad_weight is not None:
+                if grad_hidden is not None:
                     of_words.index_copy_(0, cells, (p - (1 - smoothing)).to(dtype))
                     grad_hidden[start : start + chunk] = torch.addmm(minus_uniform, logits, w)[: len(right)]
-                    grad_weight += logits.T @ h
+                    of_chunk = logits.T @ h
+                    grad_weight = grad_weight.add_(of_chunk) if start else grad_weight + of_chunk
         if wants_gradient:
             ctx.save_for_backward(grad_hidden, grad_weight)
             ctx.n = n

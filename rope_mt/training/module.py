@@ -103,7 +103,7 @@ class TranslationModule(L.LightningModule):
             yield drawn(cfg, numbers[1], words.sum(dim=1), width)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Divide gradients that are sums by the tokens of the update, and clip their norm.
+        """Have the optimizer divide gradients that are sums by the tokens of the update, and clip their norm.
 
         If the loss or this norm is not finite, weights and optimizer state stay as they are, and the schedule goes on.
         The device decides that, so nothing waits for it. Lightning's own clipping refuses fused optimizers.
@@ -113,9 +113,10 @@ class TranslationModule(L.LightningModule):
         self._seen = self._seen + self.step_tokens
         self._nats, self._tokens = 0.0, 0
         summed = 1 if self.update_batches == 1 else self.step_tokens
-        self.step_norm = divide_and_clip(self.parameters(), summed, self.cfg.trainer.clip)
+        self.step_norm = norm_of(self.parameters(), summed)
         self.step_skipped = not_finite(self.step_nats, self.step_norm)
-        optimizers.skip_if(optimizer, self.step_skipped)
+        divisor = (clipping(self.step_norm, self.cfg.trainer.clip) * summed).float()
+        optimizers.before_step(optimizer, divisor, self.step_skipped)
 
     def under_way(self) -> str:
         """The work that ran out of memory, the shape of its batch, and the setting that makes it smaller."""
@@ -194,14 +195,12 @@ def not_finite(loss: Tensor, norm: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def divide_and_clip(parameters: Iterator[torch.nn.Parameter], divisor: int | Tensor, largest: float) -> Tensor:
-    """Divide all gradients by `divisor`, clip their norm at `largest`, and return the norm before clipping.
-
-    In one multiplication, and without waiting for the device; by 1 it is `torch.nn.utils.clip_grad_norm_` to the bit.
-    """
+def norm_of(parameters: Iterator[torch.nn.Parameter], divisor: int | Tensor) -> Tensor:
+    """The norm of all gradients together, each divided by `divisor`; nothing waits for the device."""
     gradients = [p.grad for p in parameters if p.grad is not None]
-    norm = torch.nn.utils.get_total_norm(gradients, foreach=True) / divisor
-    factor = torch.clamp(largest / (norm + 1e-6), max=1.0) / divisor
-    factor = factor.to(gradients[0].dtype)
-    torch._foreach_mul_(gradients, factor)  # pyright: ignore[reportPrivateImportUsage]: as torch's own clipping does
-    return norm
+    return torch.nn.utils.get_total_norm(gradients, foreach=True) / divisor
+
+
+def clipping(norm: Tensor, largest: float) -> Tensor:
+    """By what gradients of this norm are divided so that it is at most `largest`, as torch's `clip_grad_norm_` does."""
+    return ((norm + 1e-6) / largest).clamp(min=1.0)

@@ -51,12 +51,13 @@ def muon_and_adam(model: Transformer, cfg: OptimizerConfig, precision: str) -> "
     return Together(adam(others, cfg), muon)
 
 
-def skip_if(optimizer: torch.optim.Optimizer, skip: Tensor) -> None:
-    """Have the next step change nothing if `skip`, a number on the device of the weights, is 1.0 and not 0.0.
+def before_step(optimizer: torch.optim.Optimizer, divisor: Tensor, skip: Tensor) -> None:
+    """Have the next step divide all gradients by `divisor`, and change nothing if `skip` is 1.0 and not 0.0.
 
-    torch's GradScaler sets the same attribute of fused optimizers, which look at it on the device: nothing waits.
+    Both are numbers on the device of the weights. torch's GradScaler sets the same attributes of fused optimizers,
+    which look at them there: nothing waits, and no pass over the gradients is made for it.
     """
-    optimizer.found_inf = skip  # pyright: ignore[reportAttributeAccessIssue]
+    optimizer.grad_scale, optimizer.found_inf = divisor, skip  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class Muon(torch.optim.Optimizer):
@@ -77,7 +78,7 @@ class Muon(torch.optim.Optimizer):
         self.dtype = dtype
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update all weights, unless `skip_if` has set that they stay."""
+        """Update all weights, unless `before_step` has set that they stay."""
         skipped: Tensor | None = getattr(self, "found_inf", None)
         if skipped is None or not skipped.is_cpu:
             self.step_or_undo(None if skipped is None else skipped.bool())
@@ -98,13 +99,15 @@ class Muon(torch.optim.Optimizer):
     def _update(self, weights: list[Tensor], group: dict[str, Any], undo: Tensor | None) -> None:
         """Update weights of one shape, whose matrices are orthogonalised together."""
         directions: list[Tensor] = []
+        divisor: Tensor | None = getattr(self, "grad_scale", None)
         for weight in weights:
             assert weight.grad is not None
+            gradient = weight.grad if divisor is None else weight.grad / divisor
             if not self.state[weight]:
-                self.state[weight]["momentum_buffer"] = torch.zeros_like(weight.grad)
+                self.state[weight]["momentum_buffer"] = torch.zeros_like(gradient)
             before: Tensor = self.state[weight]["momentum_buffer"]
-            momentum = before.lerp(weight.grad, 1 - group["momentum"])
-            directions += weight.grad.lerp(momentum, group["momentum"]).chunk(group["parts"])  # Nesterov's
+            momentum = before.lerp(gradient, 1 - group["momentum"])
+            directions += gradient.lerp(momentum, group["momentum"]).chunk(group["parts"])  # Nesterov's
             self.state[weight]["momentum_buffer"] = momentum if undo is None else torch.where(undo, before, momentum)
         moves = orthogonal(torch.stack(directions), self.dtype)
         # moves a matrix about as far as Adam would: Liu et al., arXiv 2502.16982, section 2.2
@@ -161,10 +164,9 @@ class Together(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        skipped: Tensor | None = getattr(self, "found_inf", None)
         for optimizer in self.optimizers:
-            if skipped is not None:
-                skip_if(optimizer, skipped)
+            if hasattr(self, "found_inf"):
+                before_step(optimizer, self.grad_scale, self.found_inf)
             optimizer.step()
         return loss
 

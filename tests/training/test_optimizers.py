@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from rope_mt.config.position import DebertaConfig, FireConfig, RopeConfig, TransformerXLConfig, TupeConfig
 from rope_mt.config.training import ModelConfig, OptimizerConfig
 from rope_mt.model.transformer import Transformer
-from rope_mt.training.optimizers import Muon, configured, fraction_of_peak, orthogonal, skip_if
+from rope_mt.training.optimizers import Muon, before_step, configured, fraction_of_peak, orthogonal
 
 MODEL = ModelConfig("test", d_model=16, d_ff=40, n_heads=2, n_layers=2, dropout=0.0)
 CONFIG = OptimizerConfig(lr=1e-2, warmup_steps=3)
@@ -174,13 +174,27 @@ def test_a_skipped_step_changes_nothing(cfg, asks, monkeypatch):
             for weight in model.parameters():
                 weight.grad.fill_(torch.nan)
             before = copy.deepcopy([model.state_dict(), optimizer.state_dict()])
-            skip_if(optimizer, torch.tensor(1.0))
+            before_step(optimizer, torch.tensor(1.0), skip=torch.tensor(1.0))
             optimizer.step()
             assert all(weight.equal(before[0][name]) for name, weight in model.state_dict().items())
             for weight, state in before[1]["state"].items():
                 assert all(value.equal(optimizer.state_dict()["state"][weight][name]) for name, value in state.items())
         learn(model, step)
-        skip_if(optimizer, torch.tensor(0.0))
+        before_step(optimizer, torch.tensor(1.0), skip=torch.tensor(0.0))
         optimizer.step()
+        made["lr_scheduler"]["scheduler"].step()
+    assert all(weight.equal(expected.state_dict()[name]) for name, weight in model.state_dict().items())
+
+
+@pytest.mark.parametrize("cfg", [CONFIG, MUON], ids=["adam", "muon"])
+def test_gradients_are_divided_as_the_next_step_is_told(cfg):
+    expected, model = trained(transformer(), cfg), transformer()
+    made = configured(model, cfg, STEPS, "fp32")
+    for step in range(STEPS):
+        learn(model, step)
+        for weight in model.parameters():
+            weight.grad.mul_(8)  # which rounds nothing
+        before_step(made["optimizer"], torch.tensor(8.0), skip=torch.tensor(0.0))
+        made["optimizer"].step()
         made["lr_scheduler"]["scheduler"].step()
     assert all(weight.equal(expected.state_dict()[name]) for name, weight in model.state_dict().items())
