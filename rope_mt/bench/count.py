@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
 from rope_mt.bench.steps import as_trained, shape
-from rope_mt.config.commands import GPUS, BenchTrainConfig, TrainConfig
+from rope_mt.config.commands import GPUS, BenchTrainConfig, CountSettings, TrainConfig
 from rope_mt.data.batches import Batch
 from rope_mt.data.tokenizer import PAD
 from rope_mt.model.transformer import Transformer
@@ -68,12 +68,12 @@ def count(cfg: BenchTrainConfig) -> dict[str, Any]:
         "GB": moved / 1e9,
         "TFLOP": flop / 1e12,
         "kinds of op": {kind: f"{n:>5,} ops {size / 1e9:>7,.2f} GB" for kind, (n, size) in of_kinds},
-        "estimate": assumed(cfg) | estimate(cfg, moved, flop, ops, tokens),
+        "estimate": assumed(cfg.bench) | estimate(cfg.bench, moved, flop, ops, tokens),
         "estimate with ops of rows fused": {
             "assumed": "ops of numbers or rows that follow each other are one kernel",
             "kernels": kernels,
             "GB": moved_by_kernels / 1e9,
-            **estimate(cfg, moved_by_kernels, flop, kernels, tokens),
+            **estimate(cfg.bench, moved_by_kernels, flop, kernels, tokens),
         },
     }
 
@@ -94,28 +94,35 @@ def step_of(model: Transformer, cfg: TrainConfig, batch: Batch) -> Callable[[], 
     return step
 
 
-def sheet(cfg: BenchTrainConfig) -> tuple[float, float]:
+def sheet(bench: CountSettings) -> tuple[float, float]:
     """Bandwidth in TB/s, and TFLOP/s in bf16."""
-    bandwidth, peak = GPUS[cfg.bench.gpu]
-    return cfg.bench.bandwidth or bandwidth, cfg.bench.peak or peak
+    bandwidth, peak = GPUS[bench.gpu]
+    return bench.bandwidth or bandwidth, bench.peak or peak
 
 
-def assumed(cfg: BenchTrainConfig) -> dict[str, Any]:
-    bandwidth, peak = sheet(cfg)
+def assumed(bench: CountSettings) -> dict[str, Any]:
+    bandwidth, peak = sheet(bench)
     return {
-        "GPU": cfg.bench.gpu,
+        "GPU": bench.gpu,
         "bandwidth": f"{bandwidth:g} TB/s, {REACHED['bandwidth']:.0%} of it reached",
         "matrix products": f"{peak:g} TFLOP/s, {REACHED['FLOP/s']:.0%} of it reached",
-        "launch": f"{cfg.bench.launch:g} microseconds of the host for a kernel",
+        "launch": f"{bench.launch:g} microseconds of the host for a kernel",
         "assumed": "an op is one kernel; its bytes move before it computes; host and GPU work at the same time",
     }
 
 
-def estimate(cfg: BenchTrainConfig, moved: int, flop: int, kernels: int, tokens: int) -> dict[str, Any]:
-    """The time of a step, and the target tokens a second that follow from it."""
-    bandwidth, peak = sheet(cfg)
+def seconds_of(
+    bench: CountSettings, moved: int | float, flop: int | float, kernels: int | float
+) -> tuple[float, float]:
+    """The time that a step takes the GPU, and the host."""
+    bandwidth, peak = sheet(bench)
     device = moved / (1e12 * bandwidth * REACHED["bandwidth"]) + flop / (1e12 * peak * REACHED["FLOP/s"])
-    host = kernels * cfg.bench.launch / 1e6
+    return device, kernels * bench.launch / 1e6
+
+
+def estimate(bench: CountSettings, moved: int, flop: int, kernels: int, tokens: int) -> dict[str, Any]:
+    """The time of a training step, and the target tokens a second that follow from it."""
+    device, host = seconds_of(bench, moved, flop, kernels)
     return {
         "milliseconds of the GPU": 1000 * device,
         "milliseconds of the host": 1000 * host,
@@ -137,15 +144,19 @@ class Op(NamedTuple):
 
 
 class Counting(TorchDispatchMode):
-    """Keeps a list of all ops but views and allocations."""
+    """Keeps a list of all ops but views and allocations. Whoever asks for a value is told 0, and has waited for it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.ops: list[Op] = []
+        self.waits = 0
         self._storages: list[Any] = []  # of all arguments and results, so that no number names another one later
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if func is torch.ops.aten._local_scalar_dense.default:
+            self.waits += 1
+            return 0
         made = func(*args, **kwargs)
         kind = func.overloadpacket.__name__
         if func.namespace == "aten" and not func.is_view and kind not in ALLOCATIONS:

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from rope_mt.bench.count_search import count_search
 from rope_mt.bench.peers import ALPHA, CTranslate2, Decoder, Setting, Transformers, Work, check
 from rope_mt.bench.steps import SEED, as_trained, finish, precisions, shape
 from rope_mt.config.commands import BenchDecodeConfig
@@ -50,10 +51,12 @@ SYSTEMS = {OURS: Ours, "transformers": Transformers, "ctranslate2": CTranslate2}
 
 def measure(cfg: BenchDecodeConfig) -> dict[str, Any]:
     """Decode the test set of `data` with every system; lines on standard error tell how it goes."""
-    device = choose_device(cfg.device)
-    names = able(cfg, device)
     ckpt = untrained(cfg)
     work = sentences(cfg, ckpt.tokenizer)
+    if cfg.bench.count:
+        return count_search(cfg, Ours(ckpt, cfg.bench.beam, torch.device("cpu"), "bf16").translator, work)
+    device = choose_device(cfg.device)
+    names = able(cfg, device)
     systems: dict[str, Decoder] = {}
     for name in names:
         for precision in precisions(name, device):

@@ -14,7 +14,7 @@ from rope_mt.config.position import POSITION_CONFIGS, PositionConfig, PositionsC
 from rope_mt.config.training import ModelConfig, OptimizerConfig, SearchConfig, TrackingConfig, TrainerConfig
 from rope_mt.errors import UserError
 
-# for the estimate of `bench train bench.count=true`: TB/s and dense bf16 TFLOP/s of the data sheets
+# for the estimates of bench.count=true: TB/s and dense bf16 TFLOP/s of the data sheets
 GPUS = {"H200": (4.8, 989.0), "H100": (3.35, 989.0), "A100": (2.04, 312.0), "RTX4090": (1.01, 165.0)}
 
 
@@ -83,7 +83,21 @@ class BenchSchemesSettings:
 
 
 @dataclass
-class BenchDecodeSettings:
+class CountSettings:
+    """Of a subject whose work on a GPU can be counted without one."""
+
+    count: bool = False  # measure nothing: count ops, bytes and FLOP of a step on a GPU, and estimate its time
+    gpu: str = "H200"  # for the estimate: H200, H100, A100 or RTX4090
+    bandwidth: float | None = None  # TB/s, and TFLOP/s in bf16, for the estimate; null: of the GPU's data sheet
+    peak: float | None = None  # see bandwidth
+    launch: float = 9.0  # microseconds that the host takes to start an op
+
+    def __post_init__(self) -> None:
+        choice("bench.gpu", self.gpu, *GPUS)
+
+
+@dataclass
+class BenchDecodeSettings(CountSettings):
     json: bool = False  # print JSON instead of a table
     systems: list[str] | None = None  # of rope-mt, transformers and ctranslate2; null: those that are installed
     sentences: int | None = None  # sentences of the test set, the first ones; null: all
@@ -92,16 +106,11 @@ class BenchDecodeSettings:
 
 
 @dataclass
-class BenchTrainSettings:
+class BenchTrainSettings(CountSettings):
     json: bool = False  # print JSON instead of a table
     steps: int = 100  # training steps to measure
     yardstick: bool = True  # measure torch.nn.Transformer beside
     compile: bool = False  # measure trainer.compile=true beside, on batches of two shapes
-    count: bool = False  # measure nothing: count the ops, bytes and FLOP of a step on a GPU, and estimate its time
-    gpu: str = "H200"  # for the estimate: H200, H100, A100 or RTX4090
-    bandwidth: float | None = None  # TB/s, and TFLOP/s in bf16, for the estimate; null: of the GPU's data sheet
-    peak: float | None = None  # see bandwidth
-    launch: float = 9.0  # microseconds that the host takes to start an op
 
 
 @dataclass
@@ -169,10 +178,6 @@ class BenchDecodeConfig(BenchConfig):
 class BenchTrainConfig(BenchOfTrainingConfig):
     bench: BenchTrainSettings = field(default_factory=BenchTrainSettings)
     position: PositionConfig = MISSING
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        choice("bench.gpu", self.bench.gpu, *GPUS)
 
 
 @dataclass

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from rope_mt.system.device import on_cpu
+
 S = TypeVar("S", bound="State")
 
 LEAVING = 1 / 8  # of a batch: a new batch size costs new kernels and moved memory, more than a few idle rows
@@ -76,7 +78,7 @@ def beam_search(
     done = torch.zeros(len(active), dtype=torch.bool, device=device)
     tokens = torch.full((len(active), 1), bos, device=device)  # (sentences * width, length)
     scores = torch.zeros(len(active), 1, device=device)  # (sentences, width): one hypothesis at first, then up to beam
-    rows_at_once = max(1, (AT_ONCE if device.type == "cpu" else 128 * AT_ONCE) // vocab)
+    rows_at_once = max(1, (AT_ONCE if on_cpu(scores) else 128 * AT_ONCE) // vocab)
     length = 0
     while active:
         length += 1

@@ -192,7 +192,7 @@ class Translator:
             return self._search([sources[row] for row in rows], [most[row] for row in rows], shortest)
 
         workers = torch.get_num_threads() if self.model.embedding.weight.device.type == "cpu" else 1
-        batches = self._batches([len(ids) for ids in sources], workers)
+        batches = self.batches([len(ids) for ids in sources], workers)
         for rows, hypotheses in zip(batches, in_threads(search_batch, batches, workers), strict=True):
             for row, of_row in zip(rows, hypotheses, strict=True):
                 found[row] = of_row
@@ -210,7 +210,7 @@ class Translator:
         of_table = sys.maxsize if self.model.max_len is None else self.model.max_len + 1
         return of_table if self.positions is None else min(of_table, self.positions.reach)
 
-    def _batches(self, lengths: list[int], workers: int) -> list[list[int]]:
+    def batches(self, lengths: list[int], workers: int) -> list[list[int]]:
         """Rows of similar length, longest first: a batch that is too large for memory fails at once."""
         order = sorted((row for row, n in enumerate(lengths) if n), key=lambda row: (-lengths[row], row))
         slots = len(order) * (lengths[order[0]] + 1) * self.search.beam if order else 0

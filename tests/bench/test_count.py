@@ -1,7 +1,5 @@
 """`rope-mt bench train bench.count=true`: what an op moves, and that a step of `base` moves no more than it did."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -80,11 +78,11 @@ def test_the_estimate_is_the_time_of_gpu_or_host_whichever_is_longer(base):
     """At 80 % of the bandwidth and 70 % of the peak: 1 ms for bytes, 2 ms for FLOP."""
     counts = (8 * 10**8, 14 * 10**10, 2)  # bytes, FLOP, ops
     settings = BenchTrainSettings(count=True, bandwidth=1.0, peak=100.0, launch=1000.0)
-    found = estimate(replace(base, bench=settings), *counts, tokens=600)
+    found = estimate(settings, *counts, tokens=600)
     assert (found["milliseconds of the GPU"], found["milliseconds of the host"]) == pytest.approx((3, 2))
     assert found["target tokens/s"] == pytest.approx(200_000)
     settings.launch = 3000.0
-    assert estimate(replace(base, bench=settings), *counts, tokens=600)["target tokens/s"] == pytest.approx(100_000)
+    assert estimate(settings, *counts, tokens=600)["target tokens/s"] == pytest.approx(100_000)
 
 
 def test_the_command_counts_any_scheme_and_names_what_it_assumes(capsys, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """`rope-mt bench decode`: all systems do the same work, and the report follows from their times."""
 
 import json
+from collections import Counter
 from dataclasses import replace
 from unittest.mock import MagicMock
 
@@ -9,6 +10,7 @@ import torch
 
 from rope_mt.bench import decode
 from rope_mt.bench.bench import bench
+from rope_mt.bench.count_search import counted
 from rope_mt.bench.decode import SYSTEMS, Ours, fastest, seconds, sentences, summary, table, untrained
 from rope_mt.bench.peers import CTranslate2, Decoder, Setting, Work
 from rope_mt.bench.steps import precisions
@@ -16,6 +18,7 @@ from rope_mt.config.commands import BenchDecodeConfig, BenchDecodeSettings
 from rope_mt.config.position import RopeConfig, T5Config
 from rope_mt.data import toy
 from rope_mt.errors import UserError
+from rope_mt.model.decoding import ROOM
 
 CPU = torch.device("cpu")
 SENTENCES = 5
@@ -55,6 +58,24 @@ def test_ctranslate2_is_loaded_anew_for_other_variables_alone(cfg, monkeypatch):
     for place in (0, 1, 1):
         system.use(setting(system, 0) | system.choices[0][place])
     assert [variables["CT2_USE_MKL"] for _, _, _, (variables, _) in started] == ["0", "1"]
+
+
+def test_a_search_on_a_gpu_is_counted_without_one(cfg, work):
+    report = decode.measure(replace(cfg, bench=replace(cfg.bench, count=True)))
+    assert (report["sentences"], report["target tokens"]) == (SENTENCES, sum(n for _, n in work))
+    whole = report["estimate"]["262,144 slots"]
+    assert whole["batches"] == 1
+    assert whole["search steps"] == max(n for _, n in work)
+    host = whole["search steps"] * whole["ops of a step"] * 9e-6
+    assert whole["seconds"] == pytest.approx(host)  # which so small a model leaves waiting
+
+
+def test_a_layer_more_is_six_products_and_two_attentions_more_and_no_wait(cfg):
+    one, two = (counted(replace(cfg, model=replace(cfg.model, n_layers=n)), 300, 7, 9) for n in (1, 2))
+    kinds = [Counter(op.kind for op in counting.ops) for counting in (one, two)]
+    more = kinds[1] - kinds[0]
+    assert (more["addmm"], more["_scaled_dot_product_flash_attention_for_cpu"]) == (6 * ROOM, 2 * ROOM)
+    assert one.waits == two.waits == 2 * ROOM
 
 
 def test_references_of_the_test_set_give_the_lengths(cfg, work):
