@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
@@ -42,17 +43,15 @@ OF_ROWS = {  # each number, or row, of the result comes from the same one of the
 
 def count(cfg: BenchTrainConfig) -> dict[str, Any]:
     """Count a step in bf16, the second one, with pairs of one width that fill `data.batch_tokens`."""
-    vocabulary, pairs = cfg.data.vocab_size, max(1, cfg.data.batch_tokens // (2 * WIDTH))
-    tokens = int(FILLED * pairs * WIDTH)
+    vocabulary = cfg.data.vocab_size
     settings = as_trained(cfg, cfg.position)  # which says for how many tokens rope was trained
     with FakeTensorMode():
-        model = Transformer(cfg.model, cfg.position, vocabulary, PAD)
-        ids = torch.ones(2, pairs, WIDTH, dtype=torch.int64)
-        batch = Batch(ids[0], ids[1], ids[0].flatten()[:tokens], torch.arange(tokens))
+        model, batch = Transformer(cfg.model, cfg.position, vocabulary, PAD), batch_of(cfg)
         step = step_of(model, settings, batch)
         step()  # the optimizer makes its state
         with Counting() as counting:
             step()
+    pairs, tokens = len(batch.src), batch.n_tokens
     kinds: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     for op in counting.ops:
         kinds[op.kind] = [a + b for a, b in zip(kinds[op.kind], (1, op.moved), strict=True)]
@@ -67,6 +66,7 @@ def count(cfg: BenchTrainConfig) -> dict[str, Any]:
         "ops": ops,
         "GB": moved / 1e9,
         "TFLOP": flop / 1e12,
+        "peak memory, GB": counting.peak / 1e9,
         "kinds of op": {kind: f"{n:>5,} ops {size / 1e9:>7,.2f} GB" for kind, (n, size) in of_kinds},
         "estimate": assumed(cfg.bench) | estimate(cfg.bench, moved, flop, ops, tokens),
         "estimate with ops of rows fused": {
@@ -76,6 +76,14 @@ def count(cfg: BenchTrainConfig) -> dict[str, Any]:
             **estimate(cfg.bench, moved_by_kernels, flop, kernels, tokens),
         },
     }
+
+
+def batch_of(cfg: BenchTrainConfig, device: str = "cpu") -> Batch:
+    """Pairs of WIDTH slots a side that fill `data.batch_tokens`."""
+    pairs = max(1, cfg.data.batch_tokens // (2 * WIDTH))
+    where = torch.arange(int(FILLED * pairs * WIDTH), device=device)
+    ids = torch.ones(pairs, WIDTH, dtype=torch.int64, device=device)
+    return Batch(ids, ids.clone(), torch.ones_like(where), where)
 
 
 def step_of(model: Transformer, cfg: TrainConfig, batch: Batch) -> Callable[[], None]:
@@ -144,13 +152,18 @@ class Op(NamedTuple):
 
 
 class Counting(TorchDispatchMode):
-    """Keeps a list of all ops but views and allocations. Whoever asks for a value is told 0, and has waited for it."""
+    """Keeps a list of all ops but views and allocations. Whoever asks for a value is told 0, and has waited for it.
+
+    `peak` is the most bytes of tensors at one time, of those that an op has read or made.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.ops: list[Op] = []
-        self.waits = 0
-        self._storages: list[Any] = []  # of all arguments and results, so that no number names another one later
+        self.waits = self.peak = 0
+        # Of all arguments and results; while there is a weak reference, no other memory gets the same number.
+        self._memories: dict[int, StorageWeakRef] = {}
+        self._there: dict[int, int] = {}  # bytes of those that are not freed, by number
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -159,8 +172,13 @@ class Counting(TorchDispatchMode):
             return 0
         made = func(*args, **kwargs)
         kind = func.overloadpacket.__name__
+        for storage in (leaf.untyped_storage() for leaf in leaves((args, kwargs, made))):
+            if storage._cdata not in self._memories:
+                self._memories[storage._cdata] = StorageWeakRef(storage)
+                self._there[storage._cdata] = storage.nbytes()
+        self._there = {n: size for n, size in self._there.items() if not self._memories[n].expired()}
+        self.peak = max(self.peak, sum(self._there.values()))
         if func.namespace == "aten" and not func.is_view and kind not in ALLOCATIONS:
-            self._storages += [leaf.untyped_storage() for leaf in leaves((args, kwargs, made))]
             self.ops.append(Op(kind, *moved_by(func, args, kwargs, made), flop_of(func, args, kwargs, made)))
         return made
 

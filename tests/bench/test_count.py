@@ -42,6 +42,22 @@ def test_bytes_are_those_read_and_written_and_views_move_none():
         assert counted(work) == expected
 
 
+def test_the_peak_is_of_tensors_that_are_there_at_the_same_time():
+    a = torch.ones(1_000)
+    with Counting() as counting:
+        b = a + 1
+        c = b[:500] * 2
+        del b
+        d = c.view(5, 100) * 3
+    assert counting.peak == 4_000 + 4_000 + 2_000
+    del c
+    with counting:
+        torch.ones(2_000)
+        e = d * 4
+    assert counting.peak == 4_000 + 2_000 + 8_000
+    assert e.numel() == 500
+
+
 def test_ops_of_rows_that_follow_each_other_are_one_kernel_which_writes_what_is_read_later():
     a, b = torch.ones(8, 4), torch.ones(4, 16)
     with Counting() as counting:

@@ -1,16 +1,26 @@
 """On a GPU: what a CPU computes, in fp32 and bf16, without waiting for the device, and through an interruption."""
 
+import gc
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from rope_mt.config.commands import TrainConfig
+from rope_mt.bench.count import batch_of, count, step_of
+from rope_mt.bench.steps import as_trained
+from rope_mt.config.commands import BenchTrainConfig, BenchTrainSettings, TrainConfig
+from rope_mt.config.data import DataConfig
+from rope_mt.config.position import POSITION_CONFIGS
+from rope_mt.config.training import ModelConfig
 from rope_mt.data.batches import Batch
 from rope_mt.data.tokenizer import PAD
+from rope_mt.errors import UserError
 from rope_mt.model.transformer import Transformer
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
@@ -139,3 +149,30 @@ def test_a_run_that_died_goes_on_as_if_it_had_not(cfg, tmp_path, monkeypatch, ki
     weights = [checkpoint.load(run.path).weights for run in runs]
     for name, weight in weights[0].items():
         torch.testing.assert_close(weights[1][name], weight, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("position", ["sinusoidal-add", "rope", "relative"])
+def test_a_step_takes_the_memory_that_was_counted(position):
+    model = ModelConfig("small", d_model=256, d_ff=1024, n_heads=4, n_layers=3, dropout=0.1)
+    data, settings = DataConfig("wmt14", "a", "a", "a", batch_tokens=25_000), BenchTrainSettings(count=True)
+    cfg = BenchTrainConfig(data=data, bench=settings, model=model, position=POSITION_CONFIGS[position]())
+    counted = 1e9 * count(cfg)["peak memory, GB"]
+    gc.collect()
+    before = torch.cuda.memory_allocated()
+    transformer = Transformer(model, cfg.position, data.vocab_size, PAD).to(GPU)
+    step = step_of(transformer, as_trained(cfg, cfg.position), batch_of(cfg, GPU))
+    step()
+    torch.cuda.reset_peak_memory_stats()
+    step()
+    assert torch.cuda.max_memory_allocated() - before == pytest.approx(counted, rel=0.1)
+
+
+def test_compiled_training_has_the_losses_of_eager_training():
+    soak = Path(__file__).parents[1] / "soak" / "compiled.py"
+    subprocess.run([sys.executable, soak, "inductor", GPU, "sinusoidal-add", "rope", "t5"], check=True)
+
+
+def test_more_processes_than_gpus_are_refused(cfg, tmp_path):
+    cfg.trainer.devices = torch.cuda.device_count() + 1
+    with pytest.raises(UserError, match="GPUs"):
+        train(cfg, tmp_path / "run")
