@@ -11,13 +11,15 @@ from rope_mt.data.corpus import locate
 from rope_mt.data.prepare import cores
 from rope_mt.system.device import processor
 from rope_mt.system.files import json_text
+from rope_mt.system.memory import short_of_memory
 
 
 def bench(cfg: BenchConfig) -> None:
     """Print the report as a table, or with `bench.json=true` as one JSON object.
 
     Raises:
-        UserError: the device, the text or a system is missing, or the model does not go with the position scheme.
+        UserError: the device, the text or a system is missing, the model does not go with the position scheme, or
+            memory is short.
     """
     [command] = [name for name, schema in SCHEMAS.items() if type(cfg) is schema]  # such as bench/data
     if not (cfg.data.vocab_size and cfg.data.batch_tokens):
@@ -26,7 +28,8 @@ def bench(cfg: BenchConfig) -> None:
     versions = {"python": platform.python_version()}
     versions |= {package: metadata.version(package) for package in ("sentencepiece", "numpy", "torch")}
     machine = {"processor": processor(), "cores": cores(), "versions": versions}
-    report = {"machine": machine, **subject.measure(cfg)}
+    with short_of_memory(lambda: "in this bench: choose a smaller model, or lower data.batch_tokens"):
+        report = {"machine": machine, **subject.measure(cfg)}
     if cfg.bench.json:
         print(json_text(report, indent=2))
         return

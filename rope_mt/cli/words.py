@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from hydra._internal.utils import get_args_parser
 
+from rope_mt import __version__
 from rope_mt.cli.grammar import as_typed, quoted
 from rope_mt.cli.habits import instead_of_flag, instead_of_words, own_text
 from rope_mt.cli.messages import did_you_mean, settings
@@ -74,7 +75,8 @@ def split_flags(rest: list[str], command: str) -> tuple[dict[str, Any], list[str
     parser = get_args_parser()
     parser.error = _raise  # type: ignore[method-assign]
     parser.add_argument("--dry-run", action="store_true")  # ours
-    (info,) = (action for action in parser._actions if action.dest == "info")
+    version, info = (action for action in parser._actions if action.dest in ("version", "info"))
+    vars(version)["version"] = f"rope-mt {__version__}"  # Hydra's would be its own
     words = [  # argparse would take the setting behind --info for its value
         "--info=all" if word in ("-i", "--info") and after not in (info.choices or ()) else word
         for word, after in zip(rest, [*rest[1:], ""], strict=False)

@@ -14,6 +14,7 @@ from rope_mt.model.search import Hypothesis
 from rope_mt.runs.checkpoint import Checkpoint, load
 from rope_mt.system import streams
 from rope_mt.system.files import whole_file
+from rope_mt.system.memory import short_of_memory
 from rope_mt.system.progress import progress
 from rope_mt.translation import attention_map
 from rope_mt.translation.prompt import typed_lines
@@ -73,7 +74,8 @@ def translate(cfg: TranslateConfig) -> None:
         if settings.attention:
             best, png = found[0][0].tokens, Path(settings.attention)
             positions = translator.positions_of(sources, [translator.most_tokens(sources[0])])
-            attention_map.draw(translator.model, translator.tokenizer, sources[0], best, png, *positions)
+            with short_of_memory(lambda: "drawing attention: leave out translate.attention"):
+                attention_map.draw(translator.model, translator.tokenizer, sources[0], best, png, *positions)
         for line in output_lines(translator, found, cfg.search.nbest, settings.scores):
             out.write(line.encode() + b"\n")
         out.flush()

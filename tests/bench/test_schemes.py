@@ -14,6 +14,7 @@ from rope_mt.bench.steps import Training, as_trained, first_batches
 from rope_mt.config.commands import BenchSchemesConfig, BenchSchemesSettings
 from rope_mt.config.position import RopeConfig
 from rope_mt.data.batches import Batch
+from rope_mt.errors import UserError
 from rope_mt.position import SCHEMES
 from rope_mt.training.fit import build_trainer
 from rope_mt.training.module import TranslationModule
@@ -25,6 +26,15 @@ STEPS = 1
 @pytest.fixture
 def cfg(small) -> BenchSchemesConfig:
     return BenchSchemesConfig(bench=BenchSchemesSettings(steps=STEPS), precision="fp32", **small)
+
+
+def test_a_model_that_takes_too_much_memory_is_refused_in_one_line(cfg, monkeypatch):
+    def measure(cfg: BenchSchemesConfig) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(schemes, "measure", measure)
+    with pytest.raises(UserError, match="smaller model"):
+        bench(cfg)
 
 
 def test_every_scheme_takes_turns_with_the_baseline_on_the_same_batches(cfg, capsys, monkeypatch):

@@ -65,10 +65,13 @@ assert Metric.update
     assert done.returncode == 0, done.stderr
 
 
-def test_version(rope_mt):
+def test_version(rope_mt, capsys):
     from rope_mt import __version__
 
     assert rope_mt("--version").out == f"rope-mt {__version__}\n"
+    with pytest.raises(SystemExit):  # argparse's own way
+        rope_mt("train", "--version")
+    assert capsys.readouterr().out == f"rope-mt {__version__}\n"
 
 
 def test_help_of_a_command_shows_no_groups_of_another(rope_mt):
