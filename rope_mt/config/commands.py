@@ -211,6 +211,7 @@ class DataChange:
     """Another test set to score."""
 
     test: Any = None  # FILE.tsv, a PREFIX, another TEXT or a list; null: the test set of the run
+    columns: list[int] = field(default_factory=lambda: [1, 2])  # columns of source and target, where it is a table
 
 
 @dataclass

@@ -155,6 +155,7 @@ def copy_columns(files: list[Path], outputs: dict[str, IO[bytes]]) -> int:
 
     Raises:
         UserError: pyarrow is not installed, or a file is damaged or another one.
+        OSError: an output cannot be written.
     """
     try:
         import pyarrow as pa
@@ -165,14 +166,18 @@ def copy_columns(files: list[Path], outputs: dict[str, IO[bytes]]) -> int:
     for path in files:
         try:
             with pq.ParquetFile(path) as file:
-                nested = "translation" in file.schema_arrow.names
+                nested = not {*outputs} <= {*file.schema_arrow.names}
                 for batch in file.iter_batches(columns=["translation"] if nested else [*outputs]):
                     for lang, output in outputs.items():
                         column = batch.column("translation").field(lang) if nested else batch.column(lang)
                         for sentence in column.to_pylist():
                             output.write(" ".join((sentence or "").splitlines()).encode() + b"\n")
                     count += batch.num_rows
+        except AttributeError as error:
+            raise UserError(f"{path} has no text in columns {' and '.join(outputs)}, nor in translation") from error
         except (pa.ArrowException, KeyError, OSError) as error:
+            if isinstance(error, OSError) and error.errno in (*disk.FULL, *disk.CLOSED):
+                raise  # of an output
             reason = str(error).splitlines()[0]
             raise UserError(f"cannot read {path}: {reason}; if it was fetched, remove it to fetch it again") from error
     return count

@@ -82,7 +82,7 @@ def _provide(cfg: DataConfig, names: Iterable[str]) -> None:
     if in_archives := [name for name in lost if name in {archive.text for archive in cfg.archives}]:
         from_archives(cfg, in_archives)
     if cfg.origin:
-        _fetch(cfg, lost)
+        _fetch(cfg, [name for name in lost if own.can_be_had(cfg, name)])
 
 
 def _write_toy(folder: Path) -> None:
@@ -91,11 +91,12 @@ def _write_toy(folder: Path) -> None:
 
     sources = (file.read_bytes() for file in sorted(Path(toy.__file__).parent.glob("*.py")))
     version = hashlib.sha256(b"".join(sources)).hexdigest()
-    made_by = folder / "made-by"
-    if made_by.is_file() and made_by.read_text() == version:
+    made_by, parts = folder / "made-by", ("train", "valid", "test")
+    whole = all(text.exists(f"{folder / part}", "en", "de") for part in parts)
+    if whole and made_by.is_file() and made_by.read_text() == version:
         return
     corpus = toy.generate()
-    for part in ("train", "valid", "test"):
+    for part in parts:
         for side, lang in enumerate(("en", "de")):
             lines = (pair[side] + "\n" for pair in getattr(corpus, part))
             write_whole(folder / f"{part}.{lang}", "".join(lines))

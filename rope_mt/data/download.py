@@ -19,8 +19,8 @@ from rope_mt.system.progress import progress
 TRIES = 3  # in a row that bring nothing new
 PAUSE = 2.0  # seconds before the next try
 BLOCK = 1 << 20
-# a UnicodeError: of an address with letters beyond ASCII
-CUT = (urllib.error.URLError, http.client.HTTPException, ssl.SSLError, ConnectionError, TimeoutError, UnicodeError)
+# a ValueError: of an address that is none, or has letters beyond ASCII
+CUT = (urllib.error.URLError, http.client.HTTPException, ssl.SSLError, ConnectionError, TimeoutError, ValueError)
 WRONG = "it is not the file that was meant"
 
 
@@ -72,7 +72,7 @@ def _fetch(address: str, part: Path, size: int | None) -> None:
         try:
             return _receive(address, part, size)
         except CUT as error:
-            refused = isinstance(error, urllib.error.HTTPError) and error.code < 500
+            refused = isinstance(error, ValueError) or (isinstance(error, urllib.error.HTTPError) and error.code < 500)
             tries = TRIES if _length(part) > before else tries - 1
             if refused or not tries:
                 raise

@@ -44,13 +44,16 @@ WORD, WORDS = re.compile(r"[^\W\d_]+"), 3
 def found(name: str, cfg: DataConfig) -> list[str | Path]:
     """The prefixes and the tables (files of TSV or Parquet) that a name means; none where nothing is there."""
     langs = (cfg.src_lang, cfg.tgt_lang)
-    if text.exists(name, *langs):
+    if text.exists(glob.escape(name), *langs):
         return [name]
     files = [name] if Path(name).is_file() else sorted(filter(os.path.isfile, glob.glob(name)))
+    parts = [file.removesuffix(".gz").removesuffix(".xz").rpartition(".") for file in files]
+    prefixes = {prefix for prefix, _, ending in parts if ending in langs}
     meant: list[str | Path] = []
-    for file in files:
-        prefix, _, ending = file.removesuffix(".gz").removesuffix(".xz").rpartition(".")
-        meant.append(prefix if ending in langs else Path(file))
+    for file, (prefix, _, _) in zip(files, parts, strict=True):  # PREFIX.docs, and other languages, are no tables
+        meant.append(prefix if prefix in prefixes else Path(file))
+    if not meant and text.exists(name, *langs):  # a glob of prefixes
+        return [name]
     return list(dict.fromkeys(meant))
 
 
@@ -59,16 +62,20 @@ def names_of(cfg: DataConfig) -> list[str]:
     return [*cfg.train, *(cfg.valid or ()), *(cfg.test or ()), *cfg.further_tests]
 
 
+def can_be_had(cfg: DataConfig, name: str) -> bool:
+    """Whether the corpus says how to make or fetch this text, and it is none of the user's own."""
+    of_origin = bool(cfg.origin) and Path(name).parent == Path(cfg.dir) / cfg.name
+    return of_origin or any(name == archive.text for archive in cfg.archives)
+
+
 def require_text(cfg: DataConfig) -> None:
     """Look whether all text is there that nobody can make or fetch.
 
     Raises:
         UserError: a file is missing.
     """
-    if cfg.origin or cfg.archives:
-        return
     for name in names_of(cfg):
-        for meant in [] if name.startswith(HUB) else _required(name, cfg):
+        for meant in [] if name.startswith(HUB) or can_be_had(cfg, name) else _required(name, cfg):
             if isinstance(meant, str):
                 text.pairs_of_files([meant], cfg.src_lang, cfg.tgt_lang)
 
@@ -147,7 +154,9 @@ def _fetched(name: str, cfg: DataConfig) -> str:
         try:
             with urllib.request.urlopen(address, timeout=30) as answer:
                 urls = json.load(answer)
-        except (*CUT, ValueError) as error:
+            if not (isinstance(urls, list) and urls and all(isinstance(url, str) for url in urls)):
+                raise ValueError("the site names no file")
+        except CUT as error:
             raise UserError(f"cannot find {address} ({error}): is it {ON_HUB}? or {remedy}") from error
         with _sides(folder / split, cfg) as outputs:
             for number, url in enumerate(urls):
@@ -156,7 +165,8 @@ def _fetched(name: str, cfg: DataConfig) -> str:
                 copy_columns([file], outputs)
                 file.unlink()
 
-    return str(_made(Path(cfg.dir) / "text" / "-".join([*parts, cfg.src_lang, cfg.tgt_lang]), fill) / split)
+    # no part has a +
+    return str(_made(Path(cfg.dir) / "text" / "+".join([*parts, cfg.src_lang, cfg.tgt_lang]), fill) / split)
 
 
 @contextmanager
@@ -188,7 +198,8 @@ def hold_out(files: Files, cfg: DataConfig, parts: list[str]) -> tuple[dict[str,
     """Divide training text: prefixes of what is left of it and of the parts held out, and a line for the user.
 
     Pairs are held out with all others of the same document, where a .docs file tells documents, else with all of the
-    same source line. Which ones they are depends on the text and on SEED alone.
+    same source line. Which ones they are depends on the text and on SEED alone. Documents that are larger than two of
+    the parts are taken where no others are left, the smallest first.
 
     Raises:
         UserError: there are too few documents or lines.
@@ -203,16 +214,16 @@ def hold_out(files: Files, cfg: DataConfig, parts: list[str]) -> tuple[dict[str,
     wanted = max(1, min(cfg.held_out, n_pairs // FRACTION))
     part_of: dict[int, str] = {}
     counts = Counter(dict.fromkeys(parts, 0))
-    for group, size in sorted(groups.items()):
+    for group in sorted(groups, key=lambda group: (groups[group] > 2 * wanted and groups[group], group)):
         part = next((part for part in parts if counts[part] < wanted), None)
         if part is None:
             break
-        if size:
-            part_of[group], counts[part] = part, counts[part] + size
-    if min(counts.values()) == 0 or len(part_of) == sum(size > 0 for size in groups.values()):
-        raise UserError(f"{n_pairs:,} pairs are too few to hold some out: give {given}")
-
+        if groups[group]:
+            part_of[group], counts[part] = part, counts[part] + groups[group]
     marked = any(text.documents(source) for source, _ in files)
+    if min(counts.values()) == 0 or len(part_of) == sum(size > 0 for size in groups.values()):
+        of = f"{len(groups):,} {'documents' if marked else 'different source lines'}"
+        raise UserError(f"{n_pairs:,} pairs of {of} are too few to hold some out: give {given}")
 
     def fill(folder: Path) -> None:
         with ExitStack() as stack:

@@ -6,12 +6,13 @@ import os
 import shutil
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from rope_mt.errors import UserError
 from rope_mt.system import streams
 
-MOST_OPEN_FILES = 65_536
+MOST_OPEN_FILES = 65_536, 10_240  # the second where macOS, which names no limit, refuses the first
 GPU_DRIVERS = ("nvidiactl", "nvmap", "kfd", "dxg")  # in /dev: NVIDIA's, two; AMD's; that of WSL
 LONGEST_TMPDIR = 60  # bytes; the path of a socket has 104 at most, and libraries add some forty
 
@@ -43,9 +44,12 @@ def _allow_open_files() -> None:
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_OPEN_FILES)
-    if soft != resource.RLIM_INFINITY and soft < most:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    for most in MOST_OPEN_FILES:
+        wanted = most if hard == resource.RLIM_INFINITY else min(hard, most)
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            with suppress(ValueError, OSError):
+                resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+                return
 
 
 def _find_temporary() -> None:

@@ -33,7 +33,7 @@ def dry_run(cfg: TrainConfig, folder: Path | None = None) -> None:
     names, text_of, folder_of_text = own.names_of(cfg.data), None, ""
     if any(name.startswith(own.HUB) for name in names):
         raise UserError(f"--dry-run fetches nothing, and the text of {', '.join(names)} decides what would be trained")
-    if not (corpus.missing(cfg.data, names) and (cfg.data.origin or cfg.data.archives)):
+    if not any(own.can_be_had(cfg.data, name) for name in corpus.missing(cfg.data, names)):
         with tempfile.TemporaryDirectory() as folder_of_text:  # for the plain text of tables and what is held out
             text_of = corpus.at_hand(replace(cfg.data, dir=folder_of_text))
         cfg = replace(cfg, data=replace(text_of.cfg, dir=cfg.data.dir))

@@ -1,7 +1,9 @@
 """`rope-mt eval`: translate a test set with a checkpoint and score it, exactly as training does at its end."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rich.console import Console
 from rich.text import Text
@@ -41,18 +43,21 @@ def evaluate(cfg: EvalConfig) -> float:
 def _read_test_set(cfg: EvalConfig, ckpt: Checkpoint) -> tuple[list[str], list[str], list[str]]:
     """Sources and references of `data.test`, else of the run's own test set; and warnings about them."""
     languages = ckpt.config.data.src_lang, ckpt.config.data.tgt_lang
-    if cfg.data.test is None:
-        names = [str(Path(cfg.checkpoint))]
-        try:
-            files = own_files(Path(cfg.checkpoint), ckpt)
-        except UserError as error:
-            raise UserError(f"{error}; or name another test set with data.test=FILE.tsv or PREFIX") from error
-    else:
-        names = [cfg.data.test] if isinstance(cfg.data.test, str) else list(cfg.data.test)
-        files = text.pairs_of_files(own.plain(names, ckpt.config.data), *languages)
-    src, ref = text.read_test_set(files)
-    require_raw_text(ref, ", ".join(names))
-    return src, ref, warnings_about(files, ckpt.tokenizer, *languages)
+    with TemporaryDirectory() as folder:  # for the plain text of tables
+        if cfg.data.test is None:
+            names = [str(Path(cfg.checkpoint))]
+            try:
+                files = own_files(Path(cfg.checkpoint), ckpt)
+            except UserError as error:
+                raise UserError(f"{error}; or name another test set with data.test=FILE.tsv or PREFIX") from error
+        else:
+            names = [cfg.data.test] if isinstance(cfg.data.test, str) else list(cfg.data.test)
+            data = replace(ckpt.config.data, columns=cfg.data.columns, dir=folder)
+            files = text.pairs_of_files(own.plain(names, data), *languages)
+        src, ref = text.read_test_set(files)
+        require_raw_text(ref, ", ".join(names))
+        warnings = warnings_about(files, ckpt.tokenizer, *languages)
+    return src, ref, [line.replace(f"{folder}/", "") for line in warnings]
 
 
 def _add_to_tracked_run(cfg: EvalConfig, scores: Scores, rows: list[tuple[str, str, str]]) -> str:

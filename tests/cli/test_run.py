@@ -121,6 +121,10 @@ def test_eval_takes_several_choices_of_checkpoints_another_search_and_another_te
     assert f"weights   {run.checkpoints}/step-0000010, step 10" in out
     assert out.count("test set  10 sentences") == 3
     assert read_result(run)["test"]["bleu_detail"] not in scores
+    sides = [Path(f"other.{lang}").read_text(encoding="utf-8").splitlines() for lang in ("de", "en")]
+    Path("other.tsv").write_text("".join(f"1\t{de}\t{en}\n" for de, en in zip(*sides, strict=True)), encoding="utf-8")
+    words = [str(run.path), "search=greedy", "data.test=other.tsv", "data.columns=[3,2]"]
+    assert scores[0] in rope_mt("eval", *words)
 
 
 def test_translate_keeps_lines_and_order(run):

@@ -166,6 +166,8 @@ def test_a_server_that_is_gone_and_a_folder_that_cannot_be_written_are_one_line(
     refused(gone, target, "cannot fetch", "refused")
     with pytest.raises(UserError, match=r"^cannot fetch http://localhost/Übung \(.*: put "):
         download("http://localhost/Übung", target)
+    with pytest.raises(UserError, match=r"^cannot fetch /mnt/raw/text\.gz \(.*: put "):
+        download("/mnt/raw/text.gz", target)
     blocked = tmp_path / "file" / "file.tgz"
     blocked.parent.write_text("a file where the folder should be")
     with pytest.raises(UserError, match=rf"^cannot write {re.escape(str(blocked.parent))}: .*$"):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rope_mt.config.data import DataConfig
+from rope_mt.config.data import ArchiveConfig, DataConfig
 from rope_mt.data import own, text, toy
 from rope_mt.data.corpus import locate
 from rope_mt.data.tokenizer import train_tokenizer
@@ -21,6 +21,7 @@ from .small_text import ENGLISH, GERMAN, documents, parquet, write
 
 PAIRS = [*zip(ENGLISH, GERMAN, strict=True)]
 TOY = toy.generate(n_train=1000, n_valid=1, n_test=1)
+ARCHIVE = ArchiveConfig("data/files/train", "http://localhost/a.tgz", {"en": "a", "de": "b"}, f"md5:{'0' * 32}")
 TSV = "".join(f"{en}\t{de}\n" for en, de in PAIRS).encode()
 
 
@@ -33,6 +34,7 @@ FORMS = {
     "my.txt.gz": gzip.compress(TSV),
     "my.xz": lzma.compress(b"\xef\xbb\xbf" + TSV.replace(b"\n", b"\r\n") + b"\n"),
     "flat.parquet": parquet(en=ENGLISH, de=GERMAN, more=ENGLISH),
+    "other.parquet": parquet(en=ENGLISH, de=GERMAN, translation=ENGLISH),
     "nested.parquet": parquet(translation=[{"de": de, "en": en} for en, de in PAIRS]),
 }
 
@@ -94,8 +96,10 @@ def test_a_data_set_at_hugging_face_is_fetched_once_by_its_name(tmp_path, site, 
         ("half.en", b"", r"^no such text: half\.de, the other side of half\.en"),
         ("bad.tsv", b"a\tb\nc,d\n", r"^bad\.tsv, line 2, has no column 2 behind a tab: .* \(data\.columns\)$"),
         ("blank.tsv", b"\n\n", r"^blank\.tsv has no line: give FILE"),
-        ("few.tsv", b"a\tb\na\tc\nb\tc\n", "^3 pairs are too few to hold some out: give data.test and data.valid$"),
+        ("few.tsv", b"a\tb\na\tc\nb\tc\n", "^3 pairs of 2 different source lines are too few to hold"),
         ("bad.parquet", b"PAR1", r"^cannot read bad\.parquet: "),
+        ("numbers.parquet", parquet(en=[1, 2], de=GERMAN[:2]), r"^numbers\.parquet has no text in columns en and de"),
+        ("one.parquet", parquet(translation=GERMAN), r"^one\.parquet has no text in columns en and de, nor in transl"),
     ],
 )  # fmt: skip
 def test_text_that_is_missing_or_broken_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, name, content, message):
@@ -110,6 +114,44 @@ def test_text_that_is_missing_or_broken_is_one_line_and_leaves_nothing(tmp_path,
     left = files_below(tmp_path / "data")
     assert left == ([] if name != "few.tsv" else left)
     assert not any("held-out" in str(path) for path in left)
+
+
+def test_a_glob_means_prefixes_and_tables_but_no_marks_of_documents(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    documents(write(Path("a"), ENGLISH, GERMAN), (1, 10))
+    Path("a.fr").write_bytes(b"une\n")
+    Path("b.tsv").write_bytes(TSV)
+    assert own.found("*", config(tmp_path, "*")) == ["a", Path("b.tsv")]
+
+
+def test_data_sets_at_hugging_face_with_like_names_are_kept_apart(tmp_path, monkeypatch):
+    monkeypatch.setattr(own, "_made", lambda folder, fill: folder)
+    names = ("hf:owner/news/en-de/train", "hf:owner/news-en/de/train")
+    assert len({*own.plain([*names], config(tmp_path, *names))}) == 2
+
+
+def test_a_site_that_names_no_file_is_refused(tmp_path, site, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", site.address)
+    site.put("api/datasets/owner/name/parquet/de-en/train", b"[]")
+    with pytest.raises(UserError, match=r"^cannot find .* \(the site names no file\)"):
+        own.plain(["hf:owner/name/de-en/train"], config(tmp_path, "a"))
+    assert files_below(tmp_path / "data") == []
+
+
+@pytest.mark.parametrize("settings", [{"origin": "http://localhost"}, {"archives": [ARCHIVE]}])
+def test_a_typo_beside_text_that_can_be_fetched_is_refused_at_once(tmp_path, monkeypatch, settings):
+    monkeypatch.chdir(tmp_path)
+    cfg = DataConfig("files", "data/files/train", "data/files/train", "mine/typo", dir="data", **settings)
+    with pytest.raises(UserError, match=r"^no such text: mine/typo;"):
+        own.require_text(cfg)
+
+
+def test_a_document_that_is_most_of_the_text_is_not_held_out(tmp_path):
+    prefix = write(tmp_path / "all", ENGLISH * 10, GERMAN * 10)
+    documents(prefix, (1, 100), (101, 1300), (1401, 100), (1501, 500))
+    made = locate(config(tmp_path, prefix, vocab_size=320, batch_tokens=1000))
+    sizes = {part: text.size([getattr(made, part)[0][0]])[0] for part in own.PARTS}
+    assert (sizes["valid"], sizes["test"]) == (100, 100)
 
 
 @pytest.mark.parametrize("by", ["line", "document"])

@@ -5,6 +5,7 @@ import io
 import logging
 import os
 import pwd
+import resource
 import subprocess
 import sys
 import tempfile
@@ -49,6 +50,20 @@ def test_a_home_that_can_be_written_stays_and_nothing_is_set(tmp_path):
     surroundings.make_usable()
     assert dict(os.environ) == before
     assert not [*tmp_path.iterdir()]
+
+
+def test_as_many_files_may_be_open_as_the_system_grants(monkeypatch):
+    granted = []
+
+    def setrlimit(_: int, limits: tuple[int, int]) -> None:
+        if limits[0] > 10_240:
+            raise ValueError("current limit exceeds maximum limit")  # as on macOS
+        granted.append(limits)
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, resource.RLIM_INFINITY))
+    monkeypatch.setattr(resource, "setrlimit", setrlimit)
+    surroundings.make_usable()
+    assert granted == [(10_240, resource.RLIM_INFINITY)]
 
 
 @pytest.mark.parametrize("name", ["x" * 90, "missing"])
