@@ -5,7 +5,7 @@ GPU make an estimate of its time from that: paper, not a measurement.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -47,9 +47,9 @@ def count(cfg: BenchTrainConfig) -> dict[str, Any]:
     settings = as_trained(cfg, cfg.position)  # which says for how many tokens rope was trained
     with FakeTensorMode():
         model, batch = Transformer(cfg.model, cfg.position, vocabulary, PAD), batch_of(cfg)
-        step = step_of(model, settings, batch)
+        step, optimizer = step_of(model, settings, batch)
         step()  # the optimizer makes its state
-        with Counting() as counting:
+        with Counting(leaves([model.state_dict(), optimizer.state_dict()["state"], [*batch]])) as counting:
             step()
     pairs, tokens = len(batch.src), batch.n_tokens
     kinds: dict[str, list[int]] = defaultdict(lambda: [0, 0])
@@ -86,8 +86,8 @@ def batch_of(cfg: BenchTrainConfig, device: str = "cpu") -> Batch:
     return Batch(ids, ids.clone(), torch.ones_like(where), where)
 
 
-def step_of(model: Transformer, cfg: TrainConfig, batch: Batch) -> Callable[[], None]:
-    """All that TranslationModule computes for an update."""
+def step_of(model: Transformer, cfg: TrainConfig, batch: Batch) -> tuple[Callable[[], None], torch.optim.Optimizer]:
+    """All that TranslationModule computes for an update, and its optimizer."""
     optimizer = optimizers.configured(model, cfg.optimizer, cfg.trainer.max_steps, "bf16")["optimizer"]
 
     def step() -> None:
@@ -99,7 +99,7 @@ def step_of(model: Transformer, cfg: TrainConfig, batch: Batch) -> Callable[[], 
         optimizer.step()
         optimizer.zero_grad()
 
-    return step
+    return step, optimizer
 
 
 def sheet(bench: CountSettings) -> tuple[float, float]:
@@ -154,28 +154,38 @@ class Op(NamedTuple):
 class Counting(TorchDispatchMode):
     """Keeps a list of all ops but views and allocations. Whoever asks for a value is told 0, and has waited for it.
 
-    `peak` is the most bytes of tensors at one time, of those that an op has read or made.
+    Args:
+        there: tensors that are there before the first op, and count for the peak.
+
+    Attributes:
+        waited: the ops that came before each wait.
+        peak: the most bytes of tensors at one time.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, there: Iterable[Tensor] = ()) -> None:
         super().__init__()
         self.ops: list[Op] = []
-        self.waits = self.peak = 0
+        self.waited: list[int] = []
+        self.peak = 0
         # Of all arguments and results; while there is a weak reference, no other memory gets the same number.
         self._memories: dict[int, StorageWeakRef] = {}
         self._there: dict[int, int] = {}  # bytes of those that are not freed, by number
+        self._notice(there)
+
+    def _notice(self, tensors: Iterable[Tensor]) -> None:
+        for storage in (tensor.untyped_storage() for tensor in tensors):
+            if storage._cdata not in self._memories:
+                self._memories[storage._cdata] = StorageWeakRef(storage)
+                self._there[storage._cdata] = storage.nbytes()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func is torch.ops.aten._local_scalar_dense.default:
-            self.waits += 1
+            self.waited.append(len(self.ops))
             return 0
         made = func(*args, **kwargs)
         kind = func.overloadpacket.__name__
-        for storage in (leaf.untyped_storage() for leaf in leaves((args, kwargs, made))):
-            if storage._cdata not in self._memories:
-                self._memories[storage._cdata] = StorageWeakRef(storage)
-                self._there[storage._cdata] = storage.nbytes()
+        self._notice(leaves((args, kwargs, made)))
         self._there = {n: size for n, size in self._there.items() if not self._memories[n].expired()}
         self.peak = max(self.peak, sum(self._there.values()))
         if func.namespace == "aten" and not func.is_view and kind not in ALLOCATIONS:

@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import MISSING, OmegaConf
 
-from rope_mt.config.checks import DEVICES, PRECISIONS, at_least, choice, folder_name, no_effect, require
+from rope_mt.config.checks import DEVICES, PRECISIONS, above, at_least, choice, folder_name, no_effect, require
 from rope_mt.config.data import DataConfig
 from rope_mt.config.files import read_yaml
 from rope_mt.config.position import POSITION_CONFIGS, PositionConfig, PositionsConfig, RopeConfig
@@ -94,6 +94,8 @@ class CountSettings:
 
     def __post_init__(self) -> None:
         choice("bench.gpu", self.gpu, *GPUS)
+        above(0, bench__bandwidth=self.bandwidth, bench__peak=self.peak)
+        at_least(0, bench__launch=self.launch)
 
 
 @dataclass

@@ -100,10 +100,10 @@ def beam_search(
         ended = ends[:, :beam] & values[:, :beam].isfinite() & ~done[:, None]
         if bool(ended.any()):
             row, column = ended.nonzero().unbind(1)
-            prefixes = tokens[row * width + parent[row, column], 1:].tolist()
-            for i, ids, value in zip(row.tolist(), prefixes, values[row, column].tolist(), strict=True):
+            prefixes, of_rows = tokens[row * width + parent[row, column], 1:].tolist(), row.tolist()
+            for i, ids, value in zip(of_rows, prefixes, values[row, column].tolist(), strict=True):
                 finished[active[i]].append(Hypothesis(ids, value / penalty(length)))
-            for i in set(row.tolist()):
+            for i in set(of_rows):
                 best = finished[active[i]] = sorted(finished[active[i]], key=lambda h: -h.score)[:beam]
                 if len(best) == beam:
                     worst[i] = best[-1].score

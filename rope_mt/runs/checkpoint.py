@@ -300,6 +300,8 @@ def select(path: Path, which: Any) -> tuple[Checkpoint, str]:
     run = RunFolder(path)
     if not run.checkpoints.is_dir():
         raise UserError(f"checkpoints={which} chooses among those of a run, and {path} is not a run folder")
+    if run.average.is_dir() and not (saved(run) or saved(run, "best")):
+        raise UserError(f"checkpoints={which}, and {run.checkpoints} has only the averaged weights: take average")
     if which == "ema":
         if (folder := latest(run)) is None:
             raise UserError(f"{run.checkpoints} has no checkpoint that holds the moving average")

@@ -122,7 +122,8 @@ class Tracker:
         import wandb
 
         def send() -> None:
-            artifact = wandb.Artifact(f"{run_id(self.run.name)}-{kind}", kind)
+            name = self.run.name or self.run.id  # offline, a run that something is added to has no name
+            artifact = wandb.Artifact(f"{run_id(name)}-{kind}", kind)
             for file in sorted(path.iterdir()) if path.is_dir() else [path]:
                 artifact.add_file(str(file), policy="immutable", skip_cache=True)
             self._uploads.append(self.run.log_artifact(artifact))
@@ -233,14 +234,16 @@ def _define_metrics(run: Any) -> None:
         run.define_metric(name, step_metric=STEP, step_sync=True, summary=best.__name__)
 
 
-def attach(folder: Path) -> Tracker:
+def attach(folder: Path, mode: str | None = None) -> Tracker:
     """Add scores, tables and files to the W&B run of a finished run; its name, group, tags and settings stay.
+
+    Without a mode the environment says it, or else it is that of the run.
 
     The tracker does nothing if the run was not tracked, or has not finished: its own process would overwrite all that
     is added here.
     """
     known = _known(folder)
-    mode = mode_of_environment() or known.get("mode")
+    mode = mode or mode_of_environment() or known.get("mode")
     run = None
     if "id" in known and mode != "disabled" and RunFolder(folder).result.is_file():
         about = {**{name: known[name] for name in ("id", "project", "entity")}, "resume": "must", "settings": ADDING}

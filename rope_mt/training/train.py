@@ -118,7 +118,8 @@ def _train_and_score(cfg: TrainConfig, run: RunFolder, about: dict[str, Any]) ->
         if not trained:
             launch(run, about["processes"])
         result = score(run.path)
-        with attach(run.path) if cfg.tracking.name == "wandb" else track_training(cfg, run) as tracker:
+        of_wandb = cfg.tracking.name == "wandb"
+        with attach(run.path, cfg.tracking.mode) if of_wandb else track_training(cfg, run) as tracker:
             track_result(cfg, run, result, tracker)
     if tracker.where():
         output().print(Text(tracker.where(), "dim"), soft_wrap=True)

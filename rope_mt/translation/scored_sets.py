@@ -56,8 +56,7 @@ def translate_joined(
 ) -> dict[str, Any] | None:
     """Do the same with each k consecutive lines joined; None if a source outgrows the model's positions."""
     src, ref, longest = join_lines(src, k), join_lines(ref, k), k * LONGEST
-    table = translator.model.max_len
-    if table is not None and max(len(ids) for ids in read(translator.tokenizer, src, longest).ids) > table:
+    if max(len(ids) for ids in read(translator.tokenizer, src, longest).ids) > translator.longest:
         return None
     return translate_and_keep(run, JOINED.format(k), translator, src, ref, longest)[1]
 

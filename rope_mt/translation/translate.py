@@ -126,7 +126,7 @@ def _input_lines(path: str | None) -> list[str]:
 
 def _token_ids(translator: Translator, lines: list[str]) -> list[list[int]]:
     """The tokens of each line, as far as the model's positions reach, and LONGEST at most."""
-    longest = min(translator.model.max_len or LONGEST, LONGEST)
+    longest = min(translator.longest, LONGEST)
     tokens = read(translator.tokenizer, lines, longest)
     if tokens.cut:
         _warn(f"{list_lines(tokens.cut)}: only the first {longest:,} tokens of each are translated")

@@ -100,7 +100,7 @@ class Translator:
         return [row[: len(ids) + 1].cpu() for row, ids in zip(found, ref_ids, strict=True)]
 
     def _read(self, lines: list[str], longest: int) -> list[list[int]]:
-        return read(self.tokenizer, lines, min(longest, self.model.max_len or longest)).ids
+        return read(self.tokenizer, lines, min(longest, self.longest)).ids
 
     def _forced(self, src_ids: list[list[int]], ref_ids: list[list[int]], reduction: str) -> list[Tensor]:
         """The cross-entropy of each reference, as `reduction` has it; padding counts 0."""
@@ -203,6 +203,11 @@ class Translator:
     def most_tokens(self, source: list[int]) -> int:
         """The most tokens, with eos, that a hypothesis of this source may have."""
         return min(int(self.search.max_len_a * (len(source) + 1)) + self.search.max_len_b, self._reach)
+
+    @property
+    def longest(self) -> int:
+        """The tokens, without eos, of the longest sentence that there are positions for."""
+        return self._reach - 1
 
     @property
     def _reach(self) -> int:

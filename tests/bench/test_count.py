@@ -56,6 +56,9 @@ def test_the_peak_is_of_tensors_that_are_there_at_the_same_time():
         e = d * 4
     assert counting.peak == 4_000 + 2_000 + 8_000
     assert e.numel() == 500
+    with Counting([a]) as counting:
+        torch.ones(500) + 1
+    assert counting.peak == 4_000 + 2_000 + 2_000
 
 
 def test_ops_of_rows_that_follow_each_other_are_one_kernel_which_writes_what_is_read_later():

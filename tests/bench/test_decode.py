@@ -8,8 +8,9 @@ from unittest.mock import MagicMock
 import pytest
 import torch
 
-from rope_mt.bench import decode
+from rope_mt.bench import count_search, decode
 from rope_mt.bench.bench import bench
+from rope_mt.bench.count import Counting, Op
 from rope_mt.bench.count_search import counted
 from rope_mt.bench.decode import SYSTEMS, Ours, fastest, seconds, sentences, summary, table, untrained
 from rope_mt.bench.peers import CTranslate2, Decoder, Setting, Work
@@ -66,8 +67,19 @@ def test_a_search_on_a_gpu_is_counted_without_one(cfg, work):
     whole = report["estimate"]["262,144 slots"]
     assert whole["batches"] == 1
     assert whole["search steps"] == max(n for _, n in work)
-    host = whole["search steps"] * whole["ops of a step"] * 9e-6
-    assert whole["seconds"] == pytest.approx(host)  # which so small a model leaves waiting
+    host, gpu = (1e-3 * whole[f"milliseconds of the {what} for a step"] for what in ("host", "GPU"))
+    assert host == pytest.approx(whole["ops of a step"] * 9e-6)
+    assert host <= whole["seconds"] / whole["search steps"] <= host + gpu
+
+
+def test_the_host_waits_for_all_ops_before_it_where_it_asks_for_a_value():
+    small, large = (Op("mul", Counter({1: size}), Counter(), 0) for size in (10**6, 10**9))  # 1 us and 1 ms
+    counting = Counting()
+    settings = BenchDecodeSettings(bandwidth=1.25, launch=10.0)
+    counting.ops = [large, small, small]
+    assert count_search.seconds(settings, counting) == pytest.approx(1e-6 * (10 + 1000 + 1 + 1))
+    counting.waited = [2]
+    assert count_search.seconds(settings, counting) == pytest.approx(1e-6 * (10 + 1000 + 1 + 10 + 1))
 
 
 def test_a_layer_more_is_six_products_and_two_attentions_more_and_no_wait(cfg):
@@ -75,7 +87,7 @@ def test_a_layer_more_is_six_products_and_two_attentions_more_and_no_wait(cfg):
     kinds = [Counter(op.kind for op in counting.ops) for counting in (one, two)]
     more = kinds[1] - kinds[0]
     assert (more["addmm"], more["_scaled_dot_product_flash_attention_for_cpu"]) == (6 * ROOM, 2 * ROOM)
-    assert one.waits == two.waits == 2 * ROOM
+    assert len(one.waited) == len(two.waited) == 2 * ROOM
 
 
 def test_references_of_the_test_set_give_the_lengths(cfg, work):

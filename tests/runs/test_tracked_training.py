@@ -161,7 +161,7 @@ def test_overwriting_begins_another_run_of_the_same_name(server, jobs):
     assert names == {old: "none-s1-none", new: "none-s1-none"}
 
 
-def test_nothing_is_added_to_an_untracked_or_unfinished_run(server, jobs, tmp_path, monkeypatch):
+def test_nothing_is_added_to_an_untracked_or_unfinished_run(server, jobs, tmp_path, monkeypatch, capfd):
     untracked, unfinished = Path("outputs", "untracked"), Path("outputs", "unfinished")
     for folder in (untracked, unfinished):
         shutil.copytree(Path("outputs", "rope"), folder)
@@ -175,3 +175,7 @@ def test_nothing_is_added_to_an_untracked_or_unfinished_run(server, jobs, tmp_pa
     monkeypatch.setenv("WANDB_MODE", "disabled")
     with attach(Path("outputs", "rope")) as tracker:
         assert tracker.run is None
+    with attach(Path("outputs", "rope"), "offline") as tracker:  # as a setting says it
+        tracker.keep(Path("outputs", "rope", "test.hyp"), "hypotheses")
+        assert tracker.run.offline
+    assert "not uploaded" not in capfd.readouterr().err

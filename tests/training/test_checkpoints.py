@@ -105,12 +105,15 @@ def test_a_checkpoint_that_a_run_has_not_is_told_in_a_line(run, tmp_path):
     folder = re.escape(str(run.checkpoints))
     no_run = tmp_path / "none"
     (no_run / "checkpoints").mkdir(parents=True)
+    pruned = tmp_path / "pruned"
+    shutil.copytree(run.average, pruned / "checkpoints" / "average")
     for path, which, words in (
         (run.path, "last5", f"checkpoints=last5, and {folder} has 4: a run keeps as many as trainer.average says"),
         (run.path, 9, f"{folder} has no checkpoint of step 9, only of 4, 5, 6, 7$"),
         (run.path, "nowhere", "^no such checkpoint: nowhere$"),
         (run.path, str(tmp_path), "is not a checkpoint of rope-mt: it has no checkpoint.json"),
         (run.average, "last2", "checkpoints=last2 chooses among those of a run, and .*average is not a run folder"),
+        (pruned, "best", "checkpoints=best, and .* has only the averaged weights: take average"),
         (no_run, "best", "has no best checkpoint"),
         (no_run, "ema", "has no checkpoint that holds the moving average"),
         (no_run, "last1", "has 0"),

@@ -2,11 +2,13 @@
 
 import math
 from functools import partial
+from unittest.mock import MagicMock
 
 import pytest
 
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.result import read_result
+from rope_mt.training.callbacks.patience import Patience
 from rope_mt.training.module import TranslationModule
 from rope_mt.training.train import train
 
@@ -36,6 +38,13 @@ def test_training_ends_after_so_many_validations_without_a_lower_loss(patient, t
     assert (result["steps"], result["ended_early"]) == (end, end < 10)
     assert result["skipped_updates"] == (1 if patience == 1 else 0)  # though no line was logged after it
     assert (f"after {end} steps, as the validation loss" in capsys.readouterr().out) == (end < 10)
+
+
+def test_a_loss_that_is_no_number_is_not_the_lowest():
+    callback, trainer = Patience(3), MagicMock()
+    for loss in (math.nan, 5.0, 4.0, math.inf, 3.0):
+        callback.on_validation_end(trainer, MagicMock(spec=TranslationModule, validation={"loss": loss}))
+    assert (callback.lowest, callback.waited) == (3.0, 0)
 
 
 def test_a_run_that_is_killed_ends_where_the_undisturbed_one_does(patient, tmp_path, kill_at, monkeypatch):

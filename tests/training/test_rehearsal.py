@@ -134,7 +134,7 @@ def update(
 def update_in_bf16(cfg: TrainConfig) -> None:
     """Two updates with fake tensors, which take a GPU's code paths."""
     with FakeTensorMode():
-        step = step_of(Transformer(cfg.model, cfg.position, VOCAB, PAD), cfg, batch("cpu"))
+        step, _ = step_of(Transformer(cfg.model, cfg.position, VOCAB, PAD), cfg, batch("cpu"))
         step()
         step()
 

@@ -200,5 +200,6 @@ def test_random_positions_in_tests_are_those_of_a_sentence_whatever_stands_besid
     assert max(longer.most_tokens(ids) for ids in tokenizer.encode(SENTENCES)) == longest + 1
     assert len(longer.translate(SENTENCES)) == len(SENTENCES)
     positions.reach = 20
+    assert [n for _, n in many.losses([SENTENCES[3]] * 2, [SENTENCES[3] * 9] * 2)] == [20, 20]  # as there are positions
     with pytest.raises(UserError, match=r"positions\.reach=20 gives positions to no more: take positions\.eval="):
         many.translate(SENTENCES)

@@ -93,9 +93,8 @@ def _computed(run: FinishedRun) -> dict[str, Sums]:
         )
         precision = choose_precision(str(run.result["precision"]), device)
         translator = Translator.of(replace(ckpt, config=config), config.search, device, precision)
-        longest = translator.model.max_len
-        if longest is not None and longest < TIMES[-1] * cap:
-            reach = f"{longest} tokens, and --forced reads {TIMES[-1] * cap}"
+        if translator.longest < TIMES[-1] * cap:
+            reach = f"{translator.longest} tokens, and --forced reads {TIMES[-1] * cap}"
             raise UserError(f"{run.folder} has positions for {reach}: leave it out")
         found[name] = {}
         for times in TIMES:

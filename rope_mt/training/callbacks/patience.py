@@ -1,5 +1,6 @@
 """Early stopping: the end of a training whose validation loss does not fall any more."""
 
+import math
 from typing import Any
 
 import lightning as L
@@ -25,7 +26,7 @@ class Patience(Callback):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, TranslationModule)
         loss = pl_module.validation["loss"]
-        if self.lowest is None or loss < self.lowest:
+        if math.isfinite(loss) and (self.lowest is None or loss < self.lowest):
             self.lowest, self.waited = loss, 0
         else:
             self.waited += 1
