@@ -11,7 +11,7 @@ from hydra.errors import HydraException
 from rope_mt.system.files import expanded
 
 LISTS = {"data.train", "data.valid", "data.test", "data.further_tests", "bench.text"}  # may be a path or [PATH,PATH]
-PATHS = {"checkpoint", "data.dir", "data.mirror", "sweep.published"} | LISTS
+PATHS = {"checkpoint", "data.dir", "data.mirror", "sweep.published", "sweep.tuned"} | LISTS
 PATHS |= {"translate.input", "translate.output", "translate.attention"}
 PATHS_OF_HYDRA = {"hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir"}
 QUOTED = re.compile(r"^(['\"])(.*)\1$")

@@ -52,12 +52,12 @@ def instead_of_words(words: list[str], command: str, schema: type) -> str | None
 def own_text(words: list[str]) -> str | None:
     """How to name a text of one's own where a path stands alone or behind `data=`; None where none does."""
     for word in words:
-        if Path(word, "run.json").is_file():
+        if os.path.isfile(os.path.join(word, "run.json")):  # Path.is_file raises where a name is too long
             return f"{word} is a run: its own command goes on with it, and stands in {word}/run.json"
         if os.path.exists(word):
             return f"for text of your own write data=files data.train={word}"
         group, _, value = word.partition("=")
-        if group == "data" and ("/" in value or Path(value).is_file() or Path(value).suffix in (".tsv", ".txt")):
+        if group == "data" and ("/" in value or os.path.isfile(value) or Path(value).suffix in (".tsv", ".txt")):
             return f"data= takes the name of a corpus; for text of your own write data=files data.train={value}"
     return None
 

@@ -14,8 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-
 from rope_mt.cli.commands import COMMANDS
 from rope_mt.cli.grammar import quoted
 from rope_mt.cli.help import bench_help, command_help
@@ -39,6 +37,10 @@ def do_job(command: str, cfg: Any, opened: Callable[[Any, int], None] = lambda r
     folder = Path(HydraConfig.get().runtime.output_dir)
     chosen = folder != Path("outputs").absolute()  # which is what conf/train.yaml says
     words = [word for word in HydraConfig.get().overrides.task if not word.startswith(GROUP)]
+    if chosen:
+        words.append(f"hydra.run.dir={quoted(os.path.relpath(folder))}")
+    more = [source.path for source in HydraConfig.get().runtime.config_sources if source.provider == "command-line"]
+    words += [f"--config-dir={path}" for path in more]
     return function(cfg, folder if chosen else None, shlex.join(["rope-mt", "train", *words]), opened)
 
 
@@ -54,16 +56,18 @@ def run(command: str, rest: list[str]) -> int:
         print(bench_help())
         return 0
     try:
-        if not {"--hydra-help", "--config-path", "--config-name"} & {*flags}:
+        if "--hydra-help" not in flags:
             plan = planned(command, flags, words, schema)
             if "--help" in flags:
                 print(command_help(config, plan.first, flags.get("--config-dir")))
                 return 0
+            if {"--cfg", "--info"} & {*flags} and len(plan.job_words) > 1:
+                words = [*plan.job_words[0]]  # Hydra shows one job
             if plan.configs:
                 COMMANDS[command].load()  # now, since Ctrl-C meanwhile must find nothing begun
                 _check_jobs(plan)
             if "--dry-run" in flags:
-                return _dry_run(plan, words)
+                return _dry_run(plan)
             if command == "train" and plan.several:
                 return _sweep(plan, flags, rest, jobs)
         code = call_hydra(command, flags, words, jobs)
@@ -92,30 +96,25 @@ def run_one(overrides: list[str]) -> Path:
         plan = planned("train", flags, words, schema)
     except HYDRA_ERRORS as error:
         raise UserError(complaint(error, words, schema)) from error
-    if flags or plan.several or len(plan.configs) != 1:
+    if flags or plan.drawn or len(plan.configs) != 1:
         raise UserError("rope_mt.train takes the settings of one run, and no flags")
     _check_jobs(plan)
     folders: list[Path] = []
     command = shlex.join(["rope-mt", "train", *overrides])
-    train(plan.configs[0], chosen_folder(words), command, opened=lambda run, _: folders.append(run.path))
+    train(plan.configs[0], plan.folders[0], command, opened=lambda run, _: folders.append(run.path))
     return folders[0]
 
 
-def chosen_folder(words: list[str]) -> Path | None:
-    """The run folder that hydra.run.dir names, or None."""
-    read = OverridesParser.create().parse_override
-    folders = [str(read(word).value()) for word in words if word.startswith("hydra.run.dir=")]
-    return Path(folders[-1]) if folders else None
-
-
-def _dry_run(plan: Plan, words: list[str]) -> int:
+def _dry_run(plan: Plan) -> int:
     """Say what each job would train."""
     from rope_mt.training.dry_run import dry_run
 
-    for number, cfg in enumerate(plan.configs):
+    if plan.drawn:
+        raise UserError("--dry-run does not know the jobs of a sweeper that draws them while it runs")
+    for number, (cfg, folder) in enumerate(zip(plan.configs, plan.folders, strict=True)):
         if number:
             print()
-        dry_run(cfg, chosen_folder(words))
+        dry_run(cfg, folder)
     return 0
 
 

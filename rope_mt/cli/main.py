@@ -18,6 +18,8 @@ from rope_mt.system import surroundings
 from rope_mt.system.disk import refused
 from rope_mt.system.memory import keep_freed, keep_kernels
 
+OVERWRITE = {f"overwrite={yes}" for yes in ("true", "yes", "on", "y", "t", "1")}  # as Hydra takes it
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command line.
@@ -48,7 +50,8 @@ def main(argv: list[str] | None = None) -> int:
     except (Interrupted, KeyboardInterrupt) as end:
         after = ""
         if isinstance(end, Interrupted) and end.saved is not None:
-            command = f"the same command{' without overwrite=true' * ('overwrite=true' in words)}"
+            anew = any(word.lstrip("+").lower() in OVERWRITE for word in words)
+            command = f"the same command{' without overwrite=true' * anew}"
             after = f"; step {end.saved:,} is saved, and {command} goes on from there"
         _say(f"interrupted{after}")
         return 128 + (end.signum if isinstance(end, Interrupted) else signal.SIGINT)

@@ -18,12 +18,14 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from rope_mt.cli.grammar import quoted
 from rope_mt.cli.messages import complaint, refuse_unknown, settings
-from rope_mt.config.files import conf_dir
+from rope_mt.config.files import conf_dir, read_yaml
 from rope_mt.config.plain import identity
 from rope_mt.errors import UserError
 from rope_mt.runs.folder import refuse_no_run
 from rope_mt.system import surroundings
 
+OF_SWEEPS = {"sweep.name", "sweep.fail_fast", "sweep.tune", "hydra.sweep.dir", "hydra.sweep.subdir"}
+NO_CHOICES = "hydra.sweeper.params=null"  # the word that keeps Hydra from adding an experiment's choices to ours
 GROUPS = ("data", "model", "position")  # the name of a sweep begins with those options that all its jobs share
 
 
@@ -36,11 +38,13 @@ class Plan:
     configs: list[Any]  # the command's dataclass for each job; empty if the configuration is only shown
     drawn: bool  # a sweeper draws values while it runs, and the jobs here are examples
     first: DictConfig  # the configuration of the first job as Hydra composes it
+    folders: list[Path | None]  # the run folder of each job of train that the user has chosen; None: none was
 
     @property
     def job_names(self) -> list[str]:
         """The words in which a job differs from others, as `position=rope seed=2`; all words of a job that is alone."""
         common = set.intersection(*map(set, self.job_words)) if len(self.job_words) > 1 else set()
+        common.add(NO_CHOICES)
         names = [" ".join(word for word in dict.fromkeys(words) if word not in common) for words in self.job_words]
         return [name or f"job {number}" for number, name in enumerate(names, start=1)]  # no name: a choice given twice
 
@@ -57,9 +61,16 @@ class Plan:
         shared = [name for names in options if len(names) == 1 for name in names]
         differing = [word for word in self.job_words[0] if any(word not in words for words in self.job_words)]
         varied = [word.partition("=")[0].lstrip("+").replace("/", ".") for word in differing]
-        content = self.words if self.drawn else [json.dumps(identity(cfg), sort_keys=True) for cfg in self.configs]
+        content = self.words if self.drawn else [json.dumps(computed(cfg), sort_keys=True) for cfg in self.configs]
         digest = hashlib.sha256("\n".join(sorted(content)).encode()).hexdigest()[:8]
         return "-".join([*shared, *varied, digest])
+
+
+def computed(cfg: Any) -> list[Any]:
+    """What the key of a run is made of, with the names of texts for their content."""
+    data, trainer = cfg.data, cfg.trainer
+    text = [data.train, data.valid, data.test, data.held_out, data.columns, data.further_tests]
+    return [identity(cfg), text, trainer.epochs, trainer.devices, trainer.machines]
 
 
 def planned(command: str, flags: dict[str, Any], words: list[str], schema: type) -> Plan:
@@ -102,17 +113,30 @@ def planned(command: str, flags: dict[str, Any], words: list[str], schema: type)
         refuse_misplaced(keys, hydra, several, only_shown)
         if several and (params := hydra.sweeper.get("params")):  # Hydra would run through both lists of choices
             kept = [f"{key}={value}" for key, value in params.items() if key not in keys]
-            words = [*kept, *words, "hydra.sweeper.params=null"]
+            words = [*kept, *words, NO_CHOICES]
             choices, drawn = choices_of(words)
+        if drawn and hydra.sweeper._target_.endswith(".BasicSweeper"):
+            intervals = [each.input_line for each in parsed(words) if each.is_sweep_override()]
+            raise UserError(f"{' '.join(intervals)}: values are drawn by another sweeper: add hydra/sweeper=optuna")
         jobs = [*itertools.product(*choices)]
         composed_jobs = [deepcopy(first) if job == first_words else composed(job) for job in jobs]
-        for cfg in composed_jobs:
+        folders = []
+        for number, cfg in enumerate(composed_jobs):
             with open_dict(cfg):
+                cfg.hydra.job.num = number
+                folders.append(chosen_folder(cfg.hydra, several) if command == "train" else None)
                 del cfg["hydra"]
             refuse_unknown(cfg, schema)
         configs = [] if only_shown else [checked(command, cfg, hydra, schema) for cfg in composed_jobs]
         drawn = drawn or not hydra.sweeper._target_.endswith(".BasicSweeper")
-        return Plan(words, several and not only_shown, hydra.sweep.dir, [*jobs], configs, drawn, composed_jobs[0])
+        several = several and not only_shown
+        return Plan(words, several, hydra.sweep.dir, [*jobs], configs, drawn, composed_jobs[0], folders)
+
+
+def chosen_folder(hydra: Any, several: bool) -> Path | None:
+    """The run folder that Hydra's settings name; None where they are those of conf/train.yaml."""
+    folder = Path(hydra.sweep.dir, hydra.sweep.subdir) if several else Path(hydra.run.dir)
+    return None if folder == Path("outputs") else folder
 
 
 def parsed(words: list[str]) -> list[Override]:
@@ -142,7 +166,7 @@ def refuse_misplaced(keys: set[str], hydra: Any, several: bool, only_shown: bool
         raise UserError("hydra.sweep.dir needs hydra.sweep.subdir beside it, or all runs would share one folder")
     if several and "hydra.run.dir" in keys:
         raise UserError("hydra.run.dir is for one run: for several take hydra.sweep.dir and hydra.sweep.subdir")
-    of_sweeps = sorted(keys & {"sweep.name", "sweep.fail_fast"})
+    of_sweeps = sorted(keys & OF_SWEEPS)
     for plugin, own in (("launcher", ".BasicLauncher"), ("sweeper", ".BasicSweeper")):
         if not (only_shown or hydra[plugin]._target_.endswith(own)):
             of_sweeps.append(f"hydra/{plugin}")
@@ -168,6 +192,19 @@ def checked(command: str, cfg: DictConfig, hydra: Any, schema: type) -> Any:
         surroundings.refuse_device(OmegaConf.select(cfg, device) or "auto", device)
     if hasattr(made, "checkpoint"):  # asked here, since its command takes seconds to import
         refuse_no_run(Path(made.checkpoint))
+    if command == "train" and cfg.sweep.tune:
+        _check_tuning(cfg.sweep)
     if command == "train" and cfg.sweep.published and not Path(cfg.sweep.published).is_dir():
         raise UserError(f"sweep.published: there is no folder {cfg.sweep.published}")
     return made
+
+
+def _check_tuning(sweep: Any) -> None:
+    """Refuse, before any job begins, what would fail when all have ended."""
+    file = Path(sweep.tuned)
+    if sweep.published:
+        raise UserError("sweep.tune needs the weights of runs, which records lack: set sweep.published=null")
+    if file.is_dir():
+        raise UserError(f"sweep.tuned must be a file, and {file} is a folder")
+    if file.is_file():
+        read_yaml(file)

@@ -89,6 +89,10 @@ def split_flags(rest: list[str], command: str) -> tuple[dict[str, Any], list[str
     flags = {f"--{name.replace('_', '-')}": value for name, value in vars(namespace).items() if value}
     if "--dry-run" in flags and command != "train":
         raise UserError(f"--dry-run is for train, not for {command}")
+    if {"--config-path", "--config-name"} & {*flags}:
+        raise UserError(
+            "settings of your own are a file FOLDER/experiment/NAME.yaml: --config-dir FOLDER experiment=NAME"
+        )
     modes = [flag for flag in MODES if flag in flags]
     if len(modes) > 1:
         raise UserError(f"{' and '.join(modes)} cannot be given together")

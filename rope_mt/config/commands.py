@@ -143,7 +143,9 @@ class BenchDataConfig(BenchConfig):
 
     def __post_init__(self) -> None:
         bench = self.bench
-        bench.text = [bench.text] if isinstance(bench.text, str) else bench.text
+        names = bench.text = [bench.text] if isinstance(bench.text, str) else bench.text
+        text = isinstance(names, list) and names and all(isinstance(name, str) and name for name in names)
+        require(bool(text), "bench.text", "the name of a text or a list of names", names)
         at_least(1, bench__pairs=bench.pairs)
         for budget in bench.batch_tokens:
             at_least(2 * (self.data.max_len + 1), bench__batch_tokens=budget)

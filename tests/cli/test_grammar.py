@@ -7,7 +7,8 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from rope_mt.cli.grammar import as_typed
-from rope_mt.cli.hydra import chosen_folder
+from rope_mt.cli.plan import planned
+from rope_mt.config.choices import command_schema
 
 PATHS = [
     "Straße/ñ",
@@ -45,7 +46,8 @@ def test_a_path_is_read_as_it_was_typed_or_quoted(path, tmp_path, monkeypatch):
 @pytest.mark.parametrize("path", PATHS)
 def test_a_dry_run_and_python_read_the_folder_of_a_run_as_hydra_does(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert chosen_folder(["hydra.run.dir=x", as_typed(f"hydra.run.dir={path}", several=False)]) == Path(path)
+    word = as_typed(f"hydra.run.dir={path}", several=False)
+    assert planned("train", {}, ["hydra.run.dir=x", word], command_schema("train")).folders == [Path(path)]
 
 
 def test_home_stands_for_a_tilde_unless_a_folder_has_that_name(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ def test_flags_may_stand_anywhere(rope_mt):
         ("train data=files --cfg job -p data", "train: ???\n"),
         ("train position=none --info defaults", "position/none"),
         ("train --info position=none", "position/none"),
+        ("train experiment=schemes position=none,rope --cfg job -p position", "name: none"),
+        (f"train --cfg job -p tracking tracking.tags=[{'a,' * 200}z]", "- z"),  # longer than a file's name may be
         ("train --hydra-help", "--experimental-rerun"),
         ("train hydra/launcher=basic --cfg job -p seed", "1"),
         ("eval --cfg job", "checkpoint: ???\n"),
@@ -118,6 +121,17 @@ def test_tasks_get_typed_configurations(rope_mt, stand_in):
     assert seen[0].position == RelativeConfig(clip=5)
     assert isinstance(seen[1], PrepareConfig)
     assert seen[1].data.name == "multi30k"
+
+
+def test_the_command_of_a_run_makes_it_again_with_its_folder_and_the_users_own_files(rope_mt, stand_in, tmp_path):
+    (tmp_path / "mine/experiment").mkdir(parents=True)
+    (tmp_path / "mine/experiment/x.yaml").write_text("# @package _global_\nseed: 17\n")
+    seen = []
+    stand_in("rope_mt.training.train", train=lambda cfg, folder, command, _: seen.append((cfg, folder, command)) or 1.0)
+    assert rope_mt("train", "experiment=x", "hydra.run.dir=it's", "--config-dir", str(tmp_path / "mine")).code == 0
+    assert rope_mt(*shlex.split(seen[0][2])[1:]).code == 0
+    assert seen[0] == seen[1]
+    assert (seen[0][0].seed, seen[0][1]) == (17, Path("it's").absolute())
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """A command line with -m is understood before its first job begins: which jobs, and what the sweep is called."""
 
+from pathlib import Path
+
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
@@ -37,6 +39,7 @@ def test_the_choices_of_an_experiment_are_jobs_too_and_the_command_line_replaces
     [
         ("-m seed=1,1", ["job 1", "job 2"]),
         ("-m position=none seed=3", ["position=none seed=3"]),
+        ("experiment=schemes position=none seed=3", ["experiment=schemes position=none seed=3"]),
         ("experiment=schemes ++seed=5", ["position=sinusoidal-add", "position=relative", "position=rope"]),
     ],
 )
@@ -62,6 +65,24 @@ def test_the_same_jobs_are_the_same_sweep(line):
     assert plan(line).sweep_name[-8:] == same != other
 
 
+@pytest.mark.parametrize("word", ["trainer.epochs=", "trainer.devices=", "data.held_out="])
+def test_what_runs_are_told_apart_by_tells_sweeps_apart_too(word):
+    one, two = (plan(f"-m seed=1,2 {word}{n}").sweep_name for n in (1, 2))
+    assert one != two
+
+
+@pytest.mark.parametrize(
+    ("line", "folders"),
+    [
+        ("seed=2", [None]),
+        ("++hydra.run.dir=runs/${position.name}-${seed}", ["runs/rope-1"]),
+        ("-m seed=1,2 hydra.sweep.dir=s hydra.sweep.subdir=${hydra.job.num}", ["s/0", "s/1"]),
+    ],
+)
+def test_the_folders_of_runs_are_known_beforehand(line, folders):
+    assert plan(line).folders == [folder and Path(folder) for folder in folders]
+
+
 def test_a_sweep_is_named_after_what_its_jobs_share_and_what_differs():
     assert plan("-m position=rope,none seed=1,2").sweep_name.startswith("toy-tiny-position-seed-")
     assert plan("-m data=toy,multi30k model.norm=pre").sweep_name.startswith("tiny-rope-data-")
@@ -71,6 +92,7 @@ def test_a_sweep_is_named_after_what_its_jobs_share_and_what_differs():
 
 
 def test_what_a_sweeper_draws_is_not_known_beforehand():
-    sweep = plan("-m optimizer.lr=interval(1e-4,1e-2)")
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    sweep = plan("-m hydra/sweeper=optuna_bleu optimizer.lr=interval(1e-4,1e-2)")
     assert sweep.drawn
-    assert sweep.sweep_name != plan("-m optimizer.lr=interval(1e-4,1e-3)").sweep_name
+    assert sweep.sweep_name != plan("-m hydra/sweeper=optuna_bleu optimizer.lr=interval(1e-4,1e-3)").sweep_name

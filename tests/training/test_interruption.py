@@ -186,7 +186,7 @@ def test_an_error_that_a_signal_causes_is_not_told_but_one_that_the_user_must_me
         train(settings(config), tmp_path)
 
 
-@pytest.mark.parametrize(("word", "command"), [("seed=1", ""), ("overwrite=true", " without overwrite=true")])
+@pytest.mark.parametrize(("word", "command"), [("seed=1", ""), ("overwrite=True", " without overwrite=true")])
 def test_a_signal_ends_a_whole_sweep_with_one_line_and_its_exit_code(
     tmp_path, signal_in, monkeypatch, capfd, small_run, word, command
 ):

@@ -25,16 +25,17 @@ def configuration(comparison: Comparison) -> str:
         else:
             cells = [dict.fromkeys(of_run.get(name, "–") for of_run in of_group) for of_group in facts.values()]
             differing.append([name, *(" or ".join(values) for values in cells)])
-    html = paragraph("The runs differ in nothing but their seed.")
+    several = len(runs) > 1
+    html = paragraph("The runs differ in nothing but their seed.") if several else ""
     if differing:
         html = table(Sheet(["setting", *facts], differing), "What differs", words=True)
-    common = table(Sheet(["setting", "value"], shared), "What is shared", words=True)
+    common = table(Sheet(["setting", "value"], shared), "What is shared" if several else "The run", words=True)
     test = comparison.groups[0].runs[0].result["test"]
     signatures = [("BLEU", test["bleu_signature"]), ("chrF", test.get("chrf_signature"))]
     return "\n".join(
         [
             html,
-            folded(f"{len(shared)} settings and versions that all runs share", common),
+            folded(f"{len(shared)} settings and versions {'that all runs share' if several else 'of the run'}", common),
             paragraph("A commit with + behind it had changed files.", "dim"),
             "<h3>sacreBLEU's signatures</h3>",
             pairs((name, str(signature)) for name, signature in signatures if signature),
