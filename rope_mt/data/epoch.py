@@ -71,7 +71,7 @@ class EpochPlan:
         """The batches of this process in this epoch.
 
         Raises:
-            UserError: there are fewer batches than one update takes.
+            UserError: in the first epoch there are fewer batches than one update takes.
         """
         if self._planned is None or self._planned[0] != self.epoch:
             self._planned = None  # two epochs at a time would take twice the memory
@@ -79,6 +79,11 @@ class EpochPlan:
             batches = self._deal(random)
             random.shuffle(batches)
             update = self.world * self.accumulate
+            # the number of batches differs a little from epoch to epoch: a run that has begun is not refused for that
+            while self.epoch and len(batches) < update and any(len(rows) > 1 for rows, _ in batches):
+                largest = max(range(len(batches)), key=lambda n: len(batches[n][0]))
+                rows, shape = batches.pop(largest)
+                batches += [(half, shape) for half in np.array_split(rows, 2)]
             numbers = range(self.rank, len(batches) // update * update, self.world)
             if not numbers:
                 self._refuse(len(batches))

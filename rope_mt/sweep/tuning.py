@@ -1,5 +1,6 @@
 """Equal tuning: of the runs of a sweep the best settings of each scheme, in a file that a comparison reads."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +25,8 @@ PENALTIES = (0.0, 0.3, 0.6, 0.9, 1.2, 1.5, 1.8)
 def tune(runs: list[Path], file: Path) -> dict[str, dict[str, float]]:
     """Choose the settings of each scheme by the validation set, and write them to a YAML file.
 
-    Learning rate and dropout are those of the run with the lowest validation loss. Other schemes stay in the file.
+    Learning rate and dropout are those of the run with the lowest validation loss. Other schemes stay in the file. One
+    of which all runs diverged has no choices there, and a line on standard error.
 
     Returns:
         The choices of each scheme, with its validation loss and length ratio.
@@ -33,14 +35,20 @@ def tune(runs: list[Path], file: Path) -> dict[str, dict[str, float]]:
         UserError: a run has no weights, or the file cannot be read or written.
     """
     best: dict[str, tuple[float, Path]] = {}
+    schemes = set()
     for path in runs:
         result = read_result(RunFolder(path))
+        schemes.add(result["position"])
         loss = result["valid"]["loss"]
         if loss is not None and loss < best.get(result["position"], (float("inf"), path))[0]:
             best[result["position"]] = loss, path
     chosen = {scheme: _choices(loss, path) for scheme, (loss, path) in best.items()}
-    before = read_yaml(file) if file.is_file() else {}
-    write_whole(file, OmegaConf.to_yaml(OmegaConf.create({**before, **chosen})))
+    for scheme in sorted(schemes - chosen.keys()):
+        print(f"rope-mt: {scheme}: no run has a finite validation loss", file=sys.stderr)
+    others = {
+        scheme: old for scheme, old in (read_yaml(file) if file.is_file() else {}).items() if scheme not in schemes
+    }
+    write_whole(file, OmegaConf.to_yaml(OmegaConf.create({**others, **chosen})))
     return chosen
 
 

@@ -121,6 +121,22 @@ def test_an_update_of_more_batches_than_there_are_is_refused(lengths):
             plan(lengths, **settings).batches()
 
 
+def test_a_run_that_has_begun_is_not_refused_for_an_epoch_with_a_batch_less():
+    random = np.random.default_rng(1)
+    src = random.integers(3, 40, 2000)
+    tgt = np.clip(src + random.integers(-4, 5, 2000), 2, 60)
+    of_epochs = EpochPlan(src, tgt, 2048, 256, seed=3, accumulate=47)
+    numbers = []
+    for of_epochs.epoch in range(4):
+        numbers.append(len(of_epochs.batches()))
+        rows = np.concatenate([batch.rows for batch in of_epochs.batches()])
+        assert sorted(rows) == [*range(2000)]
+    assert numbers == [47] * 4
+    alone = EpochPlan(src, tgt, 2048, 256, seed=3)
+    alone.epoch = 2
+    assert len(alone) == 46
+
+
 def test_join_fills_examples_with_consecutive_pairs_of_a_document():
     random = np.random.default_rng(0)
     src, tgt = (np.concatenate(([0], random.integers(1, 9, 200).cumsum())) for _ in range(2))

@@ -18,7 +18,9 @@ SEARCH = ["search.beam=3", "data.batch_tokens=1000", "trainer.precision=fp32", "
 PENALTIES = (0.0, 0.9, 1.8)
 
 
-def test_each_scheme_gets_the_settings_of_its_best_run_and_the_penalty_of_the_nearest_length(rope_mt, monkeypatch):
+def test_each_scheme_gets_the_settings_of_its_best_run_and_the_penalty_of_the_nearest_length(
+    rope_mt, monkeypatch, capsys
+):
     monkeypatch.setattr(tuning, "PENALTIES", PENALTIES)
     train, valid, _ = write_corpus(Path("text"), n_train=300, n_valid=24)
     references = Path(f"{valid}.de").read_text().splitlines()
@@ -50,3 +52,9 @@ def test_each_scheme_gets_the_settings_of_its_best_run_and_the_penalty_of_the_ne
     Path("chosen/few.yaml").write_text("t5: {lr: 1.0}\n")  # a scheme that was tuned before stays
     assert rope_mt("train", *words, "position=rope", "optimizer.lr=1e-4,8e-3").code == 0
     assert yaml.safe_load(Path("chosen/few.yaml").read_text()) == {"t5": {"lr": 1.0}, "rope": chosen["rope"]}
+
+    diverged = {"position": "t5", "valid": {"loss": None}}
+    monkeypatch.setattr(tuning, "read_result", lambda run: diverged)
+    assert tuning.tune([Path("run")], Path("chosen/few.yaml")) == {}
+    assert capsys.readouterr().err == "rope-mt: t5: no run has a finite validation loss\n"
+    assert yaml.safe_load(Path("chosen/few.yaml").read_text()) == {"rope": chosen["rope"]}
