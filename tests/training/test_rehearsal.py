@@ -197,41 +197,25 @@ def test_greedy_search_and_given_lengths_ask_no_more(lengths, monkeypatch):
     assert tokens_of(config("rope"), monkeypatch, lengths) == 6
 
 
-class Forgetful(RotaryPosition):
-    """Keeps a table that does not follow the model to a device."""
-
-    def __init__(self, cfg, shape) -> None:
-        super().__init__(cfg, shape)
-        self.table = torch.eye(shape.d_head)
-
-    def rotate(self, x, turns):
-        return super().rotate(x, turns) @ self.table
+ROTATE, TABLE = RotaryPosition.rotate, torch.eye(8)
+MUTANTS = {  # how a scheme rotates that is not ready for a GPU, and what is said of it
+    "with a table on the CPU": (lambda rope, x, turns: ROTATE(rope, x, turns) @ TABLE, "waits"),
+    "with a table that it copies": (lambda rope, x, turns: ROTATE(rope, x, turns) @ TABLE.to(x.device), "waits"),
+    "if there is an angle": (lambda rope, x, turns: ROTATE(rope, x, turns) if (turns != 0).any() else x, "asked"),
+}
 
 
-class Late(Forgetful):
-    """Copies its table to the device whenever it is needed."""
-
-    def rotate(self, x, turns):
-        return RotaryPosition.rotate(self, x, turns) @ self.table.to(x.device)
-
-
-class Curious(RotaryPosition):
-    """Looks whether there is anything to rotate."""
-
-    def rotate(self, x, turns):
-        return super().rotate(x, turns) if bool((turns != 0).any()) else x
-
-
-@pytest.mark.parametrize("mutant", [Forgetful, Late, Curious])
+@pytest.mark.parametrize("mutant", MUTANTS)
 def test_a_scheme_that_is_not_ready_for_a_gpu_is_noticed(mutant, monkeypatch):
-    monkeypatch.setitem(SCHEMES, "rope", mutant)
-    with pytest.raises(RefusedError, match="asked" if mutant is Curious else "waits"):
+    rotate, said = MUTANTS[mutant]
+    monkeypatch.setattr(RotaryPosition, "rotate", rotate)
+    with pytest.raises(RefusedError, match=said):
         update(config("rope"))
 
 
 def test_a_scheme_that_looks_at_values_is_noticed_in_bf16(monkeypatch):
     monkeypatch.undo()
-    monkeypatch.setitem(SCHEMES, "rope", Curious)
+    monkeypatch.setattr(RotaryPosition, "rotate", MUTANTS["if there is an angle"][0])
     with pytest.raises(DataDependentOutputException):
         update_in_bf16(config("rope"))
 
