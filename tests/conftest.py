@@ -100,26 +100,3 @@ def stand_in(monkeypatch) -> Callable[..., None]:
         monkeypatch.setitem(sys.modules, module, fake)
 
     return replace
-
-
-class KilledError(Exception):
-    pass
-
-
-@pytest.fixture
-def kill_at(monkeypatch) -> Callable[[int], type[Exception]]:
-    """Makes training die in the step that has this number, as if the machine had gone; gives the error it dies of."""
-    from rope_mt.training.module import TranslationModule
-
-    def arrange(step: int) -> type[Exception]:
-        honest = TranslationModule.training_step
-
-        def training_step(self, batch, batch_idx):
-            if self.global_step == step:
-                raise KilledError
-            return honest(self, batch, batch_idx)
-
-        monkeypatch.setattr(TranslationModule, "training_step", training_step)
-        return KilledError
-
-    return arrange

@@ -30,6 +30,7 @@ from rope_mt.training.train import train
 from rope_mt.translation.translator import Translator
 
 from ..small import rows, small_config, write_corpus
+from ..training.killed_run import killed_at
 from ..training.test_rehearsal import LINEAR, SOFTMAX, VOCAB, Words, config, update
 
 GPU = "cuda"
@@ -136,11 +137,10 @@ def test_a_whole_run_waits_only_when_it_reports(cfg, tmp_path, monkeypatch):
     assert watched.count("error") == 4
 
 
-def test_a_run_that_died_goes_on_as_if_it_had_not(cfg, tmp_path, monkeypatch, kill_at):
+def test_a_run_that_died_goes_on_as_if_it_had_not(cfg, tmp_path):
     train(cfg, tmp_path / "whole")
-    with pytest.raises(kill_at(6)):
+    with killed_at(6):
         train(cfg, tmp_path / "died")
-    monkeypatch.undo()
     train(cfg, tmp_path / "died")
     runs = [RunFolder(tmp_path / name) for name in ("whole", "died")]
     losses = [[row["train/loss"] for row in rows(run) if "train/loss" in row] for run in runs]

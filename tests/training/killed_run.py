@@ -7,17 +7,19 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from rope_mt.data.prepare import MAPS
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
+from rope_mt.training.module import TranslationModule
 
 from ..small import rows, write_corpus
 
@@ -41,6 +43,36 @@ def words(text: Path, pairs: int = 120) -> list[str]:
     typed += ["search=greedy", "search.max_len_a=1", "search.max_len_b=5", "trainer.precision=bf16"]
     typed += [f"trainer.max_steps={STEPS}", f"trainer.val_every={EVERY}", "trainer.average=3", "trainer.log_every=1"]
     return typed
+
+
+@contextmanager
+def in_step(step: int, work: Callable[[], object]) -> Iterator[None]:
+    """Training in this process does some work in the first batch of the step of this number, counted from 0."""
+    honest = TranslationModule.training_step
+
+    def training_step(self, batch, batch_idx):
+        if self.global_step == step and batch_idx % self.cfg.trainer.accumulate == 0:
+            work()
+        return honest(self, batch, batch_idx)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TranslationModule, "training_step", training_step)
+        yield
+
+
+class KilledError(Exception):
+    pass
+
+
+@contextmanager
+def killed_at(step: int) -> Iterator[None]:
+    """Training in this process dies in the step of this number, counted from 0, as if the machine had gone."""
+
+    def die() -> None:
+        raise KilledError
+
+    with pytest.raises(KilledError), in_step(step, die):
+        yield
 
 
 def seeded() -> random.Random:

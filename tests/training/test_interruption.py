@@ -1,8 +1,8 @@
 """Signals in training: the step is finished and saved, and the run continues from there as if nothing had happened."""
 
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,11 @@ from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
 from rope_mt.training.callbacks.checkpoints import Checkpoints
 from rope_mt.training.callbacks.interruption import SIGNALS, Interruption, hand_on
-from rope_mt.training.module import TranslationModule
 from rope_mt.training.processes import Processes
 from rope_mt.training.train import train
 
 from ..small import rows
-from .killed_run import check_same
+from .killed_run import check_same, in_step
 
 STEPS, EVERY = 7, 3  # a validation each 3 steps; each step has two batches
 
@@ -49,22 +48,9 @@ def handled(signum: int, handler: Any = None) -> Iterator[list[int]]:
     signal.signal(signum, before)
 
 
-@pytest.fixture
-def signal_in(monkeypatch) -> Callable[..., None]:
-    """Sends this process a signal in the first batch of the step of this number, counted from 1, so many times."""
-
-    def arrange(step: int, signum: int, times: int = 1) -> None:
-        honest = TranslationModule.training_step
-
-        def training_step(self, batch, batch_idx):
-            if self.global_step == step - 1 and not self.ends_update(batch_idx):
-                for _ in range(times):
-                    signal.raise_signal(signum)
-            return honest(self, batch, batch_idx)
-
-        monkeypatch.setattr(TranslationModule, "training_step", training_step)
-
-    return arrange
+def signal_in(step: int, *signums: int) -> AbstractContextManager[None]:
+    """Training gets these signals in the first batch of the step of this number, counted from 1."""
+    return in_step(step - 1, lambda: [signal.raise_signal(signum) for signum in signums])
 
 
 def settings(config, **trainer) -> TrainConfig:
@@ -103,13 +89,11 @@ def end_of_epoch(run: Path) -> int:
     ids=["in a later epoch", "before the first validation", "at the end of an epoch", "validated", "the last"],
 )
 def test_a_run_that_a_signal_ends_saves_its_step_and_ends_as_if_nothing_had_happened(
-    config, tmp_path, signal_in, monkeypatch, straight, signum, at, kept
+    config, tmp_path, straight, signum, at, kept
 ):
     step = at if isinstance(at, int) else at(straight)
-    signal_in(step, signum)
-    with pytest.raises(Interrupted) as left:
+    with signal_in(step, signum), pytest.raises(Interrupted) as left:
         train(settings(config), tmp_path)
-    monkeypatch.undo()
     assert (left.value.signum, left.value.saved) == (signum, step)
     assert saved(tmp_path, resumable=True) == (kept or saved(tmp_path)[-2:])
     assert [n for n in saved(tmp_path) if n % EVERY == 0 or n == STEPS] == [n for n in (3, 6, STEPS) if n <= step]
@@ -117,26 +101,23 @@ def test_a_run_that_a_signal_ends_saves_its_step_and_ends_as_if_nothing_had_happ
     check_same(tmp_path, straight)
 
 
-def test_a_second_interrupt_does_not_wait_for_the_step(config, tmp_path, signal_in, capfd):
-    signal_in(2, signal.SIGINT, times=2)
-    with pytest.raises(Interrupted) as left:
+def test_a_second_interrupt_does_not_wait_for_the_step(config, tmp_path, capfd):
+    with signal_in(2, signal.SIGINT, signal.SIGINT), pytest.raises(Interrupted) as left:
         train(settings(config), tmp_path)
     assert (left.value.signum, left.value.saved) == (signal.SIGINT, None)
     assert saved(tmp_path) == []
     assert capfd.readouterr().err == "rope-mt: leaving after this step; Ctrl-C again leaves at once\n"
 
 
-def test_a_signal_that_is_ignored_stays_ignored(config, tmp_path, signal_in):
-    signal_in(2, signal.SIGTERM)
-    with handled(signal.SIGTERM, signal.SIG_IGN):
+def test_a_signal_that_is_ignored_stays_ignored(config, tmp_path):
+    with handled(signal.SIGTERM, signal.SIG_IGN), signal_in(2, signal.SIGTERM):
         train(settings(config, max_steps=2), tmp_path)
     assert saved(tmp_path) == [2]
 
 
 def test_where_a_launcher_ignores_sigterm_the_step_is_saved_and_the_run_continues(
-    config, tmp_path, signal_in, straight, monkeypatch
+    config, tmp_path, straight, monkeypatch
 ):
-    signal_in(5, signal.SIGTERM)
     steps, honest = [], Checkpoints.save
 
     def save(self, trainer):
@@ -144,17 +125,16 @@ def test_where_a_launcher_ignores_sigterm_the_step_is_saved_and_the_run_continue
         honest(self, trainer)
 
     monkeypatch.setattr(Checkpoints, "save", save)
-    with handled(signal.SIGTERM) as received:
+    with handled(signal.SIGTERM) as received, signal_in(5, signal.SIGTERM):
         train(settings(config), tmp_path)
     assert received == [signal.SIGTERM]
     assert steps == [3, 5, 6, STEPS]
     check_same(tmp_path, straight)
 
 
-def test_a_launcher_has_its_signal_when_the_run_is_left(config, tmp_path, signal_in):
-    signal_in(2, signal.SIGUSR2)
+def test_a_launcher_has_its_signal_when_the_run_is_left(config, tmp_path):
     with handled(signal.SIGUSR2) as received:
-        with pytest.raises(Interrupted) as left:
+        with signal_in(2, signal.SIGUSR2), pytest.raises(Interrupted) as left:
             train(settings(config), tmp_path)
         assert received == []
         hand_on(left.value)
@@ -174,27 +154,24 @@ def test_one_of_several_processes_leaves_at_once(config, tmp_path, signum):
 @pytest.mark.parametrize(
     ("error", "raised"), [(RuntimeError("a worker is gone"), Interrupted), (UserError("no space left"), UserError)]
 )
-def test_an_error_that_a_signal_causes_is_not_told_but_one_that_the_user_must_mend_is(
-    config, tmp_path, monkeypatch, error, raised
-):
-    def training_step(self, batch, batch_idx):
+def test_an_error_that_a_signal_causes_is_not_told_but_one_that_the_user_must_mend_is(config, tmp_path, error, raised):
+    def fail() -> None:
         signal.raise_signal(signal.SIGTERM)
         raise error
 
-    monkeypatch.setattr(TranslationModule, "training_step", training_step)
-    with pytest.raises(raised):
+    with in_step(0, fail), pytest.raises(raised):
         train(settings(config), tmp_path)
 
 
 @pytest.mark.parametrize(("word", "command"), [("seed=1", ""), ("overwrite=True", " without overwrite=true")])
 def test_a_signal_ends_a_whole_sweep_with_one_line_and_its_exit_code(
-    tmp_path, signal_in, monkeypatch, capfd, small_run, word, command
+    tmp_path, monkeypatch, capfd, small_run, word, command
 ):
     """With overwrite=true the same command would start the run again."""
     monkeypatch.chdir(tmp_path)
-    signal_in(2, signal.SIGTERM)
     words = ["train", "-m", "position=rope,none", *small_run, "trainer.accumulate=2", word]
-    assert main(words) == 128 + signal.SIGTERM
+    with signal_in(2, signal.SIGTERM):
+        assert main(words) == 128 + signal.SIGTERM
     err = capfd.readouterr().err
     line = f"rope-mt: interrupted; step 2 is saved, and the same command{command} goes on from there"
     assert err.splitlines()[-1] == line

@@ -13,7 +13,7 @@ from rope_mt.system.locks import alone
 from rope_mt.training.train import train
 
 from ..small import rows
-from .killed_run import check_same
+from .killed_run import check_same, killed_at
 
 FLAT = OptimizerConfig(4e-3, 2, schedule="linear", cooldown=0.25)  # falls in the last quarter of the steps
 MUON = OptimizerConfig(4e-3, 3, "muon", muon_lr=2e-2)
@@ -27,25 +27,18 @@ MUON = OptimizerConfig(4e-3, 3, "muon", muon_lr=2e-2)
         (12, 4, {"optimizer": FLAT}),  # ended by a kill before its rate falls
     ],
 )
-def test_more_steps_go_on_from_the_run_that_has_fewer_to_the_same_bits(
-    config, tmp_path, monkeypatch, kill_at, capsys, first, killed, more
-):
+def test_more_steps_go_on_from_the_run_that_has_fewer_to_the_same_bits(config, tmp_path, capsys, first, killed, more):
     def settings(steps):
         cfg = config(max_steps=steps, val_every=2, average=2, log_every=1, **more.get("trainer", {}))
         return replace(cfg, **({"optimizer": more["optimizer"]} if "optimizer" in more else {}))
 
     train(settings(8), tmp_path / "straight" / "run")
-    if killed < first:
-        with pytest.raises(kill_at(killed)):
-            train(settings(first), tmp_path / "beside" / "short")
-        monkeypatch.undo()
-    else:
+    with killed_at(killed) if killed < first else nullcontext():
         train(settings(first), tmp_path / "beside" / "short")
     before = {path: path.read_bytes() for path in (tmp_path / "beside" / "short").rglob("*") if path.is_file()}
-    with pytest.raises(kill_at(6)):  # it goes on by itself when it has begun
+    with killed_at(6):  # it goes on by itself when it has begun
         train(settings(8), tmp_path / "beside" / "run")
     assert f"its first {killed} steps are those of {tmp_path}/beside/short" in capsys.readouterr().out
-    monkeypatch.undo()
     train(settings(8), tmp_path / "beside" / "run")
     check_same(tmp_path / "beside" / "run", tmp_path / "straight" / "run")
     assert [row["step"] for row in rows(RunFolder(tmp_path / "beside" / "run"))][:3] == [1, 2, 2]
@@ -69,7 +62,7 @@ def test_more_steps_go_on_from_the_run_that_has_fewer_to_the_same_bits(
     ],
 )
 def test_it_is_told_why_a_run_of_another_length_begins_at_its_first_step(
-    config, tmp_path, monkeypatch, kill_at, capsys, why, settings, reason
+    config, tmp_path, monkeypatch, capsys, why, settings, reason
 ):
     cfg = config(**{"max_steps": 2, "val_every": 2, "val_sentences": 1, **settings})
     linear = why in ("schedule", "next rate")
@@ -77,9 +70,8 @@ def test_it_is_told_why_a_run_of_another_length_begins_at_its_first_step(
     other = RunFolder(tmp_path / "other")
     if why == "next rate":  # both have the peak up to the second update, and the other one had it in the third
         cfg.optimizer.cooldown = 0.6
-        with pytest.raises(kill_at(2)):
+        with killed_at(2):
             train(replace(cfg, trainer=replace(cfg.trainer, max_steps=2 * cfg.trainer.max_steps)), other.path)
-        monkeypatch.undo()
     else:
         train(replace(cfg, trainer=replace(cfg.trainer, max_steps=2)), other.path)
     if why == "code":
@@ -87,7 +79,7 @@ def test_it_is_told_why_a_run_of_another_length_begins_at_its_first_step(
         monkeypatch.setattr(code, "checksums", lambda: changed)
     for folder in checkpoint.saved(other) if why == "pruned" else ():
         remove_tree(folder)
-    with alone(other.lock, "training") if why == "held" else nullcontext(), pytest.raises(kill_at(0)):
+    with alone(other.lock, "training") if why == "held" else nullcontext(), killed_at(0):
         train(cfg, tmp_path / "new")
     steps = 10 if why == "next rate" else 2
     line = f"{other.path} is the same with trainer.max_steps={steps}, but this run begins at its first step: {reason}"

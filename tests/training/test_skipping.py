@@ -17,6 +17,7 @@ from rope_mt.training import module, score
 from rope_mt.training.train import train
 
 from ..small import rows
+from .killed_run import in_step, killed_at
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
@@ -33,29 +34,20 @@ def test_they_are_counted_and_the_rest_is_trained(config, tmp_path, spoil, accum
     assert all(weight.isfinite().all() for weight in weights)
 
 
-def test_their_number_outlives_an_interruption(config, tmp_path, spoil, kill_at, monkeypatch):
+def test_their_number_outlives_an_interruption(config, tmp_path, spoil):
     cfg = config(max_steps=8, val_every=4, val_sentences=1, log_every=3, max_skipped=2)
-    error = kill_at(4)
     spoil(dict.fromkeys((3, 4), math.nan))
-    with pytest.raises(error):
+    with killed_at(4):
         train(cfg, tmp_path)
-    monkeypatch.undo()
     spoil({5: math.nan})
     with pytest.raises(UserError, match="step 5: "):  # two of the three were before
         train(cfg, tmp_path)
 
 
-def test_a_run_that_has_diverged_is_not_saved_to_go_on_when_a_signal_comes(config, tmp_path, spoil, monkeypatch):
+def test_a_run_that_has_diverged_is_not_saved_to_go_on_when_a_signal_comes(config, tmp_path, spoil):
     spoil(dict.fromkeys((2, 3, 4), math.nan))
-    honest = module.TranslationModule.training_step
-
-    def training_step(self, batch, batch_idx):
-        if self.global_step == 5:  # the sixth, with none skipped since the fourth
-            signal.raise_signal(signal.SIGTERM)
-        return honest(self, batch, batch_idx)
-
-    monkeypatch.setattr(module.TranslationModule, "training_step", training_step)
-    with pytest.raises(UserError, match=r"^step 4: loss or gradient not finite in 3 steps in a row"):
+    comes = in_step(5, lambda: signal.raise_signal(signal.SIGTERM))  # the sixth, with none skipped since the fourth
+    with comes, pytest.raises(UserError, match=r"^step 4: loss or gradient not finite in 3 steps in a row"):
         train(config(max_steps=20, val_every=20, log_every=20, max_skipped=2), tmp_path)
     assert not [*tmp_path.glob("checkpoints/*")]
 

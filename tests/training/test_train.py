@@ -26,6 +26,8 @@ from rope_mt.training.module import TranslationModule
 from rope_mt.training.train import train
 from rope_mt.translation.translator import Translator
 
+from .killed_run import killed_at
+
 ADAM = OptimizerConfig(lr=4e-3, warmup_steps=20, label_smoothing=0.0)
 MUON = OptimizerConfig(1e-2, 10, "muon", schedule="linear", label_smoothing=0.0)
 LEARNERS = [(name, "softmax", ADAM) for name in sorted(POSITION_CONFIGS)]
@@ -112,7 +114,7 @@ def test_training_shorter_than_a_validation_still_ends_with_scores(config, tmp_p
     assert result["valid"]["loss"] > 0
 
 
-def test_seconds_are_those_of_training_and_of_validation_over_all_sessions(config, tmp_path, kill_at, monkeypatch):
+def test_seconds_are_those_of_training_and_of_validation_over_all_sessions(config, tmp_path, monkeypatch):
     """By a clock that a step moves by 1, a validation by 100, and nothing else: 4 steps and 2 validations."""
     now = 0.0
 
@@ -129,10 +131,8 @@ def test_seconds_are_those_of_training_and_of_validation_over_all_sessions(confi
     monkeypatch.setattr(TranslationModule, "training_step", taking(1.0, TranslationModule.training_step))
     honest = TranslationModule.on_validation_epoch_end
     monkeypatch.setattr(TranslationModule, "on_validation_epoch_end", taking(100.0, honest))
-    step = TranslationModule.training_step
-    with pytest.raises(kill_at(3)):
+    with killed_at(3):
         train(cfg, tmp_path)
-    monkeypatch.setattr(TranslationModule, "training_step", step)
     train(cfg, tmp_path)
     result = json.loads(RunFolder(tmp_path).result.read_text())
     assert (result["training_seconds"], result["validation_seconds"]) == (4, 200)
