@@ -2,11 +2,9 @@
 
 import dataclasses
 import itertools
-import json
 import os
 import re
-import subprocess
-import sys
+import signal
 import time
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from rope_mt.data.prepare import prepare
 from rope_mt.errors import UserError
 from rope_mt.system import disk as space
 
+from .. import warm
 from .small_text import ENGLISH, GERMAN, MODEL, contents, documents, starts, write
 
 pytestmark = pytest.mark.usefixtures("without_waiting_for_the_disk")
@@ -142,51 +141,24 @@ def test_a_prepare_killed_at_any_step_ends_as_one_left_alone(rich, undisturbed, 
     assert last > 12
 
 
-DRIVER = """
-import json, os, sys, time
-from pathlib import Path
-
-from rope_mt.config.data import DataConfig
-from rope_mt.data import prepare
-
-settings, chunk, wait_for = json.loads(sys.argv[1])
-prepare.CHUNK = chunk
-fsync = os.fsync
-
-
-def wait(handle):
-    while wait_for and not Path(wait_for).exists():
-        time.sleep(0.01)
-    fsync(handle)
-
-
-os.fsync = wait
-print(prepare.prepare(DataConfig(**settings)).folder)
-"""
-
-
-def driver(cfg: DataConfig, wait_for: str = "") -> subprocess.Popen[str]:
-    """`prepare` in a process of its own, which writes nothing before a file exists."""
-    passed = ("name", "train", "valid", "test", "vocab_size", "dir", "drop_duplicates")
-    given = [{name: getattr(cfg, name) for name in passed}, CHUNK, wait_for]
-    command = [sys.executable, "-c", DRIVER, json.dumps(given)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
 def test_of_three_at_once_two_wait_and_when_one_is_killed_one_of_them_does_the_work(rich, undisturbed, tmp_path):
-    with driver(rich, wait_for=str(tmp_path / "never")) as first:
-        while not (Path(rich.dir).is_dir() and list(Path(rich.dir).glob(".*/.sentencepiece.*"))):
-            assert first.poll() is None
-            time.sleep(0.01)
-        with driver(rich) as second, driver(rich) as third:
-            for process in (second, third):
-                waiting = rf"waiting for another rope-mt \(.+, process {first.pid}, since .+\) that is at work in "
-                assert re.match(waiting, process.stderr.readline())
-            assert visible(rich.dir) == []
-            first.kill()
-            outputs = [process.communicate(timeout=60)[0] for process in (second, third)]
+    [train] = rich.train
+    words = ["prepare", "data=files", "data.name=rich", "data.vocab_size=320", "data.drop_duplicates=true"]
+    words += [f"data.dir={rich.dir}", *(f"data.{part}={train}" for part in ("train", "valid", "test"))]
+    logs = [tmp_path / f"log-{n}" for n in range(3)]
+    first = warm.start(words, tmp_path, logs[0], slow_disk=60.0)  # which writes nothing before it is killed
+    while not list(Path(rich.dir).glob(".*/.sentencepiece.*")):
+        assert first.poll() is None
+        time.sleep(0.01)
+    others = [warm.start(words, tmp_path, log) for log in logs[1:]]
+    waiting = rf"waiting for another rope-mt \(.+, process {first.pid}, since .+\) that is at work in "
+    while not all(re.search(waiting, log.read_text()) for log in logs[1:]):
+        assert [other.poll() for other in others] == [None, None]
+        time.sleep(0.01)
+    assert visible(rich.dir) == []
+    os.kill(first.pid, signal.SIGKILL)
+    assert [other.wait() for other in others] == [0, 0]
     [folder] = Path(rich.dir).iterdir()
-    assert outputs == [f"{folder}\n"] * 2
     assert contents(folder) == undisturbed
 
 
