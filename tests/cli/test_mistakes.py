@@ -189,13 +189,21 @@ from rope_mt.runs.folder import RunFolder
         ("eval {run}/checkpoints", "holds the checkpoints of a run: name the run, {run}, or one of"),
         ("eval --dry-run {run}", "--dry-run is for train, not for eval"),
         ("eval {run} {run}/checkpoints {run}", "eval takes one run, not 3: name {run} or another alone"),
+        ("eval {text}.en", "{text}.en is not a checkpoint of rope-mt"),
+        ("translate {run}", "{run} holds no finished run"),
+        ("prepare data=files data.train={text} data.valid={text} data.test={text}", "{text}.en has 2 lines"),
+        ("prepare data=files data.train=nowhere data.valid={text}", "no such text: nowhere; give FILE.tsv"),
+        ("train hydra.run.dir={text}.en/run", "{text}.en is no folder"),
     ],
 )
 def test_bad_input_gets_one_line_and_leaves_nothing(rope_mt, tmp_path, line, answer):
     run = RunFolder(tmp_path / "run")
     run.checkpoints.mkdir(parents=True)
     run.identity.touch()
-    line, answer = (words.replace("{run}", str(run.path)) for words in (line, answer))
+    text = str(tmp_path / "text")
+    for lang, lines in (("en", "one\ntwo\n"), ("de", "eins\n")):
+        Path(f"{text}.{lang}").write_text(lines)
+    line, answer = (words.replace("{run}", str(run.path)).replace("{text}", text) for words in (line, answer))
     output = rope_mt(*line.split())
     assert output.code == 2
     assert output.err.startswith("rope-mt: ")
