@@ -47,9 +47,7 @@ from .archive_site import (
 # ---- what goes well --------------------------------------------------------------------------------------------------
 
 
-def test_the_command_goes_from_the_archives_of_the_site_to_a_prepared_folder(
-    site, tmp_path, folder, packed_text, monkeypatch, capsys
-):
+def test_the_command_goes_from_archives_to_a_prepared_folder(site, tmp_path, folder, packed_text, monkeypatch, capsys):
     """Once the text is there, other settings need no archive."""
     (tmp_path / "conf" / "data").mkdir(parents=True)
     OmegaConf.save(wmt14(site), tmp_path / "conf" / "data" / "local.yaml")
@@ -164,9 +162,7 @@ def test_half_of_a_text_that_a_killed_command_left_is_made_again(site, folder, p
 # ---- archives that are wrong -----------------------------------------------------------------------------------------
 
 
-def test_an_archive_that_is_gone_from_its_site_can_be_put_there_by_hand_and_is_verified(
-    site, folder, packed_text, statmt
-):
+def test_an_archive_gone_from_its_site_can_be_put_there_by_hand_and_is_verified(site, folder, packed_text, statmt):
     cfg = wmt14(site)
     (site.root / COMMON_CRAWL).unlink()
     refused(cfg, folder, "cannot fetch", COMMON_CRAWL, "404", "data/wmt14/archives", "data.mirror")
@@ -183,6 +179,7 @@ def test_an_archive_that_is_gone_from_its_site_can_be_put_there_by_hand_and_is_v
 DE, EN = ("training/europarl-v7.de-en.de", b"eins\nzwei\n"), ("training/europarl-v7.de-en.en", b"one\ntwo\n")
 LONG = "".join(f"{n}\n" for n in random.Random(0).choices(range(10**9), k=20_000)).encode()
 BOTH = packed((DE[0], LONG), (EN[0], LONG))
+LINKS = [special(EN[0], kind, DE[0]) for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE)]
 BAD_ARCHIVES = {
     "cut in a member": (BOTH[: len(BOTH) // 4], "cannot read", "remove it and run the same command again"),
     "cut between members": (gzip.compress(packed(DE, EN, how="")[:1024]), "holds no europarl-v7.de-en.en"),
@@ -195,10 +192,7 @@ BAD_ARCHIVES = {
     "both are missing": (packed(), "holds no europarl-v7.de-en.de and no europarl-v7.de-en.en"),
     "unequal": (packed(DE, (EN[0], b"one\ntwo\nthree")), ".de-en.de has 2 lines", ".de-en.en has 3 lines"),
     "a folder": (packed(DE, special(EN[0], tarfile.DIRTYPE)), "holds no europarl-v7.de-en.en"),
-    "only links": (
-        packed(DE, special(EN[0], tarfile.SYMTYPE, DE[0]), special(EN[0], tarfile.LNKTYPE, DE[0])),
-        "holds no europarl-v7.de-en.en",
-    ),
+    "only links": (packed(DE, *LINKS), "holds no europarl-v7.de-en.en"),
 }
 
 
@@ -269,13 +263,7 @@ def test_lines_are_copied_byte_by_byte_however_an_archive_is_compressed(tmp_path
 
 
 def test_segments_on_lines_of_their_own_are_what_sacrebleu_makes_of_them(tmp_path):
-    lines = [
-        "plain",
-        "  spaces   and\ttabs ",
-        "no-break\u00a0space, thin\u2009space, line\u2028separator",
-        "",
-        "a < b & c",
-    ]
+    lines = ["plain", "  spaces   and\ttabs ", "no-break\u00a0space, thin\u2009space, \u2028separator", "", "a < b & c"]
     document = sgml(lines, "refset").replace(b'<seg id="2">', b'<seg  id="2" kind="x">')
     (tmp_path / "a.sgm").write_bytes(document)
     FakeSGMLDataset("any", langpairs={})._convert_format(str(tmp_path / "a.sgm"), str(tmp_path / "a.txt"))

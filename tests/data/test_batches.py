@@ -255,7 +255,6 @@ def test_what_workers_cannot_have_is_a_line_with_their_setting(pairs, error, mon
         raise error
 
     monkeypatch.setattr(_MultiProcessingDataLoaderIter, "__init__", fail)
-    with pytest.raises(
-        UserError, match=rf"{re.escape(str(error))}.*: take fewer than data.workers=2, or data.workers=0"
-    ):
+    remedy = "take fewer than data.workers=2, or data.workers=0"
+    with pytest.raises(UserError, match=f"{re.escape(str(error))}.*: {remedy}"):
         next(iter(ResumableLoader(pairs, plan(pairs), workers=2)))

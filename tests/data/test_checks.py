@@ -14,10 +14,7 @@ from rope_mt.data.tokenizer import Tokenizer
 
 from .small_text import MODEL, write
 
-RIGHT = [
-    (f"The {n} dogs and cats are on the roof", f"Die {n} Hunde und Katzen sind auf dem Dach, nicht im Haus")
-    for n in range(20)
-]
+RIGHT = [(f"The {n} dogs and cats are on the roof", f"Die {n} Hunde und Katzen sind auf dem Dach") for n in range(20)]
 TEST_SETS = {
     "newstest2014": "newstest2014, all 3,003 sentences (sacreBLEU wmt14/full)",
     "newstest2014-2737": "newstest2014, 2,737 sentences (sacreBLEU wmt14)",

@@ -75,9 +75,8 @@ def test_fairseq_keeps_exactly_the_pairs_of_250_pieces_at_most_and_a_ratio_of_1_
     src, tgt = (side.ravel() for side in np.meshgrid(np.arange(1, 300), np.arange(1, 300)))
     steps = cleaning(clean="fairseq")
     fits = steps.fits(src, tgt)
-    brute = [
-        max(a, b) <= 250 and 2 * max(a, b) <= 3 * min(a, b) for a, b in zip(src.tolist(), tgt.tolist(), strict=True)
-    ]
+    pairs = np.stack((src, tgt), axis=1).tolist()
+    brute = [max(pair) <= 250 and 2 * max(pair) <= 3 * min(pair) for pair in pairs]
     assert fits.tolist() == brute
     over = int((np.maximum(src, tgt) > 250).sum())
     assert steps.dropped == {"too long": over, "length ratio": len(brute) - sum(brute) - over}

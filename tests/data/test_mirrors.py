@@ -64,6 +64,7 @@ def test_a_mirror_gives_the_same_text(site, folder, mirrors, packed_text, capsys
     assert (f"{first}, {second}" in capsys.readouterr().err) == (kind == "parquet")
 
 
+ONE = [{"de": "eins", "en": "one"}]
 TAKEN, NEWS = "not the file that was meant", "training-parallel-nc-v9.tgz"
 SHORT = sum(COUNTS[name] for name in TRAIN[1:]) + 1
 BAD_MIRRORS = {  # path in the mirror, what becomes of its content, words of the message
@@ -75,11 +76,7 @@ BAD_MIRRORS = {  # path in the mirror, what becomes of its content, words of the
     "damaged": (f"parquet/{FIRST}", lambda content: content[:200] + bytes(1_000) + content[1_200:], "cannot read"),
     "another column": (f"parquet/{FIRST}", lambda _: parquet(text=["one"]), "cannot read"),
     "another language": (f"parquet/{FIRST}", lambda _: parquet(translation=[{"en": "1", "fr": "1"}]), "cannot read"),
-    "fewer pairs": (
-        f"parquet/{FIRST}",
-        lambda _: parquet(translation=[{"de": "eins", "en": "one"}]),
-        f"has {SHORT} pairs, not 300",
-    ),
+    "fewer pairs": (f"parquet/{FIRST}", lambda _: parquet(translation=ONE), f"has {SHORT} pairs, not 300"),
 }
 
 

@@ -62,22 +62,17 @@ def test_every_form_of_a_text_is_the_same_text(tmp_path, monkeypatch, form):
 
 def test_a_data_set_at_hugging_face_is_fetched_once_by_its_name(tmp_path, site, monkeypatch, capsys):
     monkeypatch.setenv("HF_ENDPOINT", site.address)
-    urls = [
-        site.put(f"{n}.parquet", parquet(en=ENGLISH[half], de=GERMAN[half]))
-        for n, half in enumerate((slice(120), slice(120, None)))
-    ]
+    parts = (parquet(en=ENGLISH[:120], de=GERMAN[:120]), parquet(en=ENGLISH[120:], de=GERMAN[120:]))
+    urls = [site.put(f"{n}.parquet", part) for n, part in enumerate(parts)]
     site.put("api/datasets/owner/name/parquet/de-en/train", json.dumps(urls).encode())
-    cfg = config(
-        tmp_path, "hf:owner/name/de-en/train", valid="hf:owner/name/de-en/train", test="hf:owner/name/de-en/train"
-    )
+    name = "hf:owner/name/de-en/train"
+    cfg = config(tmp_path, name, valid=name, test=name)
     made = locate(cfg)
     assert [*zip(*text.read_test_set(made.train), strict=True)] == PAIRS
     assert locate(cfg) == made
     assert len(site.log) == 3
     assert capsys.readouterr().err.count("fetching") == 2
-    with pytest.raises(
-        UserError, match=r"^cannot find .*api/datasets/owner/name/parquet/de-en/tset \(.*404.*SUBSET/SPLIT"
-    ):
+    with pytest.raises(UserError, match=r"^cannot find .*/owner/name/parquet/de-en/tset \(.*404.*SUBSET/SPLIT"):
         own.plain(["hf:owner/name/de-en/tset"], cfg)
     with pytest.raises(UserError, match=r"^hf:wmt14 does not name a part .* write hf:OWNER/NAME/SUBSET/SPLIT"):
         own.plain(["hf:wmt14"], cfg)

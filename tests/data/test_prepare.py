@@ -83,12 +83,7 @@ def test_the_report_and_meta_count_what_the_files_hold(cfg, tmp_path):
 
 
 def test_the_report_counts_pairs_with_what_a_reader_does_not_see(cfg, tmp_path):
-    odd = [
-        ("Cafe\u0301", "Kaffee"),
-        ("re\u00adwrite \u00ad", "neu\u200bschreiben"),
-        ("\u202bab\u202c", "Ab"),
-        ("é", "è"),
-    ]
+    odd = [("Cafe\u0301", "Tee"), ("re\u00adwrite \u00ad", "neu\u200bschreiben"), ("\u202bab\u202c", "Ab"), ("é", "è")]
     sides = zip(*[*zip(ENGLISH, GERMAN, strict=True), *odd], strict=True)
     cfg.train = [write(tmp_path / "text" / "odd", *map(list, sides))]
     lines = [*report(prepare(cfg))]
@@ -107,10 +102,9 @@ def oracle(lines: list[tuple[str, str]], cfg: DataConfig) -> tuple[list[tuple[st
     tokenizer, kept, begins, dropped, seen, gap = Tokenizer(MODEL), [], [], Counter(), set(), True
     for line in lines:
         pair = tuple(text.normalize(side) for side in line)
-        few, many = (
-            sorted(len(tokenizer.encode([side])[0]) for side in pair) if "\udcff" not in "".join(pair) else (0,) * 2
-        )
-        if "\udcff" in "".join(pair):
+        broken = "\udcff" in "".join(pair)
+        few, many = (0, 0) if broken else sorted(len(tokenizer.encode([side])[0]) for side in pair)
+        if broken:
             why = "not UTF-8"
         elif "" in pair:
             why = "empty"

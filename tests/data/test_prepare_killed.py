@@ -57,18 +57,14 @@ def undisturbed(rich, tmp_path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize(("chunk", "cores"), [(7, 1), (CHUNK, 3), (300, 3), (301, 1)])
-def test_neither_the_size_of_chunks_nor_the_number_of_threads_changes_a_file(
-    rich, undisturbed, monkeypatch, chunk, cores
-):
+def test_neither_size_of_chunks_nor_number_of_threads_changes_a_file(rich, undisturbed, monkeypatch, chunk, cores):
     monkeypatch.setattr(preparing, "CHUNK", chunk)
     monkeypatch.setattr(preparing, "cores", lambda: cores)
     assert contents(prepare(rich).folder) == undisturbed
 
 
 @pytest.mark.parametrize("kind", ["bpe", "unigram"])
-def test_the_tokenizer_sees_every_kept_line_or_of_large_text_a_sample_spread_over_all_of_it(
-    cfg, tmp_path, monkeypatch, capsys, kind
-):
+def test_the_tokenizer_sees_every_kept_line_or_a_sample_spread_over_all_of_it(cfg, tmp_path, monkeypatch, capsys, kind):
     seen: list[list[str]] = []
     monkeypatch.setattr(preparing, "train_tokenizer", lambda sentences, *_: seen.append([*sentences]) or MODEL)
     monkeypatch.setattr(preparing, "SAMPLE", {"bpe": 100_000, "unigram": 100_000, kind: 1000})
@@ -178,10 +174,8 @@ def test_prepare_goes_on_from_every_full_disk_to_the_same_files(cfg, disk, monke
             prepared = prepare(cfg)
             break
         except UserError as error:
-            message = re.fullmatch(
-                rf"cannot write {cfg.dir}/\.files-\w+\.unfinished/(\S+): {os.strerror(28)}; it needs \S+ \w+, .*",
-                str(error),
-            )
+            line = rf"cannot write {cfg.dir}/\.files-\w+\.unfinished/(\S+): {os.strerror(28)}; it needs \S+ \w+, .*"
+            message = re.fullmatch(line, str(error))
             assert message
             named.add(message[1])
             assert visible(cfg.dir) == []

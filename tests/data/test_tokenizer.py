@@ -20,21 +20,9 @@ KINDS = ("bpe", "unigram")
 TEXT = ["The old dog sees the cat.", "Der alte Hund sieht die Katze.", "Größe und Maß", "a b c d e f"] * 50
 TEXT += ["A house is an older thing than a street, and so are its stones and its roof."] * 20
 TEXT += ["Das Haus ist älter als die Straße, und seine Steine und sein Dach sind es auch."] * 20
-HARD = [
-    "",
-    "…",
-    "½ Liter „Äpfel“ – Straße, daß",
-    "naïve café ﬁ",
-    "😀 emoji 👩‍👩‍👧",
-    "soft\u00adhyphen zero\u200bwidth",
-    "  two  blanks  ",
-    "tab\tand\u2028line",
-    "日本語 кириллица",
-    "\x00nul",
-    "#@$%^&*()",
-    "<s> </s> <unk> <pad> <0x41> ⁇",
-    "\ufffd \ufeff \U0010ffff",
-]
+HARD = ["", "…", "½ Liter „Äpfel“ – Straße, daß", "naïve café ﬁ", "😀 emoji 👩‍👩‍👧", "日本語 кириллица"]
+HARD += ["soft\u00adhyphen zero\u200bwidth", "  two  blanks  ", "tab\tand\u2028line", "\x00nul", "#@$%^&*()"]
+HARD += ["<s> </s> <unk> <pad> <0x41> ⁇", "\ufffd \ufeff \U0010ffff"]
 ANY = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\u2581"))
 SENTENCE = ANY.map(normalize).filter(bool)
 MODELS = {kind: Tokenizer(train_tokenizer(TEXT, 310, kind)) for kind in KINDS}
