@@ -142,9 +142,8 @@ def test_a_run_for_which_there_is_no_room(quick, disk):
     """It is refused before its first step."""
     run = RunFolder(disk.path / "run")
     disk.leave(1_500_000)
-    with pytest.raises(
-        UserError, match=r"^this run takes up to \d\.\d MB of disk .* room for \S+ MB more, or .*run\.dir="
-    ):
+    line = r"^this run takes up to \d\.\d MB of disk .* room for \S+ MB more, or .*run\.dir="
+    with pytest.raises(UserError, match=line):
         train(quick(max_steps=8), run.path)
     assert not run.path.exists()
 

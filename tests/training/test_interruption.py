@@ -88,9 +88,7 @@ def end_of_epoch(run: Path) -> int:
     ],
     ids=["in a later epoch", "before the first validation", "at the end of an epoch", "validated", "the last"],
 )
-def test_a_run_that_a_signal_ends_saves_its_step_and_ends_as_if_nothing_had_happened(
-    config, tmp_path, straight, signum, at, kept
-):
+def test_a_run_ended_by_a_signal_saves_its_step_and_goes_on_from_there(config, tmp_path, straight, signum, at, kept):
     step = at if isinstance(at, int) else at(straight)
     with signal_in(step, signum), pytest.raises(Interrupted) as left:
         train(settings(config), tmp_path)
@@ -115,9 +113,7 @@ def test_a_signal_that_is_ignored_stays_ignored(config, tmp_path):
     assert saved(tmp_path) == [2]
 
 
-def test_where_a_launcher_ignores_sigterm_the_step_is_saved_and_the_run_continues(
-    config, tmp_path, straight, monkeypatch
-):
+def test_if_a_launcher_ignores_sigterm_the_step_is_saved_and_the_run_continues(config, tmp_path, straight, monkeypatch):
     steps, honest = [], Checkpoints.save
 
     def save(self, trainer):
@@ -164,9 +160,7 @@ def test_an_error_that_a_signal_causes_is_not_told_but_one_that_the_user_must_me
 
 
 @pytest.mark.parametrize(("word", "command"), [("seed=1", ""), ("overwrite=True", " without overwrite=true")])
-def test_a_signal_ends_a_whole_sweep_with_one_line_and_its_exit_code(
-    tmp_path, monkeypatch, capfd, small_run, word, command
-):
+def test_a_signal_ends_a_sweep_with_one_line_and_its_exit_code(tmp_path, monkeypatch, capfd, small_run, word, command):
     """With overwrite=true the same command would start the run again."""
     monkeypatch.chdir(tmp_path)
     words = ["train", "-m", "position=rope,none", *small_run, "trainer.accumulate=2", word]

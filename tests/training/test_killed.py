@@ -75,9 +75,8 @@ def test_a_signal_leaves_nothing_half_and_the_same_command_goes_on(start, typed,
         assert code in (128 + signum, -signum), output  # which a shell calls the same
         assert "Traceback" not in output
         if phase == "validation":
-            message = re.search(
-                r"^rope-mt: interrupted; step (\d+) is saved, and the same command goes on .+\n\Z", output, re.M
-            )
+            line = r"^rope-mt: interrupted; step (\d+) is saved, and the same command goes on .+\n\Z"
+            message = re.search(line, output, re.M)
             assert message
             assert (run.run.checkpoints / f"step-{int(message[1]):07d}").is_dir()
         if code == 130:

@@ -44,9 +44,7 @@ def test_each_run_has_its_state_step_score_and_code(runs, capsys):
 
 
 @pytest.mark.parametrize(("answer", "removed"), [("y\n", True), ("n\n", False), ("", False)])
-def test_prune_removes_old_checkpoints_of_finished_runs_when_the_user_agrees(
-    runs, monkeypatch, capsys, answer, removed
-):
+def test_prune_removes_old_checkpoints_of_finished_runs_if_the_user_agrees(runs, monkeypatch, capsys, answer, removed):
     monkeypatch.setattr("sys.stdin", io.StringIO(answer))
     before = {path for path in runs.rglob("*") if path.is_file()}
     assert main(["ls", str(runs), "--prune"]) == 0

@@ -90,9 +90,8 @@ def test_the_gradient_is_that_of_the_mean_over_the_tokens_of_all_batches(config,
         # the sum over the tokens, of logits and a loss that are not those of training
         logits = self.model(batch.src, batch.tgt_in).flatten(0, 1)[batch.where]
         smoothing = self.cfg.optimizer.label_smoothing
-        under_way.append(
-            torch.nn.functional.cross_entropy(logits, batch.tgt_out, reduction="sum", label_smoothing=smoothing)
-        )
+        loss = torch.nn.functional.cross_entropy(logits, batch.tgt_out, reduction="sum", label_smoothing=smoothing)
+        under_way.append(loss)
         sizes.append(batch.n_tokens)
         return steps(self, batch, batch_idx)
 
@@ -104,9 +103,8 @@ def test_the_gradient_is_that_of_the_mean_over_the_tokens_of_all_batches(config,
         under_way.clear()
         updates(self, optimizer)
         for ours, gradient in zip(self.model.parameters(), gradients, strict=True):
-            torch.testing.assert_close(
-                ours.grad / optimizer.grad_scale, gradient * min(1, clip / norm), rtol=1e-4, atol=1e-7
-            )
+            expected = gradient * min(1, clip / norm)
+            torch.testing.assert_close(ours.grad / optimizer.grad_scale, expected, rtol=1e-4, atol=1e-7)
         losses.append(mean.item())
 
     monkeypatch.setattr(TranslationModule, "training_step", training_step)

@@ -49,11 +49,7 @@ def test_more_steps_go_on_from_the_run_that_has_fewer_to_the_same_bits(config, t
     ("why", "settings", "reason"),
     [
         ("schedule", {"max_steps": 5}, "optimizer.schedule=linear depends on trainer.max_steps; runs with optimizer.s"),
-        (
-            "next rate",
-            {"max_steps": 5},
-            "optimizer.schedule=linear depends on trainer.max_steps; runs with optimizer.s",
-        ),
+        ("next rate", {"max_steps": 5}, "optimizer.schedule=linear depends on trainer.max_steps; runs with optimizer."),
         ("code", {"max_steps": 5}, "the other one was made with other code, rope_mt/model/loss.py"),
         ("pruned", {"max_steps": 5}, "the other one has no checkpoint to resume from"),
         ("held", {"max_steps": 5}, "the other one is being trained"),
@@ -61,9 +57,7 @@ def test_more_steps_go_on_from_the_run_that_has_fewer_to_the_same_bits(config, t
         ("odd", {"max_steps": 5, "val_every": 3}, "the other one ends at 2, which is no multiple of trainer.val_every"),
     ],
 )
-def test_it_is_told_why_a_run_of_another_length_begins_at_its_first_step(
-    config, tmp_path, monkeypatch, capsys, why, settings, reason
-):
+def test_it_is_told_why_a_run_goes_on_from_no_other(config, tmp_path, monkeypatch, capsys, why, settings, reason):
     cfg = config(**{"max_steps": 2, "val_every": 2, "val_sentences": 1, **settings})
     linear = why in ("schedule", "next rate")
     cfg.optimizer = OptimizerConfig(4e-3, 1, schedule="linear" if linear else "inverse-sqrt")

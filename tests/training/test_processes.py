@@ -35,14 +35,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 def words(small_run, tmp_path, monkeypatch) -> list[str]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    changed = [
-        f"trainer.max_steps={STEPS}",
-        "trainer.val_every=2",
-        "trainer.precision=fp32",
-        "trainer.ema=0.8",
-        "positions=random",
-    ]
-    return ["train", *small_run, *changed]
+    changed = [f"trainer.max_steps={STEPS}", "trainer.val_every=2", "trainer.precision=fp32", "trainer.ema=0.8"]
+    return ["train", *small_run, *changed, "positions=random"]
 
 
 def kill_a_process_in_step(folder: Path, step: int) -> threading.Thread:

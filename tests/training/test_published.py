@@ -47,9 +47,8 @@ def test_a_published_run_is_found_and_nothing_is_written(quick, record, capsys):
     cfg.sweep.published = str(record.path.parent)
     before = {file: file.stat().st_mtime_ns for file in record.path.iterdir()}
     opened = []
-    assert (
-        train(cfg, opened=lambda *run_and_steps: opened.append(run_and_steps)) == read_result(record)["valid"]["bleu"]
-    )
+    score = train(cfg, opened=lambda *run_and_steps: opened.append(run_and_steps))
+    assert score == read_result(record)["valid"]["bleu"]
     assert opened == [(record, cfg.trainer.max_steps)]
     assert {file: file.stat().st_mtime_ns for file in record.path.iterdir()} == before
     out = capsys.readouterr().out

@@ -4,7 +4,7 @@ Whatever asks for a value, or computes with a tensor that was left on the CPU, f
 device, so bf16 is rehearsed with fake tensors, which give no values either.
 """
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -100,9 +100,7 @@ def batch(device: str) -> Batch:
     return Batch(ids, ids, where, where)
 
 
-def update(
-    cfg: TrainConfig, device: str = "meta", precision: str = "fp32", watched: AbstractContextManager[Any] | None = None
-) -> None:
+def update(cfg: TrainConfig, device: str = "meta", precision: str = "fp32", watched: Any = None) -> None:
     """Two updates with all that a run computes between two reports; the first also makes the optimizer's state."""
     data: Any = SimpleNamespace(tokenizer=Words())
     module = TranslationModule(cfg, data, precision).to(device)

@@ -160,9 +160,7 @@ def test_overwriting_is_refused_before_anything_of_the_old_run_is_gone(quick, fi
     assert all(path.read_bytes() == content for path, content in before.items())
 
 
-def test_other_code_is_named_by_the_same_command_by_a_resumed_run_and_in_its_result(
-    quick, unfinished, monkeypatch, capsys
-):
+def test_other_code_is_named_by_the_command_by_a_resumed_run_and_in_its_result(quick, unfinished, monkeypatch, capsys):
     train(quick(), unfinished.path)
     assert "other code" not in capsys.readouterr().out
     changed = {**code.checksums(), "position/rotary.py": "00000000"}

@@ -68,9 +68,7 @@ def test_too_many_in_a_row_end_the_run_and_leave_the_batch(config, tmp_path, spo
     assert {(pair["src"], pair["tgt"]) for pair in batch} <= {*zip(src, tgt, strict=True)}
 
 
-def test_a_validation_loss_that_is_not_finite_is_told_in_words_and_null_in_every_file(
-    quick, tmp_path, monkeypatch, capsys
-):
+def test_a_validation_loss_that_is_not_finite_is_told_in_words_and_null_in_files(quick, tmp_path, monkeypatch, capsys):
     honest = module.loss_of
 
     def loss_of(model, data, smoothing, **more):

@@ -34,9 +34,7 @@ LEARNERS = [(name, "softmax", ADAM) for name in sorted(POSITION_CONFIGS)]
 LEARNERS += [("rope", "linear", ADAM), ("rope", "softmax", MUON)]
 
 
-@pytest.mark.parametrize(
-    ("scheme", "attention", "optimizer"), LEARNERS, ids=lambda value: getattr(value, "name", value)
-)
+@pytest.mark.parametrize(("scheme", "attention", "optimizer"), LEARNERS, ids=lambda x: getattr(x, "name", x))
 def test_a_tiny_model_overfits_16_pairs(config, tmp_path, scheme, attention, optimizer):
     """In loss and greedy output: with a beam, a longer hypothesis may win by luck where the model knows all words."""
     steps = 60 if optimizer is MUON else 200 if scheme == "none" else 100  # without positions learning takes longer
