@@ -72,17 +72,14 @@ def make(runs, tmp_path) -> Make:
         for part, lines in (("src", SRC), ("ref", REF), ("hyp", hyp)):
             (folder / f"test.{part}").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
         lengths = map(len, checkpoint.load(runs[scheme]).tokenizer.encode(SRC))
-        SentenceStatistics.of(lengths, hyp, REF, [(20 * (2 + rate) + seed, 20)] * len(hyp)).write(
-            RunFolder(folder).counts("test")
-        )
+        statistics = SentenceStatistics.of(lengths, hyp, REF, [(20 * (2 + rate) + seed, 20)] * len(hyp))
+        statistics.write(RunFolder(folder).counts("test"))
         shutil.copy(runs[scheme] / "metrics.jsonl", folder)
         result = json.loads((runs[scheme] / "result.json").read_text())
         result |= {"seed": seed, "tokens_seen": tokens}
         result["valid"]["loss"] += seed / 7
-        result["test"] |= {
-            "bleu": sacrebleu.corpus_bleu(hyp, [REF]).score,
-            "chrf": sacrebleu.corpus_chrf(hyp, [REF]).score,
-        }
+        result["test"]["bleu"] = sacrebleu.corpus_bleu(hyp, [REF]).score
+        result["test"]["chrf"] = sacrebleu.corpus_chrf(hyp, [REF]).score
         write_result(RunFolder(folder), result)
         return str(folder)
 

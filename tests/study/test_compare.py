@@ -60,9 +60,8 @@ def test_groups_are_means_and_sample_deviations_of_their_runs_in_every_form(make
         assert float(row["valid_loss.sd"]) == group["valid_loss"]["sd"]
         assert float(row["judged.chrf.mean"]) == group["judged"]["chrf"]["mean"]
         assert row["judged.bleu.high"] == str(group["judged"]["bleu"].get("high", ""))
-    assert [(row["row"], row["folder"], float(row["bleu.mean"])) for row in rows[2:]] == [
-        ("run", run["folder"], run["bleu"]) for run in found["runs"]
-    ]
+    for row, run in zip(rows[2:], found["runs"], strict=True):
+        assert (row["row"], row["folder"], float(row["bleu.mean"])) == ("run", run["folder"], run["bleu"])
 
     assert main(["compare", *folders, "--markdown", "--buckets", "25"]) == 0
     parts = capsys.readouterr().out.split("\n\n")
@@ -114,10 +113,8 @@ def test_runs_of_a_scheme_with_other_settings_are_a_row_of_their_own(make, compa
     folders = [make("rope", seed, 0.1, f"{norm}-{seed}", norm=norm) for norm in ("post", "pre") for seed in (1, 2)]
     again = make("rope", 2, 0.1, "again", norm="pre")
     found = compared(*folders, again)
-    assert {group["label"]: group["seeds"] for group in found["groups"]} == {
-        "rope norm=post": [1, 2],
-        "rope norm=pre": [1, 2],
-    }
+    groups = {group["label"]: group["seeds"] for group in found["groups"]}
+    assert groups == {"rope norm=post": [1, 2], "rope norm=pre": [1, 2]}
     assert any(line.startswith(f"warning: skipped {again}: ") for line in found["warnings"])
     assert "warning: runs differ in model.norm: post and pre" in found["warnings"]
     assert found["groups"][1]["judged"]["bleu"]["verdict"] == "not told apart"
@@ -131,9 +128,7 @@ def test_runs_of_a_scheme_with_other_settings_are_a_row_of_their_own(make, compa
     ],
     ids=["in all runs of a seed", "in one of them"],
 )
-def test_another_precision_tells_runs_apart_unless_it_is_that_of_all_runs_of_a_seed(
-    make, compared, precisions, expected, capsys
-):
+def test_another_precision_tells_runs_apart_unless_all_of_a_seed_have_it(make, compared, precisions, expected, capsys):
     folders = []
     for scheme, seed in (("rope", 1), ("rope", 2), ("learned", 1), ("learned", 2)):
         folders.append(make(scheme, seed, 0.1))
@@ -279,10 +274,7 @@ def test_mistakes_are_one_line(make, tmp_path, capsys):
     rows = RunFolder(Path(whole)).counts("test").read_text().splitlines()
     for words, message in (
         ([whole, other_ref, "--json"], f"{whole} and {other_ref} have different test sets (test.ref)"),
-        (
-            [whole, broken("other-src", "test.src", ["Other.", *SRC[1:]]), "--csv"],
-            "have different test sets (test.src)",
-        ),
+        ([whole, broken("other-src", "test.src", ["Other.", *SRC[1:]]), "--csv"], "different test sets (test.src)"),
         ([broken("no-counts", "test.counts", None)], "cannot read"),
         ([broken("short", "test.counts", rows[:-1])], "short/test.counts makes"),
         ([broken("changed", "test.counts", rows[1:])], "changed/test.counts is damaged"),

@@ -51,6 +51,7 @@ def model(position) -> Transformer:
     return Transformer(cfg, position, vocab_size=31, pad=PAD).eval()
 
 
+KEYS_ALONE = RelativeConfig(values=False)
 SRC = [[5, 6, 7, 8, 9], [10, 11], [12, 13, 14]]
 TGT = [[5, 6, 7], [8, 9, 10, 11], [12]]
 
@@ -114,9 +115,7 @@ def test_uniform_attention_is_the_same_for_every_model_and_batches_do_not_matter
         torch.testing.assert_close(alone.sums, together[name].sums, atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize(
-    "position", [*(scheme() for scheme in POSITION_CONFIGS.values()), RelativeConfig(values=False)], ids=str
-)
+@pytest.mark.parametrize("position", [*(scheme() for scheme in POSITION_CONFIGS.values()), KEYS_ALONE], ids=str)
 def test_watching_changes_nothing(position):
     net, src, tgt = model(position), torch.tensor([[*SRC[0], EOS]]), torch.tensor([[BOS, *TGT[0]]])
     before = net(src, tgt)

@@ -139,10 +139,8 @@ def test_forced_measures_are_those_of_each_token_at_its_position_and_of_hypothes
     assert max(map(len, printed.replace(str(tmp_path), "").splitlines())) <= 110
     assert (tmp_path / "out-forced.png").read_bytes().startswith(b"\x89PNG")
     written = (tmp_path / "out-forced.json").read_bytes()
-    found = {
-        tuple(row[name] for name in ("against", "arm", "times", "low", "high")): row
-        for row in json.loads(written)["rows"]
-    }
+    names_of_rows = ("against", "arm", "times", "low", "high")
+    found = {tuple(row[name] for name in names_of_rows): row for row in json.loads(written)["rows"]}
 
     ckpt = checkpoint.load(copies["sinusoidal-add"])
     lines = [(copies["rope"] / f"test.{part}").read_text().splitlines() for part in ("src", "ref")]
@@ -201,9 +199,8 @@ def test_the_same_models_are_compared_with_themselves_seed_by_seed():
         name: [{"4": {"nats": (of_seed + more * tokens).tolist(), "tokens": tokens.tolist()}} for of_seed in nats]
         for name, more in (("rope", 0.0), ("yarn 2", 0.125))
     }
-    of_self, of_other = (
-        compared(arms, "rope", Measure(4, 2, 4), paired)["yarn 2"].interval for paired in (True, False)
-    )
+    measure = Measure(4, 2, 4)
+    of_self, of_other = (compared(arms, "rope", measure, paired)["yarn 2"].interval for paired in (True, False))
     assert of_self is not None
     assert of_other is not None
     assert (of_self.low, of_self.high) == pytest.approx((0.125, 0.125))

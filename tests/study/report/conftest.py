@@ -69,13 +69,8 @@ def finished(runs, tmp_path_factory) -> list[Path]:
     src, ref = ((runs["rope"] / f"test.{part}").read_text().splitlines() for part in ("src", "ref"))
     src[::2], ref[1::4] = [EVIL] * len(src[::2]), [EVIL] * len(ref[1::4])
     rng, folders = random.Random(0), []
-    for name, seed, rate in (
-        ("sinusoidal-add", 1, 0.4),
-        ("sinusoidal-add", 2, 0.45),
-        ("rope", 1, 0.05),
-        ("rope", 2, 0.1),
-        ("learned", 1, 0.4),
-    ):
+    rates = [("sinusoidal-add", 1, 0.4), ("sinusoidal-add", 2, 0.45), ("rope", 1, 0.05), ("rope", 2, 0.1)]
+    for name, seed, rate in (*rates, ("learned", 1, 0.4)):
         folder = tmp_path_factory.mktemp("run")
         folders.append(folder)
         hyp = [" ".join(word for word in line.split() if rng.random() >= rate) for line in ref]

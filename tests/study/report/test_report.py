@@ -38,9 +38,8 @@ def test_the_tables_hold_the_figures_of_the_runs(page, written, finished):
     bleu = {(row[0], row[1]): row[head.index("BLEU")] for row in rows}
     assert bleu == {(run["position"], str(run["seed"])): f"{run['test']['bleu']:.2f}" for run in results}
     lengths = page.rows("Difference in BLEU by source length in tokens")
-    assert [lengths["sentences"][bucket["name"]] for bucket in written[1]["buckets"]] == [
-        str(bucket["sentences"]) for bucket in written[1]["buckets"]
-    ]
+    for bucket in written[1]["buckets"]:
+        assert lengths["sentences"][bucket["name"]] == str(bucket["sentences"])
     assert lengths["rope"][">500"] == "-"
 
 
@@ -50,10 +49,8 @@ def test_text_of_runs_never_becomes_markup(page):
     assert page.open == []
     assert EVIL in "".join(page.text["dd"])
     assert page.rows("What is shared")["device"]["value"] == EVIL
-    assert {attrs["lang"] for tag, attrs in page.tags if tag == "dd" and "lang" in attrs} == {
-        'en" onclick="alert(3)',
-        "de",
-    }
+    languages = {attrs["lang"] for tag, attrs in page.tags if tag == "dd" and "lang" in attrs}
+    assert languages == {'en" onclick="alert(3)', "de"}
 
 
 def test_nothing_outside_of_the_file_is_named(page):
@@ -124,9 +121,8 @@ def test_the_text_of_a_record_is_read_where_it_was_trained_from_while_it_is_the_
 
 def test_the_commands_are_those_that_were_typed(finished, page):
     pre = "\n".join(page.text["pre"])
-    assert pre.startswith(
-        "rope-mt train position=rope seed=1\nrope-mt train position=rope seed=2\nrope-mt compare \\\n"
-    )
+    train = "rope-mt train position=rope"
+    assert pre.startswith(f"{train} seed=1\n{train} seed=2\nrope-mt compare \\\n")
     assert "--buckets 20,500 --html" in pre
     assert f"No command is recorded for {finished[-1]}." in page.text["li"]
     assert f"sacrebleu {finished[0]}/test.ref -i {finished[0]}/test.hyp -m bleu chrf" in pre
