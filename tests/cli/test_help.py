@@ -86,9 +86,7 @@ def test_help_of_a_command_shows_no_groups_of_another(rope_mt):
         assert ("  model:  " in groups) == wanted
 
 
-@pytest.mark.parametrize(
-    "words", ["train", "eval", "translate", "prepare", *(f"bench {name}" for name in options("bench"))]
-)
+@pytest.mark.parametrize("words", ["train", "eval", "translate", "prepare", *(f"bench {x}" for x in options("bench"))])
 def test_help_gives_every_setting_a_value_and_a_meaning_in_80_columns(rope_mt, words):
     output = rope_mt(*words.split(), "--help")
     assert (output.code, output.err) == (0, "")
@@ -106,17 +104,10 @@ def test_help_gives_every_setting_a_value_and_a_meaning_in_80_columns(rope_mt, w
 def test_help_follows_the_words_beside_it(rope_mt, tmp_path):
     (tmp_path / "position").mkdir()
     (tmp_path / "position/mine.yaml").write_text("# of the test\n")
-    output = rope_mt(
-        "train", "--help", "position=relative", "data=multi30k", "seed=7", "--config-dir", str(tmp_path)
-    ).out
-    for shown in (
-        "  seed=7  ",
-        "  position.name=relative  ",
-        "  position.clip=16  ",
-        "  trainer.max_steps=6000  ",
-        "learned, mine, none",
-    ):
-        assert shown in output
+    output = rope_mt("train", "--help", "position=relative", "data=multi30k", "seed=7", f"--config-dir={tmp_path}").out
+    for shown in ("seed=7", "position.name=relative", "position.clip=16", "trainer.max_steps=6000"):
+        assert f"  {shown}  " in output
+    assert "learned, mine, none" in output
 
 
 def test_help_of_bench_names_each_subject_with_a_line(rope_mt):

@@ -82,10 +82,7 @@ from rope_mt.runs.folder import RunFolder
         ("prepare data.tokenizer=word", "data.tokenizer must be bpe or unigram, not 'word'"),
         ("train data.sampling=1", "data.sampling must be at least 0 and below 1"),
         ("train data.context_tokens=512", "data.max_len must be at least 512"),
-        (
-            "train position=t5 model.attention=linear",
-            "position=t5 acts on scores, and model.attention=linear has none: take one of none, sinu",
-        ),
+        ("train position=t5 model.attention=linear", "and model.attention=linear has none: take one of none, sinu"),
         (
             "train position=rope position.scaling=yarn position.factor=2 model.attention=linear",
             "position.scaling=yarn makes scores larger, and model.attention=linear has none: take another",
@@ -100,10 +97,7 @@ from rope_mt.runs.folder import RunFolder
         ("train model.n_features=7", "model.n_features must be even, above 0, not 7"),
         ("train model.n_features=8", "model.n_features must be 256 without model.feature_map=favor, not 8"),
         ("train model.feature_map=favor", "model.feature_map must be elu without model.attention=linear, not 'favor'"),
-        (
-            "train optimizer.name=adam optimizer.momentum=0.5",
-            "optimizer.momentum must be 0.95 without optimizer.name=muon, not 0.5",
-        ),
+        ("train optimizer.name=adam optimizer.momentum=0.5", "must be 0.95 without optimizer.name=muon, not 0.5"),
         ("bench", "one thing to measure must be given: data or decode or schemes or train, as in rope-mt bench data"),
         ("bench data schemes", "one thing to measure must be given"),
         ("bench schmes", "'schmes', only data or decode or schemes or train; did you mean rope-mt bench schemes"),
@@ -121,10 +115,7 @@ from rope_mt.runs.folder import RunFolder
         (f"compare {'a' * 300}", f"{'a' * 60}…: File name too long"),
         ("translate RUN device=gpu", "device must be auto or cpu or cuda or mps, not 'gpu'"),
         # values that are missing, or point nowhere
-        (
-            "train data=files",
-            "data.train must be given: write data.train=FILE.tsv (SOURCE, TAB, TARGET in each line), or ",
-        ),
+        ("train data=files", "data.train must be given: write data.train=FILE.tsv (SOURCE, TAB, TARGET in each line)"),
         ("train data=files data.train=a data.columns=[1]", "data.columns must be two different numbers from 1 on"),
         ("prepare data=files data.train=a data.columns=[2,2]", "data.columns must be two different numbers from 1 on"),
         ("train data.dir=", "a path is empty: is a variable of the shell not set?"),

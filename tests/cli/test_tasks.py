@@ -174,11 +174,8 @@ def test_compare_gets_a_typed_configuration_too(rope_mt, stand_in):
 
 def test_ctrl_c_while_modules_are_imported_ends_with_one_line(tmp_path):
     """The import of torch swallows KeyboardInterrupt; here a module plays it."""
-    (tmp_path / "torch.py").write_text(
-        "import os, signal\ntry:\n    os.kill(os.getpid(), signal.SIGINT)\nexcept KeyboardInterrupt:\n    pass\n"
-    )
-    start = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from rope_mt.cli import main"
-    output = shell(
-        "-c", f"{start}; sys.path.insert(0, {str(tmp_path)!r}); sys.exit(main.main(['train']))", cwd=tmp_path
-    )
+    swallows = "import os, signal\ntry:\n    os.kill(os.getpid(), signal.SIGINT)\nexcept KeyboardInterrupt:\n    pass\n"
+    (tmp_path / "torch.py").write_text(swallows)
+    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from rope_mt.cli import main"
+    output = shell("-c", f"{code}; sys.path.insert(0, {str(tmp_path)!r}); sys.exit(main.main(['train']))", cwd=tmp_path)
     assert (output.returncode, output.stdout, output.stderr) == (130, "", "rope-mt: interrupted\n")
