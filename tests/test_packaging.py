@@ -85,6 +85,5 @@ def test_an_editable_installation_reads_the_checkout(tree, tmp_path):
     start = f"import site, sys; {other}; site.addsitedir({str(site)!r}); "
     where = python("-c", start + "from rope_mt.config.files import conf_dir; print(conf_dir())", cwd=cwd)
     assert Path(where.strip()) == (tree / "conf").resolve()
-    assert "name: rope\n" in python(
-        "-c", start + "from rope_mt.cli.main import main; main(['train', '--cfg', 'job'])", cwd=cwd
-    )
+    train = start + "from rope_mt.cli.main import main; main(['train', '--cfg', 'job'])"
+    assert "name: rope\n" in python("-c", train, cwd=cwd)

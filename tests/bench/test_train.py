@@ -53,9 +53,7 @@ def baseline(cfg, data) -> Baseline:
     return Baseline(as_trained(cfg, cfg.position), len(data.tokenizer))
 
 
-def test_the_report_counts_the_batches_that_training_draws_and_agrees_with_itself(
-    small_corpus, corpus_words, data, monkeypatch, capsys
-):
+def test_the_report_counts_what_training_draws_and_adds_up(small_corpus, corpus_words, data, monkeypatch, capsys):
     words = [*corpus_words, f"data.batch_tokens={small_corpus.batch_tokens}", f"data.dir={small_corpus.dir}"]
     words += ["model=tiny", "device=cpu", "precision=fp32", f"bench.steps={STEPS}", "bench.json=true"]
     monkeypatch.chdir(small_corpus.dir)
@@ -105,9 +103,8 @@ def test_the_formula_counts_what_torch_counts(cfg, data, baseline, system):
     batch = Batch(ids[: pairs * src].view(pairs, src), ids.view(pairs, tgt), ids, torch.arange(len(ids)))
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         module.training_step(batch, 0).backward()
-    assert counter.get_total_flops() == flop_of_step(
-        cfg.model, len(data.tokenizer), np.full(pairs, src), np.full(pairs, tgt)
-    )
+    expected = flop_of_step(cfg.model, len(data.tokenizer), np.full(pairs, src), np.full(pairs, tgt))
+    assert counter.get_total_flops() == expected
 
 
 def test_each_pair_has_its_own_scores(cfg):

@@ -187,9 +187,8 @@ def test_a_run_that_has_rows_when_its_tracking_begins_tells_them_first(server, m
     folder = begun("a")
     (folder / "checkpoints" / "step-0000001").mkdir(parents=True)
     (folder / "checkpoints" / "step-0000001" / "training.safetensors").touch()
-    (folder / "metrics.jsonl").write_text(
-        '{"step": 0, "valid/loss": null}\n{"step": 1, "valid/loss": 2.5}\n{"step": 2}\n'
-    )
+    rows = '{"step": 0, "valid/loss": null}\n{"step": 1, "valid/loss": 2.5}\n{"step": 2}\n'
+    (folder / "metrics.jsonl").write_text(rows)
     job("a", steps=range(2, 4))
     assert [row[STEP] for row in server.rows[id_of("a")]] == [0, 1, *range(2, 5)]
 
@@ -260,9 +259,7 @@ def test_online_without_a_login_is_written_offline_and_told(monkeypatch, capfd):
     assert capfd.readouterr().err == "W&B: nobody is logged in here: run `wandb login`; this run is written offline\n"
 
 
-def test_the_command_line_the_environment_and_wandbs_own_settings_decide_the_mode(
-    server, logged_in, monkeypatch, tmp_path, capsys
-):
+def test_command_line_environment_and_wandbs_settings_decide_the_mode(server, logged_in, monkeypatch, tmp_path, capsys):
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "settings").write_text("[default]\nmode = offline\n")  # as `wandb offline` leaves it
     assert "offline" in job("a")
@@ -286,9 +283,8 @@ def test_names_are_those_of_the_command_line_then_of_the_environment_and_fit_wha
     assert "kept/here/wandb" in job("a" * 70)
     job("b", project="mine", group="", tags=["given"])
 
-    a, b = (
-        records(folder, "run")[0] for folder in sorted((tmp_path / "kept" / "here" / "wandb").glob("offline-run-*"))
-    )
+    folders = (tmp_path / "kept" / "here" / "wandb").glob("offline-run-*")
+    a, b = (records(folder, "run")[0] for folder in folders)
     a, b = (a, b) if a["display_name"].startswith("aaa") else (b, a)
     assert (a["entity"], a["display_name"]) == ("lab", accepted("a" * 70))
     assert a["project"].startswith("mt-2026-")

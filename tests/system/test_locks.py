@@ -84,9 +84,7 @@ def test_a_folder_that_cannot_be_made_and_a_disk_that_is_full_are_one_clear_line
 
 
 @pytest.mark.parametrize("missing", [errno.ENOTSUP, errno.ENOLCK])
-def test_a_disk_without_locks_gets_a_warning_and_a_lock_that_fails_otherwise_a_line(
-    missing, tmp_path, monkeypatch, capfd
-):
+def test_a_disk_without_locks_gets_a_warning_and_another_failure_a_line(missing, tmp_path, monkeypatch, capfd):
     def refuse(lock: int, operation: int) -> None:
         raise OSError(reason, os.strerror(reason))
 
@@ -99,8 +97,6 @@ def test_a_disk_without_locks_gets_a_warning_and_a_lock_that_fails_otherwise_a_l
         assert line.startswith(f"warning: {tmp_path / folder} is on a disk without locks ({os.strerror(missing)}): ")
     assert not held(tmp_path / "run" / ".lock")
     reason = errno.EIO
-    with (
-        pytest.raises(UserError, match=f"^cannot write .*: {os.strerror(errno.EIO)}; choose"),
-        only_one(tmp_path / "folder"),
-    ):
+    line = f"^cannot write .*: {os.strerror(errno.EIO)}; choose"
+    with pytest.raises(UserError, match=line), only_one(tmp_path / "folder"):
         pass

@@ -112,12 +112,10 @@ def test_closed_streams_do_not_give_their_numbers_to_files(tmp_path):
     assert (tmp_path / "file").read_text() == "True ''"
 
 
-@pytest.mark.parametrize(
-    ("encoding", "seen"), [("cp437", b"\x84 ? ?\n"), ("ascii", b"? ? ?\n"), ("utf-8", b"\xc3\xa4")]
-)
-def test_a_sign_that_the_encoding_of_the_output_lacks_is_replaced(encoding, seen, monkeypatch):
+@pytest.mark.parametrize(("codec", "seen"), [("cp437", b"\x84 ? ?\n"), ("ascii", b"? ? ?\n"), ("utf-8", b"\xc3\xa4")])
+def test_a_sign_that_the_encoding_of_the_output_lacks_is_replaced(codec, seen, monkeypatch):
     out = io.BytesIO()
-    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out, encoding=encoding))
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out, encoding=codec))
     streams.make_usable()
     Console().print("ä € \udcff")
     sys.stdout.flush()

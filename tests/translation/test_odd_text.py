@@ -118,9 +118,7 @@ def file_warnings(rows: Pairs, *paths: Path) -> list[str]:
     return warnings
 
 
-def test_a_test_set_has_a_hypothesis_for_each_line_and_is_read_back_as_it_was_written(
-    odd_corpus, translators, tmp_path
-):
+def test_a_test_set_has_a_hypothesis_for_each_line_and_is_read_as_it_was_written(odd_corpus, translators, tmp_path):
     cfg, _, test = odd_corpus
     warnings: list[str] = []
     [files] = corpus.find(cfg, "test")

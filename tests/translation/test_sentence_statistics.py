@@ -66,9 +66,7 @@ def test_without_the_penalty_a_shortened_hypothesis_is_as_good_as_its_words():
     statistics = SentenceStatistics.of([1, 1], ["a b c d", "e f g h"], ["a b c d", "e f g h i j k l"])
     assert statistics.score("bleu") == pytest.approx(100 * math.exp(1 - 12 / 8))
     assert statistics.score("unpenalised bleu") == pytest.approx(100)
-    assert (
-        statistics.score("unpenalised bleu", [0]) == pytest.approx(statistics.score("bleu", [0])) == pytest.approx(100)
-    )
+    assert [statistics.score(name, [0]) for name in ("bleu", "unpenalised bleu")] == pytest.approx([100, 100])
     assert SentenceStatistics.of([1], [""], ["a"]).score("unpenalised bleu") == 0
 
 

@@ -38,9 +38,7 @@ def test_input_of_no_line_and_of_blank_lines(translate):
 
 @pytest.mark.parametrize(("stream", "file"), [("input", "translate.input"), ("output", "translate.output")])
 def test_a_closed_stream_is_refused_with_the_setting_that_names_a_file(translate, monkeypatch, stream, file):
-    monkeypatch.setattr(
-        streams, "was_closed", lambda closed: closed is {"input": sys.stdin, "output": sys.stdout}[stream]
-    )
+    monkeypatch.setattr(streams, "was_closed", lambda x: x is {"input": sys.stdin, "output": sys.stdout}[stream])
     with pytest.raises(UserError, match=f"^standard {stream} is closed: name a file with {file}=FILE$"):
         translate(TEXT)
 
