@@ -73,9 +73,8 @@ def test_a_query_that_sees_nothing_gives_0():
     attention, x, pos = layer("elu"), random(BATCH, LEN, D_MODEL), torch.arange(LEN)
     torch.nn.init.ones_(attention.out.bias)
     scheme = build_position(RopeConfig(), AttentionShape(D_MODEL, HEADS, causal=False))
-    out, _ = attention(
-        x, scheme, scheme.place(pos, pos), Visible(key_padding=torch.tensor([[False] * LEN, [True] * LEN]))
-    )
+    visible = Visible(key_padding=torch.tensor([[False] * LEN, [True] * LEN]))
+    out, _ = attention(x, scheme, scheme.place(pos, pos), visible)
     assert (out[0] == 1).all()
     assert not (out[1] == 1).any()
 

@@ -130,11 +130,8 @@ def test_deberta_is_eq_10(causal):
 @both_stacks
 def test_kerple_is_the_logarithm_of_the_distance(causal):
     def scores(scheme, q, k, back):
-        r_1, r_2 = scheme.r_1.abs().flatten().tolist(), scheme.r_2.abs().flatten().tolist()
-        kernel = [
-            [[-a * math.log(1 + b * abs(r)) for r in row] for row in back.tolist()]
-            for a, b in zip(r_1, r_2, strict=True)
-        ]
+        of_heads = zip(scheme.r_1.abs().flatten().tolist(), scheme.r_2.abs().flatten().tolist(), strict=True)
+        kernel = [[[-a * math.log(1 + b * abs(r)) for r in row] for row in back.tolist()] for a, b in of_heads]
         return q @ k.transpose(-2, -1) / math.sqrt(D_HEAD) + torch.tensor(kernel)
 
     check(KerpleConfig(), causal, scores)
@@ -148,14 +145,12 @@ def test_fire_is_a_network_of_the_distance_over_the_position_of_the_query(causal
         c, longest = scheme.c.abs().item(), 5 * scheme.multiplier.abs().item()
         assert 0 < longest < LEN - 1
         first, last = scheme.f[0], scheme.f[2]
+        weights = [*zip(first.weight.flatten().tolist(), first.bias.tolist(), strict=True)]
         bias = torch.zeros(HEADS, LEN, LEN)
         for m in range(LEN):
             for n in range(LEN):
                 x = math.log(c * abs(m - n) + 1) / math.log(c * max(longest, m) + 1)
-                hidden = [
-                    max(0.0, w * x + b)
-                    for w, b in zip(first.weight.flatten().tolist(), first.bias.tolist(), strict=True)
-                ]
+                hidden = [max(0.0, w * x + b) for w, b in weights]
                 bias[:, m, n] = last.weight @ torch.tensor(hidden) + last.bias
         return q @ k.transpose(-2, -1) / math.sqrt(D_HEAD) + bias
 

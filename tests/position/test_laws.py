@@ -84,11 +84,8 @@ def test_every_scheme_has_a_configuration_of_its_name():
 
 @every_scheme
 def test_linear_attention_refuses_the_schemes_that_act_on_scores_and_no_other(name):
-    scheme, x, pos = (
-        build_position(DEFAULTS[name], AttentionShape(24, 3, causal=False)),
-        random(1, 3, 4, 8),
-        torch.arange(4),
-    )
+    scheme = build_position(DEFAULTS[name], AttentionShape(24, 3, causal=False))
+    x, pos = random(1, 3, 4, 8), torch.arange(4)
     terms = (scheme.position_bias(pos, pos), scheme.content_bias(x, x, pos, pos))
     acts = scheme.has_value_term or scheme.n_terms != 1 or any(term is not None for term in terms)
     assert acts == CLASSES[name].acts_on_scores()

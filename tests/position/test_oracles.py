@@ -35,9 +35,8 @@ def test_rope_equals_that_of_rotary_embedding_torch(theta, fraction):
     x = random(2, 3, 50, 64)
     rope = build_position(RopeConfig(theta=theta, fraction=fraction), AttentionShape(192, 3, causal=False))
     theirs = RotaryEmbedding(dim=int(64 * fraction), theta=theta, cache_if_possible=False)
-    torch.testing.assert_close(
-        rope.rotate(x, rope.turns(torch.arange(50))), theirs.rotate_queries_or_keys(x), atol=1e-5, rtol=0
-    )
+    ours = rope.rotate(x, rope.turns(torch.arange(50)))
+    torch.testing.assert_close(ours, theirs.rotate_queries_or_keys(x), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -64,12 +63,11 @@ def test_alibi_has_the_published_slopes():
 
 @pytest.mark.parametrize("causal", [False, True])
 def test_alibi_is_a_slope_times_the_distance(causal):
-    bias = build_position(AlibiConfig(), AttentionShape(16, 8, causal)).position_bias(torch.arange(4), torch.arange(4))
+    shape, pos = AttentionShape(16, 8, causal), torch.arange(4)
+    bias = build_position(AlibiConfig(), shape).position_bias(pos, pos)
     far = torch.tensor([[0.0, 1, 2, 3], [1, 0, 1, 2], [2, 1, 0, 1], [3, 2, 1, 0]])
     torch.testing.assert_close(bias, -torch.tensor([2.0**-i for i in range(1, 9)])[:, None, None] * far)
-    split = build_position(AlibiConfig(sides="split"), AttentionShape(16, 8, causal)).position_bias(
-        *[torch.arange(4)] * 2
-    )
+    split = build_position(AlibiConfig(sides="split"), shape).position_bias(pos, pos)
     if causal:  # a decoder looks back alone
         assert split.equal(bias)
         return
