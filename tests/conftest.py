@@ -49,6 +49,13 @@ def corpora() -> Path:
 
 
 @pytest.fixture
+def here(tmp_path, monkeypatch) -> Path:
+    """An empty folder, in which the test works."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
 def disk(request, tmp_path, monkeypatch) -> Iterator[MountedDisk | PlayedDisk]:
     """A small disk: `mounted` or `played` if a test asks for one of them, else mounted where that is allowed."""
     wanted = getattr(request, "param", None)

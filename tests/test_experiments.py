@@ -41,9 +41,8 @@ def write_tuned(*schemes: str) -> None:
     # one with a table of positions, which a long text could outgrow, and one without
     [(experiment, scheme) for experiment in EXPERIMENTS for scheme in ("learned", "rope")],
 )
-def test_an_experiment_takes_a_scheme(experiment, scheme, tmp_path, monkeypatch):
+def test_an_experiment_takes_a_scheme(experiment, scheme, here, monkeypatch):
     monkeypatch.setenv("ROPE_MT_CORPORA", "corpora")  # which data=mixed reads
-    monkeypatch.chdir(tmp_path)
     write_tuned("learned", "rope")
     overrides = [f"experiment={experiment}", f"position={scheme}"]
     if experiment == "long-text":
@@ -81,9 +80,8 @@ def test_the_comparison_on_multi30k_scores_both_test_sets_and_can_be_cut_to_shor
     assert short.data.further_tests == cfg.data.further_tests
 
 
-def test_news_takes_the_settings_that_were_chosen_for_each_scheme_and_tuning_reads_no_test_set(tmp_path, monkeypatch):
+def test_news_takes_the_settings_that_were_chosen_for_each_scheme_and_tuning_reads_no_test_set(here, monkeypatch):
     monkeypatch.setenv("ROPE_MT_CORPORA", "corpora")
-    monkeypatch.chdir(tmp_path)
     write_tuned("rope", "t5")
     news = {scheme: composed("experiment=news", f"position={scheme}") for scheme in ("rope", "t5")}
     found = [(cfg.optimizer.lr, cfg.model.dropout, cfg.search.length_penalty) for cfg in news.values()]

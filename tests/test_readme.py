@@ -85,8 +85,7 @@ def folder(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("command", [command for command in commands() if jobs(command)[0][0] in COMPOSED])
-def test_every_setting_of_a_command_exists(command, monkeypatch, tmp_path, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_every_setting_of_a_command_exists(command, monkeypatch, here, capsys):
     monkeypatch.setenv("ROPE_MT_CORPORA", "corpora")  # which data=mixed reads
     for job in jobs(command):
         assert main([*job, "--cfg", "job"]) == 0

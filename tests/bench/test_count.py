@@ -104,13 +104,12 @@ def test_the_estimate_is_the_time_of_gpu_or_host_whichever_is_longer(base):
     assert estimate(settings, *counts, tokens=600)["target tokens/s"] == pytest.approx(100_000)
 
 
-def test_the_command_counts_any_scheme_and_names_what_it_assumes(capsys, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_the_command_counts_any_scheme_and_names_what_it_assumes(capsys, here):
     words = ["model=tiny", "model.attention=linear", "model.norm=pre", "position=learned", "bench.gpu=A100"]
     assert main(["bench", "train", "bench.count=true", *words]) == 0
     printed = capsys.readouterr().out
     assert "2.04 TB/s, 80% of it reached" in printed
     assert "312 TFLOP/s, 70% of it reached" in printed
-    assert not list(tmp_path.iterdir())  # neither text nor outputs
+    assert not list(here.iterdir())  # neither text nor outputs
     scaled = ["model=tiny", "position=rope", "position.scaling=yarn", "position.factor=2"]
     assert main(["bench", "train", "bench.count=true", *scaled]) == 0

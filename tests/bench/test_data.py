@@ -72,9 +72,8 @@ def test_sharing_counts_twos_of_pairs():
     assert shared_again(first, [np.array([n]) for n in range(5)], 6) == 0
 
 
-def test_without_text_the_error_says_what_to_do(tmp_path, monkeypatch, capsys):
+def test_without_text_the_error_says_what_to_do(here, monkeypatch, capsys):
     monkeypatch.delenv("ROPE_MT_CORPORA", raising=False)
-    monkeypatch.chdir(tmp_path)
     assert main(["bench", "data"]) == 2
     assert re.fullmatch("rope-mt: data=wmt14 is not there, nor is text to stand in [^\n]*\n", capsys.readouterr().err)
 

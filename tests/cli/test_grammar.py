@@ -20,8 +20,7 @@ def read(word: str, several: bool = False) -> object:
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_path_is_read_as_it_was_typed_or_quoted(path, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_a_path_is_read_as_it_was_typed_or_quoted(path, here):
     for setting in ("data.dir", "+translate.output", "hydra.run.dir"):
         assert read(f"{setting}={path}") == path
     if path[0] not in "[":  # which begins a list there
@@ -31,14 +30,12 @@ def test_a_path_is_read_as_it_was_typed_or_quoted(path, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_dry_run_and_python_read_the_folder_of_a_run_as_hydra_does(path, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_a_dry_run_and_python_read_the_folder_of_a_run_as_hydra_does(path, here):
     word = as_typed(f"hydra.run.dir={path}", several=False)
     assert planned("train", {}, ["hydra.run.dir=x", word], command_schema("train")).folders == [Path(path)]
 
 
-def test_home_stands_for_a_tilde_unless_a_folder_has_that_name(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_home_stands_for_a_tilde_unless_a_folder_has_that_name(here, monkeypatch):
     monkeypatch.setenv("HOME", "/the/home")
     for word in ("data.dir=~/x", "data.dir='~/x'", 'hydra.sweep.dir="~/x"'):
         assert read(word) == "/the/home/x"
@@ -47,16 +44,15 @@ def test_home_stands_for_a_tilde_unless_a_folder_has_that_name(tmp_path, monkeyp
     assert read("data.dir=~/x") == "~/x"
 
 
-def test_what_is_no_path_keeps_its_meaning(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_what_is_no_path_keeps_its_meaning(here):
     assert read("translate.input=null") is None
     assert read("data.train=[a,b]") == ["a", "b"]
     assert read("data.test=[Straße/a, '[2] b'/c,d#1,'ü']") == ["Straße/a", "'[2] b'/c", "d#1", "ü"]
-    (tmp_path / "v1,2.tsv").touch()
+    (here / "v1,2.tsv").touch()
     assert read("data.test=[v1,2.tsv]") == ["v1,2.tsv"]
     assert read("data.mirror=") == ""
     for word in ("seed=1,2", "data.dir=${oc.env:HOME}/x", "data.name=1e3", "~tracking"):
         assert as_typed(word, several=False) == word
     assert read("data.train=a,b", several=True) == ["a", "b"]
-    (tmp_path / "a,b.en").write_text("")
+    (here / "a,b.en").write_text("")
     assert read("data.train=a,b", several=True) == "a,b"

@@ -22,9 +22,8 @@ def interrupted(cfg) -> None:
     raise Interrupted(signal.SIGUSR2)
 
 
-def test_a_job_that_is_interrupted_hands_the_signal_to_its_launcher(tmp_path, monkeypatch):
+def test_a_job_that_is_interrupted_hands_the_signal_to_its_launcher(here):
     """Its handler requeues the job, and ends the process."""
-    monkeypatch.chdir(tmp_path)
     signals = []
 
     def requeue(signum, frame):
@@ -50,9 +49,8 @@ def test_a_job_of_a_launcher_sets_its_threads_before_torch_is_imported(tmp_path)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Optuna 2, when it is imported
-def test_the_search_for_settings_finds_the_highest_score_past_failures_and_repeats_itself(tmp_path, monkeypatch):
+def test_the_search_for_settings_finds_the_highest_score_past_failures_and_repeats_itself(here):
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
-    monkeypatch.chdir(tmp_path)
     rates: list[float] = []
 
     def distance(rate: float) -> float:
@@ -70,7 +68,7 @@ def test_the_search_for_settings_finds_the_highest_score_past_failures_and_repea
         call_hydra("train", {"--multirun": True}, words, Jobs(score))
     assert rates[:4] == rates[4:]
     assert min(rates) < 2e-4
-    results = OmegaConf.load(tmp_path / "outputs" / "optimization_results.yaml")
+    results = OmegaConf.load(here / "outputs" / "optimization_results.yaml")
     assert results.best_params["optimizer.lr"] == min(rates, key=distance)
 
 

@@ -40,8 +40,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", [*FORMS, "prefix", "prefix.en", "prefix.de.gz", "prefix.*", "*.tsv", "two"])
-def test_every_form_of_a_text_is_the_same_text(tmp_path, monkeypatch, form):
-    monkeypatch.chdir(tmp_path)
+def test_every_form_of_a_text_is_the_same_text(here, form):
     names, columns = [form], [1, 2]
     if form in FORMS:
         Path(form).write_bytes(FORMS[form])
@@ -53,7 +52,7 @@ def test_every_form_of_a_text_is_the_same_text(tmp_path, monkeypatch, form):
     else:
         Path("1.tsv").write_bytes(TSV[: TSV.index(b"\n") + 1])
         Path("2.tsv").write_bytes(TSV[TSV.index(b"\n") + 1 :])
-    made = locate(config(tmp_path, *names, valid=names, test=names, columns=columns))
+    made = locate(config(here, *names, valid=names, test=names, columns=columns))
     for files in (made.train, made.valid, made.test):
         assert [*zip(*text.read_test_set(files), strict=True)] == PAIRS
     assert made.chosen == {}
@@ -97,26 +96,24 @@ def test_a_data_set_at_hugging_face_is_fetched_once_by_its_name(tmp_path, site, 
         ("one.parquet", parquet(translation=GERMAN), r"^one\.parquet has no text in columns en and de, nor in transl"),
     ],
 )  # fmt: skip
-def test_text_that_is_missing_or_broken_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, name, content, message):
-    monkeypatch.chdir(tmp_path)
+def test_text_that_is_missing_or_broken_is_one_line_and_leaves_nothing(here, name, content, message):
     for path, what in (("my.tsv", TSV), ("half.en", b"one\n"), (name, content)):
         if what:
             Path(path).write_bytes(what)
     Path("dir.tsv").mkdir()
     os.mkfifo("pipe")
     with pytest.raises(UserError, match=message):
-        locate(config(tmp_path, name))
-    left = files_below(tmp_path / "data")
+        locate(config(here, name))
+    left = files_below(here / "data")
     assert left == ([] if name != "few.tsv" else left)
     assert not any("held-out" in str(path) for path in left)
 
 
-def test_a_glob_means_prefixes_and_tables_but_no_marks_of_documents(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_a_glob_means_prefixes_and_tables_but_no_marks_of_documents(here):
     documents(write(Path("a"), ENGLISH, GERMAN), (1, 10))
     Path("a.fr").write_bytes(b"une\n")
     Path("b.tsv").write_bytes(TSV)
-    assert own.found("*", config(tmp_path, "*")) == ["a", Path("b.tsv")]
+    assert own.found("*", config(here, "*")) == ["a", Path("b.tsv")]
 
 
 def test_data_sets_at_hugging_face_with_like_names_are_kept_apart(tmp_path, monkeypatch):
@@ -134,8 +131,7 @@ def test_a_site_that_names_no_file_is_refused(tmp_path, site, monkeypatch):
 
 
 @pytest.mark.parametrize("settings", [{"origin": "http://localhost"}, {"archives": [ARCHIVE]}])
-def test_a_typo_beside_text_that_can_be_fetched_is_refused_at_once(tmp_path, monkeypatch, settings):
-    monkeypatch.chdir(tmp_path)
+def test_a_typo_beside_text_that_can_be_fetched_is_refused_at_once(here, settings):
     cfg = DataConfig("files", "data/files/train", "data/files/train", "mine/typo", dir="data", **settings)
     with pytest.raises(UserError, match=r"^no such text: mine/typo;"):
         own.require_text(cfg)

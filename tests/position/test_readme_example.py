@@ -8,12 +8,11 @@ from ..training.killed_run import words
 from .readme_example import NAME, YAML
 
 
-def test_the_example_trains_by_its_name(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "mine/position").mkdir(parents=True)
-    (tmp_path / f"mine/position/{NAME}.yaml").write_text(YAML)
-    typed = [*words(tmp_path), "trainer.max_steps=1", "trainer.val_every=1"]
+def test_the_example_trains_by_its_name(here):
+    (here / "mine/position").mkdir(parents=True)
+    (here / f"mine/position/{NAME}.yaml").write_text(YAML)
+    typed = [*words(here), "trainer.max_steps=1", "trainer.val_every=1"]
     assert main(["train", f"position={NAME}", "--config-dir", "mine", *typed]) == 0
-    [run] = (tmp_path / "outputs").glob("files-*")
+    [run] = (here / "outputs").glob("files-*")
     assert json.loads((run / "result.json").read_text())["steps"] == 1
     assert f"-{NAME}-" in run.name

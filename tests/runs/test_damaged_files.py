@@ -3,9 +3,8 @@
 from .damaged import FINE, judged, make_site, table
 
 
-def test_no_damage_is_taken_for_right(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    outcomes = [*judged(tmp_path, make_site(tmp_path), 220)]
+def test_no_damage_is_taken_for_right(here):
+    outcomes = [*judged(here, make_site(here), 220)]
     assert all(outcome.verdict in FINE for outcome in outcomes), table(outcomes)
     # few damages change nothing
     assert sum(outcome.verdict == "refused" for outcome in outcomes) > 0.8 * len(outcomes), table(outcomes)

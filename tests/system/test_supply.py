@@ -73,7 +73,7 @@ def test_no_version_is_known_to_do_harm():
         assert not [*ranges[name].filter([f"{first}rc1", "1.0", "0.1"])]
 
 
-def test_without_tracking_no_network_is_asked_and_wandb_is_not_imported(tmp_path, monkeypatch, capsys):
+def test_without_tracking_no_network_is_asked_and_wandb_is_not_imported(here, monkeypatch, capsys):
     requests, watching = [], True
 
     def watch(event: str, arguments: tuple[Any, ...]) -> None:
@@ -82,11 +82,10 @@ def test_without_tracking_no_network_is_asked_and_wandb_is_not_imported(tmp_path
 
     sys.addaudithook(watch)  # nothing can remove it
     monkeypatch.setitem(sys.modules, "wandb", None)  # importing it fails
-    monkeypatch.chdir(tmp_path)
     for name in ("WANDB_MODE", "WANDB_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     short = ["trainer.max_steps=2", "trainer.val_every=2", "search.max_len_a=0", "search.max_len_b=2"]
-    commands = [["train", *words(tmp_path), *short, "hydra.run.dir=run"], ["eval", "run"], ["translate", "run"]]
+    commands = [["train", *words(here), *short, "hydra.run.dir=run"], ["eval", "run"], ["translate", "run"]]
     commands += [["compare", "run", "--html", "run.html"], ["export", "run", "--to", "safetensors"], ["--help"]]
     try:
         for command in commands:
@@ -95,4 +94,4 @@ def test_without_tracking_no_network_is_asked_and_wandb_is_not_imported(tmp_path
     finally:
         watching = False
     assert requests == []
-    assert not list(tmp_path.rglob("wandb"))
+    assert not list(here.rglob("wandb"))

@@ -91,9 +91,8 @@ def test_an_average_is_the_mean_of_its_checkpoints_to_the_last_bit(run, which, s
     check_mean(ckpt, [step(run, number) for number in steps])
 
 
-def test_checkpoints_are_named_by_their_paths_too(run, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "elsewhere").symlink_to(run.checkpoints)
+def test_checkpoints_are_named_by_their_paths_too(run, here):
+    (here / "elsewhere").symlink_to(run.checkpoints)
     ckpt, words = select(run.path, ["elsewhere/step-0000005", "elsewhere/step-0000007"])
     check_mean(ckpt, [step(run, 5), step(run, 7)])
     assert words == "mean of 2: step-0000005, step-0000007"

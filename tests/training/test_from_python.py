@@ -11,8 +11,7 @@ from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.result import read_result
 
 
-def test_train_and_load_do_what_the_commands_do(small_run, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_train_and_load_do_what_the_commands_do(small_run, here, capsys):
     words = [*small_run, "trainer.max_steps=4", "trainer.val_every=4"]
     path = rope_mt.train(words)
     assert path.parent.name == "outputs"

@@ -160,9 +160,8 @@ def test_an_error_that_a_signal_causes_is_not_told_but_one_that_the_user_must_me
 
 
 @pytest.mark.parametrize(("word", "command"), [("seed=1", ""), ("overwrite=True", " without overwrite=true")])
-def test_a_signal_ends_a_sweep_with_one_line_and_its_exit_code(tmp_path, monkeypatch, capfd, small_run, word, command):
+def test_a_signal_ends_a_sweep_with_one_line_and_its_exit_code(here, capfd, small_run, word, command):
     """With overwrite=true the same command would start the run again."""
-    monkeypatch.chdir(tmp_path)
     words = ["train", "-m", "position=rope,none", *small_run, "trainer.accumulate=2", word]
     with signal_in(2, signal.SIGTERM):
         assert main(words) == 128 + signal.SIGTERM
@@ -170,5 +169,5 @@ def test_a_signal_ends_a_sweep_with_one_line_and_its_exit_code(tmp_path, monkeyp
     line = f"rope-mt: interrupted; step 2 is saved, and the same command{command} goes on from there"
     assert err.splitlines()[-1] == line
     assert "Traceback" not in err
-    [folder] = (tmp_path / "outputs").glob("files-*")
+    [folder] = (here / "outputs").glob("files-*")
     assert saved(folder) == [2]

@@ -32,8 +32,7 @@ TELLS = {"csv": "CSV: {0}/csv/metrics.csv", "tensorboard": "look with `tensorboa
 
 
 @pytest.mark.parametrize(("kind", "read"), [("csv", read_csv), ("tensorboard", read_tensorboard)])
-def test_a_killed_run_has_each_step_once_and_its_scores_at_the_last(kind, read, config, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_a_killed_run_has_each_step_once_and_its_scores_at_the_last(kind, read, config, here, capsys):
     run, cfg = RunFolder(Path("outputs", "run")), config(max_steps=4, val_every=2, val_sentences=1, log_every=1)
     cfg.tracking.name = kind
     with killed_at(3):
@@ -52,10 +51,9 @@ def test_a_killed_run_has_each_step_once_and_its_scores_at_the_last(kind, read, 
     assert not (run.path / kind).exists()
 
 
-def test_a_missing_tensorboard_is_told_before_anything_begins(small_run, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_a_missing_tensorboard_is_told_before_anything_begins(small_run, here, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     words = [word for word in small_run if not word.startswith("tracking")]
     assert main(["train", "-m", *words, "tracking=tensorboard", "seed=1,2"]) == 2
     assert capsys.readouterr().err == "rope-mt: TensorBoard is not installed: pip install 'rope-mt[tensorboard]'\n"
-    assert not any(tmp_path.iterdir())
+    assert not any(here.iterdir())

@@ -45,20 +45,19 @@ def test_the_faster_precision_is_kept_for_a_processor_and_a_model(cfg, timed, mo
     assert timed == []
 
 
-def test_a_run_goes_on_in_the_precision_that_it_began_with(cfg, timed, tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_a_run_goes_on_in_the_precision_that_it_began_with(cfg, timed, here, capsys):
     timed += [{"bf16": 0.3, "fp32": 0.2}, {"bf16": 0.1, "fp32": 0.2}]
     train(cfg)
     assert "precision a step takes 300 ms in bf16, 200 ms in fp32" in capsys.readouterr().out
-    [folder] = (tmp_path / "outputs").iterdir()
+    [folder] = (here / "outputs").iterdir()
     run = RunFolder(folder)
     assert json.loads(run.identity.read_text())["precision"] == "fp32"
     assert checkpoint.load(folder).config.trainer.precision == "fp32"  # as `eval` will compute
-    shutil.rmtree(tmp_path / "data" / "precision")
+    shutil.rmtree(here / "data" / "precision")
     train(cfg)
     assert "is finished" in capsys.readouterr().out
     train(replace(cfg, seed=4))  # a new run is measured anew
-    [other] = {*(tmp_path / "outputs").iterdir()} - {folder}
+    [other] = {*(here / "outputs").iterdir()} - {folder}
     assert json.loads(RunFolder(other).identity.read_text())["precision"] == "bf16"
 
 

@@ -32,8 +32,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 
 
 @pytest.fixture
-def words(small_run, tmp_path, monkeypatch) -> list[str]:
-    monkeypatch.chdir(tmp_path)
+def words(small_run, here, monkeypatch) -> list[str]:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     changed = [f"trainer.max_steps={STEPS}", "trainer.val_every=2", "trainer.precision=fp32", "trainer.ema=0.8"]
     return ["train", *small_run, *changed, "positions=random"]

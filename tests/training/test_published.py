@@ -87,12 +87,11 @@ def without_checksums(run: RunFolder) -> dict:
     return {name: value for name, value in read_result(run).items() if name not in (CHECKSUM, FILES)}
 
 
-def test_a_run_is_published_when_it_ends_or_is_found_finished(publishing, text, tmp_path, monkeypatch, capsys):
+def test_a_run_is_published_when_it_ends_or_is_found_finished(publishing, text, here, capsys):
     cfg = publishing
     cfg.data.further_tests, cfg.data.joined_tests = [str(text / "sixteen")], [3]
-    monkeypatch.chdir(tmp_path)
     score = train(cfg)
-    [run], [record] = (tmp_path / "outputs").iterdir(), (tmp_path / "kept").iterdir()
+    [run], [record] = (here / "outputs").iterdir(), (here / "kept").iterdir()
     assert f"published {record}" in capsys.readouterr().out.replace("\n", "")
     tests = {f"{name}.{kind}" for name in ("test", "sixteen", "test-joined-3") for kind in ("hyp", "counts")}
     assert {file.name for file in record.iterdir()} == tests | {"config.yaml", "metrics.jsonl", "result.json"}
@@ -105,20 +104,20 @@ def test_a_run_is_published_when_it_ends_or_is_found_finished(publishing, text, 
     assert without_checksums(RunFolder(record)) == computed
     assert [*computed["further_tests"]] == ["sixteen", "test-joined-3"]
 
-    run.rename(tmp_path / "away")
+    run.rename(here / "away")
     shutil.copytree(record, record.with_name(f".{record.name}.77"))  # left by a copy that was killed
     (record.with_name(f".{record.name}.77") / "result.json").write_text("{")
     assert train(cfg) == score
     assert not run.exists()
 
-    (tmp_path / "away").rename(run)
+    (here / "away").rename(run)
     shutil.rmtree(record)
     train(cfg)  # which finds it finished
     assert without_checksums(RunFolder(record)) == computed
     shutil.rmtree(record)
     cfg.sweep.published = "outputs"  # a run among the records is one
     train(cfg)
-    assert [*(tmp_path / "outputs").iterdir()] == [run]
+    assert [*(here / "outputs").iterdir()] == [run]
     assert not record.exists()
 
 

@@ -92,16 +92,15 @@ def test_the_same_command_finds_a_finished_run_and_overwrite_starts_again(quick,
     assert weights.read_bytes() == content
 
 
-def test_settings_that_cannot_change_a_result_make_no_other_run(quick, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_settings_that_cannot_change_a_result_make_no_other_run(quick, here):
     cfg = quick()
     train(cfg)
     cfg.data.workers, cfg.trainer.log_every, cfg.tracking.project = 1, 1, "another"
     train(cfg)
-    [run] = (tmp_path / "outputs").iterdir()
+    [run] = (here / "outputs").iterdir()
     cfg.seed = 4
     train(cfg)
-    [other] = {*(tmp_path / "outputs").iterdir()} - {run}
+    [other] = {*(here / "outputs").iterdir()} - {run}
     assert (run.name[:-8], other.name[:-8]) == ("files-test-rope-s3-", "files-test-rope-s4-")
 
 
@@ -136,23 +135,21 @@ def test_seconds_are_those_of_training_and_of_validation_over_all_sessions(confi
     assert (result["training_seconds"], result["validation_seconds"]) == (4, 200)
 
 
-def test_a_dry_run_names_the_run_and_its_state_and_writes_nothing(small_run, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_a_dry_run_names_the_run_and_its_state_and_writes_nothing(small_run, here, capsys):
     words = ["train", *small_run, "trainer.max_steps=2", "trainer.val_every=2"]
     assert main([*words, "--dry-run"]) == 0
     named = re.search(r"run +(\S+) .*\nstate +would begin$", capsys.readouterr().out, re.MULTILINE)
     assert named
-    assert not any(tmp_path.iterdir())
+    assert not any(here.iterdir())
     assert main(words) == 0
-    assert RunFolder(tmp_path / named[1]).result.is_file()
+    assert RunFolder(here / named[1]).result.is_file()
     capsys.readouterr()
     assert main(["train", "-m", *words[1:], "seed=1,2", "--dry-run"]) == 0
     states = re.findall(r"state +(.*)$", capsys.readouterr().out, re.MULTILINE)
     assert states == ["is finished: its result would be printed again", "would begin"]
 
 
-def test_epochs_make_the_run_that_has_as_many_steps(small_run, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_epochs_make_the_run_that_has_as_many_steps(small_run, here, capsys):
     assert main(["train", *small_run, "trainer.epochs=2"]) == 0
     steps = int(re.search(r"^training +(\d+) steps \(2 epochs\) of", capsys.readouterr().out, re.MULTILINE)[1])
     [run] = map(RunFolder, Path("outputs").iterdir())

@@ -69,9 +69,8 @@ def translators(checkpoints) -> dict[str, Translator]:
 
 
 @pytest.fixture
-def translate(checkpoints, tmp_path, monkeypatch, capsysbinary) -> Callable[..., tuple[list[bytes], list[str]]]:
+def translate(checkpoints, here, monkeypatch, capsysbinary) -> Callable[..., tuple[list[bytes], list[str]]]:
     """Run the command in an empty folder; return the lines that it writes, and those on standard error."""
-    monkeypatch.chdir(tmp_path)
 
     def run(
         stdin: bytes = b"", model: str = "rope", search: dict[str, Any] | None = None, **settings: Any

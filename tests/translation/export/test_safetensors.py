@@ -42,11 +42,10 @@ def test_the_folder_of_a_run_holds_files_that_other_programs_read(part, untraine
     assert "encoder.layers.0.attention.qkv.weight" in weights
 
 
-def test_translate_reads_the_folder_as_it_does_the_run(untrained, saved, pairs, tmp_path, monkeypatch, capsysbinary):
-    run = saved(untrained(RopeConfig()), tmp_path / "run")
+def test_translate_reads_the_folder_as_it_does_the_run(untrained, saved, pairs, here, monkeypatch, capsysbinary):
+    run = saved(untrained(RopeConfig()), here / "run")
     assert main(["export", str(run), "--to", "safetensors"]) == 0
     lines = "".join(source + "\n" for source, _ in pairs[:5])
-    monkeypatch.chdir(tmp_path)
     outputs = []
     for folder in (run, run / "export-safetensors"):
         capsysbinary.readouterr()
