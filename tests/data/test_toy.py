@@ -12,23 +12,10 @@ from typing import Any
 import pytest
 import sacrebleu
 
-from rope_mt.data.toy import ToyCorpus, generate
+from rope_mt.data.toy import ToyCorpus, generate, grammar
 from rope_mt.data.toy import lexicon as lx
 from rope_mt.data.toy.corpus import bag_of_words, families
-from rope_mt.data.toy.grammar import (
-    Clause,
-    Common,
-    Head,
-    Name,
-    Pair,
-    Phrase,
-    Predicate,
-    Sentence,
-    Tail,
-    Time,
-    english,
-    german,
-)
+from rope_mt.data.toy.grammar import Clause, Common, Head, Name, Pair, Phrase, Predicate, Sentence, Tail, Time
 
 from .toy_glossary import LEXICON, forms, glossary
 
@@ -215,7 +202,7 @@ GOLDEN = [  # a clause alone is a sentence of this clause
 @pytest.mark.parametrize(("tree", "en", "de"), GOLDEN, ids=[en for _, en, _ in GOLDEN])
 def test_golden_sentence(tree, en, de):
     sentence = tree if isinstance(tree, Sentence) else Sentence(tree)
-    assert (english(sentence), german(sentence)) == (en, de)
+    assert (grammar.english(sentence), grammar.german(sentence)) == (en, de)
 
 
 INFLECTED = {

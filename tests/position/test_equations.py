@@ -6,17 +6,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from rope_mt.config.position import (
-    DebertaConfig,
-    FireConfig,
-    KerpleConfig,
-    PopeConfig,
-    PositionConfig,
-    RelativeConfig,
-    SinusoidalConfig,
-    TransformerXLConfig,
-    TupeConfig,
-)
+from rope_mt.config.position import POSITION_CONFIGS, PositionConfig
 from rope_mt.model.attention import SelfAttention, Visible
 from rope_mt.position import AttentionShape, PositionScheme, build_position
 
@@ -62,7 +52,7 @@ def check(cfg: PositionConfig, causal: bool, scores: Scores, values: Values = pl
 
 def test_sinusoidal_is_the_formula_of_eq_4():
     """Added to whatever enters a stack; the four terms of eq. 6 follow."""
-    scheme = build_position(SinusoidalConfig(), AttentionShape(6, 1, causal=False))
+    scheme = build_position(POSITION_CONFIGS["sinusoidal-add"](), AttentionShape(6, 1, causal=False))
     x, pos = random(1, 3, 6), torch.tensor([0, 5, 900])
     added = scheme.embed(torch.zeros(1, 3, 6), pos)[0]
     assert torch.equal(scheme.embed(x, pos)[0], x[0] + added)
@@ -87,7 +77,7 @@ def test_relative_is_eq_5(causal, with_values):
     def values(scheme, v, back):
         return v[:, :, None] + (scheme.values[rows(back)] if with_values else 0)
 
-    check(RelativeConfig(clip=3, values=with_values), causal, scores, values)
+    check(POSITION_CONFIGS["relative"](clip=3, values=with_values), causal, scores, values)
 
 
 def sinusoid_of(back: torch.Tensor) -> torch.Tensor:
@@ -110,7 +100,7 @@ def test_transformer_xl_is_eq_7(causal):
         position = ((q + v)[:, :, :, None] * r).sum(-1)
         return ((content + position) / math.sqrt(D_HEAD)).float()
 
-    check(TransformerXLConfig(), causal, scores)
+    check(POSITION_CONFIGS["transformer-xl"](), causal, scores)
 
 
 @both_stacks
@@ -124,7 +114,7 @@ def test_deberta_is_eq_10(causal):
         position_to_content = (k[:, :, None, :] * queries).sum(-1)
         return (content + content_to_position + position_to_content) / math.sqrt(3 * D_HEAD)
 
-    check(DebertaConfig(clip=4), causal, scores)
+    check(POSITION_CONFIGS["deberta"](clip=4), causal, scores)
 
 
 @both_stacks
@@ -134,7 +124,7 @@ def test_kerple_is_the_logarithm_of_the_distance(causal):
         kernel = [[[-a * math.log(1 + b * abs(r)) for r in row] for row in back.tolist()] for a, b in of_heads]
         return q @ k.transpose(-2, -1) / math.sqrt(D_HEAD) + torch.tensor(kernel)
 
-    check(KerpleConfig(), causal, scores)
+    check(POSITION_CONFIGS["kerple"](), causal, scores)
 
 
 @both_stacks
@@ -154,7 +144,7 @@ def test_fire_is_a_network_of_the_distance_over_the_position_of_the_query(causal
                 bias[:, m, n] = last.weight @ torch.tensor(hidden) + last.bias
         return q @ k.transpose(-2, -1) / math.sqrt(D_HEAD) + bias
 
-    check(FireConfig(threshold=5), causal, scores)
+    check(POSITION_CONFIGS["fire"](threshold=5), causal, scores)
 
 
 @both_stacks
@@ -169,7 +159,7 @@ def test_pope_is_a_sum_of_magnitudes_times_the_cosine_of_the_distance(causal):
             out += (1 + q[..., c].exp()).log()[..., None] * (1 + k[..., c].exp()).log()[..., None, :] * cosines
         return out / math.sqrt(D_HEAD)
 
-    check(PopeConfig(theta=100), causal, scores)
+    check(POSITION_CONFIGS["pope"](theta=100), causal, scores)
 
 
 @both_stacks
@@ -187,4 +177,4 @@ def test_tupe_is_eq_9(causal):
             assert LEN - 1 <= 8
         return (q @ k.transpose(-2, -1) + position) / math.sqrt(2 * D_HEAD) + bias
 
-    check(TupeConfig(max_len=20), causal, scores)
+    check(POSITION_CONFIGS["tupe"](max_len=20), causal, scores)

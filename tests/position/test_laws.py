@@ -5,15 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from rope_mt.config.position import (
-    POSITION_CONFIGS,
-    AlibiConfig,
-    LearnedConfig,
-    NoPositionConfig,
-    PositionConfig,
-    RelativeConfig,
-    RopeConfig,
-)
+from rope_mt.config.position import POSITION_CONFIGS, AlibiConfig, PositionConfig, RelativeConfig, RopeConfig
 from rope_mt.config.training import ModelConfig
 from rope_mt.errors import UserError
 from rope_mt.model.attention import SelfAttention, Visible
@@ -54,7 +46,7 @@ SOFTMAX = {name: (MODEL, cfg) for name, cfg in {**DEFAULTS, **VARIANTS}.items()}
 PRE_NORM = {f"{name}, pre-norm": (replace(MODEL, norm="pre"), cfg) for name, cfg in DEFAULTS.items()}
 WITHOUT_SCORES = {name: cfg for name, cfg in DEFAULTS.items() if not CLASSES[name].acts_on_scores()}
 SUMS = {f"{name}, linear": (LINEAR, cfg) for name, cfg in WITHOUT_SCORES.items()}
-SUMS |= {"rope, favor": (FAVOR, RopeConfig()), "none, favor": (FAVOR, NoPositionConfig())}
+SUMS |= {"rope, favor": (FAVOR, RopeConfig()), "none, favor": (FAVOR, DEFAULTS["none"])}
 
 every_scheme = pytest.mark.parametrize("name", sorted(CLASSES))
 every_model = pytest.mark.parametrize("name", sorted({**SOFTMAX, **SUMS}))
@@ -243,7 +235,7 @@ def test_cross_attention_is_turned_only_when_asked():
 
 
 def test_the_learned_table_of_one_position_is_one_row():
-    scheme = build_position(LearnedConfig(max_len=9), AttentionShape(6, 1, causal=False))
+    scheme = build_position(POSITION_CONFIGS["learned"](max_len=9), AttentionShape(6, 1, causal=False))
     pos = torch.tensor([[0, 1, 2], [5, 0, 9]])
     added = scheme.embed(torch.zeros(2, 3, 6), pos)
     assert torch.equal(added, scheme.vectors[pos])

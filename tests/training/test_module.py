@@ -7,13 +7,7 @@ import torch
 from torch import Tensor
 
 from rope_mt.bench.steps import Training, first_batches
-from rope_mt.config.position import (
-    NoPositionConfig,
-    PositionConfig,
-    PositionsConfig,
-    RopeConfig,
-    SinusoidalConfig,
-)
+from rope_mt.config.position import NoPositionConfig, PositionConfig, PositionsConfig, RopeConfig, SinusoidalConfig
 from rope_mt.data.corpus import locate
 from rope_mt.data.datamodule import TranslationData
 from rope_mt.data.epoch import EpochPlan

@@ -7,14 +7,7 @@ import pytest
 import torch
 
 from rope_mt.config.commands import EvalConfig, PositionChange
-from rope_mt.config.position import (
-    POSITION_CONFIGS,
-    LearnedConfig,
-    NoPositionConfig,
-    PositionsConfig,
-    RopeConfig,
-    TupeConfig,
-)
+from rope_mt.config.position import POSITION_CONFIGS, LearnedConfig, NoPositionConfig, PositionsConfig, RopeConfig
 from rope_mt.config.training import SearchConfig
 from rope_mt.data import toy
 from rope_mt.data.tokenizer import BOS, EOS, LONGEST, read
@@ -35,7 +28,7 @@ SENTENCES = [" ".join(WORDS[at : at + 1 + at % 13]) for at in range(30)]
     ("position", "length"),
     [
         (LearnedConfig(max_len=9), 10),  # 9 tokens and eos
-        (TupeConfig(max_len=9), 10),
+        (POSITION_CONFIGS["tupe"](max_len=9), 10),
         (LearnedConfig(max_len=30), 15),
         (NoPositionConfig(), 15),
     ],
