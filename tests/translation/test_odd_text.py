@@ -204,13 +204,15 @@ def test_translate_warns_of_lines_that_are_in_the_target_language(translate, wro
 # ---- lines without end, other encodings -----------------------------------------------------------------------------
 
 
-def test_a_byte_order_mark_is_no_line_and_changes_none(translate, tmp_path):
+def test_a_byte_order_mark_is_no_line_and_changes_none_and_a_last_line_without_end_counts(translate, tmp_path):
     assert translate(BOM)[0] == []
-    for content, lines in ((b"", 0), (b"\n", 1), (b"a\n\nb", 3), (b"\xef\xbb", 1)):
+    path = tmp_path / "in"
+    for content, n in ((b"", 0), (b"\n", 1), (b"a", 1), (b"a\n", 1), (b"a\n\n", 2), (b"a\n\nb", 3), (b"\xef\xbb", 1)):
         for marks in range(3):
-            (tmp_path / "in").write_bytes(marks * BOM + content)
-            assert text.size([tmp_path / "in"])[0] == lines
-            assert [*text.lines(tmp_path / "in")] == content.split(b"\n")[:lines]
+            path.write_bytes(marks * BOM + content)
+            lines = content.split(b"\n")[:n]
+            assert text.size([path, path]) == (2 * n, 2 * sum(len(line) + 1 for line in lines))
+            assert [*text.lines(path)] == lines
 
 
 def test_a_line_longer_than_the_limit_is_refused_before_it_is_in_memory(translate, tmp_path, monkeypatch):
