@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
@@ -211,14 +212,20 @@ def examples(cfg: DataConfig) -> tuple[PairDataset, list[list[str]]]:
 
 @pytest.mark.parametrize("docs", [True, False])
 def test_examples_are_consecutive_sentences_of_one_document(tmp_path, sides, docs):
-    pairs, joined = examples(documents_in(tmp_path, sides, docs, context_tokens=150))
+    """As many as fit: the next one would have been too much."""
+    cfg = documents_in(tmp_path, sides, docs, context_tokens=150)
+    pairs, joined = examples(cfg)
     assert max(pairs.src.lengths.max(), pairs.tgt.lengths.max()) <= 151  # eos on top
+    alone, texts = examples(replace(cfg, context_tokens=None))
+    assert texts == sides  # without a context every pair is an example
+    sizes = [side.lengths - 1 for side in (alone.src, alone.tgt)]
     ends = {*itertools.accumulate(LENGTHS)} if docs else {sum(LENGTHS)}
     at, seen = 0, set()
     for src, tgt in zip(*joined, strict=True):
         n = next(n for n in itertools.count(1) if " ".join(sides[0][at : at + n]) == src)
         assert tgt == " ".join(sides[1][at : at + n])
         assert not ends & set(range(at + 1, at + n))
+        assert at + n in ends or max(side[at : at + n + 1].sum() for side in sizes) > 150
         at += n
         seen.add(n)
     assert at == sum(LENGTHS)
@@ -232,11 +239,6 @@ def test_a_dropped_sentence_is_no_neighbour(tmp_path, sides):
     _, (sources, _) = examples(documents_in(tmp_path, broken, docs=False, context_tokens=200, max_len=256))
     assert sources[0] == " ".join(sides[0][:gap])
     assert sources[1].startswith(sides[0][gap + 1])
-
-
-def test_without_context_every_pair_is_an_example(tmp_path, sides):
-    _, texts = examples(documents_in(tmp_path, sides, docs=True))
-    assert texts == sides
 
 
 def test_a_batch_goes_to_another_process_without_shared_memory_of_which_containers_have_little(pairs):

@@ -137,22 +137,6 @@ def test_a_run_that_has_begun_is_not_refused_for_an_epoch_with_a_batch_less():
     assert len(alone) == 46
 
 
-def test_join_fills_examples_with_consecutive_pairs_of_a_document():
-    random = np.random.default_rng(0)
-    src, tgt = (np.concatenate(([0], random.integers(1, 9, 200).cumsum())) for _ in range(2))
-    begins = random.random(200) < 0.1
-    begins[0] = True
-    firsts = join(src, tgt, begins, 20)
-    assert firsts[0] == 0
-    assert firsts[-1] == 200
-    assert set(np.flatnonzero(begins)) <= set(firsts.tolist())
-    for a, b in itertools.pairwise(firsts):
-        assert b > a
-        assert b == a + 1 or max(src[b] - src[a], tgt[b] - tgt[a]) <= 20
-        if b < 200 and not begins[b]:  # one more would have been too much
-            assert max(src[b + 1] - src[a], tgt[b + 1] - tgt[a]) > 20
-
-
 def test_a_pair_longer_than_the_context_stays_by_itself():
     offsets = np.array([0, 2, 50, 52, 54])
     assert join(offsets, offsets, np.array([True, False, False, False]), 10).tolist() == [0, 1, 2, 4]
