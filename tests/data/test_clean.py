@@ -1,4 +1,4 @@
-"""Cleaning: each step drops the pairs that its name says, and counts them. test_prepare.py has all steps together."""
+"""Cleaning: what its steps keep and drop. All together: test_prepare.py; of odd text: translation/test_odd_text.py."""
 
 import numpy as np
 import pytest
@@ -12,21 +12,6 @@ WORDS = ["the", "old", "dogs", "see", "a", "black", "cat", "and", "die", "alten"
 
 def cleaning(**given) -> Cleaning:
     return Cleaning(DataConfig("test", "a", "b", "c", **given))
-
-
-STEPS = {
-    "not UTF-8": [(b"br\xffken", b"kaputt"), (b"fine", b"\xc3"), (b"\xed\xa0\x80", b"a surrogate")],
-    "empty": [(b"", b"x"), (b"x", b""), (b" \t ", b"x"), (b"x", "\u2028\u00a0\u3000".encode())],
-    "too long": [(b"x" * 16_385, b"x"), (b"x", "ü".encode() * 16_385)],
-}
-
-
-@pytest.mark.parametrize(("step", "pair"), [(step, pair) for step, pairs in STEPS.items() for pair in pairs])
-def test_a_step_drops_and_counts_the_pairs_of_its_name(step, pair):
-    steps = cleaning()
-    assert steps.text(*pair) is None
-    assert steps.dropped == {step: 1}
-    assert step in Cleaning.STEPS
 
 
 @pytest.mark.parametrize(
@@ -53,13 +38,6 @@ def test_identical_sides_and_all_but_the_first_of_equal_pairs_are_dropped_only_w
         steps = cleaning(**{setting: True})
         assert [steps.text(*pair) is None for pair in stream] == dropped
         assert steps.dropped == {step: sum(dropped)}
-
-
-def test_a_pair_is_counted_once_even_if_several_steps_would_drop_it():
-    steps = cleaning(drop_identical=True, drop_duplicates=True)
-    for pair in ((b"\xff", b""), (b"", b""), (b"y" * 20_000,) * 2, (b"same", b"same"), (b"same", b"same")):
-        assert steps.text(*pair) is None
-    assert steps.dropped == {"not UTF-8": 1, "empty": 1, "too long": 1, "identical sides": 2}
 
 
 def test_lengths_in_pieces_are_limited_as_the_configuration_says():

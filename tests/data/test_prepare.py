@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rope_mt.config.commands import PrepareConfig
@@ -25,14 +25,6 @@ pytestmark = pytest.mark.usefixtures("without_waiting_for_the_disk")
 
 
 # ---- what lies on disk --------------------------------------------------------------------------------------------
-
-
-def test_ids_on_disk_are_the_normalised_text(cfg, tmp_path):
-    odd = ["  two  blanks ", "Mu\u0308ller", "日本語 \u2028 x", "tab\there"]
-    cfg.train = [*cfg.train, write(tmp_path / "text" / "odd", odd, odd[::-1])]
-    plain = ["two blanks", "M\u00fcller", "日本語 x", "tab here"]
-    expected = list(zip([*ENGLISH, *plain], [*GERMAN, *plain[::-1]], strict=True))
-    assert pairs(prepare(cfg)) == expected
 
 
 def test_a_folder_that_was_removed_in_part_is_not_mistaken_for_none(cfg):
@@ -94,6 +86,7 @@ def test_the_report_counts_pairs_with_what_a_reader_does_not_see(cfg, tmp_path):
 
 
 LONG = "1 " * 260  # more than 250 pieces
+ALL_AT_ONCE = [("b\udcffd", ""), ("", ""), ("x" * 4001, "x" * 4001), ("a", "a"), ("a", "a"), ("a b", "b a")]
 POOL = ["", " ", "b\udcffd", "a", "a b", "a b c", "a b c d e f", "old dogs", "alte Hunde", LONG, "x" * 4001]
 
 
@@ -138,6 +131,7 @@ def oracle(lines: list[tuple[str, str]], cfg: DataConfig) -> tuple[list[tuple[st
     duplicates=st.booleans(),
     chunk=st.integers(1, 7),
 )
+@example(lines=ALL_AT_ONCE, clean="fairseq", identical=True, duplicates=True, chunk=3)
 def test_every_pair_is_kept_or_dropped_for_one_counted_reason(lines, clean, identical, duplicates, chunk):
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(preparing, "MAX_BROKEN", 1)
