@@ -19,30 +19,8 @@ from rope_mt.config.files import conf_dir
 from rope_mt.data import archives, corpus
 from rope_mt.errors import UserError
 
-from .archive_site import (
-    ARCHIVES,
-    COMMON_CRAWL,
-    DEV,
-    EUROPARL,
-    FRENCH,
-    NAMES,
-    NEWS_COMMENTARY,
-    TEST,
-    TEXTS,
-    Member,
-    Mood,
-    assert_text,
-    config,
-    files_below,
-    has_no_text,
-    locate,
-    packed,
-    plain,
-    refused,
-    sgml,
-    special,
-    wmt14,
-)
+from . import archive_site as wmt
+from .archive_site import Mood, assert_text, config, files_below, locate, packed, plain, refused, sgml, special, wmt14
 
 # ---- what goes well --------------------------------------------------------------------------------------------------
 
@@ -59,15 +37,15 @@ def test_the_command_goes_from_archives_to_a_prepared_folder(site, tmp_path, fol
     assert "300 pairs read" in out
     assert "takes up to 10.0 MB of disk in data/wmt14; 0 bytes are there" in err
     assert_text(folder, packed_text)
-    assert files_below(folder / "wmt14") == sorted([*TEXTS, *(f"archives/{name}" for name in NAMES)])
-    assert sorted(asked.path for asked in site.log) == ARCHIVES
-    for name in TEXTS:
-        assert FRENCH.strip() not in (folder / "wmt14" / name).read_bytes()
+    assert files_below(folder / "wmt14") == sorted([*wmt.TEXTS, *(f"archives/{name}" for name in wmt.NAMES)])
+    assert sorted(asked.path for asked in site.log) == wmt.ARCHIVES
+    for name in wmt.TEXTS:
+        assert wmt.FRENCH.strip() not in (folder / "wmt14" / name).read_bytes()
     shutil.rmtree(folder / "wmt14" / "archives")
     assert main([*words, "data.vocab_size=390"]) == 0
     out, err = capsys.readouterr()
     assert (err, "300 pairs read" in out) == ("", True)
-    assert len(site.log) == len(ARCHIVES)
+    assert len(site.log) == len(wmt.ARCHIVES)
 
 
 def test_the_other_direction_is_made_from_archives_of_an_earlier_command(site, folder, packed_text):
@@ -75,14 +53,14 @@ def test_the_other_direction_is_made_from_archives_of_an_earlier_command(site, f
     (folder / "wmt14" / "train.de").unlink()
     made = locate(wmt14(site, src_lang="de", tgt_lang="en"), folder)
     assert made.train == [(folder / "wmt14/train.de", folder / "wmt14/train.en")]
-    assert len(site.log) == len(ARCHIVES)
+    assert len(site.log) == len(wmt.ARCHIVES)
     assert_text(folder, packed_text)
 
 
 def test_a_test_set_takes_no_archive_but_its_own(site, folder):
     [(source, target)] = corpus.find(config(wmt14(site), folder), "test")
     assert (source.name, target.name) == ("newstest2014.en", "newstest2014.de")
-    assert [asked.path for asked in site.log] == [TEST]
+    assert [asked.path for asked in site.log] == [wmt.TEST]
 
 
 def test_text_of_ones_own_takes_the_place_of_an_archive(site, folder, packed_text):
@@ -92,7 +70,7 @@ def test_text_of_ones_own_takes_the_place_of_an_archive(site, folder, packed_tex
         path.write_bytes(gzip.compress(plain(packed_text["europarl-v7"][lang])))
     made = locate(wmt14(site), folder)
     assert [source.name for source, _ in made.train] == ["train.en.gz"]
-    assert sorted(asked.path for asked in site.log) == sorted([DEV, TEST])
+    assert sorted(asked.path for asked in site.log) == sorted([wmt.DEV, wmt.TEST])
 
 
 def test_files_and_sizes_are_announced_before_anything_is_fetched(site, folder, capsys):
@@ -111,7 +89,7 @@ def test_files_and_sizes_are_announced_before_anything_is_fetched(site, folder, 
 
 
 def test_two_commands_at_once_fetch_each_file_once_and_both_end_well(site, folder, packed_text, capsys):
-    site.always[EUROPARL] = Mood(hold=True)
+    site.always[wmt.EUROPARL] = Mood(hold=True)
     made, cfg = [], config(wmt14(site), folder)
     both = [threading.Thread(target=lambda: made.append(corpus.locate(cfg))) for _ in range(2)]
     for command in both:
@@ -123,9 +101,9 @@ def test_two_commands_at_once_fetch_each_file_once_and_both_end_well(site, folde
     for command in both:
         command.join()
     assert made[0] == made[1]
-    assert sorted(asked.path for asked in site.log) == ARCHIVES
+    assert sorted(asked.path for asked in site.log) == wmt.ARCHIVES
     said += capsys.readouterr().err
-    assert said.count("reading ") == len(ARCHIVES)  # each text is made by one of them
+    assert said.count("reading ") == len(wmt.ARCHIVES)  # each text is made by one of them
     assert_text(folder, packed_text)
 
 
@@ -156,7 +134,7 @@ def test_half_of_a_text_that_a_killed_command_left_is_made_again(site, folder, p
         (folder / "wmt14" / name).write_bytes(b"half a li")
     locate(wmt14(site), folder)
     assert_text(folder, packed_text)
-    assert files_below(folder / "wmt14") == sorted([*TEXTS, *(f"archives/{name}" for name in NAMES)])
+    assert files_below(folder / "wmt14") == sorted([*wmt.TEXTS, *(f"archives/{name}" for name in wmt.NAMES)])
 
 
 # ---- archives that are wrong -----------------------------------------------------------------------------------------
@@ -164,14 +142,14 @@ def test_half_of_a_text_that_a_killed_command_left_is_made_again(site, folder, p
 
 def test_an_archive_gone_from_its_site_can_be_put_there_by_hand_and_is_verified(site, folder, packed_text, statmt):
     cfg = wmt14(site)
-    (site.root / COMMON_CRAWL).unlink()
-    refused(cfg, folder, "cannot fetch", COMMON_CRAWL, "404", "data/wmt14/archives", "data.mirror")
+    (site.root / wmt.COMMON_CRAWL).unlink()
+    refused(cfg, folder, "cannot fetch", wmt.COMMON_CRAWL, "404", "data/wmt14/archives", "data.mirror")
     assert files_below(folder) == ["wmt14/archives/training-parallel-europarl-v7.tgz"]
     by_hand = folder / "wmt14/archives/training-parallel-commoncrawl.tgz"
     by_hand.write_bytes(packed(("commoncrawl.de-en.de", b"x\n"), ("commoncrawl.de-en.en", b"x\n")))
     refused(cfg, folder, f"{by_hand} has", "bytes, not")
-    assert has_no_text(folder)
-    by_hand.write_bytes(statmt[COMMON_CRAWL])
+    assert wmt.has_no_text(folder)
+    by_hand.write_bytes(statmt[wmt.COMMON_CRAWL])
     locate(cfg, folder)
     assert_text(folder, packed_text)
 
@@ -199,10 +177,10 @@ BAD_ARCHIVES = {
 @pytest.mark.parametrize("case", BAD_ARCHIVES)
 def test_an_archive_with_the_right_checksum_and_wrong_content_is_refused(site, folder, case):
     content, *words = BAD_ARCHIVES[case]
-    site.put(EUROPARL, content)
+    site.put(wmt.EUROPARL, content)
     refused(wmt14(site), folder, "data/wmt14/archives/training-parallel-europarl-v7.tgz", *words)
-    assert has_no_text(folder)
-    fetched = sorted(PurePosixPath(path).name for path in (EUROPARL, COMMON_CRAWL, NEWS_COMMENTARY))
+    assert wmt.has_no_text(folder)
+    fetched = sorted(PurePosixPath(path).name for path in (wmt.EUROPARL, wmt.COMMON_CRAWL, wmt.NEWS_COMMENTARY))
     assert files_below(folder) == [f"wmt14/archives/{name}" for name in fetched]
 
 
@@ -210,7 +188,7 @@ def test_nothing_is_written_outside_and_no_link_is_followed_whatever_an_archive_
     secret = tmp_path / "secret"
     secret.write_text("not for the corpus\n")
     evil = b"evil\n"
-    hostile: list[Member] = [
+    hostile: list[wmt.Member] = [
         ("../evil", evil),
         ("../../../../evil", evil),
         (str(tmp_path / "evil"), evil),
@@ -223,10 +201,10 @@ def test_nothing_is_written_outside_and_no_link_is_followed_whatever_an_archive_
         (f"../..{tmp_path}/europarl-v7.de-en.de", DE[1]),
         ("/europarl-v7.de-en.en", EN[1]),
     ]
-    site.put(EUROPARL, packed(*hostile))
+    site.put(wmt.EUROPARL, packed(*hostile))
     before = {*files_below(tmp_path)}
     locate(wmt14(site), folder)
-    texts = {f"cwd/data/wmt14/{name}" for name in (*TEXTS, *(f"archives/{name}" for name in NAMES))}
+    texts = {f"cwd/data/wmt14/{name}" for name in (*wmt.TEXTS, *(f"archives/{name}" for name in wmt.NAMES))}
     assert {*files_below(tmp_path)} - before == texts
     assert not any(path.is_symlink() for path in tmp_path.rglob("*"))
     for lang, content in (("de", DE[1]), ("en", EN[1])):
