@@ -151,10 +151,6 @@ def test_a_sweep_ends_with_the_table_and_compare_warns_of_settings_that_should_b
     assert "differ in seed" not in table
 
 
-def test_prepare_tells_what_it_made(run):
-    assert "20,000 pairs read, 20,000 kept" in rope_mt("prepare")
-
-
 def test_paths_are_those_of_where_the_command_was_typed_though_hydra_is_asked_to_go_elsewhere(run):
     out = rope_mt("train", *SHORT, "hydra.job.chdir=true")
     assert f"{run.path} is finished" in out

@@ -46,11 +46,6 @@ def test_unequal_line_counts_are_both_named(tmp_path, ours, theirs):
         text.read_test_set(files)
 
 
-def test_only_lf_ends_a_line_and_a_cr_before_it_goes(tmp_path):
-    path = write(tmp_path / "a.en", "a\r\nb\u2028c\x0bd\re\n\nlast".encode())
-    assert [line.decode() for line in text.lines(path)] == ["a", "b\u2028c\x0bd\re", "", "last"]
-
-
 @pytest.mark.parametrize("side", ["en", "de"])
 @pytest.mark.parametrize("line", [b"br\xffken", b"\xed\xa0\x80", b"cut \xf0\x9f"])
 def test_invalid_utf8_in_a_test_set_is_refused_with_file_and_line(tmp_path, side, line):
