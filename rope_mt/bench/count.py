@@ -166,10 +166,10 @@ class Counting(TorchDispatchMode):
         super().__init__()
         self.ops: list[Op] = []
         self.waited: list[int] = []
-        self.peak = 0
+        self.peak = self._bytes = 0  # the second of all in `_there`
         # Of all arguments and results; while there is a weak reference, no other memory gets the same number.
         self._memories: dict[int, StorageWeakRef] = {}
-        self._there: dict[int, int] = {}  # bytes of those that are not freed, by number
+        self._there: dict[int, int] = {}  # bytes of each, by number; what is freed leaves where a peak is looked for
         self._notice(there)
 
     def _notice(self, tensors: Iterable[Tensor]) -> None:
@@ -177,6 +177,7 @@ class Counting(TorchDispatchMode):
             if storage._cdata not in self._memories:
                 self._memories[storage._cdata] = StorageWeakRef(storage)
                 self._there[storage._cdata] = storage.nbytes()
+                self._bytes += storage.nbytes()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -186,8 +187,10 @@ class Counting(TorchDispatchMode):
         made = func(*args, **kwargs)
         kind = func.overloadpacket.__name__
         self._notice(leaves((args, kwargs, made)))
-        self._there = {n: size for n, size in self._there.items() if not self._memories[n].expired()}
-        self.peak = max(self.peak, sum(self._there.values()))
+        if self._bytes > self.peak:
+            self._there = {n: size for n, size in self._there.items() if not self._memories[n].expired()}
+            self._bytes = sum(self._there.values())
+            self.peak = max(self.peak, self._bytes)
         if func.namespace == "aten" and not func.is_view and kind not in ALLOCATIONS:
             self.ops.append(Op(kind, *moved_by(func, args, kwargs, made), flop_of(func, args, kwargs, made)))
         return made

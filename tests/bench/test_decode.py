@@ -61,7 +61,8 @@ def test_ctranslate2_is_loaded_anew_for_other_variables_alone(cfg, monkeypatch):
     assert [variables["CT2_USE_MKL"] for _, _, _, (variables, _) in started] == ["0", "1"]
 
 
-def test_a_search_on_a_gpu_is_counted_without_one(cfg, work):
+def test_a_search_on_a_gpu_is_counted_without_one(cfg, work, monkeypatch):
+    monkeypatch.setattr(count_search, "SIZES", (262_144,))
     report = decode.measure(replace(cfg, bench=replace(cfg.bench, count=True)))
     assert (report["sentences"], report["target tokens"]) == (SENTENCES, sum(n for _, n in work))
     whole = report["estimate"]["262,144 slots"]

@@ -17,7 +17,7 @@ SOAK = Path(__file__).parents[1] / "soak/compiled.py"
 
 def test_a_compiled_model_trains_as_the_eager_one_does():
     """In a process of its own: the checks of shapes that tests have cannot be compiled."""
-    command = [sys.executable, str(SOAK), "aot_eager", "rope"]
+    command = [sys.executable, str(SOAK), "aot_eager", "cpu", "rope"]
     done = subprocess.run(command, text=True, capture_output=True, timeout=300)
     assert done.returncode == 0, done.stderr
     [(name, graphs)] = re.findall(r"(\w+): 20 losses, (\d+) graphs so far", done.stdout)
