@@ -63,8 +63,8 @@ def names_of(cfg: DataConfig) -> list[str]:
 
 
 def can_be_had(cfg: DataConfig, name: str) -> bool:
-    """Whether the corpus says how to make or fetch this text, and it is none of the user's own."""
-    of_origin = bool(cfg.origin) and Path(name).parent == Path(cfg.dir) / cfg.name
+    """Whether the corpus says how to make or fetch this text, and it is none of the user's own, elsewhere."""
+    of_origin = bool(cfg.origin) and Path(name).is_relative_to(cfg.dir)
     return of_origin or any(name == archive.text for archive in cfg.archives)
 
 
