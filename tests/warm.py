@@ -125,7 +125,7 @@ class Forked:
 
 
 def import_all() -> None:
-    keep_kernels(2_048)
+    keep_kernels()
     import sacremoses  # noqa: F401
     import wandb  # noqa: F401
     from hydra.core.plugins import Plugins

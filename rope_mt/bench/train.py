@@ -134,8 +134,8 @@ def choose_threads(name: str, training: Training, batches: Iterator[Batch], most
         return
     times = dict.fromkeys(sorted({1, max(1, most // 2), most}), 0.0)
     for batch in batches:
-        training.step(batch)  # the first step on a batch is slow
         for training.threads in times:
+            seconds(training, batch)  # the first step on a batch is slow, with each number of threads
             times[training.threads] += seconds(training, batch)
     training.threads = min(times, key=lambda n: times[n])
     print(f"{name}: {training.threads} of {most} threads", file=sys.stderr)

@@ -31,9 +31,9 @@ def main(argv: list[str] | None = None) -> int:
     # Threads that wait spin a little and then sleep. Without this they spin on, which beside another busy process
     # makes training several times slower; torch's threads read it when torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
-    words = sys.argv[1:] if argv is None else argv
     keep_freed()
-    keep_kernels(4_096 if words[:1] == ["bench"] else 2_048)  # two models in turns have twice as many
+    keep_kernels()
+    words = sys.argv[1:] if argv is None else argv
     try:
         surroundings.make_usable()
         try:
