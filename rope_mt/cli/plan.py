@@ -116,7 +116,7 @@ def planned(command: str, flags: dict[str, Any], words: list[str], schema: type)
             words = [*kept, *words, NO_CHOICES]
             choices, drawn = choices_of(words)
         if drawn and hydra.sweeper._target_.endswith(".BasicSweeper"):
-            intervals = [each.input_line for each in parsed(words) if each.is_sweep_override()]
+            intervals = [str(each.input_line) for each in parsed(words) if each.is_sweep_override()]
             raise UserError(f"{' '.join(intervals)}: values are drawn by another sweeper: add hydra/sweeper=optuna")
         jobs = [*itertools.product(*choices)]
         composed_jobs = [deepcopy(first) if job == first_words else composed(job) for job in jobs]

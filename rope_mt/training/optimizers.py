@@ -164,9 +164,11 @@ class Together(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        skipped: Tensor | None = getattr(self, "found_inf", None)
+        divisor: Tensor | None = getattr(self, "grad_scale", None)
         for optimizer in self.optimizers:
-            if hasattr(self, "found_inf"):
-                before_step(optimizer, self.grad_scale, self.found_inf)
+            if skipped is not None and divisor is not None:
+                before_step(optimizer, divisor, skipped)
             optimizer.step()
         return loss
 
