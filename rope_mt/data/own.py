@@ -254,13 +254,10 @@ def hold_out(files: Files, cfg: DataConfig, parts: list[str]) -> tuple[dict[str,
 def _grouped(files: Files) -> Iterator[tuple[bytes, bytes, int, bool]]:
     """Source, target, a random number of its document or source line, and whether a document begins there."""
     document = 0
-    for source, target in files:
-        marks = text.documents(source)
-        firsts = {0, *(text.first_lines(marks) if marks else ())}
-        for n, (src, tgt) in enumerate(text.aligned(source, target)):
-            document += n in firsts
-            key = f"document {document}".encode() if marks else src
-            yield src, tgt, int.from_bytes(hashlib.blake2b(key, digest_size=8, salt=SEED).digest()), n in firsts
+    for src, tgt, begins, marked in text.pairs(files):
+        document += begins
+        key = f"document {document}".encode() if marked else src
+        yield src, tgt, int.from_bytes(hashlib.blake2b(key, digest_size=8, salt=SEED).digest()), begins
 
 
 # ---- sizes -----------------------------------------------------------------------------------------------------------

@@ -142,7 +142,7 @@ def _kept(cleaning: Cleaning, files: Files, n_pairs: int, every: int = 1) -> Ite
         UserError: more than MAX_BROKEN of the pairs are not UTF-8, or none is kept.
     """
     begins, any_kept = False, False
-    for src, tgt, begins_document in islice(_pairs(files), 0, None, every):
+    for src, tgt, begins_document, _ in islice(text.pairs(files), 0, None, every):
         begins |= begins_document
         if pair := cleaning.text(src, tgt):
             any_kept = True
@@ -152,15 +152,6 @@ def _kept(cleaning: Cleaning, files: Files, n_pairs: int, every: int = 1) -> Ite
         begins = pair is None
     if not any_kept:
         raise UserError(f"{', '.join(str(source) for source, _ in files)}: no pair to train on")
-
-
-def _pairs(files: Files) -> Iterator[tuple[bytes, bytes, bool]]:
-    """Source, target, and whether a document begins there."""
-    for source, target in files:
-        marks = text.documents(source)
-        begins = {0, *(text.first_lines(marks) if marks else ())}
-        for n, (src, tgt) in enumerate(text.aligned(source, target)):
-            yield src, tgt, n in begins
 
 
 def _encode(cfg: DataConfig, files: Files, n_pairs: int, folder: Path, warn: text.Warn) -> dict[str, Any]:

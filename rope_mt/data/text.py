@@ -9,7 +9,6 @@ import re
 import sys
 import unicodedata
 import zlib
-from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -237,7 +236,7 @@ def documents(source: Path) -> Path | None:
     return next(iter(find(glob.escape(prefix), "docs")), None)
 
 
-def first_lines(marks: Path) -> list[int]:
+def first_lines(marks: Path) -> set[int]:
     """The first lines, from 0, of the documents in a .docs file: `first line from 1 TAB number of lines TAB name`.
 
     The line behind the end of a document begins one too.
@@ -254,7 +253,19 @@ def first_lines(marks: Path) -> list[int]:
         if first < 1 or length < 0:
             raise UserError(f"{marks}, line {n}, is not FIRST LINE, TAB, NUMBER OF LINES")
         firsts |= {first - 1, first - 1 + length}
-    return sorted(firsts)
+    return firsts
+
+
+def pairs(files: list[tuple[Path, Path]]) -> Iterator[tuple[bytes, bytes, bool, bool]]:
+    """Source, target, whether a document begins there, and whether a .docs file says so: without one a file is one.
+
+    Raises a UserError as `aligned` and `first_lines` do.
+    """
+    for source, target in files:
+        marks = documents(source)
+        firsts = {0, *first_lines(marks)} if marks else {0}
+        for n, (src, tgt) in enumerate(aligned(source, target)):
+            yield src, tgt, n in firsts, marks is not None
 
 
 def document_numbers(files: list[tuple[Path, Path]]) -> list[int]:
@@ -263,10 +274,8 @@ def document_numbers(files: list[tuple[Path, Path]]) -> list[int]:
     Raises:
         UserError: a .docs file is damaged.
     """
-    numbers: list[int] = []
-    for source, _ in files:
-        marks, before = documents(source), numbers[-1] + 1 if numbers else 0
-        n = sum(1 for _ in lines(source))
-        later = [line for line in (first_lines(marks) if marks else range(n)) if line]
-        numbers += [before + bisect_right(later, line) for line in range(n)]
+    numbers, number = [], -1
+    for _, _, begins, marked in pairs(files):
+        number += begins or not marked
+        numbers.append(number)
     return numbers

@@ -173,7 +173,7 @@ def test_what_is_held_out_is_apart_from_the_training_text_and_the_same_again(tmp
         if part == "train" or (by == "document" and part in own.PARTS):
             firsts = text.first_lines(Path(f"{of_part[0]}.docs"))
             where = [pairs.index(pair) for pair in parts[part]]
-            assert {n for n in range(1, len(where)) if where[n] != where[n - 1] + 1} <= set(firsts)
+            assert {n for n in range(1, len(where)) if where[n] != where[n - 1] + 1} <= firsts
         elif part in own.PARTS:
             assert text.documents(vars(made)[part][0][0]) is None
     other = {"vocab_size": 500, "batch_tokens": 900, "clean": "fairseq", "drop_identical": True}

@@ -114,8 +114,8 @@ def test_the_docs_file_of_a_text_lies_beside_it_however_both_are_packed(tmp_path
     assert text.documents(source) is None
     marks = write(tmp_path / f"v1.2.en-de.docs{packing[1]}", b"1\t3\tfirst\n4\t2\n9\t1\tfar\taway\n")
     assert text.documents(source) == marks
-    assert text.first_lines(marks) == [0, 3, 5, 8, 9]
-    assert text.first_lines(write(tmp_path / "empty.docs", b"")) == []
+    assert text.first_lines(marks) == {0, 3, 5, 8, 9}
+    assert text.first_lines(write(tmp_path / "empty.docs", b"")) == set()
 
 
 def test_a_malformed_line_of_a_docs_file_is_named(tmp_path):
