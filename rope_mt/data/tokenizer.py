@@ -61,10 +61,10 @@ def read(tokenizer: Tokenizer, lines: Sequence[str], most: int = LONGEST) -> Rea
     return Read([ids[:most] for ids in whole], [n for n, ids in enumerate(whole, start=1) if len(ids) > most])
 
 
-def list_lines(numbers: Sequence[int], named: int = 5) -> str:
+def list_lines(numbers: Sequence[int]) -> str:
     """Lines by their numbers: line 2; lines 2, 3, 5, 7, 11 and 4 more."""
-    some = ", ".join(f"{n:,}" for n in numbers[:named])
-    more = f" and {len(numbers) - named:,} more" if len(numbers) > named else ""
+    some = ", ".join(f"{n:,}" for n in numbers[:5])
+    more = f" and {len(numbers) - 5:,} more" if len(numbers) > 5 else ""
     return f"line{'s' * (len(numbers) > 1)} {some}{more}"
 
 

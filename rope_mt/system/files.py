@@ -82,11 +82,10 @@ def _without_infinities(value: Any) -> Any:
     return [_without_infinities(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def append(path: Path, content: bytes, to_disk: bool = False, needs: int = 0) -> int:
+def append(path: Path, content: bytes, needs: int = 0) -> int:
     """Add to the end of a file, and return its size in bytes; after an error the file is as it was.
 
     Args:
-        to_disk: wait until the content has reached the disk.
         needs: bytes of the content and of all that will follow it, if they are known.
     """
     with writing(path, max(needs, len(content))), open(path, "ab", buffering=0) as file:
@@ -94,8 +93,6 @@ def append(path: Path, content: bytes, to_disk: bool = False, needs: int = 0) ->
         try:
             while rest:
                 rest = rest[file.write(rest) :]
-            if to_disk:
-                _flush(file.fileno())
         except OSError:
             file.truncate(before)
             raise

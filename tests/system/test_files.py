@@ -67,7 +67,7 @@ def write_file(path: Path) -> None:
 
 def add_row(path: Path) -> None:
     before = path.stat().st_size
-    assert files.append(path, "ü".encode() * 70_000, to_disk=True) == before + 140_000
+    assert files.append(path, "ü".encode() * 70_000) == before + 140_000
 
 
 def write_folder(path: Path) -> None:

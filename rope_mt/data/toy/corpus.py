@@ -85,13 +85,13 @@ def _may_follow(conjunction: Conjunction | None, clause: Clause) -> bool:
     return simple and not clause.front and not clause.opening
 
 
-def _partners(sentence: Sentence, en: str, rng: random.Random, n: int) -> list[tuple[str, str]]:
-    """Up to n pairs of the same English words in another order."""
+def _partners(sentence: Sentence, en: str, rng: random.Random) -> list[tuple[str, str]]:
+    """Up to two pairs of the same English words in another order."""
     exchanges = list(_exchanges(sentence))
     rng.shuffle(exchanges)
     bag, partners = bag_of_words(en), {}
     for exchange in exchanges:
-        if len(partners) == n:
+        if len(partners) == 2:
             break
         partner = _exchanged(sentence, exchange)
         assert isinstance(partner, Sentence)
@@ -109,7 +109,7 @@ def families(rng: random.Random) -> Iterator[list[tuple[str, str]]]:
     while True:
         sentence = Painter(rng).sentence()
         pair = english(sentence), german(sentence)
-        partners = _partners(sentence, pair[0], rng, n=2) if rng.random() < 0.35 else []
+        partners = _partners(sentence, pair[0], rng) if rng.random() < 0.35 else []
         if _within_limits(pair):
             yield [pair, *filter(_within_limits, partners)]
 
