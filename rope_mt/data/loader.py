@@ -37,7 +37,7 @@ def _end_with_parent(worker: int) -> None:
 class ResumableLoader(DataLoader[Batch]):
     """A loader whose state is (epoch, batches drawn); Lightning saves and restores it with a checkpoint.
 
-    The state is the same in every process. The loader has a length: without one, Lightning would draw a batch ahead of
+    The state is the same in every process. The plan has a length: without one, Lightning would draw a batch ahead of
     the one that is trained on.
 
     Args:
@@ -64,9 +64,6 @@ class ResumableLoader(DataLoader[Batch]):
             pin_memory=pin,
         )
         self.plan, self.drawn = plan, 0
-
-    def __len__(self) -> int:
-        return len(self.plan)
 
     def __iter__(self) -> Iterator[Batch]:  # pyright: ignore[reportIncompatibleMethodOverride]: torch's is private
         if self.drawn >= len(self.plan):  # here, as Lightning never asks for a batch beyond the length
