@@ -1,17 +1,20 @@
 """What libraries take for granted of a machine and its user, made so where it is not: home, name, temporary files."""
 
 import atexit
+import getpass
 import logging
 import os
+import resource
 import shutil
 import sys
 import tempfile
 from contextlib import suppress
+from io import TextIOWrapper
 from pathlib import Path
 
 from rope_mt.errors import UserError
-from rope_mt.system import streams
 
+STREAMS = {"stdin": "r", "stdout": "w", "stderr": "w"}
 MOST_OPEN_FILES = 65_536, 10_240  # the second where macOS, which names no limit, refuses the first
 GPU_DRIVERS = ("nvidiactl", "nvmap", "kfd", "dxg")  # in /dev: NVIDIA's, two; AMD's; that of WSL
 LONGEST_TMPDIR = 60  # bytes; the path of a socket has 104 at most, and libraries add some forty
@@ -23,7 +26,7 @@ def make_usable() -> None:
     Raises:
         UserError: the working folder is gone, or temporary files can be written nowhere.
     """
-    streams.make_usable()
+    _open_streams()
     logging.raiseExceptions = False  # a log is no reason for a traceback: of a full disk, or where nobody reads it
     try:
         os.getcwd()
@@ -40,9 +43,27 @@ def make_usable() -> None:
     _find_home()
 
 
-def _allow_open_files() -> None:
-    import resource
+def _open_streams() -> None:
+    """Open closed streams on /dev/null, and let standard output replace characters that its encoding does not have.
 
+    The next file that is opened gets the lowest free number. If 1 were free, that file might be a checkpoint, and what
+    other libraries print would go into it.
+    """
+    for name, mode in STREAMS.items():
+        if getattr(sys, name) is None:  # Python found it closed
+            stream = open(os.devnull, mode)  # noqa: SIM115
+            os.set_inheritable(stream.fileno(), True)
+            setattr(sys, name, stream)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+
+
+def was_closed(stream: object) -> bool:
+    """Whether `make_usable` had to open this stream."""
+    return getattr(stream, "name", "") == os.devnull
+
+
+def _allow_open_files() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     for most in MOST_OPEN_FILES:
         wanted = most if hard == resource.RLIM_INFINITY else min(hard, most)
@@ -66,8 +87,6 @@ def _find_temporary() -> None:
 
 def _find_user() -> None:
     """Give a name to a user without one, as containers have: W&B, torch and our locks ask for it."""
-    import getpass
-
     try:
         getpass.getuser()
     except (KeyError, OSError):

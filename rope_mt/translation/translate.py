@@ -12,7 +12,7 @@ from rope_mt.data.tokenizer import LONGEST, list_lines, read
 from rope_mt.errors import UserError
 from rope_mt.model.search import Hypothesis
 from rope_mt.runs.checkpoint import Checkpoint, load
-from rope_mt.system import streams
+from rope_mt.system import surroundings
 from rope_mt.system.files import whole_file
 from rope_mt.system.memory import short_of_memory
 from rope_mt.system.progress import progress
@@ -36,9 +36,9 @@ def translate(cfg: TranslateConfig) -> None:
     """
     settings = cfg.translate
     _check_files(settings)
-    if settings.output is None and streams.was_closed(sys.stdout):
+    if settings.output is None and surroundings.was_closed(sys.stdout):
         raise UserError("standard output is closed: name a file with translate.output=FILE")
-    if settings.input is None and streams.was_closed(sys.stdin):
+    if settings.input is None and surroundings.was_closed(sys.stdin):
         raise UserError("standard input is closed: name a file with translate.input=FILE")
     at_prompt = settings.input is None and settings.output is None and sys.stdin.isatty() and sys.stdout.isatty()
     if at_prompt and settings.attention:

@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console
 
 from rope_mt.errors import UserError
-from rope_mt.system import streams, surroundings
+from rope_mt.system import surroundings
 from rope_mt.system.progress import may_draw
 
 
@@ -104,9 +104,9 @@ def test_variables_of_launchers_count_only_where_torchrun_has_set_them():
 
 
 def test_closed_streams_do_not_give_their_numbers_to_files(tmp_path):
-    code = "import os, sys\nfrom rope_mt.system import streams\nstreams.make_usable()\n"
+    code = "import os, sys\nfrom rope_mt.system import surroundings\nsurroundings.make_usable()\n"
     code += "with open('file', 'w') as file:\n    print('lost')\n    print('lost', file=sys.stderr, flush=True)\n"
-    code += "    os.system('echo lost')\n    file.write(f'{streams.was_closed(sys.stdout)} {sys.stdin.read()!r}')"
+    code += "    os.system('echo lost')\n    file.write(f'{surroundings.was_closed(sys.stdout)} {sys.stdin.read()!r}')"
     shell = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c", code]
     assert subprocess.run(shell, cwd=tmp_path, timeout=60).returncode == 0
     assert (tmp_path / "file").read_text() == "True ''"
@@ -116,7 +116,7 @@ def test_closed_streams_do_not_give_their_numbers_to_files(tmp_path):
 def test_a_sign_that_the_encoding_of_the_output_lacks_is_replaced(codec, seen, monkeypatch):
     out = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out, encoding=codec))
-    streams.make_usable()
+    surroundings.make_usable()
     Console().print("ä € \udcff")
     sys.stdout.flush()
     assert out.getvalue().startswith(seen)

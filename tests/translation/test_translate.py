@@ -18,7 +18,7 @@ import torch
 from rope_mt.data import toy
 from rope_mt.data.tokenizer import BOS, EOS, LONGEST, read
 from rope_mt.errors import UserError
-from rope_mt.system import streams
+from rope_mt.system import surroundings
 from rope_mt.translation.prompt import history_file
 from rope_mt.translation.translate import MANY
 
@@ -38,7 +38,7 @@ def test_input_of_no_line_and_of_blank_lines(translate):
 
 @pytest.mark.parametrize(("stream", "file"), [("input", "translate.input"), ("output", "translate.output")])
 def test_a_closed_stream_is_refused_with_the_setting_that_names_a_file(translate, monkeypatch, stream, file):
-    monkeypatch.setattr(streams, "was_closed", lambda x: x is {"input": sys.stdin, "output": sys.stdout}[stream])
+    monkeypatch.setattr(surroundings, "was_closed", lambda x: x is {"input": sys.stdin, "output": sys.stdout}[stream])
     with pytest.raises(UserError, match=f"^standard {stream} is closed: name a file with {file}=FILE$"):
         translate(TEXT)
 
