@@ -12,7 +12,7 @@ from typing import IO, Any
 from rope_mt.config.data import DataConfig
 from rope_mt.data import text
 from rope_mt.data.download import CUT, download, verify
-from rope_mt.data.sgm import segments
+from rope_mt.data.sgm import Segments
 from rope_mt.errors import UserError
 from rope_mt.system import disk
 from rope_mt.system.files import whole_file
@@ -131,9 +131,9 @@ def copy_members(archive: Path, outputs: dict[str, IO[bytes]]) -> None:
                 if content and name in outputs.keys() - counts.keys():
                     lines: Iterable[bytes] = content
                     if name.endswith(".sgm"):
-                        found = segments(content.read(), name)
-                        orders.append(found.keys)
-                        lines = (line.encode(errors="surrogateescape") for line in found.lines)
+                        found = Segments(content.read(), name).lines
+                        orders.append([*found])
+                        lines = (line.encode(errors="surrogateescape") for line in found.values())
                     counts[name] = 0
                     for line in lines:
                         outputs[name].write(line.removesuffix(b"\n") + b"\n")
