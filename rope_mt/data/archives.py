@@ -6,7 +6,8 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterable
 from contextlib import ExitStack
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from posixpath import basename
 from typing import IO, Any
 
 from rope_mt.config.data import DataConfig
@@ -70,20 +71,16 @@ def _announce(cfg: DataConfig, files: list[File]) -> None:
     Raises:
         UserError: the disk has less room than that, files of the corpus that lie there already included.
     """
-    names = [_name(address) + (f" ({size / 1e6:,.0f} MB)" if size else "") for address, size, _ in files]
+    names = [basename(address) + (f" ({size / 1e6:,.0f} MB)" if size else "") for address, size, _ in files]
     print(f"data={cfg.name} is not all there; it is made from {', '.join(names)}", file=sys.stderr)
     folder, remedy = Path(cfg.dir) / cfg.name, "choose another disk with data.dir=FOLDER"
     print(disk.ensure(f"data={cfg.name}", folder, 1e9 * cfg.disk, remedy), file=sys.stderr, flush=True)
 
 
-def _name(address: str) -> str:
-    return PurePosixPath(address).name
-
-
 def obtain(cfg: DataConfig, folder: Path, address: str, size: int | None = None, check: str = "") -> Path:
     """A verified copy of a file: the one in the mirror's folder, or one fetched from the mirror or its own address."""
-    below = _name(address) if "://" in address else address
-    path = folder / _name(address)
+    below = basename(address) if "://" in address else address
+    path = folder / basename(address)
     if cfg.mirror and Path(cfg.mirror).is_dir():
         path = Path(cfg.mirror) / below
         if not path.is_file():
@@ -126,7 +123,7 @@ def copy_members(archive: Path, outputs: dict[str, IO[bytes]]) -> None:
     try:
         with tarfile.open(archive, "r|*", bufsize=BLOCK) as members:
             for member in members:
-                name = _name(member.name)
+                name = basename(member.name)
                 content = members.extractfile(member) if member.isfile() else None
                 if content and name in outputs.keys() - counts.keys():
                     lines: Iterable[bytes] = content
