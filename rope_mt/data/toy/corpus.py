@@ -50,7 +50,7 @@ def _exchanged(node: Tree, new: dict[int, Tree]) -> Tree:
         return new[id(node)]
     children = {item.name: getattr(node, item.name) for item in fields(node)}
     changes = {name: _exchanged(child, new) for name, child in children.items() if isinstance(child, Tree)}
-    return replace(node, **changes) if changes else node
+    return replace(node, **changes)
 
 
 def _exchanges(sentence: Sentence) -> Iterator[dict[int, Tree]]:
@@ -96,7 +96,7 @@ def _partners(sentence: Sentence, en: str, rng: random.Random) -> list[tuple[str
         partner = _exchanged(sentence, exchange)
         assert isinstance(partner, Sentence)
         other = english(partner)
-        if other != en and other not in partners and bag_of_words(other) == bag:
+        if other != en and bag_of_words(other) == bag:
             partners[other] = german(partner)
     return list(partners.items())
 

@@ -197,7 +197,7 @@ def _english_object(noun: NounPhrase | None) -> str:
 
 
 def _english_clause(clause: Clause, antecedent: Common | None = None, question: bool = False) -> str:
-    subject = clause.subject or (antecedent if clause.gap == "subject" else None)
+    subject = clause.subject or antecedent
     pronoun = antecedent and (
         "which" if antecedent.head.noun.kind != "P" else "who" if clause.gap == "subject" else "whom"
     )
@@ -245,7 +245,7 @@ def german(sentence: Sentence) -> str:
 def _german_clause(clause: Clause, order: Order, antecedent: Common | None = None) -> str:
     """Prefield, finite verb, midfield, the rest of the verb, and the heavy parts that follow it."""
     verb = clause.verb
-    subject = clause.subject or (antecedent if clause.gap == "subject" else None)
+    subject = clause.subject or antecedent
     spoken = clause.subject and _german_noun(clause.subject, "nom")
     prefield, time, place = clause.opening, clause.time, clause.place
     if clause.front == "time":
