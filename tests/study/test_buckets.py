@@ -3,7 +3,7 @@
 import random
 from itertools import pairwise
 
-from rope_mt.study.compare.buckets import bucket_name, default_bounds, in_buckets
+from rope_mt.study.compare.buckets import default_bounds, in_buckets
 
 
 def test_every_sentence_is_in_the_one_bucket_of_its_length():
@@ -13,9 +13,8 @@ def test_every_sentence_is_in_the_one_bucket_of_its_length():
         bounds = sorted(rng.sample(range(1, 46), rng.randrange(6)))
         ends = pairwise([-1, *bounds, 99])  # 0 tokens are in the first
         for (above, high), bucket in zip(ends, in_buckets(lengths, bounds), strict=True):
-            assert bucket == [i for i, n in enumerate(lengths) if above < n <= high]
-    names = [bucket_name(low + 1, high) for low, high in pairwise([0, 14, 15, 56])]
-    assert [*names, bucket_name(57, None)] == ["1-14", "15", "16-56", ">56"]
+            assert bucket.numbers == [i for i, n in enumerate(lengths) if above < n <= high]
+    assert [bucket.name for bucket in in_buckets([], [14, 15, 56])] == ["1-14", "15", "16-56", ">56"]
 
 
 def test_buckets_stand_around_the_longest_training_source_where_the_test_set_goes_beyond_it():

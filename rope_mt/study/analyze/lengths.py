@@ -20,7 +20,7 @@ from rope_mt.config.flags import AnalyzeLengthsConfig
 from rope_mt.errors import UserError
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.result import read_result, write_result
-from rope_mt.study.compare.buckets import bucket_name, default_bounds, in_buckets
+from rope_mt.study.compare.buckets import default_bounds, in_buckets
 from rope_mt.study.compare.groups import labels
 from rope_mt.study.finished_runs import FinishedRun, read_runs, refuse_other_test_sets, warnings_about
 from rope_mt.study.run_files import statistics
@@ -150,10 +150,11 @@ def _translate_joined(run: RunFolder, precision: str, numbers: Sequence[int]) ->
 def bucket_cells(run: FinishedRun, scheme: str, bounds: Sequence[int]) -> list[Cell]:
     """The scores of a run's translations of the test set, by the length of their sources."""
     of_run, cells = statistics(run), []
-    for low, high, part in zip([0, *bounds], [*bounds, None], in_buckets(of_run.lengths, bounds), strict=True):
+    for bucket in in_buckets(of_run.lengths, bounds):
+        part = bucket.numbers
         inside = [of_run.lengths[i] for i in part]
         scores = (of_run.score("bleu", part), of_run.score("unpenalised bleu", part)) if part else (None, None)
-        cells.append(Cell(run, scheme, "bucket", bucket_name(low + 1, high), low + 1, high, inside, *scores))
+        cells.append(Cell(run, scheme, "bucket", bucket.name, bucket.low, bucket.high, inside, *scores))
     return cells
 
 

@@ -1,29 +1,33 @@
 """Parts of a test set by the length of the source."""
 
-from bisect import bisect_left
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 TENS = (10, 20, 30, 40, 50, 60)  # bounds of the buckets where no test source is longer than what was trained on
 
 
-def in_buckets(lengths: Sequence[int], upto: Sequence[int]) -> list[list[int]]:
-    """The numbers, from 0, of the sentences in each bucket; every sentence is in one.
+@dataclass(frozen=True)
+class Bucket:
+    name: str  # as in a table's head: 1-14, 15, >15
+    low: int
+    high: int | None  # None: there is no longest
+    numbers: list[int]  # of the sentences, from 0
+
+
+def in_buckets(lengths: Sequence[int], upto: Sequence[int]) -> list[Bucket]:
+    """Share the sentences out; every sentence is in one bucket.
 
     Args:
         lengths: of the sources, in the unit of the bounds. A source of length 0 is in the first bucket.
         upto: the largest length of each bucket but the last, rising from 1 or more; without any, one bucket has all.
     """
-    chosen: list[list[int]] = [[] for _ in range(len(upto) + 1)]
-    for i, n in enumerate(lengths):
-        chosen[bisect_left(upto, n)].append(i)
-    return chosen
-
-
-def bucket_name(low: int, high: int | None) -> str:
-    """As in a table's head: 1-14, 15-28, >28."""
-    if high is None:
-        return f">{low - 1}"
-    return f"{low}-{high}" if low < high else str(low)
+    buckets, low = [], 1
+    for high in upto:
+        numbers = [i for i, n in enumerate(lengths) if low <= max(n, 1) <= high]
+        buckets.append(Bucket(f"{low}-{high}" if low < high else str(low), low, high, numbers))
+        low = high + 1
+    numbers = [i for i, n in enumerate(lengths) if low <= max(n, 1)]
+    return [*buckets, Bucket(f">{low - 1}", low, None, numbers)]
 
 
 def default_bounds(cap: int, longest: int) -> list[int]:

@@ -10,28 +10,29 @@ import numpy as np
 
 from rope_mt.config.data import JOINED, OF_FURTHER_TESTS
 from rope_mt.errors import UserError
-from rope_mt.study.compare.buckets import bucket_name, default_bounds, in_buckets
+from rope_mt.study.compare.buckets import default_bounds, in_buckets
 from rope_mt.study.compare.groups import Group, Spread
 from rope_mt.study.compare.intervals import Interval, draw_resamples, intervals, variances_differ
 from rope_mt.study.compare.paired import paired_tests
+from rope_mt.study.finished_runs import FinishedRun
 from rope_mt.study.run_files import loss_curve, statistics
 from rope_mt.translation.sentence_statistics import COLUMNS, SCORES, SentenceStatistics, Sums
 
-Statistics = dict[tuple[str, int], SentenceStatistics]  # of each run, by the label of its group and its seed
+Statistics = dict[str, list[SentenceStatistics]]  # by the label of a group, of each of its runs
 TITLES = {"loss": "loss", "valid_loss": "validation loss", "chrf": "chrF", "bleu": "BLEU"}
 LENGTH = 0.01  # a ratio of lengths that moves BLEU by a quarter of a point
 UNTRAINED = 5.0  # a run below this BLEU has not learned to translate
 
 
-@dataclass
+@dataclass(frozen=True)
 class Part:
     """A test set, or its sentences in one bucket of source length, and the BLEU of the groups on it."""
 
     name: str
-    numbers: list[int]  # of the sentences, from 0
+    sentences: int
+    bleu: dict[str, Spread]  # by label; empty without a sentence
     low: int = 0  # tokens of the shortest and the longest source in a bucket, without the end of the sentence
     high: int | None = None  # None: there is no longest
-    bleu: dict[str, Spread] = field(default_factory=dict)  # by label; empty without a sentence
 
 
 @dataclass
@@ -103,28 +104,29 @@ def compare_groups(groups: list[Group], baseline: Group | None, bounds: list[int
         UserError: the sufficient statistics of a run's score are missing or damaged.
     """
     runs = [run for group in groups for run in group.runs]
-    shared, not_shared = _additional_tests(groups)
+    shared, not_shared = _additional_tests(runs)
     of_tests = {name: _statistics(groups, name) for name in ("test", *shared)}
-    of_runs = of_tests["test"]
-    lengths = _lengths(groups, of_runs)
+    on_test = of_tests["test"]
     warnings = [f"not all runs have a score on the same {name}, which is skipped" for name in not_shared]
-    test, *additional = (_scored(Part(name, []), groups, of_test) for name, of_test in of_tests.items())
+    first = {name: of_test[groups[0].label][0] for name, of_test in of_tests.items()}
+    test, *additional = (Part(name, len(first[name].table), _bleu(of_test)) for name, of_test in of_tests.items())
     judged = _of_one_domain(runs[0].config["data"], shared) if baseline else ["test"]
-    documents = _documents([of_tests[name][groups[0].label, runs[0].seed] for name in judged])
+    documents = _documents([first[name] for name in judged])
     units = len(documents), len({*documents})
-    comparison = Comparison(groups, baseline, test, lengths, additional, warnings, judged, units)
+    comparison = Comparison(groups, baseline, test, _lengths(on_test), additional, warnings, judged, units)
     if baseline is None:
         return comparison
-    tokens = of_runs[baseline.label, baseline.seeds[0]].lengths
+    tokens = on_test[baseline.label][0].lengths
     bounds = bounds or default_bounds(min(run.config["data"]["max_len"] for run in runs), max(tokens))
-    for low, high, numbers in zip([0, *bounds], [*bounds, None], in_buckets(tokens, bounds), strict=True):
-        bucket = Part(bucket_name(low + 1, high), numbers, low + 1, high)
-        comparison.buckets.append(_scored(bucket, groups, of_runs) if numbers else bucket)
+    for bucket in in_buckets(tokens, bounds):
+        bleu = _bleu(on_test, bucket.numbers) if bucket.numbers else {}
+        comparison.buckets.append(Part(bucket.name, len(bucket.numbers), bleu, bucket.low, bucket.high))
     try:
-        comparison.reached = _reached(groups, baseline)
+        goal = fmean(loss_curve(run).values[-1] for run in baseline.runs)
+        comparison.reached = {group.label: [loss_curve(run).reached(goal) for run in group.runs] for group in groups}
     except UserError as error:
         warnings.append(f"no tokens to a loss: {error}")
-    _judge(comparison, {run: [of_tests[name][run] for name in judged] for run in of_runs}, documents)
+    _judge(comparison, [of_tests[name] for name in judged], documents)
     return comparison
 
 
@@ -139,15 +141,14 @@ def _documents(parts: list[SentenceStatistics]) -> list[int]:
 
 def _statistics(groups: list[Group], test: str) -> Statistics:
     """Raises UserError: a file is missing or damaged, or runs have other numbers of sentences."""
-    of_runs = {(group.label, run.seed): statistics(run, test) for group in groups for run in group.runs}
-    if len({len(counts.table) for counts in of_runs.values()}) > 1:
+    of_groups = {group.label: [statistics(run, test) for run in group.runs] for group in groups}
+    if len({len(of_run.table) for of_group in of_groups.values() for of_run in of_group}) > 1:
         raise UserError(f"runs have different numbers of sentences in {test}: give each its own table")
-    return of_runs
+    return of_groups
 
 
-def _additional_tests(groups: list[Group]) -> tuple[list[str], list[str]]:
+def _additional_tests(runs: list[FinishedRun]) -> tuple[list[str], list[str]]:
     """The names of additional test sets on which all runs were scored, with the same text; and those of all others."""
-    runs = [run for group in groups for run in group.runs]
     shared, others = [], []
     joined = JOINED.format("")  # `analyze lengths` has these
     names = [name for run in runs for name in run.additional_tests if not name.startswith(joined)]
@@ -158,17 +159,19 @@ def _additional_tests(groups: list[Group]) -> tuple[list[str], list[str]]:
     return shared, others
 
 
-def _lengths(groups: list[Group], of_runs: Statistics) -> dict[str, float]:
-    return {group.label: fmean(of_runs[group.label, n].score("length ratio") for n in group.seeds) for group in groups}
+def _lengths(of_groups: Statistics) -> dict[str, float]:
+    ratios = _scores(of_groups, "length ratio")
+    return {label: fmean(of_group) for label, of_group in ratios.items()}
 
 
-def _scored(part: Part, groups: list[Group], of_runs: Statistics) -> Part:
-    """Fill in the BLEU of all groups; a part without numbers becomes the whole test set."""
-    part.numbers = part.numbers or [*range(len(next(iter(of_runs.values())).table))]
-    for group in groups:
-        of_group = [of_runs[group.label, seed].score("bleu", part.numbers) for seed in group.seeds]
-        part.bleu[group.label] = Spread.of(of_group)
-    return part
+def _bleu(of_groups: Statistics, numbers: list[int] | None = None) -> dict[str, Spread]:
+    """BLEU on the sentences with these numbers, or on all."""
+    scores = _scores(of_groups, "bleu", numbers)
+    return {label: Spread.of(of_group) for label, of_group in scores.items()}
+
+
+def _scores(of_groups: Statistics, name: str, numbers: list[int] | None = None) -> dict[str, list[float]]:
+    return {label: [of_run.score(name, numbers) for of_run in of_group] for label, of_group in of_groups.items()}
 
 
 def _of_one_domain(data: dict, names: list[str]) -> list[str]:
@@ -188,62 +191,52 @@ def _of_one_domain(data: dict, names: list[str]) -> list[str]:
     return ["test", *(name for name in names if name in beside)]
 
 
-def _judge(
-    comparison: Comparison, of_runs: dict[tuple[str, int], list[SentenceStatistics]], documents: list[int]
-) -> None:
+def _judge(comparison: Comparison, of_tests: list[Statistics], documents: list[int]) -> None:
     """Fill in the measures, of several test sets as if they were one, and the paired tests of two single runs."""
     groups, baseline = comparison.groups, comparison.baseline
     assert baseline is not None
-    whole = {
-        run: SentenceStatistics(np.concatenate([part.table for part in of_run])) for run, of_run in of_runs.items()
-    }
+    whole: Statistics = {}
+    for group in groups:
+        of_runs = zip(*(of_test[group.label] for of_test in of_tests), strict=True)
+        whole[group.label] = [SentenceStatistics(np.concatenate([part.table for part in parts])) for parts in of_runs]
+    others = [group.label for group in groups if group is not baseline]
     if [len(group.runs) for group in groups] == [1, 1]:
-        other = next(group for group in groups if group is not baseline)
-        comparison.paired = paired_tests(*(whole[group.label, group.seeds[0]] for group in (baseline, other)))
-    comparison.judged_lengths = _lengths(groups, whole)
-    sums: dict[tuple[str, int], Sums] = {}
-    if len(baseline.runs) > 1 and any(len(group.runs) > 1 for group in groups if group is not baseline):
+        comparison.paired = paired_tests(whole[baseline.label][0], whole[others[0]][0])
+    comparison.judged_lengths = _lengths(whole)
+    sums: dict[str, list[Sums]] = {}
+    if len(baseline.runs) > 1 and any(len(whole[label]) > 1 for label in others):
         resamples = draw_resamples(documents)
-        sums = {run: resamples @ of_run.table for run, of_run in whole.items()}
-    bleu = {group.label: min(whole[group.label, seed].score("bleu") for seed in group.seeds) for group in groups}
-    has_loss = all(np.isfinite(of_run.table[:, COLUMNS.index("tgt_tokens")]).all() for of_run in whole.values())
+        sums = {label: [resamples @ of_run.table for of_run in of_group] for label, of_group in whole.items()}
+    bleu = _scores(whole, "bleu")
+    tokens = [of_run.table[:, COLUMNS.index("tgt_tokens")] for of_group in whole.values() for of_run in of_group]
+    has_loss = np.isfinite(tokens).all()
     for name in ("loss" if has_loss else "valid_loss", "chrf", "bleu"):
-        values, verdicts = {}, {}
-        for group in groups:
-            of_test = [] if name == "valid_loss" else [whole[group.label, seed].score(name) for seed in group.seeds]
-            values[group.label] = of_test or group.values(name)
-        theirs = values[baseline.label]
-        of_baseline = _no_verdict(theirs, bleu[baseline.label])
-        for label, ours in values.items():
-            if reason := _no_verdict(ours, bleu[label]) or (of_baseline and f"baseline: {of_baseline}"):
+        values = _scores(whole, name) if name in SCORES else {group.label: group.values(name) for group in groups}
+        of_baseline = _no_verdict(values[baseline.label], bleu[baseline.label])
+        verdicts = {}
+        for label in others:
+            if reason := _no_verdict(values[label], bleu[label]) or (of_baseline and f"baseline: {of_baseline}"):
                 verdicts[label] = reason
-        judged = [group for group in groups if group is not baseline and group.label not in verdicts]
-        tables = []
-        if name != "valid_loss":
-            for group in [*judged, baseline] if judged else []:
-                tables.append(np.stack([SCORES[name](sums[group.label, seed]) for seed in group.seeds]))
-        found = intervals([values[group.label] for group in judged], theirs, tables) if judged else []
-        by_label = {group.label: interval for group, interval in zip(judged, found, strict=True)}
-        measure = Measure(name, values, by_label, verdicts)
-        verdicts |= {label: interval.verdict(measure.is_loss) for label, interval in measure.intervals.items()}
-        verdicts.pop(baseline.label, None)
+        measure = Measure(name, values, {}, verdicts)
         comparison.measures.append(measure)
-        p = variances_differ([values[group.label] for group in judged] + [theirs]) if judged else None
-        if p is not None:
-            scatter = f"warning: seeds of one scheme scatter more than those of another in {TITLES[name]}"
-            comparison.warnings.append(f"{scatter} (Bartlett's test, p = {p:.3f}): the intervals are less sure")
+        if judged := [label for label in others if label not in verdicts]:
+            compared = [*judged, baseline.label]
+            tables = []
+            if name in SCORES:
+                tables = [np.stack([SCORES[name](of_run) for of_run in sums[label]]) for label in compared]
+            found = intervals([values[label] for label in judged], values[baseline.label], tables)
+            measure.intervals.update(zip(judged, found, strict=True))
+            verdicts |= {label: interval.verdict(measure.is_loss) for label, interval in measure.intervals.items()}
+            p = variances_differ([values[label] for label in compared])
+            if p is not None:
+                scatter = f"warning: seeds of one scheme scatter more than those of another in {TITLES[name]}"
+                comparison.warnings.append(f"{scatter} (Bartlett's test, p = {p:.3f}): the intervals are less sure")
 
 
-def _no_verdict(values: list[float], lowest_bleu: float) -> str | None:
+def _no_verdict(values: list[float], bleu: list[float]) -> str | None:
     """Why a group with these values has no verdict, if so: one run of it would spoil the variance of all."""
-    if lowest_bleu < UNTRAINED:
+    if min(bleu) < UNTRAINED:
         return "untrained"
     if not all(map(math.isfinite, values)):
         return "diverged"
     return "one seed" if len(values) < 2 else None
-
-
-def _reached(groups: list[Group], baseline: Group) -> dict[str, list[float | None]]:
-    """Raises UserError: a run's metrics.jsonl is missing or damaged."""
-    goal = fmean(loss_curve(run).values[-1] for run in baseline.runs)
-    return {group.label: [loss_curve(run).reached(goal) for run in group.runs] for group in groups}

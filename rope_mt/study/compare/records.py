@@ -78,4 +78,4 @@ def _judged(comparison: Comparison, group: Group) -> dict[str, Any]:
 
 def _part(part: Part) -> dict[str, Any]:
     bleu = {label: asdict(spread) for label, spread in part.bleu.items()}
-    return {"name": part.name, "sentences": len(part.numbers), "bleu": bleu}
+    return {"name": part.name, "sentences": part.sentences, "bleu": bleu}

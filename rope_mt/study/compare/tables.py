@@ -123,9 +123,9 @@ def by_length(comparison: Comparison) -> Sheet:
     for group in [baseline, *(group for group in comparison.groups if group is not baseline)]:
         cells = []
         for bucket in buckets:
-            ours, theirs = (bucket.bleu[each.label].mean if bucket.numbers else 0 for each in (group, baseline))
+            ours, theirs = (bucket.bleu[each.label].mean if bucket.sentences else 0 for each in (group, baseline))
             score = f"{ours:.2f}" if group is baseline else f"{ours - theirs:+.2f}"
-            cells.append(score if bucket.numbers else "-")
+            cells.append(score if bucket.sentences else "-")
         rows.append([f"{group.label} (BLEU)" if group is baseline else group.label, *cells])
     return Sheet(["tokens", *(bucket.name for bucket in buckets)], rows)
 
@@ -153,7 +153,7 @@ def by_run_on_additional_tests(comparison: Comparison) -> Sheet:
 
 
 def _sentences(parts: list[Part]) -> list[str]:
-    return [f"{len(part.numbers):,}" for part in parts]
+    return [f"{part.sentences:,}" for part in parts]
 
 
 def title(comparison: Comparison) -> str:
