@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rope_mt.study.compare.comparison import Comparison, Measure
+from rope_mt.study.run_files import Point
 from rope_mt.system.plots import COLOURS, INK, PAPER, figure
 
 if TYPE_CHECKING:
@@ -67,21 +68,16 @@ def draw_scores(axes: Axes, comparison: Comparison) -> None:
 @dataclass(frozen=True)
 class Line:
     name: str
-    label: str  # in the legend, where lines with the same label stand once
-    x: Sequence[float | int]
-    y: Sequence[float | int]
+    label: str  # in the legend
+    curve: Sequence[Point]
     style: dict[str, Any]
 
 
 def draw_lines(axes: Axes, lines: Sequence[Line]) -> None:
-    labelled = set()
+    """Curves of training over the target tokens seen."""
     for line in lines:
-        axes.plot(line.x, line.y, label=None if line.label in labelled else line.label, **line.style)
-        labelled.add(line.label)
-
-
-def finish_tokens(axes: Axes) -> None:
-    """Label the axes below curves of training."""
+        millions = [point.tokens / 1e6 for point in line.curve]
+        axes.plot(millions, [point.value for point in line.curve], label=line.label, **line.style)
     axes.set(xlabel="target tokens seen (millions)", xlim=(0, None))
 
 

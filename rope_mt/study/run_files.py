@@ -2,9 +2,8 @@
 
 import json
 import math
-from bisect import bisect_left
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from rope_mt.data import text
 from rope_mt.errors import UserError
@@ -67,41 +66,32 @@ def hypotheses(run: FinishedRun) -> list[str]:
     return text.read_test_set([(path, path)])[1]
 
 
-@dataclass(frozen=True)
-class Curve:
-    """A figure that a run wrote down during training: target tokens seen so far, and its values."""
+class Point(NamedTuple):
+    """A figure that a run wrote down during training."""
 
-    tokens: list[int]
-    values: list[float]
-    steps: list[int]
-
-    @property
-    def millions(self) -> list[float]:
-        """Of tokens."""
-        return [tokens / 1e6 for tokens in self.tokens]
-
-    def since(self, tokens: int) -> "Curve":
-        """The part from this many tokens on."""
-        first = bisect_left(self.tokens, tokens)
-        return Curve(self.tokens[first:], self.values[first:], self.steps[first:])
-
-    def reached(self, loss: float) -> float | None:
-        """After how many tokens the loss first was down to this one, on a straight line between two validations.
-
-        Before the first validation, and after one that diverged, nothing is known: there it is the next validation.
-        None: never.
-        """
-        for i, value in enumerate(self.values):
-            if value <= loss:
-                before = self.values[i - 1] if i else math.nan
-                if not loss < before < math.inf:
-                    return float(self.tokens[i])
-                fraction = (before - loss) / (before - value)
-                return self.tokens[i - 1] + fraction * (self.tokens[i] - self.tokens[i - 1])
-        return None
+    step: int
+    tokens: int  # target tokens seen so far
+    value: float
 
 
-def curves(run: FinishedRun, *names: str) -> list[Curve]:
+def tokens_to(loss: float, curve: Sequence[Point]) -> float | None:
+    """After how many tokens the loss first was down to this one, on a straight line between two validations.
+
+    Before the first validation, and after one that diverged, nothing is known: there it is the next validation.
+    None: never.
+    """
+    before = Point(0, 0, math.nan)
+    for point in curve:
+        if point.value <= loss:
+            if not loss < before.value < math.inf:
+                return float(point.tokens)
+            fraction = (before.value - loss) / (before.value - point.value)
+            return before.tokens + fraction * (point.tokens - before.tokens)
+        before = point
+    return None
+
+
+def curves(run: FinishedRun, *names: str) -> list[list[Point]]:
     """The curves of these names in a run's metrics.jsonl.
 
     Raises:
@@ -112,22 +102,21 @@ def curves(run: FinishedRun, *names: str) -> list[Curve]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
-    read = {name: Curve([], [], []) for name in ("valid/loss", *names)}
+    read: dict[str, list[Point]] = {name: [] for name in ("valid/loss", *names)}
     for number, line in enumerate(lines, start=1):
         try:
             row: dict[str, Any] = json.loads(line)
             for name, curve in read.items():
                 if name in row:
-                    curve.steps.append(int(row["step"]))
-                    curve.tokens.append(int(row["tokens"]))
-                    curve.values.append(math.nan if row[name] is None else float(row[name]))
+                    value = math.nan if row[name] is None else float(row[name])
+                    curve.append(Point(int(row["step"]), int(row["tokens"]), value))
         except (ValueError, TypeError, LookupError, AttributeError) as error:
             raise UserError(f"{path}, line {number}, is damaged: leave the run out, or train it again") from error
-    if not read["valid/loss"].steps:
+    if not read["valid/loss"]:
         raise UserError(f"there is no validation in {path}: leave the run out")
     return [read[name] for name in names]
 
 
-def loss_curve(run: FinishedRun) -> Curve:
+def loss_curve(run: FinishedRun) -> list[Point]:
     """The validation loss of a run, in nats a token. Raises UserError as `curves` does."""
     return curves(run, "valid/loss")[0]

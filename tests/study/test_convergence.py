@@ -11,7 +11,7 @@ from rope_mt.cli.main import main
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.result import write_result
 from rope_mt.study.analyze.convergence import table
-from rope_mt.study.run_files import Curve
+from rope_mt.study.run_files import Point, tokens_to
 
 
 @pytest.mark.parametrize(
@@ -26,12 +26,11 @@ from rope_mt.study.run_files import Curve
     ],
 )
 def test_a_loss_is_reached_at_the_first_crossing(losses, goal, tokens):
-    assert curve(losses).reached(goal) == (tokens and pytest.approx(tokens))
+    assert tokens_to(goal, curve(losses)) == (tokens and pytest.approx(tokens))
 
 
-def curve(losses: list[float], first: int = 100) -> Curve:
-    numbers = list(range(len(losses)))
-    return Curve([first + 100 * i for i in numbers], losses, numbers)
+def curve(losses: list[float], first: int = 100) -> list[Point]:
+    return [Point(step, first + 100 * step, loss) for step, loss in enumerate(losses)]
 
 
 def test_the_table_has_how_many_fewer_tokens_than_the_baseline_were_needed():

@@ -88,4 +88,4 @@ def test_a_validation_loss_that_is_not_finite_is_told_in_words_and_null_in_files
     assert read_result(run)["valid"]["loss"] is None
     finished = FinishedRun.read(run.path)
     assert math.isnan(finished.figure("valid_loss"))
-    assert math.isnan(loss_curve(finished).values[0])
+    assert math.isnan(loss_curve(finished)[0].value)

@@ -9,9 +9,9 @@ from rich.text import Text
 
 from rope_mt.config.flags import AnalyzeConvergenceConfig
 from rope_mt.errors import UserError
-from rope_mt.study.charts import Line, draw_lines, finish_tokens
+from rope_mt.study.charts import Line, draw_lines
 from rope_mt.study.finished_runs import FinishedRun, read_runs, warnings_about
-from rope_mt.study.run_files import Curve, loss_curve
+from rope_mt.study.run_files import Point, loss_curve, tokens_to
 from rope_mt.system.plots import COLOURS, DASHES, figure, write_csv
 
 MARKERS = (".", "^", "s")  # the ninth scheme has the colour of the first and the next marker
@@ -27,7 +27,7 @@ def analyze_convergence(cfg: AnalyzeConvergenceConfig) -> None:
     baseline = _choose_baseline(runs, cfg.baseline)
     curves = [loss_curve(run) for run in runs]
     names = _names(runs)
-    goal = curves[baseline].values[-1]
+    goal = curves[baseline][-1].value
     console = Console(highlight=False)
     console.print(f"baseline: {names[baseline]}, last validation loss {goal:.4f} nats a token", soft_wrap=True)
     console.print(table(names, curves, baseline))
@@ -37,10 +37,9 @@ def analyze_convergence(cfg: AnalyzeConvergenceConfig) -> None:
     csv, png = Path(f"{cfg.out}.csv"), Path(f"{cfg.out}.png")
     rows = []
     for run, curve in zip(runs, curves, strict=True):
-        for point in zip(curve.steps, curve.tokens, curve.values, strict=True):
-            rows.append((run.folder, run.position, run.seed, *point))
+        rows += [(run.folder, run.position, run.seed, *point) for point in curve]
     write_csv(csv, ("run", "position", "seed", "step", "tokens", "loss"), rows)
-    _draw(runs, curves, goal, png)
+    _draw(runs, names, curves, goal, png)
     console.print(Text(f"files: {csv} {png}"), soft_wrap=True)
 
 
@@ -61,47 +60,46 @@ def _names(runs: list[FinishedRun]) -> list[str]:
     return [name if names.count(name) == 1 else f"{name}, {key}" for name, key in zip(names, keys, strict=True)]
 
 
-def table(names: list[str], curves: list[Curve], baseline: int) -> Table:
+def table(names: list[str], curves: list[list[Point]], baseline: int) -> Table:
     """A row a run: its last loss, and after how many tokens it had reached the baseline's.
 
     Args:
         baseline: its index.
     """
-    goal = curves[baseline].values[-1]
-    needed = curves[baseline].reached(goal)  # at its end or before; None where its loss is no number
+    goal = curves[baseline][-1].value
+    needed = tokens_to(goal, curves[baseline])  # at its end or before; None where its loss is no number
     out = Table(box=None, header_style="bold", pad_edge=False)
     out.add_column("run", no_wrap=True)
     for column in ("last valid loss", "tokens seen", f"tokens to {goal:.4f}", "fewer tokens"):
         out.add_column(column, justify="right")
     for i, (name, curve) in enumerate(zip(names, curves, strict=True)):
-        reached = curve.reached(goal)
+        reached = tokens_to(goal, curve)
         fewer = "" if needed is None or reached is None else f"{100 * (1 - reached / needed):.1f} %"
         out.add_row(
             name,
-            f"{curve.values[-1]:.4f}",
-            f"{curve.tokens[-1] / 1e6:.2f} M",
+            f"{curve[-1].value:.4f}",
+            f"{curve[-1].tokens / 1e6:.2f} M",
             "not reached" if reached is None else f"{reached / 1e6:.2f} M",
             "baseline" if i == baseline else fewer,
         )
     return out
 
 
-def _draw(runs: list[FinishedRun], curves: list[Curve], goal: float, png: Path) -> None:
+def _draw(runs: list[FinishedRun], names: list[str], curves: list[list[Point]], goal: float, png: Path) -> None:
     """A colour a scheme, another dash for each further run of it, and a grey line at the baseline's last loss."""
     positions = [run.position for run in runs]
     schemes = [*dict.fromkeys(positions)]
     lines = []
-    for i, (name, curve) in enumerate(zip(_names(runs), curves, strict=True)):
+    for i, (name, curve) in enumerate(zip(names, curves, strict=True)):
         again, colour = divmod(schemes.index(positions[i]), len(COLOURS))
         dash = DASHES[positions[:i].count(positions[i]) % len(DASHES)]
         style = {"color": COLOURS[colour], "linestyle": dash, "marker": MARKERS[again % len(MARKERS)], "markersize": 4}
-        lines.append(Line(name, name, curve.millions, curve.values, style))
+        lines.append(Line(name, name, curve, style))
     with figure(png, height=max(4.0, 0.2 * len(runs))) as drawn:
         axes = drawn.subplots()
         if math.isfinite(goal):
             axes.axhline(goal, color="#999999", linewidth=0.8, linestyle="-", zorder=1)
         draw_lines(axes, lines)
-        finish_tokens(axes)
         axes.set(ylabel="validation loss (nats a token)")
         if len(runs) <= 8:  # curves fall, which leaves the upper right corner free
             axes.legend(loc="upper right")

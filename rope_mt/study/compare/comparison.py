@@ -15,7 +15,7 @@ from rope_mt.study.compare.groups import Group, Spread
 from rope_mt.study.compare.intervals import Interval, draw_resamples, intervals, variances_differ
 from rope_mt.study.compare.paired import paired_tests
 from rope_mt.study.finished_runs import FinishedRun
-from rope_mt.study.run_files import loss_curve, statistics
+from rope_mt.study.run_files import loss_curve, statistics, tokens_to
 from rope_mt.translation.sentence_statistics import COLUMNS, SCORES, SentenceStatistics, Sums
 
 Statistics = dict[str, list[SentenceStatistics]]  # by the label of a group, of each of its runs
@@ -122,8 +122,8 @@ def compare_groups(groups: list[Group], baseline: Group | None, bounds: list[int
         bleu = _bleu(on_test, bucket.numbers) if bucket.numbers else {}
         comparison.buckets.append(Part(bucket.name, len(bucket.numbers), bleu, bucket.low, bucket.high))
     try:
-        goal = fmean(loss_curve(run).values[-1] for run in baseline.runs)
-        comparison.reached = {group.label: [loss_curve(run).reached(goal) for run in group.runs] for group in groups}
+        goal = fmean(loss_curve(run)[-1].value for run in baseline.runs)
+        comparison.reached = {group.label: [tokens_to(goal, loss_curve(run)) for run in group.runs] for group in groups}
     except UserError as error:
         warnings.append(f"no tokens to a loss: {error}")
     _judge(comparison, [of_tests[name] for name in judged], documents)

@@ -51,44 +51,41 @@ def training(comparison: Comparison) -> str:
             except UserError as error:
                 missing.append(f"no curves: {error}")
                 continue
-            first = of_run[0].tokens[0]
+            first = of_run[0][0].tokens
             for name, curve in zip(CURVES, of_run, strict=True):
-                curve = curve.since(first)
                 style = {"marker": "." if name.startswith("valid") else "", **look(number)}
-                line = Line(f"{group.label}, seed {run.seed}", group.label, curve.millions, curve.values, style)
-                lines[name] += [line] if curve.values else []
+                drawn = [point for point in curve if point.tokens >= first]
+                if drawn:
+                    lines[name].append(Line(f"{group.label}, seed {run.seed}", group.label, drawn, style))
     html = []
     for name, title in CURVES.items():
-        values = [value for line in lines[name] for value in line.y if math.isfinite(value)]
+        values = [point.value for line in lines[name] for point in line.curve if math.isfinite(point.value)]
         if values and name.endswith("loss") and 0 < FALLEN * min(values) < max(values):
-            html.append(_chart(f"{title}, logarithmic", lines[name], charts.finish_tokens, charts.use_log_scale))
+            html.append(_chart(f"{title}, logarithmic", lines[name], logarithmic=True))
         elif values:
-            html.append(_chart(title, lines[name], charts.finish_tokens))
+            html.append(_chart(title, lines[name]))
     about = "A line a run. Training loss, which label smoothing raises, is drawn from the first validation on."
     return (paragraph(about, "dim") + side_by_side(html) if html else "") + items(missing, "warnings")
 
 
-def _chart(title: str, lines: Sequence[Line], *finish: Callable[[Axes], None]) -> str:
-    """Lines with a legend below them.
-
-    Args:
-        finish: label the axes when the lines are drawn.
-    """
+def _chart(title: str, lines: Sequence[Line], logarithmic: bool = False) -> str:
+    """Lines with a legend below them."""
     labels = [*dict.fromkeys(line.label for line in lines)]
     longest = max(map(len, labels))
     columns = 3 if longest < 12 else 2 if longest < 20 else 1
 
     def draw(axes: Axes) -> None:
         charts.draw_lines(axes, lines)
-        for step in finish:
-            step(axes)
+        if logarithmic:
+            charts.use_log_scale(axes)
         handles, names = axes.get_legend_handles_labels()
-        names = [textwrap.fill(name, 44) for name in names]
-        axes.figure.legend(handles, names, loc="outside lower left", ncols=columns)
+        # lines with the same label stand in the legend once
+        handle_of = {textwrap.fill(name, 44): handle for name, handle in zip(names, handles, strict=True)}
+        axes.figure.legend(list(handle_of.values()), list(handle_of), loc="outside lower left", ncols=columns)
 
     ends = []
     for line in lines:
-        known = [value for value in line.y if math.isfinite(value)]
+        known = [point.value for point in line.curve if math.isfinite(point.value)]
         ends.append(f"{line.name} ends at {known[-1]:.4g}" if known else f"{line.name} has no number")
     height = 2.7 + 0.24 * math.ceil(len(labels) / columns)
     return _figure(draw, title, "; ".join(ends), height)

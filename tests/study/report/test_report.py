@@ -10,10 +10,10 @@ import yaml
 from rope_mt.cli.main import main
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.result import write_result
-from rope_mt.study.charts import Line, use_log_scale
+from rope_mt.study.charts import Line
 from rope_mt.study.compare.compare import compared
 from rope_mt.study.report import charts, translations
-from rope_mt.study.run_files import texts
+from rope_mt.study.run_files import Point, texts
 from rope_mt.system.plots import look
 
 from .conftest import EVIL, Page
@@ -78,9 +78,10 @@ def test_what_a_run_has_lost_is_left_out_with_a_line(page, finished):
 
 
 def test_a_chart_says_where_its_lines_end_and_is_the_same_each_time():
-    lines = [Line("a, seed 1", "a", [1.0, 2.0], [3.0, 4.25], look(0)), Line("$b$ <i>", "$b$ <i>", [1], [NAN], look(6))]
-    chart = charts._chart("Loss & more", lines, use_log_scale)
-    assert chart == charts._chart("Loss & more", lines, use_log_scale)
+    lines = [Line("a, seed 1", "a", [Point(1, 1_000, 3.0), Point(2, 2_000, 4.25)], look(0))]
+    lines.append(Line("$b$ <i>", "$b$ <i>", [Point(1, 1_000, NAN)], look(6)))
+    chart = charts._chart("Loss & more", lines, logarithmic=True)
+    assert chart == charts._chart("Loss & more", lines, logarithmic=True)
     svg = Page(chart)
     assert svg.text["desc"] == ["a, seed 1 ends at 4.25; $b$ <i> has no number"]
     assert svg.text["figcaption"] == svg.text["title"] == ["Loss & more"]
