@@ -84,13 +84,9 @@ class FinishedRun:
         return self.result["seed"]
 
     @property
-    def additional_tests(self) -> dict[str, dict[str, Any] | None]:
-        """The scores on each additional test set; None where its lines are longer than the model reads."""
-        return self.result["further_tests"]
-
-    def scores(self, test: str = "test") -> dict[str, Any] | None:
-        """The scores on the test set, or on an additional one."""
-        return self.result["test"] if test == "test" else self.additional_tests[test]
+    def scores(self) -> dict[str, dict[str, Any] | None]:
+        """The scores on each test set; None for an additional one whose lines are longer than the model reads."""
+        return {"test": self.result["test"], **self.result["further_tests"]}
 
     def conditions(self) -> dict[str, Any]:
         """All that should be equal in a fair comparison, by dotted name."""

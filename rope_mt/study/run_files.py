@@ -20,7 +20,7 @@ def statistics(run: FinishedRun, test: str = "test") -> SentenceStatistics:
         UserError: the file is missing or damaged, or gives another score than the result.
     """
     path = RunFolder(run.folder).counts(test)
-    scores = run.scores(test)
+    scores = run.scores[test]
     assert scores is not None
     counts = SentenceStatistics.read(path)
     if abs(counts.score("bleu") - scores["bleu"]) > 0.005:

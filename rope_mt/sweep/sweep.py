@@ -62,7 +62,7 @@ def conclude(sweep: Sweep, overview: Overview) -> bool:
     files = ["sweep.json", "sweep.md"]
     if comparison is not None:
         console.print()
-        tables.show(comparison, [len(group.runs) for group in comparison.groups] == [1], console)
+        tables.show(comparison, console)
         plot(sweep.folder / "sweep.png", comparison)
         write_report(sweep.folder / "sweep.html", comparison)
         files += ["sweep.png", "sweep.html"]

@@ -118,7 +118,7 @@ def score_joined(runs: list[FinishedRun], numbers: Sequence[int]) -> None:
     """
     missing = []
     for run in runs:
-        if wanted := [k for k in numbers if JOINED.format(k) not in run.additional_tests]:
+        if wanted := [k for k in numbers if JOINED.format(k) not in run.scores]:
             if not RunFolder(run.folder).average.is_dir():
                 lacks = f"{run.folder} has no translations for --joined {','.join(map(str, wanted))}"
                 raise UserError(f"{lacks}, and no weights to make them: leave it out")
@@ -163,7 +163,7 @@ def joined_cell(run: FinishedRun, scheme: str, k: int, lengths: list[int]) -> Ce
     name = JOINED.format(k) if k > 1 else "test"
     together = [sum(lengths[i : i + k]) for i in range(0, len(lengths) - k + 1, k)]
     scores = (None, None)
-    if run.scores(name):
+    if run.scores[name]:
         of_run = statistics(run, name)
         scores = (of_run.score("bleu"), of_run.score("unpenalised bleu"))
     return Cell(run, scheme, "joined", str(k), min(together), max(together), together, *scores)

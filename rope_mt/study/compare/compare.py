@@ -54,7 +54,6 @@ def compare(cfg: CompareConfig) -> None:
 
 
 def _write(cfg: CompareConfig, comparison: Comparison) -> None:
-    groups = comparison.groups
     if cfg.form == "json":
         print(records.as_json(comparison))
     elif cfg.form == "csv":
@@ -62,8 +61,7 @@ def _write(cfg: CompareConfig, comparison: Comparison) -> None:
     elif cfg.form == "markdown":
         print(tables.as_markdown(comparison))
     else:
-        run_by_run = cfg.form == "runs" or [len(group.runs) for group in groups] == [1]
-        tables.show(comparison, run_by_run, Console(highlight=False))
+        tables.show(comparison, Console(highlight=False), run_by_run=cfg.form == "runs")
     if cfg.plot:
         plot(cfg.plot, comparison)
     if cfg.html:

@@ -90,8 +90,12 @@ class Comparison:
         return f"{verdict} by {TITLES[first.name]}, but {text}{length}"
 
     @property
+    def runs(self) -> list[FinishedRun]:
+        return [run for group in self.groups for run in group.runs]
+
+    @property
     def signature(self) -> str:
-        return self.groups[0].runs[0].result["test"]["bleu_signature"]
+        return self.runs[0].result["test"]["bleu_signature"]
 
 
 def compare_groups(groups: list[Group], baseline: Group | None, bounds: list[int] | None) -> Comparison:
@@ -104,8 +108,8 @@ def compare_groups(groups: list[Group], baseline: Group | None, bounds: list[int
         UserError: the sufficient statistics of a run's score are missing or damaged.
     """
     runs = [run for group in groups for run in group.runs]
-    shared, not_shared = _additional_tests(runs)
-    of_tests = {name: _statistics(groups, name) for name in ("test", *shared)}
+    shared, not_shared = _tests(runs)
+    of_tests = {name: _statistics(groups, name) for name in shared}
     on_test = of_tests["test"]
     warnings = [f"not all runs have a score on the same {name}, which is skipped" for name in not_shared]
     first = {name: of_test[groups[0].label][0] for name, of_test in of_tests.items()}
@@ -147,14 +151,14 @@ def _statistics(groups: list[Group], test: str) -> Statistics:
     return of_groups
 
 
-def _additional_tests(runs: list[FinishedRun]) -> tuple[list[str], list[str]]:
-    """The names of additional test sets on which all runs were scored, with the same text; and those of all others."""
+def _tests(runs: list[FinishedRun]) -> tuple[list[str], list[str]]:
+    """The names of test sets on which all runs were scored, with the same text; and those of all others."""
     shared, others = [], []
     joined = JOINED.format("")  # `analyze lengths` has these
-    names = [name for run in runs for name in run.additional_tests if not name.startswith(joined)]
+    names = [name for run in runs for name in run.scores if not name.startswith(joined)]
     for name in dict.fromkeys(names):
-        scored = all(run.additional_tests.get(name) for run in runs)
-        texts = {run.result["text"].get(f"{OF_FURTHER_TESTS}{name}") for run in runs}
+        scored = all(run.scores.get(name) for run in runs)
+        texts = {run.result["text"].get(f"{OF_FURTHER_TESTS}{name}") for run in runs}  # of `test` all have the same
         (shared if scored and len(texts) == 1 else others).append(name)
     return shared, others
 

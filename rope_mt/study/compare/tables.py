@@ -147,7 +147,7 @@ def by_run_on_additional_tests(comparison: Comparison) -> Sheet:
     rows = []
     for group in comparison.groups:
         for run in group.runs:
-            scores = [run.scores(name) for name in names]
+            scores = [run.scores[name] for name in names]
             rows.append([group.label, str(run.seed), *(f"{score['bleu']:.2f}" for score in scores if score)])
     return Sheet(["BLEU", "seed", *names], rows)
 
@@ -232,11 +232,11 @@ def sheets(comparison: Comparison, run_by_run: bool = False) -> list[tuple[str, 
     return parts
 
 
-def show(comparison: Comparison, run_by_run: bool, console: Console) -> None:
-    """Print it: a table with a row a run, or tables with a row a group."""
+def show(comparison: Comparison, console: Console, run_by_run: bool = False) -> None:
+    """Print it: tables with a row a group, or for a single run or `run_by_run` a table with a row a run."""
     width = console.width if console.is_terminal else max(COLUMNS, console.width)
     wide = Console(width=width, highlight=False)
-    for number, (heading, sheet) in enumerate(sheets(comparison, run_by_run)):
+    for number, (heading, sheet) in enumerate(sheets(comparison, run_by_run or len(comparison.runs) == 1)):
         wide.print(Text("\n" * bool(number) + heading, "bold"))
         wide.print(sheet.rich(), crop=False)
     console.print(Text(f"\n{comparison.signature}", "dim"), soft_wrap=True)

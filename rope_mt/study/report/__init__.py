@@ -5,17 +5,14 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from rope_mt.errors import UserError
 from rope_mt.runs.folder import RunFolder
 from rope_mt.study.compare import tables
 from rope_mt.study.compare.comparison import TITLES as NAMES
 from rope_mt.study.compare.comparison import Comparison
 from rope_mt.study.compare.groups import choose_baseline
-from rope_mt.study.finished_runs import FinishedRun
 from rope_mt.study.report import charts, samples
 from rope_mt.study.report.configuration import configuration
 from rope_mt.study.report.page import commands, folded, items, page, paragraph, section, table
-from rope_mt.study.run_files import texts
 from rope_mt.system.files import write_whole
 
 
@@ -34,24 +31,12 @@ def write_report(path: Path, comparison: Comparison) -> None:
         section("Scores", _scores(comparison)),
         section("Training", trained, *notes, charts.training(comparison)),
         section("Length of the source", table(tables.by_length(comparison), lengths) if comparison.buckets else ""),
-        section("Translations", translations(comparison)),
+        section("Translations", samples.translations(comparison)),
         section("Configuration", configuration(comparison)),
         section("To make it again", _again(comparison, path)),
     )
     html = page(_title(comparison), [paragraph(_about(comparison), "dim"), _headline(comparison)], sections)
     write_whole(path, html.encode(errors="replace"))  # a result may hold half of a surrogate pair
-
-
-def translations(comparison: Comparison) -> str:
-    """HTML of the section on translations, which needs the text of the test set."""
-    try:
-        return samples.translations(comparison, *texts(_runs(comparison)))
-    except UserError as error:
-        return items([f"No translations: {error}."], "warnings")
-
-
-def _runs(comparison: Comparison) -> list[FinishedRun]:
-    return [run for group in comparison.groups for run in group.runs]
 
 
 def _title(comparison: Comparison) -> str:
@@ -64,7 +49,7 @@ def _title(comparison: Comparison) -> str:
 
 def _about(comparison: Comparison) -> str:
     """The text that was trained on and tested on, the models and the seeds."""
-    runs = _runs(comparison)
+    runs = comparison.runs
     data, model = (
         _listed([*dict.fromkeys(str(run.config[part]["name"]) for run in runs)]) for part in ("data", "model")
     )
@@ -113,7 +98,7 @@ def _scores(comparison: Comparison) -> str:
 
 def _again(comparison: Comparison, path: Path) -> str:
     """The commands that made the runs, as they were typed; the comparison; and sacreBLEU's own for a score."""
-    runs = _runs(comparison)
+    runs = comparison.runs
     typed = [run.result["command"] for run in runs if run.result.get("command")]
     unknown = [str(run.folder) for run in runs if not run.result.get("command")]
     parts = [
@@ -121,15 +106,15 @@ def _again(comparison: Comparison, path: Path) -> str:
         commands([*dict.fromkeys(typed), _compare_command(comparison, path)]),
         items([f"No command is recorded for {_listed(unknown)}."] if unknown else [], "warnings"),
     ]
-    for run in runs:
+    run = next((run for run in runs if RunFolder(run.folder).test_ref.is_file()), None)
+    if run is None:
+        parts.append(paragraph("The references are not beside these runs, so sacreBLEU's own command is not given."))
+    else:
+        parts.append(paragraph(f"This prints the BLEU of {run.folder}, {run.figure('bleu'):.2f}:"))
         files = RunFolder(run.folder)
-        if files.test_ref.is_file():
-            parts.append(paragraph(f"This prints the BLEU of {run.folder}, {run.figure('bleu'):.2f}:"))
-            words = ["sacrebleu", str(files.test_ref), "-i", str(files.test_hyp), "-m", "bleu", "chrf"]
-            return "\n".join([*parts, commands([shlex.join(words)])])
-    return "\n".join(
-        [*parts, paragraph("The references are not beside these runs, so sacreBLEU's own command is not given.")]
-    )
+        words = ["sacrebleu", str(files.test_ref), "-i", str(files.test_hyp), "-m", "bleu", "chrf"]
+        parts.append(commands([shlex.join(words)]))
+    return "\n".join(parts)
 
 
 def _compare_command(comparison: Comparison, path: Path) -> str:
@@ -141,7 +126,7 @@ def _compare_command(comparison: Comparison, path: Path) -> str:
         flags += ["--baseline", baseline.label]
     if bounds := [str(bucket.high) for bucket in comparison.buckets[:-1]]:
         flags += ["--buckets", ",".join(bounds)]
-    folders = [shlex.quote(str(run.folder)) for run in _runs(comparison)]
+    folders = [shlex.quote(str(run.folder)) for run in comparison.runs]
     return " \\\n  ".join(["rope-mt compare", *folders, shlex.join([*flags, "--html", str(path)])])
 
 

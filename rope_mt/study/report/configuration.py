@@ -30,7 +30,7 @@ def configuration(comparison: Comparison) -> str:
     if differing:
         html = table(Sheet(["setting", *facts], differing), "What differs", words=True)
     common = table(Sheet(["setting", "value"], shared), "What is shared" if several else "The run", words=True)
-    test = comparison.groups[0].runs[0].result["test"]
+    test = comparison.runs[0].result["test"]
     signatures = [("BLEU", test["bleu_signature"]), ("chrF", test.get("chrf_signature"))]
     return "\n".join(
         [

@@ -5,9 +5,10 @@ import re
 from difflib import SequenceMatcher
 from html import escape
 
+from rope_mt.errors import UserError
 from rope_mt.study.compare.comparison import Comparison
-from rope_mt.study.report.page import paragraph
-from rope_mt.study.run_files import hypotheses
+from rope_mt.study.report.page import items, paragraph
+from rope_mt.study.run_files import hypotheses, texts
 
 DRAWN = 6  # sentences
 SEED = 1
@@ -16,14 +17,14 @@ MISSING = "<mark>[…]</mark>"
 MARKED = "Marked: words that the reference does not have in this place; […] stands where words of it are missing."
 
 
-def translations(comparison: Comparison, src: list[str], ref: list[str]) -> str:
-    """Source, reference and hypotheses of some sentences, those of the first run of each group.
-
-    Raises:
-        UserError: a run's hypotheses are missing or damaged.
-    """
+def translations(comparison: Comparison) -> str:
+    """Source, reference and hypotheses of some sentences, those of the first run of each group; or what is missing."""
     groups = comparison.groups
-    lines = {group.label: hypotheses(group.runs[0]) for group in groups}
+    try:
+        src, ref = texts(comparison.runs)
+        lines = {group.label: hypotheses(group.runs[0]) for group in groups}
+    except UserError as error:
+        return items([f"No translations: {error}."], "warnings")
     seeds = [str(group.runs[0].seed) for group in groups]
     drawn = sorted(random.Random(SEED).sample(range(len(ref)), min(DRAWN, len(ref))))
     rule = f"{len(drawn)} sentences drawn at random (Python's random, seed {SEED})."

@@ -12,7 +12,8 @@ from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.result import write_result
 from rope_mt.study.charts import Line
 from rope_mt.study.compare.compare import compared
-from rope_mt.study.report import charts, translations
+from rope_mt.study.report import charts
+from rope_mt.study.report.samples import translations
 from rope_mt.study.run_files import Point, texts
 from rope_mt.system.plots import look
 
@@ -112,7 +113,7 @@ def test_the_text_of_a_record_is_read_where_it_was_trained_from_while_it_is_the_
     config["trainer"]["test_sentences"] = 9
     record.config.write_text(yaml.safe_dump(config))
     write_result(record, json.loads(record.result.read_text()))
-    assert len(texts(compared([record.path]).groups[0].runs)[1]) == 9
+    assert len(texts(compared([record.path]).runs)[1]) == 9
     with open(moved[0], "a") as file:
         file.write("one more\n")
     assert "moved is another text now." in translations(comparison)
