@@ -15,7 +15,7 @@ from rope_mt.data.tokenizer import BOS, EOS, PAD
 from rope_mt.model.transformer import Transformer
 from rope_mt.position import AttentionShape, build_position
 from rope_mt.runs import checkpoint
-from rope_mt.study.analyze.decay import AttentionByDistance, attention_by_distance, decay, rotated_features
+from rope_mt.study.analyze.decay import AttentionByDistance, attention_by_distance, decay
 
 
 def test_bound_and_product_are_the_equations_written_out():
@@ -130,7 +130,7 @@ def test_the_bound_is_that_of_the_rotated_features(fraction):
     position = RopeConfig(fraction=fraction)
     rope = build_position(position, AttentionShape(32, 2, causal=False))
     rotated = rope.rotate(torch.ones(1, 1, 1, 16), rope.turns(torch.tensor([50_000])))
-    assert int((rotated != 1).sum()) == rotated_features(position, d_head=16)
+    assert int((rotated != 1).sum()) == position.rotated_features(d_head=16)
 
 
 def test_a_run_brings_its_head_and_its_attention(runs, tmp_path, capsys):

@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from rope_mt.config.checks import above, at_least, require
 from rope_mt.config.flags import AnalyzeDecayConfig
-from rope_mt.config.position import PositionConfig, RopeConfig
+from rope_mt.config.position import RopeConfig
 from rope_mt.data.tokenizer import BOS, EOS, LONGEST, read
 from rope_mt.errors import UserError
 from rope_mt.model.transformer import Decoder, Encoder, Transformer
@@ -42,7 +42,8 @@ def analyze_decay(cfg: AnalyzeDecayConfig) -> None:
     if cfg.run:
         ckpt = checkpoint.load(cfg.run)
         position, model = ckpt.config.position, ckpt.config.model
-        d = rotated_features(position, model.d_model // model.n_heads)
+        rope = position if isinstance(position, RopeConfig) else RopeConfig()  # in the place of another scheme
+        d = rope.rotated_features(model.d_model // model.n_heads)
         theta = float(getattr(position, "theta", theta))
         if model.attention == "linear":
             raise UserError(f"{cfg.run} has linear attention, which makes no weights: name another run, or none")
@@ -55,11 +56,6 @@ def analyze_decay(cfg: AnalyzeDecayConfig) -> None:
     _report_bound(d, theta, cfg.longest, cfg.out, console)
     if cfg.run and ckpt:
         _report_attention(ckpt, cfg.run, cfg.sentences, cfg.out, console)
-
-
-def rotated_features(position: PositionConfig, d_head: int) -> int:
-    """How many features of a head rope rotates, or would rotate in the place of another scheme."""
-    return (position if isinstance(position, RopeConfig) else RopeConfig()).rotated_features(d_head)
 
 
 # ---- the bound ------------------------------------------------------------------------------------------------------
@@ -170,11 +166,6 @@ class AttentionByDistance:
         with np.errstate(invalid="ignore"):
             return self.sums.numpy() / self.uniform.numpy()
 
-    def drawn(self, weights: Float[np.ndarray, "*layers distances"]) -> Float[np.ndarray, "*layers distances"]:
-        """Weights over those of uniform attention, NaN where there are too few pairs or the weight is too small."""
-        with np.errstate(invalid="ignore"):
-            return np.where((self.pairs.numpy() >= DRAWN) & (weights >= FAINTEST), weights, np.nan)
-
     def mean_distances(self) -> Float[np.ndarray, " layers"]:
         """How many tokens away a layer looks on average, in either direction: |m - n| weighted by attention."""
         sums = self.sums.sum(dim=1).numpy()
@@ -246,7 +237,10 @@ def _draw(stacks: dict[str, AttentionByDistance], png: Path, title: str) -> None
     with figure(png, max(5.0, 1.6 + 1.7 * layers), 4.4) as drawn:
         grid = drawn.subplots(len(stacks), layers, sharex="row", sharey=True, squeeze=False)
         for row, (name, stack) in zip(grid, stacks.items(), strict=True):
-            for layer, (axes, heads) in enumerate(zip(row, stack.drawn(stack.over_uniform()), strict=True)):
+            over_uniform = stack.over_uniform()
+            shown = (stack.pairs.numpy() >= DRAWN) & (over_uniform >= FAINTEST)
+            drawn_weights = np.where(shown, over_uniform, np.nan)
+            for layer, (axes, heads) in enumerate(zip(row, drawn_weights, strict=True)):
                 axes.set(title=f"{name}, layer {layer + 1}")
                 for head, weights in enumerate(heads):
                     axes.plot(stack.distance, weights, label=f"{head + 1}", linewidth=1.0)
