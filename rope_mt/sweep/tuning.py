@@ -34,20 +34,17 @@ def tune(runs: list[Path], file: Path) -> dict[str, dict[str, float]]:
     Raises:
         UserError: a run has no weights, or the file cannot be read or written.
     """
-    best: dict[str, tuple[float, Path]] = {}
-    schemes = set()
+    finite: dict[str, list[tuple[float, Path]]] = {}  # by scheme
     for path in runs:
         result = read_result(RunFolder(path))
-        schemes.add(result["position"])
-        loss = result["valid"]["loss"]
-        if loss is not None and loss < best.get(result["position"], (float("inf"), path))[0]:
-            best[result["position"]] = loss, path
-    chosen = {scheme: _choices(loss, path) for scheme, (loss, path) in best.items()}
-    for scheme in sorted(schemes - chosen.keys()):
+        of_scheme = finite.setdefault(result["position"], [])
+        if result["valid"]["loss"] is not None:
+            of_scheme.append((result["valid"]["loss"], path))
+    chosen = {scheme: _choices(*min(of_scheme)) for scheme, of_scheme in finite.items() if of_scheme}
+    for scheme in sorted(finite.keys() - chosen.keys()):
         print(f"rope-mt: {scheme}: no run has a finite validation loss", file=sys.stderr)
-    others = {
-        scheme: old for scheme, old in (read_yaml(file) if file.is_file() else {}).items() if scheme not in schemes
-    }
+    before = read_yaml(file) if file.is_file() else {}
+    others = {scheme: old for scheme, old in before.items() if scheme not in finite}
     write_whole(file, OmegaConf.to_yaml(OmegaConf.create({**others, **chosen})))
     return chosen
 
