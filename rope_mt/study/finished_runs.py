@@ -33,6 +33,7 @@ FIGURES = {  # name of a figure that runs are compared by -> its keys in result.
     "bleu": ("test", "bleu"),
     "chrf": ("test", "chrf"),
 }
+TEST_SET = ("test.src", "test.ref")  # files whose checksums say which text it is
 FEW = 0.01  # the fraction by which tokens seen may differ without a warning, since batches differ from seed to seed
 
 
@@ -130,8 +131,7 @@ def by_test_set(runs: list[FinishedRun]) -> dict[str, list[FinishedRun]]:
     names: dict[tuple[str | None, ...], str] = {}
     parts: dict[str, list[FinishedRun]] = {}
     for run in runs:
-        files = RunFolder(run.folder)
-        key = tuple(run.result[FILES].get(file.name) for file in (files.test_src, files.test_ref))
+        key = tuple(run.result[FILES].get(name) for name in TEST_SET)
         if key not in names:
             name = run.result["test_set"] or f"the test set of data={run.result['data']}"
             names[key] = f"{name}, {key[1]}" if name in names.values() else name
@@ -147,7 +147,7 @@ def refuse_other_test_sets(runs: list[FinishedRun]) -> None:
     """
     first = runs[0]
     for run in runs[1:]:
-        for name in (RunFolder(run.folder).test_src.name, RunFolder(run.folder).test_ref.name):
+        for name in TEST_SET:
             ours, theirs = first.result[FILES].get(name), run.result[FILES].get(name)
             if ours != theirs or ours is None:
                 both = f"{first.folder} and {run.folder}"
@@ -166,12 +166,9 @@ def _differing(trees: list[dict[str, Any]]) -> dict[str, str]:
     """Where these settings by dotted name differ: the distinct values of each, as "A and B"."""
     differing = {}
     for name in dict.fromkeys(name for tree in trees for name in tree):
-        values = []
-        for tree in trees:
-            if tree.get(name) not in values:
-                values.append(tree.get(name))
+        values = dict.fromkeys(str(tree.get(name)) for tree in trees)
         if len(values) > 1:
-            differing[name] = " and ".join(map(str, values))
+            differing[name] = " and ".join(values)
     return differing
 
 

@@ -42,7 +42,7 @@ class Measure:
     name: str  # one of the SCORES, or valid_loss where the loss of the test sets is missing
     values: dict[str, list[float]]  # by label, of each seed
     intervals: dict[str, Interval]  # by label, of the groups that have a verdict
-    verdicts: dict[str, str]  # by label, without the baseline's
+    verdicts: dict[str, str]  # by label
 
     @property
     def is_loss(self) -> bool:
@@ -217,7 +217,7 @@ def _judge(comparison: Comparison, of_tests: list[Statistics], documents: list[i
     for name in ("loss" if has_loss else "valid_loss", "chrf", "bleu"):
         values = _scores(whole, name) if name in SCORES else {group.label: group.values(name) for group in groups}
         of_baseline = _no_verdict(values[baseline.label], bleu[baseline.label])
-        verdicts = {}
+        verdicts = {baseline.label: "baseline"}
         for label in others:
             if reason := _no_verdict(values[label], bleu[label]) or (of_baseline and f"baseline: {of_baseline}"):
                 verdicts[label] = reason

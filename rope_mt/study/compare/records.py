@@ -70,7 +70,7 @@ def _judged(comparison: Comparison, group: Group) -> dict[str, Any]:
             "mean": sum(measure.values[group.label]) / len(group.runs),
             **(asdict(interval) if interval else {}),
             **({} if agreement is None else {"human_agreement": agreement}),
-            "verdict": measure.verdicts.get(group.label, "baseline"),
+            "verdict": measure.verdicts[group.label],
         }
     says = comparison.says(group.label) if judged and group is not comparison.baseline else None
     return {"length_ratio": comparison.lengths[group.label], "judged": judged, "says": says}

@@ -106,7 +106,7 @@ def verdicts(comparison: Comparison, measure: Measure) -> Sheet:
     for group in comparison.groups:
         mean = f"{fmean(measure.values[group.label]):.{3 if measure.is_loss else 2}f}"
         gap, ends, finds = difference(measure, group.label)
-        row = [group.label, mean, gap, ends, measure.verdicts.get(group.label, "baseline"), finds]
+        row = [group.label, mean, gap, ends, measure.verdicts[group.label], finds]
         if not measure.is_loss:
             agreement = measure.agreement(group.label)
             row.append("" if agreement is None else f"{agreement:.0f} %")

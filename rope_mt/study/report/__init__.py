@@ -36,7 +36,7 @@ def write_report(path: Path, comparison: Comparison) -> None:
         section("To make it again", _again(comparison, path)),
     )
     html = page(_title(comparison), [paragraph(_about(comparison), "dim"), _headline(comparison)], sections)
-    write_whole(path, html.encode(errors="replace"))  # a result may hold half of a surrogate pair
+    write_whole(path, html)
 
 
 def _title(comparison: Comparison) -> str:
