@@ -12,7 +12,7 @@ from rope_mt.study.compare.comparison import Comparison
 from rope_mt.study.compare.groups import choose_baseline
 from rope_mt.study.report import charts, samples
 from rope_mt.study.report.configuration import configuration
-from rope_mt.study.report.page import commands, folded, items, page, paragraph, section, table
+from rope_mt.study.report.page import commands, folded, items, page, paragraph, table
 from rope_mt.system.files import write_whole
 
 
@@ -24,17 +24,17 @@ def write_report(path: Path, comparison: Comparison) -> None:
     Raises:
         UserError: the folder cannot be written.
     """
-    trained = table(tables.training(comparison), "At the end of training")
-    notes = [paragraph(line, "dim") for line in tables.notes_on_training(comparison)]
+    trained = [table(tables.training(comparison), "At the end of training")]
+    trained += [paragraph(line, "dim") for line in tables.notes_on_training(comparison)]
     lengths = "Difference in BLEU by source length in tokens"
-    sections = (
-        section("Scores", _scores(comparison)),
-        section("Training", trained, *notes, charts.training(comparison)),
-        section("Length of the source", table(tables.by_length(comparison), lengths) if comparison.buckets else ""),
-        section("Translations", samples.translations(comparison)),
-        section("Configuration", configuration(comparison)),
-        section("To make it again", _again(comparison, path)),
-    )
+    sections = {
+        "Scores": _scores(comparison),
+        "Training": "\n".join([*trained, charts.training(comparison)]),
+        "Length of the source": table(tables.by_length(comparison), lengths) if comparison.buckets else "",
+        "Translations": samples.translations(comparison),
+        "Configuration": configuration(comparison),
+        "To make it again": _again(comparison, path),
+    }
     html = page(_title(comparison), [paragraph(_about(comparison), "dim"), _headline(comparison)], sections)
     write_whole(path, html)
 

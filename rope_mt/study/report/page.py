@@ -16,15 +16,19 @@ LONG = 16  # characters in the first column of a table; a longer cell may be bro
 STYLE = Path(__file__).with_name("style.css")
 
 
-def page(title: str, html_head: Iterable[str], html_sections: Iterable[tuple[str, str, str]]) -> str:
+def page(title: str, html_head: Iterable[str], html_sections: dict[str, str]) -> str:
     """The whole file.
 
     Args:
         html_head: below the title.
-        html_sections: see `section`; those without content are skipped.
+        html_sections: by their headings; those without content are skipped.
     """
-    filled = [section for section in html_sections if section[2]]
-    links = " ".join(f'<a href="#{anchor}">{escape(heading)}</a>' for anchor, heading, _ in filled)
+    links, sections = [], []
+    for heading, html in html_sections.items():
+        if html:
+            anchor = heading.lower().replace(" ", "-")
+            links.append(f'<a href="#{anchor}">{escape(heading)}</a>')
+            sections.append(f'<section id="{anchor}">\n<h2>{escape(heading)}</h2>\n{html}\n</section>')
     return "\n".join(
         [
             '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
@@ -34,16 +38,11 @@ def page(title: str, html_head: Iterable[str], html_sections: Iterable[tuple[str
             f"<title>{escape(title)}</title>\n<style>\n{STYLE.read_text()}</style>\n</head>\n<body>",
             f"<header>\n<h1>{escape(title)}</h1>",
             *html_head,
-            f'<nav aria-label="Sections">{links}</nav>\n</header>\n<main>',
-            *(f'<section id="{anchor}">\n<h2>{escape(head)}</h2>\n{html}\n</section>' for anchor, head, html in filled),
+            f'<nav aria-label="Sections">{" ".join(links)}</nav>\n</header>\n<main>',
+            *sections,
             f"</main>\n<footer>{paragraph(f'rope-mt {__version__}', 'dim')}</footer>\n</body>\n</html>\n",
         ]
     )
-
-
-def section(heading: str, *html: str) -> tuple[str, str, str]:
-    """The anchor, heading and content of a section."""
-    return heading.lower().replace(" ", "-"), heading, "\n".join(filter(None, html))
 
 
 def paragraph(text: str, kind: str = "") -> str:
