@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rope_mt.study.compare.comparison import Comparison, Measure
-from rope_mt.study.run_files import Point
+from rope_mt.study.finished_runs import Point
 from rope_mt.system.plots import COLOURS, INK, PAPER, figure
 
 if TYPE_CHECKING:

@@ -1,20 +1,23 @@
-"""The finished runs that a study reads, and warnings about runs that were not made alike."""
+"""The finished runs that a study reads, what their files say, and warnings about runs that were not made alike."""
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rope_mt.config.data import OF_FURTHER_TESTS, DataConfig
 from rope_mt.config.files import read_yaml
 from rope_mt.config.plain import from_plain, to_plain
 from rope_mt.config.training import TrainerConfig
+from rope_mt.data import text
 from rope_mt.errors import UserError
 from rope_mt.runs import code
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.result import REMEDY, read_result
 from rope_mt.system.manifest import FILES
+from rope_mt.translation.sentence_statistics import SentenceStatistics
 
 # Settings that a comparison varies, or that change no result.
 MAY_DIFFER = ("position", "seed", "overwrite", "tracking", "sweep")
@@ -35,6 +38,14 @@ FIGURES = {  # name of a figure that runs are compared by -> its keys in result.
 }
 TEST_SET = ("test.src", "test.ref")  # files whose checksums say which text it is
 FEW = 0.01  # the fraction by which tokens seen may differ without a warning, since batches differ from seed to seed
+
+
+class Point(NamedTuple):
+    """A figure that a run wrote down during training."""
+
+    step: int
+    tokens: int  # target tokens seen so far
+    value: float
 
 
 @dataclass(frozen=True)
@@ -99,6 +110,72 @@ class FinishedRun:
         for name in ("precision", "steps", "processes"):
             settings[name] = self.result[name]
         return flat({**settings, "signature": self.result["test"]["bleu_signature"]})
+
+    def statistics(self, test: str = "test") -> SentenceStatistics:
+        """The sufficient statistics of BLEU of the translations of a test set.
+
+        Raises:
+            UserError: the file is missing or damaged, or gives another score than the result.
+        """
+        path = RunFolder(self.folder).counts(test)
+        scores = self.scores[test]
+        assert scores is not None
+        counts = SentenceStatistics.read(path)
+        if abs(counts.score("bleu") - scores["bleu"]) > 0.005:
+            made = f"{path} makes {counts.score('bleu'):.2f} BLEU and its result.json says {scores['bleu']:.2f}"
+            raise UserError(f"{made}: {REMEDY}")
+        return counts
+
+    def hypotheses(self) -> list[str]:
+        """The translations of the test set.
+
+        Raises:
+            UserError: the file is missing or damaged.
+        """
+        path = RunFolder(self.folder).test_hyp
+        return text.read_test_set([(path, path)])[1]
+
+    def curves(self) -> dict[str, list[Point]]:
+        """Losses in nats a token, and BLEU, by their names in metrics.jsonl.
+
+        Raises:
+            UserError: the file is missing or damaged, or has no validation.
+        """
+        path = RunFolder(self.folder).metrics
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+        curves: dict[str, list[Point]] = {"valid/loss": [], "valid/bleu": [], "train/loss": []}
+        for number, line in enumerate(lines, start=1):
+            try:
+                row: dict[str, Any] = json.loads(line)
+                for name, curve in curves.items():
+                    if name in row:
+                        value = math.nan if row[name] is None else float(row[name])
+                        curve.append(Point(int(row["step"]), int(row["tokens"]), value))
+            except (ValueError, TypeError, LookupError, AttributeError) as error:
+                raise UserError(f"{path}, line {number}, is damaged: leave the run out, or train it again") from error
+        if not curves["valid/loss"]:
+            raise UserError(f"there is no validation in {path}: leave the run out")
+        return curves
+
+
+def tokens_to(loss: float, curve: Sequence[Point]) -> float | None:
+    """After how many tokens the loss first was down to this one, on a straight line between two validations.
+
+    Before the first validation, and after one that diverged, nothing is known: there it is the next validation.
+    None: never.
+    """
+    before = Point(0, 0, math.nan)
+    for point in curve:
+        if point.value <= loss:
+            if not loss < before.value < math.inf:
+                return float(point.tokens)
+            fraction = (before.value - loss) / (before.value - point.value)
+            return before.tokens + fraction * (point.tokens - before.tokens)
+        before = point
+    return None
 
 
 def read_runs(folders: Sequence[Path]) -> tuple[list[FinishedRun], list[Path]]:

@@ -17,7 +17,7 @@ from rope_mt.errors import UserError
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder, open_run
 from rope_mt.study.finished_runs import read_runs
-from rope_mt.study.run_files import hypotheses, loss_curve, statistics, texts
+from rope_mt.study.report.samples import texts
 from rope_mt.sweep.ledger import FAILED, Ledger
 from rope_mt.training.train import train
 from rope_mt.translation.scored_sets import own_test_set
@@ -97,7 +97,7 @@ def _prepared(path: Path, cfg: TrainConfig) -> Any:
 
 def _run(path: Path, cfg: TrainConfig) -> Any:
     [run], _ = read_runs([path.parent])
-    return run.result, run.config, texts([run]), statistics(run), hypotheses(run), loss_curve(run)
+    return run.result, run.config, texts([run]), run.statistics(), run.hypotheses(), run.curves()
 
 
 def _test_set(path: Path, cfg: TrainConfig) -> Any:

@@ -11,7 +11,7 @@ from rope_mt.cli.main import main
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.result import write_result
 from rope_mt.study.analyze.convergence import table
-from rope_mt.study.run_files import Point, tokens_to
+from rope_mt.study.finished_runs import Point, tokens_to
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.result import read_result
 from rope_mt.study.finished_runs import FinishedRun
-from rope_mt.study.run_files import loss_curve
 from rope_mt.training import module, score
 from rope_mt.training.train import train
 
@@ -88,4 +87,4 @@ def test_a_validation_loss_that_is_not_finite_is_told_in_words_and_null_in_files
     assert read_result(run)["valid"]["loss"] is None
     finished = FinishedRun.read(run.path)
     assert math.isnan(finished.figure("valid_loss"))
-    assert math.isnan(loss_curve(finished)[0].value)
+    assert math.isnan(finished.curves()["valid/loss"][0].value)

@@ -10,8 +10,7 @@ from rich.text import Text
 from rope_mt.config.flags import AnalyzeConvergenceConfig
 from rope_mt.errors import UserError
 from rope_mt.study.charts import Line, draw_lines
-from rope_mt.study.finished_runs import FinishedRun, read_runs, warnings_about
-from rope_mt.study.run_files import Point, loss_curve, tokens_to
+from rope_mt.study.finished_runs import FinishedRun, Point, read_runs, tokens_to, warnings_about
 from rope_mt.system.plots import COLOURS, DASHES, figure, write_csv
 
 MARKERS = (".", "^", "s")  # the ninth scheme has the colour of the first and the next marker
@@ -25,7 +24,7 @@ def analyze_convergence(cfg: AnalyzeConvergenceConfig) -> None:
     """
     runs, unfinished = read_runs([*cfg.runs, *([cfg.baseline] if cfg.baseline else [])])
     baseline = _choose_baseline(runs, cfg.baseline)
-    curves = [loss_curve(run) for run in runs]
+    curves = [run.curves()["valid/loss"] for run in runs]
     names = _names(runs)
     goal = curves[baseline][-1].value
     console = Console(highlight=False)

@@ -21,7 +21,6 @@ from rope_mt.errors import UserError
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
 from rope_mt.study.finished_runs import FinishedRun
-from rope_mt.study.run_files import statistics
 from rope_mt.system.device import choose_device, choose_precision
 from rope_mt.system.manifest import read_manifest, write_manifest
 from rope_mt.translation.scored_sets import own_test_set
@@ -79,7 +78,7 @@ def _computed(run: FinishedRun) -> dict[str, Sums]:
     src, ref = own_test_set(run.folder, ckpt)
     cap = run.config["data"]["max_len"]
     lengths = [np.array([len(ids) for ids in read(ckpt.tokenizer, side, LONGEST).ids]) for side in (src, ref)]
-    documents = statistics(run).table[:, COLUMNS.index("document")].astype(np.int64)
+    documents = run.statistics().table[:, COLUMNS.index("document")].astype(np.int64)
     if len(np.unique(documents)) == len(documents):  # none are known: lines that follow each other stand for one
         firsts = _firsts(lengths, np.zeros_like(documents), TIMES[-1] * cap)
         documents = np.repeat(np.arange(len(firsts) - 1), np.diff(firsts))

@@ -23,7 +23,6 @@ from rope_mt.runs.result import read_result, write_result
 from rope_mt.study.compare.buckets import default_bounds, in_buckets
 from rope_mt.study.compare.groups import labels
 from rope_mt.study.finished_runs import FinishedRun, read_runs, refuse_other_test_sets, warnings_about
-from rope_mt.study.run_files import statistics
 from rope_mt.system.locks import only_one
 from rope_mt.system.plots import figure, write_csv
 
@@ -100,9 +99,9 @@ def common_lengths(runs: list[FinishedRun]) -> list[int]:
         UserError: they do not share test set and tokenizer, or a file is missing or damaged.
     """
     refuse_other_test_sets(runs)
-    first = statistics(runs[0]).lengths
+    first = runs[0].statistics().lengths
     for run in runs[1:]:
-        if statistics(run).lengths != first:
+        if run.statistics().lengths != first:
             raise UserError(f"{runs[0].folder} and {run.folder} have different tokenizers: give each its own table")
     return first
 
@@ -149,7 +148,7 @@ def _translate_joined(run: RunFolder, precision: str, numbers: Sequence[int]) ->
 
 def bucket_cells(run: FinishedRun, scheme: str, bounds: Sequence[int]) -> list[Cell]:
     """The scores of a run's translations of the test set, by the length of their sources."""
-    of_run, cells = statistics(run), []
+    of_run, cells = run.statistics(), []
     for bucket in in_buckets(of_run.lengths, bounds):
         part = bucket.numbers
         inside = [of_run.lengths[i] for i in part]
@@ -164,7 +163,7 @@ def joined_cell(run: FinishedRun, scheme: str, k: int, lengths: list[int]) -> Ce
     together = [sum(lengths[i : i + k]) for i in range(0, len(lengths) - k + 1, k)]
     scores = (None, None)
     if run.scores[name]:
-        of_run = statistics(run, name)
+        of_run = run.statistics(name)
         scores = (of_run.score("bleu"), of_run.score("unpenalised bleu"))
     return Cell(run, scheme, "joined", str(k), min(together), max(together), together, *scores)
 

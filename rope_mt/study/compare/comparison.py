@@ -14,8 +14,7 @@ from rope_mt.study.compare.buckets import default_bounds, in_buckets
 from rope_mt.study.compare.groups import Group, Spread
 from rope_mt.study.compare.intervals import Interval, draw_resamples, intervals, variances_differ
 from rope_mt.study.compare.paired import paired_tests
-from rope_mt.study.finished_runs import FinishedRun
-from rope_mt.study.run_files import loss_curve, statistics, tokens_to
+from rope_mt.study.finished_runs import FinishedRun, tokens_to
 from rope_mt.translation.sentence_statistics import COLUMNS, SCORES, SentenceStatistics, Sums
 
 Statistics = dict[str, list[SentenceStatistics]]  # by the label of a group, of each of its runs
@@ -126,8 +125,9 @@ def compare_groups(groups: list[Group], baseline: Group | None, bounds: list[int
         bleu = _bleu(on_test, bucket.numbers) if bucket.numbers else {}
         comparison.buckets.append(Part(bucket.name, len(bucket.numbers), bleu, bucket.low, bucket.high))
     try:
-        goal = fmean(loss_curve(run)[-1].value for run in baseline.runs)
-        comparison.reached = {group.label: [tokens_to(goal, loss_curve(run)) for run in group.runs] for group in groups}
+        losses = {group.label: [run.curves()["valid/loss"] for run in group.runs] for group in groups}
+        goal = fmean(curve[-1].value for curve in losses[baseline.label])
+        comparison.reached = {label: [tokens_to(goal, curve) for curve in curves] for label, curves in losses.items()}
     except UserError as error:
         warnings.append(f"no tokens to a loss: {error}")
     _judge(comparison, [of_tests[name] for name in judged], documents)
@@ -145,7 +145,7 @@ def _documents(parts: list[SentenceStatistics]) -> list[int]:
 
 def _statistics(groups: list[Group], test: str) -> Statistics:
     """Raises UserError: a file is missing or damaged, or runs have other numbers of sentences."""
-    of_groups = {group.label: [statistics(run, test) for run in group.runs] for group in groups}
+    of_groups = {group.label: [run.statistics(test) for run in group.runs] for group in groups}
     if len({len(of_run.table) for of_group in of_groups.values() for of_run in of_group}) > 1:
         raise UserError(f"runs have different numbers of sentences in {test}: give each its own table")
     return of_groups

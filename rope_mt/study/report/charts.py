@@ -13,7 +13,6 @@ from rope_mt.study import charts
 from rope_mt.study.charts import Line
 from rope_mt.study.compare.comparison import Comparison
 from rope_mt.study.report.page import items, paragraph, side_by_side
-from rope_mt.study.run_files import curves
 from rope_mt.system.plots import inline_svg, look
 
 CURVES = {  # names in metrics.jsonl
@@ -47,12 +46,12 @@ def training(comparison: Comparison) -> str:
     for number, group in enumerate(comparison.groups):
         for run in group.runs:
             try:
-                of_run = curves(run, *CURVES)
+                of_run = run.curves()
             except UserError as error:
                 missing.append(f"no curves: {error}")
                 continue
-            first = of_run[0][0].tokens
-            for name, curve in zip(CURVES, of_run, strict=True):
+            first = of_run["valid/loss"][0].tokens
+            for name, curve in of_run.items():
                 style = {"marker": "." if name.startswith("valid") else "", **look(number)}
                 drawn = [point for point in curve if point.tokens >= first]
                 if drawn:

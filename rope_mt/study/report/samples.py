@@ -5,10 +5,12 @@ import re
 from difflib import SequenceMatcher
 from html import escape
 
+from rope_mt.data import text
 from rope_mt.errors import UserError
+from rope_mt.runs.folder import RunFolder
 from rope_mt.study.compare.comparison import Comparison
+from rope_mt.study.finished_runs import FinishedRun
 from rope_mt.study.report.page import items, paragraph
-from rope_mt.study.run_files import hypotheses, texts
 
 DRAWN = 6  # sentences
 SEED = 1
@@ -22,7 +24,7 @@ def translations(comparison: Comparison) -> str:
     groups = comparison.groups
     try:
         src, ref = texts(comparison.runs)
-        lines = {group.label: hypotheses(group.runs[0]) for group in groups}
+        lines = {group.label: group.runs[0].hypotheses() for group in groups}
     except UserError as error:
         return items([f"No translations: {error}."], "warnings")
     seeds = [str(group.runs[0].seed) for group in groups]
@@ -44,6 +46,33 @@ def translations(comparison: Comparison) -> str:
         )
         cards.append(f"<article><h3>sentence {number + 1:,}</h3><dl>{html}</dl></article>")
     return "\n".join([paragraph(MARKED), paragraph(rule, "dim"), *cards])
+
+
+def texts(runs: list[FinishedRun]) -> tuple[list[str], list[str]]:
+    """Sources and references of the test set, from the first run folder that has them, or from where a run read them.
+
+    Raises:
+        UserError: they are in neither place, or damaged.
+    """
+    for run in runs:
+        folder = RunFolder(run.folder)
+        if folder.test_src.is_file() and folder.test_ref.is_file():
+            return text.read_test_set([(folder.test_src, folder.test_ref)])
+    first = RunFolder(runs[0].folder)
+    missing = [f"the text of the test set is not there, {first.test_src} and {first.test_ref}"]
+    for run in runs:
+        data = run.config["data"]
+        try:
+            files = text.pairs_of_files(data["test"], data["src_lang"], data["tgt_lang"])
+        except UserError as error:
+            missing.append(str(error))
+            continue
+        if text.fingerprint(files) == run.result["text"].get("test"):
+            most = run.config["trainer"]["test_sentences"]  # null: all were translated
+            src, ref = text.read_test_set(files)
+            return src[:most], ref[:most]
+        missing.append(f"{', '.join(data['test'])} is another text now")
+    raise UserError("; ".join(dict.fromkeys(missing)))
 
 
 def marked(hypothesis: str, reference: str) -> str:

@@ -12,9 +12,9 @@ from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.result import write_result
 from rope_mt.study.charts import Line
 from rope_mt.study.compare.compare import compared
+from rope_mt.study.finished_runs import Point
 from rope_mt.study.report import charts
-from rope_mt.study.report.samples import translations
-from rope_mt.study.run_files import Point, texts
+from rope_mt.study.report.samples import texts, translations
 from rope_mt.system.plots import look
 
 from .conftest import EVIL, Page
