@@ -70,6 +70,9 @@ class Muon(torch.optim.Optimizer):
     which takes three times as long as fp32 on a processor that has to emulate it.
     """
 
+    grad_scale: Tensor  # these two are from `before_step`
+    found_inf: Tensor
+
     def __init__(
         self, groups: list[dict[str, Any]], lr: float, momentum: float, weight_decay: float, dtype: torch.dtype
     ) -> None:
@@ -77,44 +80,36 @@ class Muon(torch.optim.Optimizer):
         super().__init__(groups, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
         self.dtype = dtype
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update all weights, unless `before_step` has set that they stay."""
-        skipped: Tensor | None = getattr(self, "found_inf", None)
-        if skipped is None or not skipped.is_cpu:
-            self.step_or_undo(None if skipped is None else skipped.bool())
-        elif not skipped:
-            self.step_or_undo(None)
-
     @torch.no_grad()
-    def step_or_undo(self, undo: Tensor | None) -> None:
-        """Update all weights, or none if `undo`, which stays on the device, is true."""
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update all weights, as `before_step` has set."""
         for group in self.param_groups:
             alike: dict[torch.Size, list[Tensor]] = {}
             for weight in group["params"]:
                 if weight.grad is not None:
                     alike.setdefault(weight.shape, []).append(weight)
             for weights in alike.values():
-                self._update(weights, group, undo)
+                self._update(weights, group)
 
-    def _update(self, weights: list[Tensor], group: dict[str, Any], undo: Tensor | None) -> None:
+    def _update(self, weights: list[Tensor], group: dict[str, Any]) -> None:
         """Update weights of one shape, whose matrices are orthogonalised together."""
         directions: list[Tensor] = []
-        divisor: Tensor | None = getattr(self, "grad_scale", None)
+        skip = self.found_inf.bool()
         for weight in weights:
             assert weight.grad is not None
-            gradient = weight.grad if divisor is None else weight.grad / divisor
+            gradient = weight.grad / self.grad_scale
             if not self.state[weight]:
                 self.state[weight]["momentum_buffer"] = torch.zeros_like(gradient)
             before: Tensor = self.state[weight]["momentum_buffer"]
             momentum = before.lerp(gradient, 1 - group["momentum"])
             directions += gradient.lerp(momentum, group["momentum"]).chunk(group["parts"])  # Nesterov's
-            self.state[weight]["momentum_buffer"] = momentum if undo is None else torch.where(undo, before, momentum)
+            self.state[weight]["momentum_buffer"] = torch.where(skip, before, momentum)
         moves = orthogonal(torch.stack(directions), self.dtype)
         # moves a matrix about as far as Adam would: Liu et al., arXiv 2502.16982, section 2.2
         far = group["lr"] * 0.2 * max(moves.shape[1:]) ** 0.5
         for weight, move in zip(weights, moves.chunk(len(weights)), strict=True):
             moved = (weight * (1 - group["lr"] * group["weight_decay"])).add_(move.flatten(0, 1), alpha=-far)
-            weight.copy_(moved if undo is None else torch.where(undo, weight, moved))
+            weight.copy_(torch.where(skip, weight, moved))
 
 
 def orthogonal(
@@ -143,6 +138,8 @@ class Together(torch.optim.Optimizer):
     Groups and state are the same objects here and in each of them, so that a learning rate set here is theirs.
     """
 
+    grad_scale, found_inf = torch.tensor(1.0), torch.tensor(0.0)  # until `before_step` sets others
+
     def __init__(self, *optimizers: torch.optim.Optimizer) -> None:
         self.optimizers = optimizers
         super().__init__([group for each in optimizers for group in each.param_groups], {})
@@ -164,11 +161,8 @@ class Together(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        skipped: Tensor | None = getattr(self, "found_inf", None)
-        divisor: Tensor | None = getattr(self, "grad_scale", None)
         for optimizer in self.optimizers:
-            if skipped is not None and divisor is not None:
-                before_step(optimizer, divisor, skipped)
+            before_step(optimizer, self.grad_scale, self.found_inf)
             optimizer.step()
         return loss
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from rope_mt.config.position import DebertaConfig, FireConfig, RopeConfig, TransformerXLConfig, TupeConfig
 from rope_mt.config.training import ModelConfig, OptimizerConfig
 from rope_mt.model.transformer import Transformer
-from rope_mt.training.optimizers import Muon, before_step, configured, fraction_of_peak, orthogonal
+from rope_mt.training.optimizers import before_step, configured, fraction_of_peak, orthogonal
 
 MODEL = ModelConfig("test", d_model=16, d_ff=40, n_heads=2, n_layers=2, dropout=0.0)
 CONFIG = OptimizerConfig(lr=1e-2, warmup_steps=3)
@@ -160,12 +160,10 @@ def test_the_learning_rate_is_at_each_update_what_the_formula_says(settings, sha
     assert {n: share(n - 1) for n in shares} == pytest.approx(shares)
 
 
-@pytest.mark.parametrize(("cfg", "asks"), [(CONFIG, True), (MUON, True), (MUON, False)], ids=["adam", "muon", "undone"])
-def test_a_skipped_step_changes_nothing(cfg, asks, monkeypatch):
+@pytest.mark.parametrize("cfg", [CONFIG, MUON], ids=["adam", "muon"])
+def test_a_skipped_step_changes_nothing(cfg):
     """This holds for the first step too. The other steps are to the last bit those of training without it."""
     expected, model = trained(transformer(), cfg), transformer()
-    if not asks:  # as on a GPU
-        monkeypatch.setattr(Muon, "step", lambda self: self.step_or_undo(self.found_inf.bool()))
     made = configured(model, cfg, STEPS, "fp32")
     optimizer = made["optimizer"]
     for step in range(STEPS):
