@@ -74,17 +74,17 @@ def fit(path: Path, tracker: Tracker | None = None) -> None:
 
     opens_tracker = processes.first and tracker is None
     with track_training(cfg, run) if opens_tracker else nullcontext(tracker) as tracker:
-        checkpoints = Checkpoints(run, cfg.trainer)
-        interruption = Interruption(checkpoints, processes)
+        checkpoints = Checkpoints(run, module)
+        interruption = Interruption(module, checkpoints)
         # A report of a validation comes before the checkpoint that holds the report's sums, and the batches of a step
         # are looked at before it is saved; an interruption leaves when all others have done their part of the step.
-        callbacks: list[L.Callback] = [Skipping(run, cfg.trainer), checkpoints, interruption]
+        callbacks: list[L.Callback] = [Skipping(run, module), checkpoints, interruption]
         if cfg.trainer.ema:
             callbacks.insert(2, MovingAverage(module, cfg.trainer.ema))
         if cfg.trainer.patience:
-            callbacks.insert(0, Patience(cfg.trainer.patience))
+            callbacks.insert(0, Patience(module, cfg.trainer.patience))
         if tracker is not None:
-            callbacks.insert(0, Report(run.metrics, tracker, output(), cfg.trainer.log_every, cfg.trainer.max_steps))
+            callbacks.insert(0, Report(run, module, tracker))
         trainer = build_trainer(cfg, precision, callbacks, processes)
         with interruption.heeded(), short_of_memory(module.under_way):
             trainer.fit(module, data, ckpt_path=checkpoint.latest(run), weights_only=True)

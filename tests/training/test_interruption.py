@@ -4,6 +4,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -141,7 +142,8 @@ def test_a_launcher_has_its_signal_when_the_run_is_left(config, tmp_path):
 
 @pytest.mark.parametrize("signum", SIGNALS)
 def test_one_of_several_processes_leaves_at_once(config, tmp_path, signum):
-    interruption = Interruption(Checkpoints(RunFolder(tmp_path), config().trainer), Processes(1, 2, 2))
+    module: Any = SimpleNamespace(cfg=config(), processes=Processes(1, 2, 2))
+    interruption = Interruption(module, Checkpoints(RunFolder(tmp_path), module))
     with interruption.heeded(), pytest.raises(Interrupted) as left:
         signal.raise_signal(signum)
     assert left.value.signum == signum

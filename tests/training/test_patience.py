@@ -41,9 +41,11 @@ def test_training_ends_after_so_many_validations_without_a_lower_loss(patient, t
 
 
 def test_a_loss_that_is_no_number_is_not_the_lowest():
-    callback, trainer = Patience(3), MagicMock()
+    module, trainer = MagicMock(), MagicMock()
+    callback = Patience(module, 3)
     for loss in (math.nan, 5.0, 4.0, math.inf, 3.0):
-        callback.on_validation_end(trainer, MagicMock(spec=TranslationModule, validation={"loss": loss}))
+        module.validation = {"loss": loss}
+        callback.on_validation_end(trainer, module)
     assert (callback.lowest, callback.waited) == (3.0, 0)
 
 

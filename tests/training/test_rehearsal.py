@@ -105,8 +105,8 @@ def update(cfg: TrainConfig, device: str = "meta", precision: str = "fp32", watc
     data: Any = SimpleNamespace(tokenizer=Words())
     module = TranslationModule(cfg, data, precision).to(device)
     tracker: Any = None
-    report = Report(Path("metrics"), tracker, tracker, cfg.trainer.log_every, cfg.trainer.max_steps)
-    callbacks = [report, Skipping(RunFolder(Path("run")), cfg.trainer)]
+    run = RunFolder(Path("run"))
+    callbacks = [Report(run, module, tracker), Skipping(run, module)]
     if cfg.trainer.ema:
         average = MovingAverage(module, cfg.trainer.ema)
         average.model.to(device)

@@ -40,8 +40,8 @@ class Checkpoints(Callback):
     `trainer.ema` the moving average, where `step-N` has the weights in training.
     """
 
-    def __init__(self, run: RunFolder, cfg: TrainerConfig) -> None:
-        self.run, self.cfg = run, cfg
+    def __init__(self, run: RunFolder, module: TranslationModule) -> None:
+        self.run, self.module, self.cfg = run, module, module.cfg.trainer
         self.best_bleu = -1.0
         self.saved_at = -1  # step
 
@@ -52,12 +52,11 @@ class Checkpoints(Callback):
         self.best_bleu = state_dict["best_bleu"]
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        assert isinstance(pl_module, TranslationModule)
-        bleu = pl_module.validation["bleu"]
+        bleu = self.module.validation["bleu"]
         # before the checkpoint that knows of it: a run that is killed in between finds the same best again
         if bleu > self.best_bleu and trainer.is_global_zero:
             best = self.run.checkpoints / f"best-{trainer.global_step:07d}"
-            write(best, pl_module.checkpoint(pl_module.translator.model))
+            write(best, self.module.checkpoint(self.module.translator.model))
             for folder in saved(self.run, "best"):
                 if folder != best:
                     remove(folder)

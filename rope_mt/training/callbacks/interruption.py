@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import Callback
 from rope_mt.errors import Interrupted, UserError
 from rope_mt.training.callbacks.checkpoints import Checkpoints, is_averaged
 from rope_mt.training.module import TranslationModule
-from rope_mt.training.processes import SIGNALS, Processes
+from rope_mt.training.processes import SIGNALS
 
 
 class Interruption(Callback):
@@ -24,8 +24,8 @@ class Interruption(Callback):
     other, so they would have to agree on one to save. Such a run resumes from its last validation.
     """
 
-    def __init__(self, checkpoints: Checkpoints, processes: Processes) -> None:
-        self.checkpoints, self.alone = checkpoints, processes.world == 1
+    def __init__(self, module: TranslationModule, checkpoints: Checkpoints) -> None:
+        self.module, self.checkpoints = module, checkpoints
         self.saves = False  # after the step under way
         self.signal: int | None = None  # to leave for, when that step is saved
         self.handlers: dict[int, Any] = {}  # of others, before ours
@@ -56,7 +56,7 @@ class Interruption(Callback):
             raise Interrupted(self.signal, saved)
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
-        if not self.alone or (signum == signal.SIGINT and self.signal):
+        if self.module.processes.world > 1 or (signum == signal.SIGINT and self.signal):
             raise Interrupted(signum)
         self.saves = True
         handler = self.handlers[signum]
@@ -70,9 +70,8 @@ class Interruption(Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        assert isinstance(pl_module, TranslationModule)
         step = trainer.global_step
-        if self.saves and pl_module.ends_update(batch_idx) and not is_averaged(pl_module.cfg.trainer, step):
+        if self.saves and self.module.ends_update(batch_idx) and not is_averaged(self.module.cfg.trainer, step):
             self.checkpoints.save(trainer)  # after a validation, the step is saved without a signal
             self._leave(step)
 

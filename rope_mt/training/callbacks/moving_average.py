@@ -21,27 +21,25 @@ class MovingAverage(Callback):
     """
 
     def __init__(self, module: TranslationModule, decay: float) -> None:
-        self.model = deepcopy(module.model)
+        self.module, self.model = module, deepcopy(module.model)
         self.model.eval()  # and its weights still want gradients: autocast keeps casts of no others
         self.average = get_ema_multi_avg_fn(decay)
         self.begun = False
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        assert isinstance(pl_module, TranslationModule)
-        self.model.to(pl_module.device)
-        pl_module.translator.model = self.model
+        self.model.to(self.module.device)
+        self.module.translator.model = self.model
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        assert isinstance(pl_module, TranslationModule)
-        if not pl_module.ends_update(batch_idx):
+        if not self.module.ends_update(batch_idx):
             return
         if self.begun:
-            averages, weights = ([p.detach() for p in of.parameters()] for of in (self.model, pl_module.model))
+            averages, weights = ([p.detach() for p in of.parameters()] for of in (self.model, self.module.model))
             self.average(averages, weights, 0)  # of so many steps, which this kind of average does not ask
         else:
-            self.model.load_state_dict(pl_module.model.state_dict())
+            self.model.load_state_dict(self.module.model.state_dict())
             self.begun = True
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:

@@ -12,8 +12,8 @@ from rope_mt.training.module import TranslationModule
 class Patience(Callback):
     """Ends the training after so many validations in a row without a lower loss than the lowest before."""
 
-    def __init__(self, patience: int) -> None:
-        self.patience = patience
+    def __init__(self, module: TranslationModule, patience: int) -> None:
+        self.module, self.patience = module, patience
         self.lowest: float | None = None
         self.waited = 0  # validations
 
@@ -24,8 +24,7 @@ class Patience(Callback):
         self.lowest, self.waited = state_dict["lowest"], state_dict["waited"]
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        assert isinstance(pl_module, TranslationModule)
-        loss = pl_module.validation["loss"]
+        loss = self.module.validation["loss"]
         if math.isfinite(loss) and (self.lowest is None or loss < self.lowest):
             self.lowest, self.waited = loss, 0
         else:

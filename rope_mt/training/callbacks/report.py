@@ -2,13 +2,11 @@
 
 import math
 import time
-from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 from torch import Tensor
@@ -17,11 +15,11 @@ from torch.optim import Optimizer
 from rope_mt.data.batches import Batch
 from rope_mt.data.text import printable
 from rope_mt.data.tokenizer import PAD
-from rope_mt.runs.folder import metrics_upto
+from rope_mt.runs.folder import RunFolder, metrics_upto
 from rope_mt.runs.tracking import Tracker
 from rope_mt.system.device import forget_peak_memory, peak_memory
 from rope_mt.system.files import append, json_text, write_whole
-from rope_mt.system.progress import clock, may_draw
+from rope_mt.system.progress import clock, may_draw, output
 from rope_mt.training.module import TranslationModule
 
 SAMPLES = 2  # translations shown after a validation
@@ -43,16 +41,19 @@ class Report(Callback):
     - `train/peak_memory_mb`, from the start, in 10^6 bytes: tensors on a GPU, all of this process on a CPU.
     """
 
-    def __init__(self, metrics: Path, tracker: Tracker, console: Console, log_every: int, max_steps: int) -> None:
-        self.metrics, self.tracker, self.console = metrics, tracker, console
-        self.log_every, self.max_steps = log_every, max_steps
+    def __init__(self, run: RunFolder, module: TranslationModule, tracker: Tracker) -> None:
+        self.metrics, self.module, self.tracker = run.metrics, module, tracker
+        self.cfg, self.console = module.cfg.trainer, output()
         # seconds of all sessions of the run, without what an interruption undid
         self.training_seconds = 0.0  # in steps and their data, and in writing checkpoints
         self.validation_seconds = 0.0  # in loss, translations, their scores and the report of them
         self.skipped = 0  # updates of the whole run
-        self.bar: Progress | None = None
         self._lr = 0.0
         self._line = ""  # of the last report of training
+        columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+        drawn = may_draw(self.console)
+        self.bar = Progress(*columns, TimeElapsedColumn(), console=self.console, disable=not drawn)
+        self.task = self.bar.add_task("", total=self.cfg.max_steps)
         self._start_interval()
 
     def _start_interval(self) -> None:
@@ -77,12 +78,9 @@ class Report(Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         rows = metrics_upto(self.metrics, trainer.global_step)
         write_whole(self.metrics, "".join(json_text(row) + "\n" for row in rows))
-        if may_draw(self.console):
-            columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
-            self.bar = Progress(*columns, TimeElapsedColumn(), console=self.console)
-            self.bar.add_task("", total=self.max_steps, completed=trainer.global_step)
-            self.bar.start()
-        forget_peak_memory(pl_module.device)
+        self.bar.update(self.task, completed=trainer.global_step)
+        self.bar.start()
+        forget_peak_memory(self.module.device)
         self._since = time.perf_counter()
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Optimizer) -> None:
@@ -91,28 +89,27 @@ class Report(Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        assert isinstance(pl_module, TranslationModule)
         sums, step = self.sums, trainer.global_step
         sums["slots"] += batch.src.numel() + batch.tgt_in.numel()
         sums["filled"] = sums["filled"] + (batch.src != PAD).sum() + batch.n_tokens
-        if not pl_module.ends_update(batch_idx):
+        if not self.module.ends_update(batch_idx):
             return
-        skipped = pl_module.step_skipped.bool()
-        norm = torch.where(skipped, 0.0, pl_module.step_norm)
-        sums["nats"] = sums["nats"] + torch.where(skipped, 0.0, pl_module.step_nats)
-        sums["trained"] = sums["trained"] + torch.where(skipped, 0, pl_module.step_tokens)
-        sums["tokens"] = sums["tokens"] + pl_module.step_tokens
+        skipped = self.module.step_skipped.bool()
+        norm = torch.where(skipped, 0.0, self.module.step_norm)
+        sums["nats"] = sums["nats"] + torch.where(skipped, 0.0, self.module.step_nats)
+        sums["trained"] = sums["trained"] + torch.where(skipped, 0, self.module.step_tokens)
+        sums["tokens"] = sums["tokens"] + self.module.step_tokens
         sums["steps"] += 1
         sums["skipped"] = sums["skipped"] + skipped.long()
         sums["norms"] = sums["norms"] + norm
         sums["largest_norm"] = norm.clamp(min=sums["largest_norm"])
-        if step % self.log_every == 0 or step == self.max_steps:
-            self._report_training(pl_module, step)
+        if step % self.cfg.log_every == 0 or step == self.cfg.max_steps:
+            self._report_training(step)
             self._start_interval()
-        elif self.bar:
-            self.bar.update(self.bar.task_ids[0], completed=step)
+        else:
+            self.bar.update(self.task, completed=step)
 
-    def _report_training(self, module: TranslationModule, step: int) -> None:
+    def _report_training(self, step: int) -> None:
         nats, trained = float(self.sums["nats"]), int(self.sums["trained"])  # waits for the device
         self._count_training_seconds()
         sums = self.sums
@@ -128,41 +125,37 @@ class Report(Callback):
             "train/skipped": self.skipped,
             "train/padding": 1 - int(sums["filled"]) / sums["slots"],
         }
-        if (memory := peak_memory(module.device)) is not None:
+        if (memory := peak_memory(self.module.device)) is not None:
             values["train/peak_memory_mb"] = memory / 1e6
-        self._write(module, step, values)
+        self._write(step, values)
         loss = _number(values["train/loss"], 3) if trained else "-"
-        left = clock((self.max_steps - step) * self.training_seconds / max(step, 1))
+        left = clock((self.cfg.max_steps - step) * self.training_seconds / max(step, 1))
         line = f"loss {loss}   {speed:,.0f} tokens/s   {left} left"
         if self.skipped:
             line += f"   {self.skipped:,} updates skipped"
         self._line = line
-        if self.bar:
-            self.bar.update(self.bar.task_ids[0], completed=step, description=line)
-        else:
-            self._print(f"step {step:,} of {self.max_steps:,}   {line}")
+        self.bar.update(self.task, completed=step, description=line)
+        if self.bar.disable:
+            self._print(f"step {step:,} of {self.cfg.max_steps:,}   {line}")
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         float(self.sums["nats"])  # waits for the device, so that steps under way do not count as validation
         self._count_training_seconds()
-        if self.bar:
-            self.bar.update(self.bar.task_ids[0], description="validating")
+        self.bar.update(self.task, description="validating")
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        assert isinstance(pl_module, TranslationModule)
-        scores, step = pl_module.validation, trainer.global_step
-        self._write(pl_module, step, {f"valid/{name}": value for name, value in scores.items()})
-        self.tracker.log_translations("valid/translations", pl_module.samples[:TABLE_ROWS], step)
-        if self.bar:
-            self.bar.update(self.bar.task_ids[0], description=self._line)
-        weights = "moving average" if pl_module.cfg.trainer.ema else "last weights"
+        scores, step = self.module.validation, trainer.global_step
+        self._write(step, {f"valid/{name}": value for name, value in scores.items()})
+        self.tracker.log_translations("valid/translations", self.module.samples[:TABLE_ROWS], step)
+        self.bar.update(self.task, description=self._line)
+        weights = "moving average" if self.cfg.ema else "last weights"
         self._print(
             f"valid at {step:,}   loss {_number(scores['loss'], 3)}   "
             f"perplexity {_number(scores['perplexity'], 2)}   "
-            f"BLEU {scores['bleu']:.2f} ({weights}; greedy, {len(pl_module.samples)} sentences)",
+            f"BLEU {scores['bleu']:.2f} ({weights}; greedy, {len(self.module.samples)} sentences)",
             style="bold",
         )
-        for triple in pl_module.samples[:SAMPLES]:
+        for triple in self.module.samples[:SAMPLES]:
             for name, sentence in zip(("source", "reference", "hypothesis"), triple, strict=True):
                 self._print(f"  {name:<11}{printable(sentence)}")
         now = time.perf_counter()  # before the checkpoint is written, which so holds the time of this validation
@@ -170,14 +163,13 @@ class Report(Callback):
         self._since = now
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if self.bar:
-            self.bar.stop()
+        self.bar.stop()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        self.on_train_end(trainer, pl_module)
+        self.bar.stop()
 
-    def _write(self, module: TranslationModule, step: int, values: dict[str, float]) -> None:
-        row = {"tokens": module.tokens_seen, "epoch": module.data.plan.epoch, **values}
+    def _write(self, step: int, values: dict[str, float]) -> None:
+        row = {"tokens": self.module.tokens_seen, "epoch": self.module.data.plan.epoch, **values}
         append(self.metrics, json_text({"step": step, **row}).encode() + b"\n")
         self.tracker.log(row, step)
 

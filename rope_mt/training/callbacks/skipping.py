@@ -7,7 +7,6 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from rope_mt.config.training import TrainerConfig
 from rope_mt.data.batches import Batch
 from rope_mt.data.tokenizer import PAD
 from rope_mt.errors import UserError
@@ -28,8 +27,8 @@ class Skipping(Callback):
         UserError: with the file that holds the batch.
     """
 
-    def __init__(self, run: RunFolder, cfg: TrainerConfig) -> None:
-        self.run, self.cfg = run, cfg
+    def __init__(self, run: RunFolder, module: TranslationModule) -> None:
+        self.run, self.module, self.cfg = run, module, module.cfg.trainer
         # on the device:
         self.in_row: Any = 0.0  # updates skipped
         self.reached: Any = 0  # the update that was one too many
@@ -45,39 +44,37 @@ class Skipping(Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        assert isinstance(pl_module, TranslationModule)
-        ends_update = pl_module.ends_update(batch_idx)
+        ends_update = self.module.ends_update(batch_idx)
         step = trainer.global_step + (not ends_update)
         self.recent.append((step, batch))
         if not ends_update:
             return
-        self.in_row = (self.in_row + 1) * pl_module.step_skipped
+        self.in_row = (self.in_row + 1) * self.module.step_skipped
         too_many = (self.in_row > self.cfg.max_skipped) & (torch.as_tensor(self.reached) == 0)
         self.reached = torch.where(too_many, step, self.reached)
-        self.norm = torch.where(too_many, pl_module.step_norm, self.norm)
+        self.norm = torch.where(too_many, self.module.step_norm, self.norm)
         reported = not step % self.cfg.log_every or not step % self.cfg.val_every or step == self.cfg.max_steps
         if reported or len(self.recent) >= MOST_BATCHES:
-            self._end_if_reached(pl_module)
+            self._end_if_reached()
             self.recent.clear()
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """No checkpoint is saved behind the update that ends the run, as after a signal between two reports."""
-        assert isinstance(pl_module, TranslationModule)
-        self._end_if_reached(pl_module)
+        self._end_if_reached()
 
-    def _end_if_reached(self, module: TranslationModule) -> None:
+    def _end_if_reached(self) -> None:
         step = int(self.reached)
         if not step:
             return
         path = self.run.path / f"skipped-{step:07d}.json"
-        batches = [_readable(module, batch) for number, batch in self.recent if number == step]
-        if module.processes.first:  # of several processes, each has other batches of the step
+        batches = [_readable(self.module, batch) for number, batch in self.recent if number == step]
+        if self.module.processes.first:  # of several processes, each has other batches of the step
             write_json(path, {"step": step, "gradient_norm": str(float(self.norm)), "batches": batches})
-        lr, warmup = module.cfg.optimizer.lr, module.cfg.optimizer.warmup_steps
+        optimizer = self.module.cfg.optimizer
         raise UserError(
             f"step {step:,}: loss or gradient not finite in {self.cfg.max_skipped + 1} steps in a row, and "
-            f"trainer.max_skipped is {self.cfg.max_skipped}: lower optimizer.lr ({lr:g}) or raise "
-            f"optimizer.warmup_steps ({warmup:,}); the batch is in {path}"
+            f"trainer.max_skipped is {self.cfg.max_skipped}: lower optimizer.lr ({optimizer.lr:g}) or raise "
+            f"optimizer.warmup_steps ({optimizer.warmup_steps:,}); the batch is in {path}"
         )
 
 
