@@ -1,11 +1,11 @@
 """Updates that are skipped since their loss or gradient is not finite, and the end of a run that makes no others."""
 
-from collections import deque
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
+from torch import Tensor
 
 from rope_mt.data.batches import Batch
 from rope_mt.data.tokenizer import PAD
@@ -20,8 +20,8 @@ MOST_BATCHES = 100  # kept before the device is asked
 class Skipping(Callback):
     """Ends a run that skips more than `trainer.max_skipped` updates in a row, and saves the batch of the last one.
 
-    The device counts, and is asked when a step is reported or validated, which waits for it anyway. Until then the
-    batches of the steps in between are kept. While updates are skipped, further steps change nothing.
+    The device is asked when a step is reported, validated or saved, which waits for it anyway. Until then the batches
+    of the steps in between are kept. While updates are skipped, further steps change nothing.
 
     Raises:
         UserError: with the file that holds the batch.
@@ -29,14 +29,14 @@ class Skipping(Callback):
 
     def __init__(self, run: RunFolder, module: TranslationModule) -> None:
         self.run, self.module, self.cfg = run, module, module.cfg.trainer
-        # on the device:
-        self.in_row: Any = 0.0  # updates skipped
-        self.reached: Any = 0  # the update that was one too many
-        self.norm: Any = 0.0  # of its gradient
-        self.recent: deque[tuple[int, Batch]] = deque()  # batches with the number of their update
+        self.in_row = 0.0  # updates skipped, when the device was last asked
+        # since then, with the number of the update
+        self.batches: list[tuple[int, Batch]] = []
+        self.updates: list[tuple[int, Tensor, Tensor]] = []  # 1.0 if it was skipped, and the norm of its gradient
 
     def state_dict(self) -> dict[str, Any]:
-        return {"in_row": float(self.in_row)}
+        self._ask()  # before a checkpoint is saved: none is behind the update that ends the run
+        return {"in_row": self.in_row}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.in_row = state_dict["in_row"]
@@ -46,30 +46,27 @@ class Skipping(Callback):
     ) -> None:
         ends_update = self.module.ends_update(batch_idx)
         step = trainer.global_step + (not ends_update)
-        self.recent.append((step, batch))
+        self.batches.append((step, batch))
         if not ends_update:
             return
-        self.in_row = (self.in_row + 1) * self.module.step_skipped
-        too_many = (self.in_row > self.cfg.max_skipped) & (torch.as_tensor(self.reached) == 0)
-        self.reached = torch.where(too_many, step, self.reached)
-        self.norm = torch.where(too_many, self.module.step_norm, self.norm)
+        self.updates.append((step, self.module.step_skipped, self.module.step_norm))
         reported = not step % self.cfg.log_every or not step % self.cfg.val_every or step == self.cfg.max_steps
-        if reported or len(self.recent) >= MOST_BATCHES:
-            self._end_if_reached()
-            self.recent.clear()
+        if reported or len(self.batches) >= MOST_BATCHES:
+            self._ask()
 
-    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """No checkpoint is saved behind the update that ends the run, as after a signal between two reports."""
-        self._end_if_reached()
+    def _ask(self) -> None:
+        for step, skipped, norm in self.updates:
+            self.in_row = (self.in_row + 1) * float(skipped)
+            if self.in_row > self.cfg.max_skipped:
+                self._end(step, float(norm))
+        self.batches.clear()
+        self.updates.clear()
 
-    def _end_if_reached(self) -> None:
-        step = int(self.reached)
-        if not step:
-            return
+    def _end(self, step: int, norm: float) -> None:
         path = self.run.path / f"skipped-{step:07d}.json"
-        batches = [_readable(self.module, batch) for number, batch in self.recent if number == step]
+        batches = [_readable(self.module, batch) for number, batch in self.batches if number == step]
         if self.module.processes.first:  # of several processes, each has other batches of the step
-            write_json(path, {"step": step, "gradient_norm": str(float(self.norm)), "batches": batches})
+            write_json(path, {"step": step, "gradient_norm": str(norm), "batches": batches})
         optimizer = self.module.cfg.optimizer
         raise UserError(
             f"step {step:,}: loss or gradient not finite in {self.cfg.max_skipped + 1} steps in a row, and "
