@@ -35,7 +35,7 @@ class Processes:
     @classmethod
     def of_environment(cls) -> "Processes":
         """As torch's elastic launcher has told this process; alone where no launcher has started it."""
-        if "TORCHELASTIC_RUN_ID" not in os.environ:
+        if not dist.is_torchelastic_launched():
             return cls()
         return cls(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")))
 
@@ -68,16 +68,6 @@ def devices_of(cfg: TrainerConfig, device: torch.device) -> int:
     if gpus and cfg.devices > gpus:
         raise UserError(f"trainer.devices={cfg.devices}, and this machine has {gpus} GPUs")
     return cfg.devices
-
-
-def refuse_torchrun() -> None:
-    """Refuse to start as one of several processes.
-
-    Raises:
-        UserError: torchrun has started this process.
-    """
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        raise UserError("rope-mt starts its own training processes: type it without torchrun, with trainer.devices=N")
 
 
 def launch(run: RunFolder, n: int) -> None:

@@ -9,11 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch.distributed as dist
 from rich.text import Text
 
 from rope_mt.config.commands import TrainConfig
 from rope_mt.data import corpus
 from rope_mt.data.prepare import prepare
+from rope_mt.errors import UserError
 from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder, begin, changed_code, left_out_if_refused, open_run
 from rope_mt.runs.published import publish, record_of
@@ -26,7 +28,7 @@ from rope_mt.training.checks import check, read_test_sets, refuse_too_large, ste
 from rope_mt.training.fit import fit, track_training
 from rope_mt.training.other_lengths import begin_with_another
 from rope_mt.training.precision import settle
-from rope_mt.training.processes import devices_of, launch, refuse_torchrun
+from rope_mt.training.processes import devices_of, launch
 from rope_mt.training.score import score, track_result
 from rope_mt.training.screens import conclude, how_to_train, introduce, say_reused
 
@@ -48,8 +50,8 @@ def train(
         UserError: the settings, the text or a folder do not allow it, or a training process has failed.
         Interrupted: a signal has come; the same command resumes the run.
     """
-    refuse_torchrun()
-    console = output()
+    if dist.is_torchelastic_launched():
+        raise UserError("rope-mt starts its own training processes: type it without torchrun, with trainer.devices=N")
     device = choose_device(cfg.trainer.device, "trainer.device")
     processes = devices_of(cfg.trainer, device) * cfg.trainer.machines
     text_of = corpus.locate(cfg.data)
@@ -87,7 +89,7 @@ def train(
     conclude(result, run)
     if publish_to:
         publish(run, publish_to)
-        console.print(Text(f"published {publish_to.path}"), soft_wrap=True)
+        output().print(Text(f"published {publish_to.path}"), soft_wrap=True)
     return float(result["valid"]["bleu"])
 
 
