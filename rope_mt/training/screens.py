@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
 
 from rope_mt.config.commands import TrainConfig
@@ -46,7 +45,7 @@ def introduce(
     if changed := about["changed_code"]:
         warnings.append(f"it began with other code: {code.listed(changed)}; to use this code alone, {AGAIN}")
     for warning in [*warnings, *checked.warnings, *of_lengths]:
-        _warning(output(), warning)
+        _warning(warning)
 
 
 def settings_of(cfg: TrainConfig, parameters: int, processes: int, data: str) -> dict[str, str]:
@@ -69,21 +68,21 @@ def settings_of(cfg: TrainConfig, parameters: int, processes: int, data: str) ->
 def show(lines: dict[str, str]) -> None:
     """Print lines, each with its name in front."""
     for name, value in lines.items():
-        _line(output(), name, value)
+        _line(name, value)
 
 
 def say_reused(run: RunFolder, state: str) -> None:
     """Say of a run that has a result when it was made, and whether with this code."""
-    result, console = read_result(run), output()
+    result = read_result(run)
     made_by = f"code {code.name_of(result['code'])}" if "code" in result else f"commit {str(result['commit'])[:8]}"
     on = f"on {result['finished'][:10]} " if "finished" in result else ""
     remedy = "; overwrite=true would start again" if state == "finished" else ""
-    console.print(Text(f"{run.path} is {state}: made {on}by {made_by}{remedy}."), soft_wrap=True)
+    output().print(Text(f"{run.path} is {state}: made {on}by {made_by}{remedy}."), soft_wrap=True)
     changed = {*result.get("changed_code", []), *code.differing(result.get("code", {}), code.checksums())}
     if "code" not in result:
-        _warning(console, "its code was not recorded and may differ from this code")
+        _warning("its code was not recorded and may differ from this code")
     elif changed:
-        _warning(console, f"it was made with other code: {code.listed(sorted(changed))}")
+        _warning(f"it was made with other code: {code.listed(sorted(changed))}")
 
 
 def how_to_train(cfg: TrainConfig, run: RunFolder, about: dict[str, Any]) -> None:
@@ -99,7 +98,6 @@ def how_to_train(cfg: TrainConfig, run: RunFolder, about: dict[str, Any]) -> Non
 
 def conclude(result: dict[str, Any], run: RunFolder) -> None:
     """The last screen: scores with their signatures, and where everything lies."""
-    console = output()
     search = f"beam {result['search']['beam']}, length penalty {result['search']['length_penalty']}"
     if "weights" in result:  # of old records they are not known
         search = f"{result['weights']}; {search}"
@@ -108,26 +106,24 @@ def conclude(result: dict[str, Any], run: RunFolder) -> None:
     trained, validated, scored = (result[f"{what}_seconds"] for what in ("training", "validation", "scoring"))
     percent = 100 * validated / (trained + validated)
     times = f"trained {clock(trained)}, validated {clock(validated)} ({percent:.0f} %), scored {clock(scored)}"
-    _line(console, "time", times)
+    _line("time", times)
     if result.get("ended_early"):
-        _line(console, "ended", f"after {result['steps']:,} steps, as the validation loss had ceased to fall")
+        _line("ended", f"after {result['steps']:,} steps, as the validation loss had ceased to fall")
     if result["test_set"]:
-        _line(console, "test set", result["test_set"])
+        _line("test set", result["test_set"])
     for part in ("valid", "test"):
-        scores = result[part]
-        _line(console, part, f"{_values(scores)}   ({search})")
-    _line(console, "", result["test"]["bleu_detail"])
+        _line(part, f"{_values(result[part])}   ({search})")
+    _line("", result["test"]["bleu_detail"])
     for name, scores in result["further_tests"].items():
-        _line(console, "", f"{name}: {_values(scores) if scores else 'longer than the model reads'}")
+        _line("", f"{name}: {_values(scores) if scores else 'longer than the model reads'}")
     if result["valid"]["loss"] is None:
-        _warning(console, "the validation loss is not finite: training has diverged, lower optimizer.lr")
+        _warning("the validation loss is not finite: training has diverged, lower optimizer.lr")
     if skipped := result["skipped_updates"]:
-        skipped_text = f"{skipped:,} of {result['steps']:,} updates were skipped: their loss or gradient was not finite"
-        _warning(console, skipped_text)
+        _warning(f"{skipped:,} of {result['steps']:,} updates were skipped: their loss or gradient was not finite")
     for warning in result["test"]["doubts"]:
-        _warning(console, warning)
+        _warning(warning)
     paths = [path for path in (run.test_hyp, run.result, run.average) if path.exists()]  # a record has no weights
-    _line(console, "files", f"{run.path}: {', '.join(str(path.relative_to(run.path)) for path in paths)}")
+    _line("files", f"{run.path}: {', '.join(str(path.relative_to(run.path)) for path in paths)}")
 
 
 def _values(scores: dict[str, Any]) -> str:
@@ -136,9 +132,9 @@ def _values(scores: dict[str, Any]) -> str:
     return f"{loss}BLEU {scores['bleu']:.2f}   chrF {scores['chrf']:.2f}"
 
 
-def _line(console: Console, name: str, value: str) -> None:
-    console.print(Text(f"{name:<10}", "bold"), Text(value), sep="", soft_wrap=True)
+def _line(name: str, value: str) -> None:
+    output().print(Text(f"{name:<10}", "bold"), Text(value), sep="", soft_wrap=True)
 
 
-def _warning(console: Console, text: str) -> None:
-    console.print(Text(f"{'':<10}{text}", "yellow"), soft_wrap=True)
+def _warning(text: str) -> None:
+    output().print(Text(f"{'':<10}{text}", "yellow"), soft_wrap=True)
