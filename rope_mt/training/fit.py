@@ -72,7 +72,7 @@ def fit(path: Path, tracker: Tracker | None = None) -> None:
     with short_of_memory(lambda: "making the model: choose a smaller one"):
         module = TranslationModule(cfg, data, precision, processes)
 
-    opens_tracker = processes.first and tracker is None
+    opens_tracker = processes.rank == 0 and tracker is None
     with track_training(cfg, run) if opens_tracker else nullcontext(tracker) as tracker:
         checkpoints = Checkpoints(run, module)
         interruption = Interruption(module, checkpoints)
@@ -88,7 +88,7 @@ def fit(path: Path, tracker: Tracker | None = None) -> None:
         trainer = build_trainer(cfg, precision, callbacks, processes)
         with interruption.heeded(), short_of_memory(module.under_way):
             trainer.fit(module, data, ckpt_path=checkpoint.latest(run), weights_only=True)
-        if cfg.trainer.compile and processes.first:
+        if cfg.trainer.compile and processes.rank == 0:
             output().print(f"compiled {graphs()} graphs, one for each shape of batch", style="dim")
 
 
@@ -145,7 +145,7 @@ def main() -> None:
     launcher = int(sys.argv[2]) if by_us else os.getppid()
     threading.Thread(target=end_with_launcher, args=[launcher], daemon=True).start()
     path = Path(sys.argv[1])
-    locks = not by_us and Processes.of_environment().first
+    locks = not by_us and Processes.of_environment().rank == 0
     with alone(RunFolder(path).lock, f"training {path}") if locks else nullcontext():
         fit(path)
 

@@ -26,7 +26,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
 
 @dataclass(frozen=True)
 class Processes:
-    """This process's rank, the number of training processes, and the number of them on this machine."""
+    """This one's rank, of which 0 writes and prints for all; their number, and the number of those on this machine."""
 
     rank: int = 0
     world: int = 1
@@ -38,11 +38,6 @@ class Processes:
         if not dist.is_torchelastic_launched():
             return cls()
         return cls(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")))
-
-    @property
-    def first(self) -> bool:
-        """Whether this process writes and prints for all."""
-        return self.rank == 0
 
     def total(self, nats: Tensor, tokens: int) -> tuple[Tensor, int | Tensor]:
         """The loss and the tokens of all processes; of several they stay on the device, so that no process waits."""

@@ -180,4 +180,3 @@ def test_a_process_knows_its_place_from_the_launcher_alone(monkeypatch):
     assert Processes.of_environment() == Processes()  # left over by something else
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "train")
     assert Processes.of_environment() == Processes(1, 2, 2)
-    assert not Processes.of_environment().first

@@ -65,7 +65,7 @@ class Skipping(Callback):
     def _end(self, step: int, norm: float) -> None:
         path = self.run.path / f"skipped-{step:07d}.json"
         batches = [_readable(self.module, batch) for number, batch in self.batches if number == step]
-        if self.module.processes.first:  # of several processes, each has other batches of the step
+        if self.module.processes.rank == 0:  # of several processes, each has other batches of the step
             write_json(path, {"step": step, "gradient_norm": str(norm), "batches": batches})
         optimizer = self.module.cfg.optimizer
         raise UserError(
