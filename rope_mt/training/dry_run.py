@@ -9,11 +9,10 @@ from rope_mt.data import corpus, own
 from rope_mt.errors import UserError
 from rope_mt.runs.checkpoint import latest
 from rope_mt.runs.folder import RunFolder
-from rope_mt.system.device import choose_device
 from rope_mt.system.disk import size_text
 from rope_mt.training.checks import MANIFEST_BYTES, parameters_of, refuse_too_large, room
 from rope_mt.training.precision import settle
-from rope_mt.training.processes import devices_of
+from rope_mt.training.processes import processes_of
 from rope_mt.training.screens import settings_of, show
 
 
@@ -26,8 +25,7 @@ def dry_run(cfg: TrainConfig, folder: Path | None = None) -> None:
     Raises:
         UserError: the settings or a folder do not allow the run.
     """
-    device = choose_device(cfg.trainer.device, "trainer.device")
-    processes = devices_of(cfg.trainer, device) * cfg.trainer.machines
+    processes = processes_of(cfg.trainer)
     if cfg.trainer.epochs:
         raise UserError("--dry-run prepares no text, and trainer.epochs counts its batches: give trainer.max_steps")
     names, text_of, folder_of_text = own.names_of(cfg.data), None, ""
@@ -43,7 +41,7 @@ def dry_run(cfg: TrainConfig, folder: Path | None = None) -> None:
     if text_of is None:
         lines["run"] = f"named after its text, which is not there yet: rope-mt prepare data={cfg.data.name} gets it"
     else:
-        run, _, _, precision, note = settle(cfg, device, text_of.fingerprints, processes, folder, keep=False)
+        run, _, _, precision, note = settle(cfg, text_of.fingerprints, processes, folder, keep=False)
         lines["device"] += f", {precision}"
         if note:
             lines["precision"] = note

@@ -14,7 +14,7 @@ from rope_mt.data.tokenizer import PAD
 from rope_mt.model.transformer import Transformer
 from rope_mt.runs.folder import RunFolder, default_folder, key_of, run_hash
 from rope_mt.runs.published import find_record
-from rope_mt.system.device import PRECISIONS, choose_precision, computing_in, processor
+from rope_mt.system.device import PRECISIONS, choose_device, choose_precision, computing_in, processor
 from rope_mt.system.locks import only_one
 from rope_mt.system.manifest import read_manifest, write_manifest
 from rope_mt.system.memory import short_of_memory
@@ -37,12 +37,7 @@ class Settled(NamedTuple):
 
 
 def settle(
-    cfg: TrainConfig,
-    device: torch.device,
-    fingerprints: dict[str, str],
-    processes: int,
-    folder: Path | None,
-    keep: bool = True,
+    cfg: TrainConfig, fingerprints: dict[str, str], processes: int, folder: Path | None, keep: bool = True
 ) -> Settled:
     """Find the run, and the precision on which its key depends: of a run that has begun, the one it began with.
 
@@ -58,7 +53,7 @@ def settle(
     runs = {name: record or RunFolder(folder or default_folder(cfg, keys[name])) for name in PRECISIONS}
     readable = PRECISIONS if record or not cfg.overwrite else ()  # what will be overwritten may be damaged
     began = next((name for name in readable if record or key_of(runs[name]) == keys[name]), None)
-    precision, note = (began, "") if began else choose(cfg, device, keep)
+    precision, note = (began, "") if began else choose(cfg, choose_device(cfg.trainer.device), keep)
     return Settled(runs[precision], record is not None, keys[precision], precision, note)
 
 

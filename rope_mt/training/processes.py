@@ -17,6 +17,7 @@ from rope_mt.data.prepare import cores
 from rope_mt.errors import Interrupted, UserError
 from rope_mt.runs.checkpoint import latest, step_of
 from rope_mt.runs.folder import RunFolder
+from rope_mt.system.device import choose_device
 from rope_mt.system.files import empty_folder
 
 # SIGTERM comes from `kill`, schedulers and containers, SIGINT from Ctrl-C, SIGHUP from a terminal that is closed, and
@@ -51,18 +52,18 @@ class Processes:
 ALONE = Processes()
 
 
-def devices_of(cfg: TrainerConfig, device: torch.device) -> int:
-    """The number of training processes on each machine: `trainer.devices`, or all GPUs; on a CPU one.
+def processes_of(cfg: TrainerConfig) -> int:
+    """The number of training processes: on each machine `trainer.devices`, or one a GPU, and on a CPU one.
 
     Raises:
-        UserError: the machine has fewer GPUs.
+        UserError: this machine has no such device, or fewer GPUs.
     """
+    device = choose_device(cfg.device, "trainer.device")
     gpus = torch.cuda.device_count() if device.type == "cuda" else 0
-    if cfg.devices == "auto":
-        return max(1, gpus)
-    if gpus and cfg.devices > gpus:
-        raise UserError(f"trainer.devices={cfg.devices}, and this machine has {gpus} GPUs")
-    return cfg.devices
+    devices = max(1, gpus) if cfg.devices == "auto" else cfg.devices
+    if gpus and devices > gpus:
+        raise UserError(f"trainer.devices={devices}, and this machine has {gpus} GPUs")
+    return devices * cfg.machines
 
 
 def launch(run: RunFolder, n: int) -> None:

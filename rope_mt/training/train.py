@@ -21,14 +21,13 @@ from rope_mt.runs.folder import RunFolder, begin, changed_code, left_out_if_refu
 from rope_mt.runs.published import publish, record_of
 from rope_mt.runs.result import read_result
 from rope_mt.runs.tracking import attach
-from rope_mt.system.device import choose_device
 from rope_mt.system.locks import alone
 from rope_mt.system.progress import output
 from rope_mt.training.checks import check, read_test_sets, refuse_too_large, steps_of
 from rope_mt.training.fit import fit, track_training
 from rope_mt.training.other_lengths import begin_with_another
 from rope_mt.training.precision import settle
-from rope_mt.training.processes import devices_of, launch
+from rope_mt.training.processes import launch, processes_of
 from rope_mt.training.score import score, track_result
 from rope_mt.training.screens import conclude, how_to_train, introduce, say_reused
 
@@ -52,15 +51,14 @@ def train(
     """
     if dist.is_torchelastic_launched():
         raise UserError("rope-mt starts its own training processes: type it without torchrun, with trainer.devices=N")
-    device = choose_device(cfg.trainer.device, "trainer.device")
-    processes = devices_of(cfg.trainer, device) * cfg.trainer.machines
+    processes = processes_of(cfg.trainer)
     text_of = corpus.locate(cfg.data)
     cfg = replace(cfg, data=text_of.cfg)
     if cfg.trainer.epochs:
         steps = steps_of(cfg.trainer.epochs, cfg, prepare(cfg.data, text_of), processes)
         cfg = replace(cfg, trainer=replace(cfg.trainer, max_steps=steps))
     refuse_too_large(cfg)
-    run, recorded, key, precision, note = settle(cfg, device, text_of.fingerprints, processes, folder)
+    run, recorded, key, precision, note = settle(cfg, text_of.fingerprints, processes, folder)
     publish_to = record_of(cfg, key) if cfg.sweep.published and not recorded else None
     opened(run, cfg.trainer.max_steps)
 

@@ -22,7 +22,7 @@ from rope_mt.runs.folder import RunFolder
 from rope_mt.system.locks import held
 from rope_mt.training import fit as module
 from rope_mt.training.fit import end_with_launcher, fit
-from rope_mt.training.processes import Processes, devices_of, failure_of, launch
+from rope_mt.training.processes import Processes, failure_of, launch, processes_of
 
 from ..small import rows
 
@@ -164,14 +164,14 @@ def test_a_command_inside_of_torchrun_is_refused(words, monkeypatch, capsys):
 
 
 def test_the_number_of_processes_is_that_of_the_gpus_unless_it_is_given(monkeypatch):
-    cuda = torch.device("cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     settings = {"max_steps": 1, "val_every": 1, "val_sentences": 1}
-    assert devices_of(TrainerConfig(**settings), cuda) == 3
-    assert devices_of(TrainerConfig(**settings), torch.device("cpu")) == 1
-    assert devices_of(TrainerConfig(**settings, devices=2), cuda) == 2
+    assert processes_of(TrainerConfig(**settings)) == 3
+    assert processes_of(TrainerConfig(**settings, device="cpu")) == 1
+    assert processes_of(TrainerConfig(**settings, devices=2, machines=2)) == 4
     with pytest.raises(UserError, match=r"trainer\.devices=4, and this machine has 3 GPUs"):
-        devices_of(TrainerConfig(**settings, devices=4), cuda)
+        processes_of(TrainerConfig(**settings, devices=4))
 
 
 def test_a_process_knows_its_place_from_the_launcher_alone(monkeypatch):
