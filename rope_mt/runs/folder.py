@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import subprocess
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from rope_mt.system.disk import writing
 from rope_mt.system.files import empty_folder, remove_tree, write_whole
 from rope_mt.system.manifest import read_manifest, write_manifest
 
-TAIL = 65_536  # bytes at the end of a metrics file in which its last rows are
+TAIL = 300  # rows at the end of a metrics file, with a validation among them
 LAST = ("step", "train/loss", "valid/loss", "valid/bleu")  # of a row, what `last_logged` returns
 AGAIN = "start the run again with overwrite=true"
 
@@ -184,10 +185,8 @@ def last_logged(run: RunFolder) -> dict[str, float]:
     if not run.metrics.is_file():
         return last
     with open(run.metrics, "rb") as file:
-        start = max(0, run.metrics.stat().st_size - TAIL)
-        file.seek(start)
-        lines = file.readlines()
-    for line in lines[1:] if start else lines:  # the first one is cut off
+        lines = deque(file, maxlen=TAIL)
+    for line in lines:
         with suppress(ValueError):  # a line that is being written, or a damaged one, which the run itself refuses
             row = json.loads(line)
             last |= {name: row[name] for name in LAST if name in row}

@@ -69,7 +69,7 @@ def test_progress_is_what_was_logged_last_also_from_a_file_that_is_being_written
     rows[2_000] = {"step": 2_000, "valid/loss": 3.0, "valid/bleu": 3.5}
     rows[2_980] = {"step": 2_980, "valid/loss": 2.0, "valid/bleu": 7.5}
     text = "".join(json.dumps(row) + "\n" for row in rows)
-    assert len(text) > 2 * TAIL
+    assert len(rows) > 2 * TAIL
     run.metrics.write_text(text + '{"step": 3000, "tr')
     assert entry.progress() == {"step": 2_999, "train/loss": 9 - 29.99, "valid/loss": 2.0, "valid/bleu": 7.5}
     run.metrics.write_text(text[:70])
