@@ -3,7 +3,7 @@
 import shutil
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -21,15 +21,8 @@ from rope_mt.system.progress import output
 FINISHED, TRAINING, SCORING, STOPPED, DAMAGED = "finished", "training", "scoring", "stopped", "damaged"
 STYLES = {FINISHED: "green", TRAINING: "cyan", SCORING: "cyan", STOPPED: "yellow", DAMAGED: "red"}
 
-
-class Row(NamedTuple):
-    run: RunFolder
-    state: str
-    scheme: str = ""
-    seed: str = ""
-    step: str = ""
-    bleu: str = ""  # of the test set
-    code: str = ""
+# BLEU is of the test set. The folder comes last and is never cut: it can be copied from a narrow terminal
+COLUMNS = ("scheme", "seed", "state", "step", "BLEU", "size", "age", "code", "run")
 
 
 def ls(cfg: LsConfig) -> None:
@@ -41,11 +34,20 @@ def ls(cfg: LsConfig) -> None:
     runs = sorted({run.path: run for folder in cfg.folders for run in _runs_in(folder)}.values(), key=_changed)
     if not runs:
         raise UserError(f"there is no run in {', '.join(map(str, cfg.folders))}")
-    rows = [_row(run) for run in runs]
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in COLUMNS:
+        right = column in ("seed", "step", "BLEU", "size", "age")
+        table.add_column(column, justify="right" if right else "left", no_wrap=True)
+    finished = []
+    for run in runs:
+        cells = {name: Text(text) for name, text in _cells(run).items()}
+        state = cells["state"].plain
+        cells["state"].stylize(STYLES[state])
+        table.add_row(*(cells.get(column) for column in COLUMNS))
+        if state == FINISHED:
+            finished.append(run)
     console = output()
-    # the folder comes last and is never cut: in a narrow terminal it goes on in the next line, and can be copied
-    Console(width=1_000).print(_table(rows))
-    finished = [row.run for row in rows if row.state == FINISHED]
+    Console(width=1_000).print(table)
     # step-N and best-N: all but the averaged weights
     checkpoints = [folder for run in finished for folder in sorted(run.checkpoints.glob("[!.]*-*/"))]
     if not checkpoints:
@@ -78,23 +80,24 @@ def _runs_in(folder: Path) -> list[RunFolder]:
     return [run for run in runs if run.identity.is_file() or run.result.is_file()]
 
 
-def _row(run: RunFolder) -> Row:
+def _cells(run: RunFolder) -> dict[str, str]:
+    """What the table says of a run, by column."""
+    cells = {"size": size_text(used(run.path)), "age": _age(run), "run": str(run.path)}
     finished = run.result.is_file()
     try:
         about = read_manifest(run.result if finished else run.identity, "")
         if finished:
-            values = about["position"], about["seed"], about["steps"], about["test"]["bleu"]
+            scheme, seed, steps = about["position"], about["seed"], f"{about['steps']:,}"
+            known = {"state": FINISHED, "BLEU": f"{about['test']['bleu']:.2f}"}
         else:
-            values = about["config"]["position"]["name"], about["config"]["seed"], last_logged(run).get("step"), None
+            cfg, step = about["config"], last_logged(run).get("step")
+            done = "" if step is None else f"{step:,}"
+            scheme, seed, steps = cfg["position"]["name"], cfg["seed"], f"{done} of {cfg['trainer']['max_steps']:,}"
+            at_work = SCORING if run.is_scoring() else TRAINING
+            known = {"state": at_work if held(run.lock) else STOPPED}
+        return {**cells, **known, "scheme": scheme, "seed": str(seed), "step": steps, "code": _code(about)}
     except (UserError, LookupError, TypeError):  # which `compare` and `train` tell of
-        return Row(run, DAMAGED)
-    scheme, seed, step, bleu = values
-    at_work = SCORING if run.is_scoring() else TRAINING
-    state = FINISHED if finished else at_work if held(run.lock) else STOPPED
-    steps = "" if step is None else f"{step:,.0f}"
-    if not finished:
-        steps += f" of {about['config']['trainer']['max_steps']:,}"
-    return Row(run, state, scheme, str(seed), steps, "" if bleu is None else f"{bleu:.2f}", _code(about))
+        return {**cells, "state": DAMAGED}
 
 
 def _code(about: dict[str, Any]) -> str:
@@ -102,18 +105,6 @@ def _code(about: dict[str, Any]) -> str:
     if "code" in about:
         return code.name_of(about["code"]) + "+" * bool(about["changed_code"])
     return str(about.get("commit") or "")[:8]
-
-
-def _table(rows: list[Row]) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("scheme", "seed", "state", "step", "BLEU", "size", "age", "code", "run"):
-        right = column in ("seed", "step", "BLEU", "size", "age")
-        table.add_column(column, justify="right" if right else "left", no_wrap=True)
-    for row in rows:
-        state, size = Text(row.state, STYLES[row.state]), size_text(used(row.run.path))
-        name = Text(str(row.run.path))
-        table.add_row(row.scheme, row.seed, state, row.step, row.bleu, size, _age(row.run), row.code, name)
-    return table
 
 
 def _changed(run: RunFolder) -> float:
