@@ -24,7 +24,6 @@ class MovingAverage(Callback):
         self.module, self.model = module, deepcopy(module.model)
         self.model.eval()  # and its weights still want gradients: autocast keeps casts of no others
         self.average = get_ema_multi_avg_fn(decay)
-        self.begun = False
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.model.to(self.module.device)
@@ -35,12 +34,11 @@ class MovingAverage(Callback):
     ) -> None:
         if not self.module.ends_update(batch_idx):
             return
-        if self.begun:
+        if trainer.global_step > 1:
             averages, weights = ([p.detach() for p in of.parameters()] for of in (self.model, self.module.model))
             self.average(averages, weights, 0)  # of so many steps, which this kind of average does not ask
         else:
             self.model.load_state_dict(self.module.model.state_dict())
-            self.begun = True
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint["ema"] = self.model.state_dict()
@@ -49,4 +47,3 @@ class MovingAverage(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: Mapping[str, Any]
     ) -> None:
         self.model.load_state_dict(checkpoint["ema"])
-        self.begun = checkpoint["global_step"] > 0
