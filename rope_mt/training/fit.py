@@ -102,14 +102,13 @@ def track_training(cfg: TrainConfig, run: RunFolder) -> AbstractContextManager[T
 
 def build_trainer(cfg: TrainConfig, precision: str, callbacks: list[L.Callback], processes: Processes) -> L.Trainer:
     """Lightning's loop as this project uses it: it steps, validates and restores; reports and files are ours."""
-    device = choose_device(cfg.trainer.device).type
     trainer = L.Trainer(
         max_steps=cfg.trainer.max_steps,
         accumulate_grad_batches=cfg.trainer.accumulate,
         val_check_interval=cfg.trainer.val_every * cfg.trainer.accumulate,  # batches
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
-        accelerator={"cuda": "gpu"}.get(device, device),
+        accelerator=choose_device(cfg.trainer.device).type,
         devices=processes.on_machine,
         num_nodes=processes.world // processes.on_machine,
         # the buffers of a model are the same in all processes, and stay as they are
