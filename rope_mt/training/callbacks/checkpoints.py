@@ -43,7 +43,7 @@ class Checkpoints(Callback):
     def __init__(self, run: RunFolder, module: TranslationModule) -> None:
         self.run, self.module, self.cfg = run, module, module.cfg.trainer
         self.best_bleu = -1.0
-        self.saved_at = -1  # step
+        self.saved_at: int | None = None  # the last step that was saved
 
     def state_dict(self) -> dict[str, Any]:
         return {"best_bleu": self.best_bleu}

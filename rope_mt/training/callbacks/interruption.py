@@ -52,8 +52,7 @@ class Interruption(Callback):
             for signum, handler in self.handlers.items():
                 signal.signal(signum, handler)
         if self.signal:  # it came in the last step
-            saved = self.checkpoints.saved_at if self.checkpoints.saved_at >= 0 else None
-            raise Interrupted(self.signal, saved)
+            raise Interrupted(self.signal, self.checkpoints.saved_at)
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
         if self.module.processes.world > 1 or (signum == signal.SIGINT and self.signal):

@@ -91,17 +91,17 @@ class Report(Callback):
     ) -> None:
         sums, step = self.sums, trainer.global_step
         sums["slots"] += batch.src.numel() + batch.tgt_in.numel()
-        sums["filled"] = sums["filled"] + (batch.src != PAD).sum() + batch.n_tokens
+        sums["filled"] += (batch.src != PAD).sum() + batch.n_tokens
         if not self.module.ends_update(batch_idx):
             return
         skipped = self.module.step_skipped.bool()
         norm = torch.where(skipped, 0.0, self.module.step_norm)
-        sums["nats"] = sums["nats"] + torch.where(skipped, 0.0, self.module.step_nats)
-        sums["trained"] = sums["trained"] + torch.where(skipped, 0, self.module.step_tokens)
-        sums["tokens"] = sums["tokens"] + self.module.step_tokens
+        sums["nats"] += torch.where(skipped, 0.0, self.module.step_nats)
+        sums["trained"] += torch.where(skipped, 0, self.module.step_tokens)
+        sums["tokens"] += self.module.step_tokens
         sums["steps"] += 1
-        sums["skipped"] = sums["skipped"] + skipped.long()
-        sums["norms"] = sums["norms"] + norm
+        sums["skipped"] += skipped.long()
+        sums["norms"] += norm
         sums["largest_norm"] = norm.clamp(min=sums["largest_norm"])
         if step % self.cfg.log_every == 0 or step == self.cfg.max_steps:
             self._report_training(step)
