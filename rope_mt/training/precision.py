@@ -14,6 +14,7 @@ from rope_mt.data.tokenizer import PAD
 from rope_mt.model.transformer import Transformer
 from rope_mt.runs.folder import RunFolder, default_folder, key_of, run_hash
 from rope_mt.runs.published import find_record
+from rope_mt.runs.result import read_result
 from rope_mt.system.device import PRECISIONS, choose_device, choose_precision, computing_in, processor
 from rope_mt.system.locks import only_one
 from rope_mt.system.manifest import read_manifest, write_manifest
@@ -39,7 +40,7 @@ class Settled(NamedTuple):
 def settle(
     cfg: TrainConfig, fingerprints: dict[str, str], processes: int, folder: Path | None, keep: bool = True
 ) -> Settled:
-    """Find the run, and the precision on which its key depends: of a run that has begun, the one it began with.
+    """Find the run, and the precision on which its key depends: of a run that has begun, the one that it began with.
 
     Args:
         folder: the run folder; None: named after what the run computes.
@@ -48,13 +49,17 @@ def settle(
     Raises:
         UserError: a run or a record was changed, or the precision that was measured cannot be kept.
     """
-    record = find_record(cfg, fingerprints, processes)
     keys = {name: run_hash(cfg, name, fingerprints, processes) for name in PRECISIONS}
-    runs = {name: record or RunFolder(folder or default_folder(cfg, keys[name])) for name in PRECISIONS}
-    readable = PRECISIONS if record or not cfg.overwrite else ()  # what will be overwritten may be damaged
-    began = next((name for name in readable if record or key_of(runs[name]) == keys[name]), None)
-    precision, note = (began, "") if began else choose(cfg, choose_device(cfg.trainer.device), keep)
-    return Settled(runs[precision], record is not None, keys[precision], precision, note)
+    if record := find_record(cfg, fingerprints, processes):
+        precision = read_result(record)["precision"]
+        return Settled(record, True, keys[precision], precision, "")
+    runs = {name: RunFolder(folder or default_folder(cfg, keys[name])) for name in PRECISIONS}
+    if not cfg.overwrite:  # what will be overwritten may be damaged
+        for name, run in runs.items():
+            if key_of(run) == keys[name]:
+                return Settled(run, False, keys[name], name, "")
+    precision, note = choose(cfg, choose_device(cfg.trainer.device), keep)
+    return Settled(runs[precision], False, keys[precision], precision, note)
 
 
 def choose(cfg: TrainConfig, device: torch.device, keep: bool = True) -> tuple[str, str]:

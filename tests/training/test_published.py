@@ -15,7 +15,9 @@ from rope_mt.runs import checkpoint
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.published import find_record
 from rope_mt.runs.result import read_result, write_result
+from rope_mt.system.device import PRECISIONS
 from rope_mt.system.manifest import CHECKSUM, FILES
+from rope_mt.training.dry_run import dry_run
 from rope_mt.training.train import train
 
 
@@ -61,6 +63,14 @@ def test_a_published_run_is_found_and_nothing_is_written(quick, record, capsys):
 def test_a_record_of_another_machine_is_found_unless_a_precision_is_asked_for(quick, record, wanted):
     write_result(record, {**read_result(record), "precision": "bf16"})
     assert is_found(quick(precision=wanted), record) == (wanted != "fp32")
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_dry_run_says_in_which_precision_a_record_was_made(quick, record, precision, capsys):
+    write_result(record, {**read_result(record), "precision": precision})
+    dry_run(replace(quick(), sweep=SweepConfig(published=str(record.path.parent))))
+    [device] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("device ")]
+    assert device.endswith(f", {precision}")
 
 
 @pytest.mark.parametrize("change", ["seed", "steps", "scheme", "precision", "text"])
