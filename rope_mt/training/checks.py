@@ -83,16 +83,12 @@ def check(cfg: TrainConfig, run: RunFolder, about: dict[str, Any], prepared: Pre
     files = files_of(about)
     data = TranslationData(cfg.data, prepared, files["valid"], cfg.seed, 0, about["processes"], cfg.trainer.accumulate)
     data.plan.batches()
-    model = shapes_of(cfg, len(data.tokenizer), n_layers=1)
-    if model.max_len is not None:
-        for name, (src, ref) in sets.items():
-            for side in (src, ref) if name == "valid" else (src,):
-                model.check_length(max(map(len, read(data.tokenizer, side).ids)))
-    if cfg.positions.eval == "random":
-        longest = max(len(ids) for src, _ in sets.values() for ids in read(data.tokenizer, src).ids) + 1
-        if longest > cfg.positions.reach:
-            most = f"{longest:,} tokens, and positions.reach={cfg.positions.reach:,} gives positions to no more"
-            raise UserError(f"a source of validation or test has {most}: raise it, or take positions.eval=consecutive")
+    longest = max(len(ids) for src, _ in sets.values() for ids in read(data.tokenizer, src).ids)
+    longest_ref = max(len(ids) for ids in read(data.tokenizer, sets["valid"][1]).ids)
+    shapes_of(cfg, len(data.tokenizer), n_layers=1).check_length(max(longest, longest_ref))
+    if cfg.positions.eval == "random" and longest + 1 > cfg.positions.reach:
+        most = f"{longest + 1:,} tokens, and positions.reach={cfg.positions.reach:,} gives positions to no more"
+        raise UserError(f"a source of validation or test has {most}: raise it, or take positions.eval=consecutive")
     parameters = parameters_of(cfg, len(data.tokenizer))
     weights = 4 * parameters + len(data.tokenizer.model) + MANIFEST_BYTES
     at_end, at_most = room(cfg, weights)
