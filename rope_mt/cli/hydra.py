@@ -14,6 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import hydra
+from hydra.core.hydra_config import HydraConfig
+
 from rope_mt.cli.commands import COMMANDS
 from rope_mt.cli.grammar import quoted
 from rope_mt.cli.help import bench_help, command_help
@@ -32,8 +35,6 @@ def do_job(command: str, cfg: Any, opened: Callable[[Any, int], None] = lambda r
     function = COMMANDS[command].load()
     if command != "train":
         return function(cfg)
-    from hydra.core.hydra_config import HydraConfig
-
     folder = Path(HydraConfig.get().runtime.output_dir)
     chosen = folder != Path("outputs").absolute()  # which is what conf/train.yaml says
     words = [word for word in HydraConfig.get().overrides.task if not word.startswith(GROUP)]
@@ -168,8 +169,6 @@ def _sweep(plan: Plan, flags: dict[str, Any], rest: list[str], jobs: Jobs) -> in
 
 def call_hydra(command: str, flags: dict[str, Any], words: list[str], task: Callable[[Any], Any] = print) -> int:
     """Hand the words to Hydra's own main and return its exit code; what is wrong with them is raised, not printed."""
-    import hydra
-
     argv, wish = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
     given = [name if value is True else f"{name}={value}" for name, value in flags.items()]
     try:

@@ -8,7 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+
 from rope_mt.errors import Interrupted, UserError
+from rope_mt.sweep.ledger import FAILED, LEFT_OUT, Entry
 from rope_mt.system.disk import refused
 
 if TYPE_CHECKING:
@@ -34,10 +39,6 @@ class Jobs:
         return Jobs, (self.task, self.sweep, False)
 
     def __call__(self, cfg: Any) -> Any:
-        from hydra.core.hydra_config import HydraConfig
-        from hydra.types import RunMode
-        from omegaconf import OmegaConf
-
         self.several = HydraConfig.get().mode == RunMode.MULTIRUN
         try:
             return self._of_sweep(self.sweep, cfg) if self.sweep else self.task(OmegaConf.to_object(cfg))
@@ -60,11 +61,6 @@ class Jobs:
             return None
 
     def _of_sweep(self, sweep: Sweep, cfg: Any) -> Any:
-        from hydra.core.hydra_config import HydraConfig
-        from omegaconf import OmegaConf
-
-        from rope_mt.sweep.ledger import FAILED, LEFT_OUT, Entry
-
         hydra, ledger = HydraConfig.get(), sweep.ledger
         number = int(hydra.job.num)
         # of a job that the sweeper made up, what it has chosen

@@ -4,6 +4,9 @@ import json
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from typing import Any
 
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
 from rope_mt.config.commands import TrainConfig
 from rope_mt.config.position import POSITION_CONFIGS
 from rope_mt.errors import UserError
@@ -23,9 +26,6 @@ def from_plain(plain: dict[str, Any]) -> TrainConfig:
     Raises:
         UserError: a key or scheme is unknown, a value has the wrong type or is out of range.
     """
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
     try:
         if "${" in json.dumps(plain):  # OmegaConf would put something else in its place
             raise ValueError("it refers to something else with ${...}")
