@@ -1,7 +1,7 @@
-"""Configurations from and to the plain dicts of checkpoints and result files."""
+"""Configurations from the plain dicts that checkpoints, W&B and JSON keep, which `dataclasses.asdict` makes."""
 
 import json
-from dataclasses import MISSING, asdict, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -15,13 +15,8 @@ from rope_mt.errors import UserError
 WRONG = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError)
 
 
-def to_plain(cfg: Any) -> dict[str, Any]:
-    """The configuration as a dict of plain values, as checkpoints, W&B and JSON keep it."""
-    return asdict(cfg)
-
-
 def from_plain(plain: dict[str, Any]) -> TrainConfig:
-    """Rebuild the typed configuration of a run from what `to_plain` gave; names no code, imports nothing.
+    """Rebuild the typed configuration of a run from its plain dict; names no code, imports nothing.
 
     Raises:
         UserError: a key or scheme is unknown, a value has the wrong type or is out of range.

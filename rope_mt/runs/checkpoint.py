@@ -11,7 +11,7 @@ No file can run code when it is read. A folder gets its name when all files in i
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from rope_mt.config.commands import TrainConfig
-from rope_mt.config.plain import from_plain, identity, to_plain
+from rope_mt.config.plain import from_plain, identity
 from rope_mt.config.training import TrainerConfig
 from rope_mt.data.tokenizer import PAD, Tokenizer
 from rope_mt.errors import UserError
@@ -56,7 +56,7 @@ def write(folder: Path, ckpt: Checkpoint, training: Mapping[str, Any] | None = N
     Raises:
         UserError: the folder cannot be written, or the disk is full.
     """
-    about: dict[str, Any] = {"format": FORMAT, "step": ckpt.step, "config": to_plain(ckpt.config)}
+    about: dict[str, Any] = {"format": FORMAT, "step": ckpt.step, "config": asdict(ckpt.config)}
     tensors: dict[str, Tensor] = {}
     if training is not None:
         about["training"], tensors = _split(training)

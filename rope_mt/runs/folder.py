@@ -7,7 +7,7 @@ import subprocess
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from rope_mt import __version__
 from rope_mt.config.commands import TrainConfig
 from rope_mt.config.data import JOINED
-from rope_mt.config.plain import identity, to_plain
+from rope_mt.config.plain import identity
 from rope_mt.errors import UserError
 from rope_mt.runs import code
 from rope_mt.system.disk import writing
@@ -163,12 +163,12 @@ def begin(
     if cfg.overwrite:
         _clear(run, cfg)
     if run.identity.is_file():
-        write_manifest(run.identity, {**read_manifest(run.identity, AGAIN), **about, "config": to_plain(cfg)})
+        write_manifest(run.identity, {**read_manifest(run.identity, AGAIN), **about, "config": asdict(cfg)})
         return
-    write_config(run, to_plain(cfg))
+    write_config(run, asdict(cfg))
     write_whole(run.test_src, "".join(line + "\n" for line in test_set[0]))
     write_whole(run.test_ref, "".join(line + "\n" for line in test_set[1]))
-    write_manifest(run.identity, {"key": key, **about, **provenance(), "config": to_plain(cfg)}, run.began_with)
+    write_manifest(run.identity, {"key": key, **about, **provenance(), "config": asdict(cfg)}, run.began_with)
 
 
 def changed_code(run: RunFolder) -> list[str]:

@@ -3,13 +3,13 @@
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rope_mt.config.data import OF_FURTHER_TESTS, DataConfig
 from rope_mt.config.files import read_yaml
-from rope_mt.config.plain import from_plain, to_plain
+from rope_mt.config.plain import from_plain
 from rope_mt.config.training import TrainerConfig
 from rope_mt.data import text
 from rope_mt.errors import UserError
@@ -67,7 +67,7 @@ class FinishedRun:
         result = read_result(files)
         try:
             # a setting that is newer than the run gets the value that means the same as its absence
-            run = cls(folder, result, to_plain(from_plain(read_yaml(files.config))))
+            run = cls(folder, result, asdict(from_plain(read_yaml(files.config))))
             run.conditions()
             if commit := str(result.get("commit") or ""):
                 result["commit"] = commit[:8] + "+" * commit.endswith("+")  # as git and people write it

@@ -12,6 +12,7 @@ import threading
 import time
 import warnings
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 
 import lightning as L
@@ -21,7 +22,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch.distributed.elastic.multiprocessing.errors import record
 
 from rope_mt.config.commands import TrainConfig
-from rope_mt.config.plain import from_plain, to_plain
+from rope_mt.config.plain import from_plain
 from rope_mt.data.datamodule import TranslationData
 from rope_mt.data.prepare import Prepared
 from rope_mt.errors import UserError
@@ -95,9 +96,9 @@ def fit(path: Path, tracker: Tracker | None = None) -> None:
 def track_training(cfg: TrainConfig, run: RunFolder) -> AbstractContextManager[Tracker]:
     """The run at W&B, or its local files, open as long as the context."""
     if cfg.tracking.name in ("tensorboard", "csv"):
-        return LocalTracker(cfg.tracking.name, run.path, to_plain(cfg))
+        return LocalTracker(cfg.tracking.name, run.path, asdict(cfg))
     tags = [cfg.position.name, cfg.model.name, cfg.data.name]
-    return track(cfg.tracking, run.path, to_plain(cfg), name=name_at_wandb(cfg, run.path), tags=tags)
+    return track(cfg.tracking, run.path, asdict(cfg), name=name_at_wandb(cfg, run.path), tags=tags)
 
 
 def build_trainer(cfg: TrainConfig, precision: str, callbacks: list[L.Callback], processes: Processes) -> L.Trainer:

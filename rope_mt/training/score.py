@@ -1,6 +1,7 @@
 """The scores of a trained run: it reads the run folder, translates all test sets, and writes the result there."""
 
 import time
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,7 @@ def _scores(cfg: TrainConfig, run: RunFolder, about: dict[str, Any], translator:
         others[variant.name] = {"value": variant.value, "signature": variant.signature, "label": variant.label}
     return {
         "test_set": name_of_test_set(refs),
-        "valid": {"loss": validation_loss(cfg, translator, src, ref), **valid.as_dict()},
+        "valid": {"loss": validation_loss(cfg, translator, src, ref), **asdict(valid)},
         "test": {**test, "variants": others, "doubts": warnings + scoring_warnings(hypotheses, refs)},
         "further_tests": further,
         "search": {"beam": cfg.search.beam, "length_penalty": cfg.search.length_penalty, "sentences": n},

@@ -1,5 +1,6 @@
 """Test sets: where a run keeps its own, and how one is translated and scored, at the end of training and later."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def translate_and_keep(
     statistics = SentenceStatistics.of(lengths, hypotheses, ref, losses, documents)
     statistics.write(run.counts(name))
     write_whole(run.hyp(name), "".join(line + "\n" for line in hypotheses))
-    return hypotheses, {"loss": statistics.score("loss"), **score(hypotheses, ref).as_dict()}
+    return hypotheses, {"loss": statistics.score("loss"), **asdict(score(hypotheses, ref))}
 
 
 def translate_joined(

@@ -6,7 +6,7 @@ to report; `variants` gives the others too, each with what it may be compared wi
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -26,9 +26,6 @@ class Scores:
     bleu_detail: str  # precisions, brevity penalty and lengths, in sacreBLEU's form
     chrf: float
     chrf_signature: str
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass(frozen=True)

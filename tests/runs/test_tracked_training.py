@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ import pytest
 import sacrebleu
 
 from rope_mt.config.commands import EvalConfig, SearchChange, TrainConfig
-from rope_mt.config.plain import to_plain
 from rope_mt.config.position import NoPositionConfig, RopeConfig
 from rope_mt.config.training import TrackingConfig
 from rope_mt.runs.folder import RunFolder
@@ -71,7 +70,7 @@ def test_jobs_of_a_sweep_are_runs_of_one_group_with_their_nested_settings(server
         first = next(upsert for upsert in server.upserts if upsert["name"] == id_of(name))
         assert (first["displayName"], first["groupName"], first["jobType"]) == (f"{name}-s1-{name}", "sweep", "train")
         assert first["tags"] == [name, "test", "files", *cfg.tracking.tags]
-        assert sent_config(server, id_of(name)) == to_plain(cfg)
+        assert sent_config(server, id_of(name)) == asdict(cfg)
     assert set(server.exit_codes.values()) == {0}
 
 
