@@ -33,10 +33,10 @@ def at_least(low: int, **settings: float | None) -> None:
             require(value < math.inf, setting.replace("__", "."), "finite", value)
 
 
-def size(**settings: int) -> None:
+def size(**settings: int | None) -> None:
     at_least(1, **settings)
     for setting, value in settings.items():
-        require(value <= LARGEST, setting.replace("__", "."), f"at most {LARGEST:,}", value)
+        require(value is None or value <= LARGEST, setting.replace("__", "."), f"at most {LARGEST:,}", value)
 
 
 def above(low: int, **settings: float | None) -> None:

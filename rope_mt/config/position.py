@@ -14,7 +14,11 @@ class PositionConfig:
     name: str = MISSING  # name of the scheme
 
     def __post_init__(self) -> None:
+        """Check the name, and the settings that have one meaning in each scheme that has them."""
         choice("position.name", self.name, type(self).name)
+        own = vars(self)
+        size(position__max_len=own.get("max_len"), position__clip=own.get("clip"))
+        above(1, position__theta=own.get("theta"))
 
 
 @dataclass
@@ -32,20 +36,12 @@ class LearnedConfig(PositionConfig):
     name: str = "learned"
     max_len: int = 1024  # tokens of the longest sentence that the table has a vector for each position of
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        size(position__max_len=self.max_len)
-
 
 @dataclass
 class RelativeConfig(PositionConfig):
     name: str = "relative"
     clip: int = 16  # tokens; longer distances share one embedding. Shaw et al. 2018 use 16 for the base model
     values: bool = True  # embed the distance in the values too; table 3 of the paper finds nothing lost without it
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        size(position__clip=self.clip)
 
 
 @dataclass
@@ -63,19 +59,11 @@ class TupeConfig(PositionConfig):
     name: str = "tupe"
     max_len: int = 1024  # tokens of the longest sentence that the table has a vector for each position of
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        size(position__max_len=self.max_len)
-
 
 @dataclass
 class DebertaConfig(PositionConfig):
     name: str = "deberta"
     clip: int = 512  # tokens; longer distances share one embedding. He et al. 2021 use 512
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        size(position__clip=self.clip)
 
 
 @dataclass
@@ -110,10 +98,6 @@ class PopeConfig(PositionConfig):
     name: str = "pope"
     theta: float = 10_000.0  # base of the angles, as rope's; each feature has one, where rope has one a pair
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        above(1, position__theta=self.theta)
-
 
 @dataclass
 class RopeConfig(PositionConfig):
@@ -132,7 +116,6 @@ class RopeConfig(PositionConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        above(1, position__theta=self.theta)
         choice("position.layout", self.layout, "interleaved", "half")
         require(0 < self.fraction <= 1, "position.fraction", "above 0 and at most 1", self.fraction)
         require(0 < self.kept <= 1, "position.kept", "above 0 and at most 1", self.kept)
