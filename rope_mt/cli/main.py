@@ -42,11 +42,6 @@ def main(argv: list[str] | None = None) -> int:
             sys.stdout.flush()
             raise
         sys.stdout.flush()
-    except UserError as error:
-        if os.environ.get("HYDRA_FULL_ERROR") == "1":
-            traceback.print_exception(error)
-        _say(" ".join(str(error).split()))
-        return 2
     except (Interrupted, KeyboardInterrupt) as end:
         after = ""
         if isinstance(end, Interrupted) and end.saved is not None:
@@ -59,13 +54,13 @@ def main(argv: list[str] | None = None) -> int:
         if not _reader_gone():
             raise
         return 141
-    except OSError as error:
-        line = refused(error)
+    except (UserError, OSError) as error:
+        line = refused(error) if isinstance(error, OSError) else error
         if line is None:
             raise
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             traceback.print_exception(error)
-        _say(str(line))
+        _say(" ".join(str(line).split()))
         return 2
     finally:
         _drop_unwritten()
