@@ -1,17 +1,12 @@
 """The commands whose words argparse reads: ls, compare, analyze and export; rope_mt/config/flags.py has their flags."""
 
 import argparse
-from collections.abc import Callable
 from dataclasses import MISSING, fields
-from itertools import pairwise
-from pathlib import Path
-from types import UnionType
-from typing import Any, NoReturn, get_args
+from typing import Any, NoReturn
 
 from rope_mt.config import flags
 from rope_mt.config.meanings import meanings
 from rope_mt.errors import UserError
-from rope_mt.system.files import expanded
 
 SUBJECTS = {
     "decay": flags.AnalyzeDecayConfig,
@@ -63,46 +58,6 @@ def add_flags(parser: argparse.ArgumentParser, schema: Any) -> None:
         elif setting.type is bool:
             parser.add_argument(f"--{name}", action="store_true", **how)
         elif "nargs" in how:
-            parser.add_argument(name, type=path, default=None if default is MISSING else default, **how)
+            parser.add_argument(name, default=default, **how)
         else:
-            required = {"required": True} if default is MISSING else {"default": default}
-            parser.add_argument(f"--{name}", type=reader(setting.type, how), **required, **how)
-
-
-def reader(kind: Any, how: dict[str, Any]) -> Callable[[str], Any]:
-    """The function that reads a value of this type; FILE.png in the help means a path that ends so."""
-    kind = get_args(kind)[0] if isinstance(kind, UnionType) else kind
-    if kind == list[int]:
-        how["metavar"] = "N,N,..."
-        return rising
-    if kind is not Path:
-        return kind
-    metavar = how["metavar"]
-    return without_ending if metavar == "OUT" else ending(Path(metavar).suffix) if "." in metavar else path
-
-
-def path(word: str) -> Path:
-    return Path(expanded(word))
-
-
-def rising(word: str) -> list[int]:
-    """Read a list of rising numbers such as 10,20,30."""
-    numbers = [int(number) if number.strip().isdecimal() else 0 for number in word.split(",")]
-    if numbers[0] < 1 or any(a >= b for a, b in pairwise(numbers)):
-        raise argparse.ArgumentTypeError(f"{word!r} is not a list of rising numbers, as in 10,20,30")
-    return numbers
-
-
-def ending(suffix: str) -> Callable[[str], Path]:
-    def read(word: str) -> Path:
-        if Path(word).suffix != suffix:
-            raise argparse.ArgumentTypeError(f"{word!r} does not end in {suffix}")
-        return path(word)
-
-    return read
-
-
-def without_ending(word: str) -> Path:
-    """Read OUT of a command that writes OUT.csv and OUT.png; the name of either file means both."""
-    out = path(word)
-    return out.with_suffix("") if out.suffix in (".csv", ".png") else out
+            parser.add_argument(f"--{name}", required=default is MISSING, default=default, **how)
