@@ -1,7 +1,11 @@
-"""What settings are checked with: each check raises one line that names the setting and what it must be."""
+"""What settings are checked with: each check raises one line that names the setting and what it must be.
+
+Most take a dataclass, what the names of its settings begin with, such as `data.`, and the names of its fields.
+"""
 
 import math
 import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import field
 from typing import Any
 
@@ -26,32 +30,34 @@ def require(holds: bool, setting: str, must: str, value: object) -> None:
         raise UserError(f"{setting} must be {must}, not {value!r}")
 
 
-def at_least(low: int, **settings: float | None) -> None:
-    for setting, value in settings.items():
-        if value is not None:  # null is right, or Hydra has refused it
-            require(value >= low, setting.replace("__", "."), f"at least {low}", value)
-            require(value < math.inf, setting.replace("__", "."), "finite", value)
+def each(cfg: Any, group: str, names: Iterable[str], must: str, holds: Callable[[Any], bool]) -> None:
+    for name in names:
+        value = getattr(cfg, name)
+        require(value is None or holds(value), group + name, must, value)  # null is right, or Hydra has refused it
 
 
-def size(**settings: int | None) -> None:
-    at_least(1, **settings)
-    for setting, value in settings.items():
-        require(value is None or value <= LARGEST, setting.replace("__", "."), f"at most {LARGEST:,}", value)
+def at_least(low: int, cfg: Any, group: str, *names: str) -> None:
+    each(cfg, group, names, f"at least {low}", lambda value: value >= low)
+    each(cfg, group, names, "finite", lambda value: value < math.inf)
 
 
-def above(low: int, **settings: float | None) -> None:
-    for setting, value in settings.items():
-        right = value is None or low < value < math.inf
-        require(right, setting.replace("__", "."), f"above {low} and finite", value)
+def size(cfg: Any, group: str, *names: str) -> None:
+    at_least(1, cfg, group, *names)
+    each(cfg, group, names, f"at most {LARGEST:,}", lambda value: value <= LARGEST)
 
 
-def choice(setting: str, value: str | None, *choices: str) -> None:
-    require(value is None or value in choices, setting, " or ".join(choices), value)  # null as above
+def above(low: int, cfg: Any, group: str, *names: str) -> None:
+    each(cfg, group, names, f"above {low} and finite", lambda value: low < value < math.inf)
+
+
+def fraction(cfg: Any, group: str, *names: str) -> None:
+    each(cfg, group, names, "at least 0 and below 1", lambda value: 0 <= value < 1)
+
+
+def choice(cfg: Any, group: str, **choices: Sequence[str]) -> None:
+    for name, known in choices.items():
+        each(cfg, group, [name], " or ".join(known), known.__contains__)
 
 
 def folder_name(setting: str, name: str) -> None:
     require(bool(re.fullmatch(r"[^/\0]*\w[^/\0]*", name)), setting, "a name for a folder", name)
-
-
-def fraction(setting: str, value: float) -> None:
-    require(0 <= value < 1, setting, "at least 0 and below 1", value)

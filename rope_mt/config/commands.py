@@ -93,9 +93,9 @@ class CountSettings:
     launch: float = 9.0  # microseconds that the host takes to start an op
 
     def __post_init__(self) -> None:
-        choice("bench.gpu", self.gpu, *GPUS)
-        above(0, bench__bandwidth=self.bandwidth, bench__peak=self.peak)
-        at_least(0, bench__launch=self.launch)
+        choice(self, "bench.", gpu=[*GPUS])
+        above(0, self, "bench.", "bandwidth", "peak")
+        at_least(0, self, "bench.", "launch")
 
 
 @dataclass
@@ -132,9 +132,8 @@ class BenchOfTrainingConfig(BenchConfig):
     precision: str = "auto"  # auto, bf16 or fp32; auto: bf16 where the processor computes in it
 
     def __post_init__(self) -> None:
-        at_least(1, bench__steps=self.bench.steps)
-        choice("device", self.device, *DEVICES)
-        choice("precision", self.precision, *PRECISIONS)
+        at_least(1, self.bench, "bench.", "steps")
+        choice(self, "", device=DEVICES, precision=PRECISIONS)
 
 
 @dataclass
@@ -146,9 +145,10 @@ class BenchDataConfig(BenchConfig):
         names = bench.text = [bench.text] if isinstance(bench.text, str) else bench.text
         text = isinstance(names, list) and names and all(isinstance(name, str) and name for name in names)
         require(bool(text), "bench.text", "the name of a text or a list of names", names)
-        at_least(1, bench__pairs=bench.pairs)
+        at_least(1, bench, "bench.", "pairs")
         for budget in bench.batch_tokens:
-            at_least(2 * (self.data.max_len + 1), bench__batch_tokens=budget)
+            least = 2 * (self.data.max_len + 1)
+            require(budget >= least, "bench.batch_tokens", f"at least {least}", budget)
 
 
 @dataclass
@@ -158,7 +158,7 @@ class BenchSchemesConfig(BenchOfTrainingConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         for scheme in self.bench.schemes or []:
-            choice("bench.schemes", scheme, *POSITION_CONFIGS)
+            require(scheme in POSITION_CONFIGS, "bench.schemes", " or ".join(POSITION_CONFIGS), scheme)
 
 
 @dataclass
@@ -170,12 +170,12 @@ class BenchDecodeConfig(BenchConfig):
 
     def __post_init__(self) -> None:
         bench = self.bench
-        at_least(1, bench__beam=bench.beam, bench__rounds=bench.rounds, bench__sentences=bench.sentences)
+        at_least(1, bench, "bench.", "beam", "rounds", "sentences")
         systems = ("rope-mt", "transformers", "ctranslate2")
         for system in bench.systems or []:
-            choice("bench.systems", system, *systems)
+            require(system in systems, "bench.systems", " or ".join(systems), system)
         require("rope-mt" in (bench.systems or systems), "bench.systems", "a list with rope-mt", bench.systems)
-        choice("device", self.device, *DEVICES)
+        choice(self, "", device=DEVICES)
 
 
 @dataclass
@@ -238,8 +238,7 @@ class EvalConfig:
         word = isinstance(self.checkpoints, str) and re.fullmatch("average|best|ema|last[1-9][0-9]*", self.checkpoints)
         must = "average, best, ema, lastN as in last5, or a list of steps and folders such as step-0000400"
         require(bool(word or (named and folders)), "checkpoints", must, self.checkpoints)
-        choice("device", self.device, *DEVICES)
-        choice("precision", self.precision, *PRECISIONS)
+        choice(self, "", device=DEVICES, precision=PRECISIONS)
 
 
 @dataclass
@@ -248,7 +247,7 @@ class TranslateSearch(SearchChange):
     nbest: int = 1
 
     def __post_init__(self) -> None:
-        at_least(1, search__nbest=self.nbest)
+        at_least(1, self, "search.", "nbest")
 
 
 @dataclass
@@ -277,8 +276,7 @@ class TranslateConfig:
     precision: str | None = None  # auto, bf16 or fp32; null: as in training
 
     def __post_init__(self) -> None:
-        choice("device", self.device, *DEVICES)
-        choice("precision", self.precision, *PRECISIONS)
+        choice(self, "", device=DEVICES, precision=PRECISIONS)
 
 
 SCHEMAS = {"train": TrainConfig, "prepare": PrepareConfig, "eval": EvalConfig, "translate": TranslateConfig}

@@ -45,7 +45,7 @@ class ArchiveConfig:
     def __post_init__(self) -> None:
         known = re.fullmatch("sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}", self.check)
         require(bool(known), f"data.archives of {self.url}: check", "sha256: or md5: and lower-case digits", self.check)
-        at_least(1, **{f"data.archives of {self.url}: size": self.size})
+        at_least(1, self, f"data.archives of {self.url}: ", "size")
 
 
 @dataclass
@@ -123,16 +123,14 @@ class DataConfig:
         require(fits, "data.vocab_size", "0 or from 300 to 65535", self.vocab_size)
         require(1 <= self.max_len <= 65_535, "data.max_len", "from 1 to 65535", self.max_len)
         # the end-of-sentence token counts on both sides
-        at_least(2 * (self.max_len + 1) if self.batch_tokens else 0, data__batch_tokens=self.batch_tokens)
+        at_least(2 * (self.max_len + 1) if self.batch_tokens else 0, self, "data.", "batch_tokens")
         two = len(self.columns) == len({*self.columns}) == 2 and min(self.columns) >= 1
         require(two, "data.columns", "two different numbers from 1 on, as in [1,2]", self.columns)
-        at_least(0, data__workers=self.workers)
-        at_least(1, data__held_out=self.held_out)
-        choice("data.clean", self.clean, "standard", "fairseq")
-        choice("data.tokenizer", self.tokenizer, "bpe", "unigram")
-        fraction("data.sampling", self.sampling)
-        at_least(1, data__context_tokens=self.context_tokens)
-        at_least(self.context_tokens or 1, data__max_len=self.max_len)
+        at_least(0, self, "data.", "workers")
+        at_least(1, self, "data.", "held_out", "context_tokens")
+        at_least(self.context_tokens or 1, self, "data.", "max_len")
+        fraction(self, "data.", "sampling")
+        choice(self, "data.", clean=["standard", "fairseq"], tokenizer=["bpe", "unigram"])
 
     @property
     def named_tests(self) -> dict[str, str]:

@@ -15,10 +15,9 @@ class PositionConfig:
 
     def __post_init__(self) -> None:
         """Check the name, and the settings that have one meaning in each scheme that has them."""
-        choice("position.name", self.name, type(self).name)
-        own = vars(self)
-        size(position__max_len=own.get("max_len"), position__clip=own.get("clip"))
-        above(1, position__theta=own.get("theta"))
+        choice(self, "position.", name=[type(self).name])
+        size(self, "position.", *({"max_len", "clip"} & vars(self).keys()))
+        above(1, self, "position.", *({"theta"} & vars(self).keys()))
 
 
 @dataclass
@@ -73,7 +72,7 @@ class AlibiConfig(PositionConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        choice("position.sides", self.sides, "both", "split")
+        choice(self, "position.", sides=["both", "split"])
 
 
 @dataclass
@@ -90,7 +89,7 @@ class FireConfig(PositionConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        above(0, position__threshold=self.threshold)
+        above(0, self, "position.", "threshold")
 
 
 @dataclass
@@ -116,11 +115,10 @@ class RopeConfig(PositionConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        choice("position.layout", self.layout, "interleaved", "half")
+        choice(self, "position.", layout=["interleaved", "half"], scaling=SCALINGS)
         require(0 < self.fraction <= 1, "position.fraction", "above 0 and at most 1", self.fraction)
         require(0 < self.kept <= 1, "position.kept", "above 0 and at most 1", self.kept)
-        choice("position.scaling", self.scaling, *SCALINGS)
-        at_least(1, position__factor=self.factor, position__trained=self.trained)
+        at_least(1, self, "position.", "factor", "trained")
         scaled = self.factor == 1 or self.scaling != "none"
         require(scaled, "position.factor", "1 without position.scaling", self.factor)
 
@@ -141,14 +139,13 @@ class PositionsConfig:
     eval: str = "consecutive"  # consecutive or random: positions in tests. The loss in validation has consecutive ones
 
     def __post_init__(self) -> None:
-        choice("positions.name", self.name, "consecutive", "shifted", "random")
-        choice("positions.eval", self.eval, "consecutive", "random")
+        choice(self, "positions.", name=["consecutive", "shifted", "random"], eval=["consecutive", "random"])
         trained = self.eval == "consecutive" or self.name == "random"
         require(trained, "positions.eval", "consecutive without positions=random", self.eval)
         if self.name == "consecutive":
             require(self.reach == 0, "positions.reach", "0 without positions=shifted or positions=random", self.reach)
         else:
-            at_least(1, positions__reach=self.reach)
+            at_least(1, self, "positions.", "reach")
 
     def last(self, max_len: int) -> int:
         """The largest position of a sentence of `max_len` tokens, without eos."""

@@ -37,15 +37,12 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         folder_name("model.name", self.name)
-        sizes = {"d_model": self.d_model, "d_ff": self.d_ff, "n_heads": self.n_heads, "n_layers": self.n_layers}
-        size(**{f"model__{k}": v for k, v in sizes.items()})
+        size(self, "model.", "d_model", "d_ff", "n_heads", "n_layers")
         d_head, rest = divmod(self.d_model, self.n_heads)
         require(rest == 0, "model.d_model", f"a multiple of n_heads={self.n_heads}", self.d_model)
         require(d_head % 2 == 0, "model.d_model / n_heads", "even", d_head)
-        fraction("model.dropout", self.dropout)
-        choice("model.norm", self.norm, "post", "pre")
-        choice("model.attention", self.attention, "softmax", "linear")
-        choice("model.feature_map", self.feature_map, "elu", "favor")
+        fraction(self, "model.", "dropout")
+        choice(self, "model.", norm=["post", "pre"], attention=["softmax", "linear"], feature_map=["elu", "favor"])
         require(self.n_features > 0 and self.n_features % 2 == 0, "model.n_features", "even, above 0", self.n_features)
         alone = self.feature_map == "elu" or self.attention == "linear"
         require(alone, "model.feature_map", "elu without model.attention=linear", self.feature_map)
@@ -72,15 +69,11 @@ class OptimizerConfig:
     label_smoothing: float = 0.1  # probability that the target gives to all other tokens
 
     def __post_init__(self) -> None:
-        above(0, optimizer__lr=self.lr, optimizer__eps=self.eps)
-        at_least(1, optimizer__warmup_steps=self.warmup_steps)
-        choice("optimizer.name", self.name, "adam", "muon")
-        fraction("optimizer.beta1", self.beta1)
-        fraction("optimizer.beta2", self.beta2)
-        fraction("optimizer.momentum", self.momentum)
-        above(0, optimizer__muon_lr=self.muon_lr)
-        at_least(0, optimizer__weight_decay=self.weight_decay)
-        choice("optimizer.schedule", self.schedule, "inverse-sqrt", "linear")
+        above(0, self, "optimizer.", "lr", "eps", "muon_lr")
+        at_least(1, self, "optimizer.", "warmup_steps")
+        at_least(0, self, "optimizer.", "weight_decay")
+        fraction(self, "optimizer.", "beta1", "beta2", "momentum", "label_smoothing")
+        choice(self, "optimizer.", name=["adam", "muon"], schedule=["inverse-sqrt", "linear"])
         require(0 <= self.cooldown <= 1, "optimizer.cooldown", "from 0 to 1", self.cooldown)
         alone = self.muon_lr is None or self.name == "muon"
         require(alone, "optimizer.muon_lr", "null without optimizer.name=muon", self.muon_lr)
@@ -88,7 +81,6 @@ class OptimizerConfig:
         require(alone, "optimizer.momentum", "0.95 without optimizer.name=muon", self.momentum)
         alone = self.cooldown == 1 or self.schedule == "linear"
         require(alone, "optimizer.cooldown", "1 without optimizer.schedule=linear", self.cooldown)
-        fraction("optimizer.label_smoothing", self.label_smoothing)
 
 
 @dataclass
@@ -119,19 +111,15 @@ class TrainerConfig:
     precision: str = "auto"  # auto, bf16 or fp32; auto: bf16 on a GPU that has it; on a CPU the faster, timed once
 
     def __post_init__(self) -> None:
-        positive = {"max_steps": self.max_steps, "val_every": self.val_every, "val_sentences": self.val_sentences}
-        positive |= {"accumulate": self.accumulate, "average": self.average, "log_every": self.log_every}
-        positive |= {"test_sentences": self.test_sentences, "machines": self.machines, "patience": self.patience}
-        at_least(1, **{f"trainer__{k}": v for k, v in positive.items()})
-        at_least(0, trainer__max_skipped=self.max_skipped)
+        at_least(1, self, "trainer.", "max_steps", "val_every", "val_sentences", "test_sentences", "patience")
+        at_least(1, self, "trainer.", "accumulate", "average", "log_every", "machines")
+        at_least(0, self, "trainer.", "max_skipped")
         number = type(self.devices) is int and self.devices >= 1
         require(number or self.devices == "auto", "trainer.devices", "auto or at least 1", self.devices)
-        above(0, trainer__epochs=self.epochs)
-        fraction("trainer.ema", self.ema or 0.0)
+        above(0, self, "trainer.", "epochs", "clip")
+        fraction(self, "trainer.", "ema")
         self.ema = self.ema or None
-        above(0, trainer__clip=self.clip)
-        choice("trainer.device", self.device, *DEVICES)
-        choice("trainer.precision", self.precision, *PRECISIONS)
+        choice(self, "trainer.", device=DEVICES, precision=PRECISIONS)
 
 
 @dataclass
@@ -145,9 +133,9 @@ class SearchConfig:
     batch_tokens: int = 8_192  # source tokens that one thread decodes together, padding and beams counted
 
     def __post_init__(self) -> None:
-        at_least(1, search__beam=self.beam, search__max_len_b=self.max_len_b, search__batch_tokens=self.batch_tokens)
-        choice("search.length_penalty_form", self.length_penalty_form, "fairseq", "gnmt")
-        at_least(0, search__length_penalty=self.length_penalty, search__max_len_a=self.max_len_a)
+        at_least(1, self, "search.", "beam", "max_len_b", "batch_tokens")
+        at_least(0, self, "search.", "length_penalty", "max_len_a")
+        choice(self, "search.", length_penalty_form=["fairseq", "gnmt"])
         bounds = {"beam": 1_000, "length_penalty": 10, "max_len_a": 100, "max_len_b": 10_000, "batch_tokens": 1 << 20}
         for name, most in bounds.items():  # a stranger's checkpoint could ask for days of work
             require(getattr(self, name) <= most, f"search.{name}", f"at most {most:,}", getattr(self, name))
@@ -169,5 +157,6 @@ class TrackingConfig:
     artifacts: bool = False  # upload the averaged checkpoint and the translations of the test set as well
 
     def __post_init__(self) -> None:
-        choice("tracking.name", self.name, "wandb", "tensorboard", "csv", "none")
-        choice("tracking.mode", self.mode or "auto", "auto", "online", "offline", "disabled")
+        choice(self, "tracking.", name=["wandb", "tensorboard", "csv", "none"])
+        modes = "auto", "online", "offline", "disabled"
+        require((self.mode or "auto") in modes, "tracking.mode", " or ".join(modes), self.mode)

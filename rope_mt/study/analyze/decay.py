@@ -12,7 +12,7 @@ from rich.text import Text
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from rope_mt.config.checks import above, at_least, require
+from rope_mt.config.checks import at_least, require
 from rope_mt.config.flags import AnalyzeDecayConfig
 from rope_mt.config.position import RopeConfig
 from rope_mt.data.tokenizer import BOS, EOS, LONGEST, read
@@ -50,8 +50,8 @@ def analyze_decay(cfg: AnalyzeDecayConfig) -> None:
     d = d if cfg.d is None else cfg.d
     theta = theta if cfg.theta is None else cfg.theta
     require(d >= 2 and d % 2 == 0, "--d", "even and at least 2", d)
-    above(1, **{"--theta": theta})
-    at_least(1, **{"--longest": cfg.longest, "--sentences": cfg.sentences})
+    require(1 < theta < np.inf, "--theta", "above 1 and finite", theta)
+    at_least(1, cfg, "--", "longest", "sentences")
     console = Console(highlight=False)
     _report_bound(d, theta, cfg.longest, cfg.out, console)
     if cfg.run and ckpt:
