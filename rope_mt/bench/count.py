@@ -4,7 +4,7 @@ The step is taken with fake tensors, which have shapes and no numbers, in the co
 GPU make an estimate of its time from that: paper, not a measurement.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -52,10 +52,9 @@ def count(cfg: BenchTrainConfig) -> dict[str, Any]:
         with Counting(leaves([model.state_dict(), optimizer.state_dict()["state"], [*batch]])) as counting:
             step()
     pairs, tokens = len(batch.src), batch.n_tokens
-    kinds: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    kinds, bytes_of = Counter(op.kind for op in counting.ops), Counter[str]()
     for op in counting.ops:
-        kinds[op.kind] = [a + b for a, b in zip(kinds[op.kind], (1, op.moved), strict=True)]
-    of_kinds = sorted(kinds.items(), key=lambda kind: -kind[1][1])
+        bytes_of[op.kind] += op.moved
     ops, moved, flop = len(counting.ops), sum(op.moved for op in counting.ops), sum(op.flop for op in counting.ops)
     kernels, moved_by_kernels = fused(counting.ops)
     return {
@@ -67,7 +66,7 @@ def count(cfg: BenchTrainConfig) -> dict[str, Any]:
         "GB": moved / 1e9,
         "TFLOP": flop / 1e12,
         "peak memory, GB": counting.peak / 1e9,
-        "kinds of op": {kind: f"{n:>5,} ops {size / 1e9:>7,.2f} GB" for kind, (n, size) in of_kinds},
+        "kinds of op": {kind: f"{kinds[kind]:>5,} ops {size / 1e9:>7,.2f} GB" for kind, size in bytes_of.most_common()},
         "estimate": assumed(cfg.bench) | estimate(cfg.bench, moved, flop, ops, tokens),
         "estimate with ops of rows fused": {
             "assumed": "ops of numbers or rows that follow each other are one kernel",

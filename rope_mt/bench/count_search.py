@@ -15,7 +15,6 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from rope_mt.bench.count import Counting, assumed, seconds_of
 from rope_mt.bench.peers import Work
-from rope_mt.bench.steps import shape
 from rope_mt.config.commands import BenchDecodeConfig, CountSettings
 from rope_mt.data.tokenizer import BOS, EOS, PAD
 from rope_mt.model.decoding import ROOM, DecoderState
@@ -35,15 +34,7 @@ class EnoughError(Exception):
 def count_search(cfg: BenchDecodeConfig, translator: Translator, work: Work) -> dict[str, Any]:
     """Count the steps in the middle of a search, for each of SIZES with its middle batch of sentences."""
     lengths, steps_of = [len(source) for source, _ in work], [n for _, n in work]
-    report: dict[str, Any] = {
-        "corpus": cfg.data.name,
-        "sentences": len(work),
-        "target tokens": sum(steps_of),
-        "model": f"{shape(cfg.model)}; bf16",
-        "position": cfg.position.name,
-        "beam": cfg.bench.beam,
-        "estimate": assumed(cfg.bench) | {"assumed": "an op is one kernel; the host goes on where it does not wait"},
-    }
+    report = assumed(cfg.bench) | {"assumed": "an op is one kernel; the host goes on where it does not wait"}
     for size in SIZES:
         translator.search = replace(translator.search, beam=cfg.bench.beam, batch_tokens=size)
         batches = translator.batches(lengths, workers=1)
@@ -55,7 +46,7 @@ def count_search(cfg: BenchDecodeConfig, translator: Translator, work: Work) -> 
         )
         ops, moved = (total / ROOM for total in (len(counting.ops), sum(op.moved for op in counting.ops)))
         device, host = seconds_of(cfg.bench, moved, sum(op.flop for op in counting.ops) / ROOM, ops)
-        report["estimate"][f"{size:,} slots"] = {
+        report[f"{size:,} slots"] = {
             "batches": len(batches),
             "sentences of the middle batch": len(middle),
             "search steps": steps,

@@ -6,7 +6,6 @@ compared within a round of turns, because the speed of a machine that others use
 """
 
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -16,7 +15,7 @@ import torch
 
 from rope_mt.bench.count_search import count_search
 from rope_mt.bench.peers import ALPHA, CTranslate2, Decoder, Setting, Transformers, Work, check
-from rope_mt.bench.steps import SEED, as_trained, finish, precisions, shape
+from rope_mt.bench.steps import SEED, as_trained, precisions, shape, time_of
 from rope_mt.config.commands import BenchDecodeConfig
 from rope_mt.data import corpus, text
 from rope_mt.data.prepare import prepare
@@ -53,21 +52,24 @@ def measure(cfg: BenchDecodeConfig) -> dict[str, Any]:
     """Decode the test set of `data` with every system; lines on standard error tell how it goes."""
     ckpt = untrained(cfg)
     work = sentences(cfg, ckpt.tokenizer)
+    report: dict[str, Any] = {
+        "corpus": cfg.data.name,
+        "sentences": len(work),
+        "target tokens": sum(n for _, n in work),
+        "model": shape(cfg.model),
+        "position": cfg.position.name,
+    }
     if cfg.bench.count:
-        return count_search(cfg, Ours(ckpt, cfg.bench.beam, torch.device("cpu"), "bf16").translator, work)
+        translator = Ours(ckpt, cfg.bench.beam, torch.device("cpu"), "bf16").translator
+        report["model"] += "; bf16"
+        return {**report, "beam": cfg.bench.beam, "estimate": count_search(cfg, translator, work)}
     device = choose_device(cfg.device)
     names = able(cfg, device)
     systems: dict[str, Decoder] = {}
     for name in names:
         for precision in precisions(name, device):
             systems[f"{name} {precision}"] = SYSTEMS[name](ckpt, cfg.bench.beam, device, precision)
-    tokens = sum(n for _, n in work)
-    report = {
-        "corpus": cfg.data.name,
-        "sentences": len(work),
-        "target tokens": tokens,
-        "model": shape(cfg.model),
-        "position": cfg.position.name,
+    report |= {
         "vocabulary": len(ckpt.tokenizer),
         "beam": cfg.bench.beam,
         "device": describe(device),
@@ -81,7 +83,7 @@ def measure(cfg: BenchDecodeConfig) -> dict[str, Any]:
             system.use(settings[name])
             rounds[-1][name] = seconds(system, work)
             print(f"{name}: {rounds[-1][name]:.1f} s", file=sys.stderr)
-    return {**report, "systems": summary(rounds, tokens, settings)}
+    return {**report, "systems": summary(rounds, report["target tokens"], settings)}
 
 
 def able(cfg: BenchDecodeConfig, device: torch.device) -> list[str]:
@@ -136,10 +138,8 @@ def fastest(name: str, system: Decoder, work: Work) -> Setting:
 
 def seconds(system: Decoder, work: Work) -> float:
     """How long a system takes for these sentences. It must make as many tokens as it should."""
-    began = time.perf_counter()
-    n_tokens = system.decode(work)
-    finish(system.device)
-    taken = time.perf_counter() - began
+    n_tokens: list[int] = []
+    taken = time_of(lambda: n_tokens.extend(system.decode(work)), system.device)
     assert n_tokens == [n for _, n in work], "a hypothesis is not as long as its reference"
     return taken
 

@@ -8,7 +8,7 @@ from unittest.mock import MagicMock
 import pytest
 import torch
 
-from rope_mt.bench import count_search, decode
+from rope_mt.bench import count_search, decode, steps
 from rope_mt.bench.bench import bench
 from rope_mt.bench.count import Counting, Op
 from rope_mt.bench.count_search import counted
@@ -118,7 +118,7 @@ def test_the_fastest_setting_is_chosen(work, monkeypatch, capsys):
             now[0] += {8: 3.0, 16: 1.0, 32: 2.0}[self.setting["size"]] * self.setting["threads"]
             return [n for _, n in work]
 
-    monkeypatch.setattr(decode.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(steps.time, "perf_counter", lambda: now[0])
     assert fastest("a system", System(), work) == {"size": 16, "threads": 1}
     assert capsys.readouterr().err == "a system: size 16, threads 1\n"
 
