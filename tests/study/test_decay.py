@@ -39,7 +39,7 @@ SRC = [[5, 6, 7, 8, 9], [10, 11], [12, 13, 14]]
 TGT = [[5, 6, 7], [8, 9, 10, 11], [12]]
 
 
-def test_the_weights_of_a_query_sum_to_1_and_padding_never_counts():
+def test_the_weights_of_a_query_sum_to_1_and_each_pair_counts_once():
     for name, stack in attention_by_distance(model(RopeConfig()), SRC, TGT, n_heads=2).items():
         sides = SRC if name == "encoder" else TGT
         queries = sum(len(ids) + 1 for ids in sides)  # with eos, or bos
@@ -52,7 +52,7 @@ def test_the_weights_of_a_query_sum_to_1_and_padding_never_counts():
 
 
 def test_the_weights_are_those_of_softmax_written_out():
-    """The encoder's first layer, sentence by sentence, without padding."""
+    """Of the encoder's first layer."""
     net = model(RopeConfig())
     attention, scheme = net.encoder.layers[0].attention, net.encoder.scheme(0)
     expected, pairs = np.zeros((2, 11)), np.zeros(11)
@@ -87,15 +87,11 @@ def test_without_queries_and_keys_attention_is_uniform():
         assert stack.mean_distances() == pytest.approx([stack.uniform_distance()] * 2)
 
 
-def test_uniform_attention_is_the_same_for_every_model_and_batches_do_not_matter(monkeypatch):
-    together = attention_by_distance(model(RopeConfig()), SRC, TGT, n_heads=2)
+def test_uniform_attention_is_the_same_for_every_model():
     other = attention_by_distance(model(NoPositionConfig()), SRC, TGT, n_heads=2)
-    monkeypatch.setattr("rope_mt.study.analyze.decay.BATCH", 1)
-    for name, alone in attention_by_distance(model(RopeConfig()), SRC, TGT, n_heads=2).items():
-        assert torch.equal(together[name].uniform, other[name].uniform)
-        assert not np.allclose(together[name].over_uniform(), 1)
-        assert torch.equal(alone.pairs, together[name].pairs)
-        torch.testing.assert_close(alone.sums, together[name].sums, atol=1e-6, rtol=0)
+    for name, stack in attention_by_distance(model(RopeConfig()), SRC, TGT, n_heads=2).items():
+        assert torch.equal(stack.uniform, other[name].uniform)
+        assert not np.allclose(stack.over_uniform(), 1)
 
 
 @pytest.mark.parametrize("position", [*(scheme() for scheme in POSITION_CONFIGS.values()), KEYS_ALONE], ids=str)
@@ -104,7 +100,6 @@ def test_watching_changes_nothing(position):
     before = net(src, tgt)
     for stack, ids in ((net.encoder, src), (net.decoder, tgt)):
         watching = AttentionByDistance(stack, n_heads=2, longest=ids.shape[1] - 1)
-        watching.real = ids != PAD
     torch.testing.assert_close(net(src, tgt), before)
     assert watching.sums[-1].sum().item() == pytest.approx(2 * tgt.shape[1])
 

@@ -5,12 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 
 from rope_mt.config.checks import at_least, require
 from rope_mt.config.flags import AnalyzeDecayConfig
@@ -27,7 +26,6 @@ from rope_mt.system.plots import figure, write_csv
 from rope_mt.translation.scored_sets import own_test_set
 from rope_mt.translation.translator import Translator
 
-BATCH = 16  # sentences
 DRAWN = 20  # pairs of tokens: the mean over fewer is noise, and is not drawn
 FAINTEST = 1e-3  # of uniform attention: a smaller weight is not drawn
 
@@ -110,11 +108,11 @@ class AttentionByDistance:
     """Adds up the self-attention weights of a stack by the distance m - n from query m to key n (RoFormer's letters).
 
     The stack now asks copies of its position schemes, which share their parameters, do the same, and show the weights.
-    `real` says which tokens are no padding; it must be set before each forward pass.
+    It must read one sentence at a time, without padding.
 
     Attributes:
         distance: -longest, ..., longest, or from 0 where the stack is causal.
-        pairs: how many pairs of real tokens lay so far apart.
+        pairs: how many pairs of tokens lay so far apart.
         sums: float64, the weights of those pairs, summed.
         uniform: float64, the same sums for uniform attention, where a query gives the same weight to every key that it
             sees. They fall with distance too, as only queries that see many keys see distant ones.
@@ -126,7 +124,6 @@ class AttentionByDistance:
         self.pairs = torch.zeros(len(self.distance), dtype=torch.int64)
         self.sums = torch.zeros(len(stack.layers), n_heads, len(self.distance), dtype=torch.float64)
         self.uniform = torch.zeros(len(self.distance), dtype=torch.float64)
-        self.real: Bool[Tensor, "batch len"] | None = None
         stack.positions = nn.ModuleList(self._showing(stack.scheme(i), i) for i in range(len(stack.layers)))
 
     def _showing(self, scheme: PositionScheme, layer: int) -> PositionScheme:
@@ -141,20 +138,19 @@ class AttentionByDistance:
     def _add(
         self,
         layer: int,
-        weights: Float[Tensor, "batch heads len len"],
-        q_pos: Int[Tensor, "*batch len"],
-        k_pos: Int[Tensor, "*batch len"],
+        weights: Float[Tensor, "1 heads len len"],
+        q_pos: Int[Tensor, " len"],
+        k_pos: Int[Tensor, " len"],
     ) -> None:
-        assert self.real is not None
-        distance = q_pos.unsqueeze(-1) - k_pos.unsqueeze(-2)
-        counts = self.real.unsqueeze(-1) & self.real.unsqueeze(-2) & (distance >= -self.farthest_future)
-        index = (distance.expand(counts.shape)[counts] + self.farthest_future).cpu()
+        distance = q_pos[:, None] - k_pos
+        seen = distance >= -self.farthest_future
+        index = (distance[seen] + self.farthest_future).cpu()
         # summed on the CPU, since not every device has float64
-        self.sums[layer].index_add_(1, index, weights.transpose(0, 1)[:, counts].cpu().double())
+        self.sums[layer].index_add_(1, index, weights[0, :, seen].cpu().double())
         if layer == 0:
             self.pairs += torch.bincount(index, minlength=len(self.pairs))
-            seen = counts.sum(dim=-1, keepdim=True).expand(counts.shape)[counts]
-            self.uniform.index_add_(0, index, 1 / seen.cpu().double())
+            keys = seen.sum(dim=1, keepdim=True).expand_as(seen)[seen]
+            self.uniform.index_add_(0, index, 1 / keys.cpu().double())
 
     def mean_weights(self) -> Float[np.ndarray, "layers heads distances"]:
         """The mean weight at each distance, NaN where there was no pair."""
@@ -182,7 +178,7 @@ def attention_by_distance(
 ) -> dict[str, AttentionByDistance]:
     """The weights of encoder and decoder while the model, in float32, reads each source and its reference.
 
-    Padding never counts. As in training, eos ends a source, and a target begins with bos.
+    As in training, eos ends a source, and a target begins with bos.
 
     Args:
         src, tgt: the ids of the sentences, without eos and bos.
@@ -191,15 +187,9 @@ def attention_by_distance(
     decoder = AttentionByDistance(model.decoder, n_heads, max(map(len, tgt)))
     model.eval()
     device = model.embedding.weight.device
-
-    def padded(sentences: list[list[int]]) -> Int[Tensor, "batch len"]:
-        return pad_sequence([*map(torch.tensor, sentences)], batch_first=True, padding_value=model.pad).to(device)
-
-    for at in range(0, len(src), BATCH):
-        src_ids = padded([[*ids, EOS] for ids in src[at : at + BATCH]])
-        tgt_ids = padded([[BOS, *ids] for ids in tgt[at : at + BATCH]])
-        encoder.real, decoder.real = src_ids != model.pad, tgt_ids != model.pad
-        model.decode(tgt_ids, model.encode(src_ids))
+    for source, target in zip(src, tgt, strict=True):
+        state = model.encode(torch.tensor([[*source, EOS]], device=device))
+        model.decode(torch.tensor([[BOS, *target]], device=device), state)
     return {"encoder": encoder, "decoder": decoder}
 
 
