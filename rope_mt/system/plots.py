@@ -94,10 +94,12 @@ def inline_svg(draw: Callable[[Axes], None], title: str, text: str, height: floa
     return f"{head}<title>{escape(title)}</title><desc>{escape(text)}</desc>{body}"
 
 
-def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a table with one line of column names."""
+def csv_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table with one line of column names."""
     text = io.StringIO()
-    out = csv.writer(text, lineterminator="\n")
-    out.writerow(columns)
-    out.writerows(rows)
-    write_whole(path, text.getvalue())
+    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
+    return text.getvalue()
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    write_whole(path, csv_text(columns, rows))

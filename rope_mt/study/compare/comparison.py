@@ -60,9 +60,8 @@ class Measure:
 class Comparison:
     groups: list[Group]
     baseline: Group | None  # None: nothing is compared
-    test: Part
+    tests: list[Part]  # the test set, and after it the additional ones
     lengths: dict[str, float]  # by label: words of the translations over words of the references, mean over seeds
-    additional: list[Part]  # additional test sets
     warnings: list[str]
     judged: list[str]  # the test sets that the measures are of, as they are of one domain
     units: tuple[int, int] = (0, 0)  # sentences of those, and documents
@@ -112,11 +111,11 @@ def compare_groups(groups: list[Group], baseline: Group | None, bounds: list[int
     on_test = of_tests["test"]
     warnings = [f"not all runs have a score on the same {name}, which is skipped" for name in not_shared]
     first = {name: of_test[groups[0].label][0] for name, of_test in of_tests.items()}
-    test, *additional = (Part(name, len(first[name].table), _bleu(of_test)) for name, of_test in of_tests.items())
+    tests = [Part(name, len(first[name].table), _bleu(of_test)) for name, of_test in of_tests.items()]
     judged = _of_one_domain(runs[0].config["data"], shared) if baseline else ["test"]
     documents = _documents([first[name] for name in judged])
     units = len(documents), len({*documents})
-    comparison = Comparison(groups, baseline, test, _lengths(on_test), additional, warnings, judged, units)
+    comparison = Comparison(groups, baseline, tests, _lengths(on_test), warnings, judged, units)
     if baseline is None:
         return comparison
     tokens = on_test[baseline.label][0].lengths

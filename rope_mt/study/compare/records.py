@@ -1,7 +1,5 @@
 """A comparison for other programs: one JSON object, or CSV with a row a group and a row a run."""
 
-import csv
-import io
 from dataclasses import asdict
 from typing import Any
 
@@ -10,6 +8,7 @@ from rope_mt.study.compare.groups import Group
 from rope_mt.study.compare.intervals import LEVEL, RESAMPLES, SEED
 from rope_mt.study.finished_runs import FIGURES, flat
 from rope_mt.system.files import json_text
+from rope_mt.system.plots import csv_text
 
 
 def as_json(comparison: Comparison) -> str:
@@ -32,7 +31,7 @@ def as_json(comparison: Comparison) -> str:
         "groups": [{**_group(group), **_judged(comparison, group)} for group in comparison.groups],
         "runs": runs,
         "buckets": [{"low": bucket.low, "high": bucket.high, **_part(bucket)} for bucket in comparison.buckets],
-        "tests": [_part(test) for test in (comparison.test, *comparison.additional)],
+        "tests": [_part(test) for test in comparison.tests],
         "tokens_to_baselines_last_loss": comparison.reached,
         "warnings": comparison.warnings,
     }
@@ -48,12 +47,8 @@ def as_csv(comparison: Comparison) -> str:
         for run in group.runs:
             rows.append({"row": "run", **_group(Group(group.label, [run])), "folder": str(run.folder)})
     flat_rows = [flat({**row, "seeds": " ".join(map(str, row["seeds"]))}) for row in rows]
-    out = io.StringIO()
-    columns = dict.fromkeys(name for row in flat_rows for name in row)
-    writer = csv.DictWriter(out, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(flat_rows)
-    return out.getvalue()
+    columns = [*dict.fromkeys(name for row in flat_rows for name in row)]
+    return csv_text(columns, ([row.get(name) for name in columns] for row in flat_rows))
 
 
 def _group(group: Group) -> dict[str, Any]:

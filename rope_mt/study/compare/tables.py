@@ -132,18 +132,18 @@ def by_length(comparison: Comparison) -> Sheet:
 
 def on_each_test(comparison: Comparison) -> Sheet:
     """A row a group: its BLEU on each test set, chrF on the first, and the length of its translations."""
-    tests = [comparison.test, *comparison.additional]
+    tests = comparison.tests
     rows = [["sentences", *_sentences(tests), "", ""]]
     for group in comparison.groups:
         scores = [test.bleu[group.label].text() for test in tests]
         rows.append([group.label, *scores, group.spread("chrf").text(), f"{comparison.lengths[group.label]:.3f}"])
-    of_test = [f"{comparison.test.name} {name}" if comparison.additional else name for name in ("chrF", "length")]
+    of_test = [f"{tests[0].name} {name}" if len(tests) > 1 else name for name in ("chrF", "length")]
     return Sheet(["BLEU", *(test.name for test in tests), *of_test], rows)
 
 
 def by_run_on_additional_tests(comparison: Comparison) -> Sheet:
     """A row a run: its BLEU on each additional test set."""
-    names = [test.name for test in comparison.additional]
+    names = [test.name for test in comparison.tests[1:]]
     rows = []
     for group in comparison.groups:
         for run in group.runs:
@@ -223,7 +223,7 @@ def sheets(comparison: Comparison, run_by_run: bool = False) -> list[tuple[str, 
         parts += [(TITLES[each.name], verdicts(comparison, each)) for each in comparison.measures]
     if run_by_run:
         parts.append(("Each run", by_run(comparison)))
-        if comparison.additional:
+        if len(comparison.tests) > 1:
             parts.append(("Additional test sets", by_run_on_additional_tests(comparison)))
     else:
         parts += [("Each test set, mean ± sd over seeds", on_each_test(comparison)), ("Training", training(comparison))]

@@ -55,7 +55,7 @@ def _about(comparison: Comparison) -> str:
     )
     config, test_set = runs[0].config["data"], runs[0].result.get("test_set")
     seeds = _listed([str(seed) for seed in sorted({run.seed for run in runs})])
-    tested = f"{f'{test_set}, ' if test_set else ''}{comparison.test.sentences:,} sentences"
+    tested = f"{f'{test_set}, ' if test_set else ''}{comparison.tests[0].sentences:,} sentences"
     languages = f"{config['src_lang']} to {config['tgt_lang']}, data {data}, model {model}"
     return f"{languages}; {_counted(len(runs), 'run')} with seed {seeds}; tested on {tested}."
 
