@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
+from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 
 from rope_mt.bench.peers import Baseline
@@ -116,10 +117,6 @@ class Training:
         part_ends()
         return loss.detach()
 
-    def moved(self, batch: Batch) -> Batch:
-        """The batch on the model's device, copied there as by Lightning."""
-        return Batch(*(part.to(self.device, non_blocking=True) for part in batch))
-
 
 def in_turns(systems: Sequence[Training], batches: list[Batch]) -> Times:
     """Train all models on the same batches, and time them."""
@@ -127,7 +124,7 @@ def in_turns(systems: Sequence[Training], batches: list[Batch]) -> Times:
         warm_up(system, batches)
     times = np.zeros((len(systems), len(batches)))
     for number, batch in enumerate(batches):
-        batch = systems[0].moved(batch)
+        batch = move_data_to_device(batch, systems[0].device)
         for which in range(len(systems))[:: -1 if number % 2 else 1]:
             times[which, number] = seconds(systems[which], batch)
     return times
@@ -136,7 +133,7 @@ def in_turns(systems: Sequence[Training], batches: list[Batch]) -> Times:
 def warm_up(training: Training, batches: list[Batch]) -> None:
     """Make a step on one batch of each shape."""
     for batch in {(batch.src.shape, batch.tgt_in.shape): batch for batch in batches}.values():
-        seconds(training, training.moved(batch))
+        seconds(training, move_data_to_device(batch, training.device))
 
 
 def seconds(training: Training, batch: Batch) -> float:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from lightning.fabric.utilities import move_data_to_device
 
 from rope_mt.bench.count import count
 from rope_mt.bench.peers import Baseline
@@ -173,7 +174,7 @@ def alone(
     for _ in range(steps):
         watch.mark()
         batch = next(batches)
-        moved = training.moved(batch)
+        moved = move_data_to_device(batch, training.device)
         watch.mark()
         training.step(moved, watch.mark)
         contents.append(content(batch))  # not timed

@@ -128,7 +128,7 @@ def test_each_part_is_timed_by_its_name(ours, batch, monkeypatch):
         return loss
 
     monkeypatch.setattr(train.time, "perf_counter", lambda: now[0])
-    monkeypatch.setattr(ours, "moved", lambda batch: lasts(2, batch))
+    monkeypatch.setattr(train, "move_data_to_device", lambda batch, _: lasts(2, batch))
     monkeypatch.setattr(ours.module, "training_step", training_step)
     monkeypatch.setattr(ours.module, "on_before_optimizer_step", lambda optimizer: lasts(400))
     monkeypatch.setattr(ours.optimizer, "step", lambda: lasts(500))
