@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rope_mt.study.compare.comparison import Comparison, Measure, Part
+from rope_mt.study.compare.comparison import Comparison, Measure
 from rope_mt.study.compare.groups import Group
 from rope_mt.study.compare.intervals import POWER, RESAMPLES
 
@@ -119,7 +119,7 @@ def by_length(comparison: Comparison) -> Sheet:
     """BLEU of the baseline in each bucket of source length, and the difference of each other group from it."""
     buckets, baseline = comparison.buckets, comparison.baseline
     assert baseline is not None
-    rows = [["sentences", *_sentences(buckets)]]
+    rows = [["sentences", *(f"{bucket.sentences:,}" for bucket in buckets)]]
     for group in [baseline, *(group for group in comparison.groups if group is not baseline)]:
         cells = []
         for bucket in buckets:
@@ -133,7 +133,7 @@ def by_length(comparison: Comparison) -> Sheet:
 def on_each_test(comparison: Comparison) -> Sheet:
     """A row a group: its BLEU on each test set, chrF on the first, and the length of its translations."""
     tests = comparison.tests
-    rows = [["sentences", *_sentences(tests), "", ""]]
+    rows = [["sentences", *(f"{test.sentences:,}" for test in tests), "", ""]]
     for group in comparison.groups:
         scores = [test.bleu[group.label].text() for test in tests]
         rows.append([group.label, *scores, group.spread("chrf").text(), f"{comparison.lengths[group.label]:.3f}"])
@@ -150,10 +150,6 @@ def by_run_on_additional_tests(comparison: Comparison) -> Sheet:
             scores = [run.scores[name] for name in names]
             rows.append([group.label, str(run.seed), *(f"{score['bleu']:.2f}" for score in scores if score)])
     return Sheet(["BLEU", "seed", *names], rows)
-
-
-def _sentences(parts: list[Part]) -> list[str]:
-    return [f"{part.sentences:,}" for part in parts]
 
 
 def title(comparison: Comparison) -> str:
