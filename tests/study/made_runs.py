@@ -1,7 +1,9 @@
 """Finished runs that are made up for comparisons: their hypotheses are the references without some words."""
 
+import csv
 import random
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from rope_mt.data import toy
 
@@ -14,6 +16,10 @@ def without_words(rate: float, seed: int) -> list[str]:
     """The references without a part of their words."""
     rng = random.Random(seed)
     return [" ".join(word for word in line.split() if rng.random() >= rate) for line in REF]
+
+
+def csv_rows(path: Path) -> list[dict[str, str]]:
+    return [*csv.DictReader(path.read_text(encoding="utf-8").splitlines())]
 
 
 def by_label(rows: Sequence[dict]) -> dict[str, dict]:

@@ -1,6 +1,5 @@
 """How many tokens a run needs to reach a baseline's last loss, by hand-made curves and by real runs."""
 
-import csv
 import json
 import math
 import shutil
@@ -12,6 +11,8 @@ from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.result import write_result
 from rope_mt.study.analyze.convergence import table
 from rope_mt.study.finished_runs import Point, tokens_to
+
+from .made_runs import csv_rows
 
 
 @pytest.mark.parametrize(
@@ -54,8 +55,7 @@ def test_the_command_compares_with_sinusoidal_add_or_the_run_that_is_named(runs,
     printed = capsys.readouterr().out
     assert "baseline: sinusoidal-add, seed 1" in printed
     assert printed.count("rope, seed") == 2
-    with open(tmp_path / "curves.csv", encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = csv_rows(tmp_path / "curves.csv")
     assert [int(row["step"]) for row in rows] == 3 * [1, 2, 3]
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     metrics = [json.loads(line) for line in (runs["rope"] / "metrics.jsonl").read_text().splitlines()]

@@ -1,7 +1,6 @@
 """RoFormer's bound against its equation and published values, and attention weights by distance against softmax."""
 
 import cmath
-import csv
 import math
 
 import numpy as np
@@ -16,6 +15,8 @@ from rope_mt.model.transformer import Transformer
 from rope_mt.position import AttentionShape, build_position
 from rope_mt.runs import checkpoint
 from rope_mt.study.analyze.decay import AttentionByDistance, attention_by_distance, decay
+
+from .made_runs import csv_rows
 
 
 def test_bound_and_product_are_the_equations_written_out():
@@ -104,16 +105,11 @@ def test_watching_changes_nothing(position):
     assert watching.sums[-1].sum().item() == pytest.approx(2 * tgt.shape[1])
 
 
-def rows(path) -> list[dict[str, str]]:
-    with open(path, encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def test_the_command_writes_the_figure_and_its_numbers(tmp_path, capsys):
     assert main(["analyze", "decay", "--longest", "100", "--out", str(tmp_path / "new" / "fall")]) == 0
     assert "d = 128, theta = 10000" in capsys.readouterr().out
     assert (tmp_path / "new" / "fall.png").read_bytes().startswith(b"\x89PNG")
-    numbers = rows(tmp_path / "new" / "fall.csv")
+    numbers = csv_rows(tmp_path / "new" / "fall.csv")
     assert len(numbers) == 101
     for distance, bound in {0: 32.5, 1: 31.5, 4: 22.6, 8: 19.8, 16: 15.8, 32: 13.4, 64: 10.1}.items():  # of figure 2
         assert float(numbers[distance]["relative bound"]) == pytest.approx(bound, abs=0.05)
@@ -133,7 +129,7 @@ def test_a_run_brings_its_head_and_its_attention(runs, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "d = 16, theta = 10000" in printed
     assert "17 sentences" in printed
-    numbers = rows(tmp_path / "fall-attention.csv")
+    numbers = csv_rows(tmp_path / "fall-attention.csv")
     assert {(row["stack"], row["layer"], row["head"]) for row in numbers} == {
         (stack, layer, head) for stack in ("encoder", "decoder") for layer in "12" for head in "12"
     }

@@ -1,6 +1,5 @@
 """Scores by length and on joined sentences, from real runs through the real command line."""
 
-import csv
 import json
 import re
 import shutil
@@ -21,16 +20,13 @@ from rope_mt.study.finished_runs import FinishedRun
 from rope_mt.translation.scored_sets import join_lines
 from rope_mt.translation.translator import Translator
 
+from .made_runs import csv_rows
+
 
 @pytest.fixture
 def copies(runs, tmp_path):
     """The runs in a folder that this test may write to."""
     return {name: shutil.copytree(folder, tmp_path / folder.name) for name, folder in runs.items()}
-
-
-def rows_of(path) -> list[dict[str, str]]:
-    with open(path, encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def test_consecutive_lines_are_joined_and_fewer_at_the_end_are_skipped():
@@ -45,7 +41,7 @@ def test_the_command_scores_buckets_and_joined_sentences(copies, tmp_path, capsy
     assert "nrefs:1|case:mixed" in printed
     assert "trained on at most 40 tokens a side" in printed
     assert printed.count("BLEU of so many test sentences joined, without its brevity penalty\n") == 1
-    rows = rows_of(tmp_path / "new" / "lengths.csv")
+    rows = csv_rows(tmp_path / "new" / "lengths.csv")
     assert len(rows) == 2 * 6
     assert (tmp_path / "new" / "lengths.png").read_bytes().startswith(b"\x89PNG")
 
@@ -80,14 +76,14 @@ def test_joined_translations_are_those_of_training_made_once_and_belong_to_the_r
     command = ["analyze", "lengths", str(folder), "--joined", "1,4", "--out", str(tmp_path / "lengths")]
     assert main(command) == 0
     assert [file.read_bytes() for file in files] == of_training
-    rows, made = rows_of(tmp_path / "lengths.csv"), files[0].stat().st_mtime_ns
+    rows, made = csv_rows(tmp_path / "lengths.csv"), files[0].stat().st_mtime_ns
     assert float(rows[-1]["bleu"]) == pytest.approx(score)
 
     shutil.rmtree(folder / "checkpoints")  # nothing is left that could translate
     (folder / "test.ref").unlink()
     assert main(command) == 0
     assert files[0].stat().st_mtime_ns == made
-    assert rows_of(tmp_path / "lengths.csv") == rows
+    assert csv_rows(tmp_path / "lengths.csv") == rows
     assert main([*command[:3], "--joined", "1,2,4,8"]) == 2
     assert f"{folder} has no translations for --joined 2,8, and no weights" in capsys.readouterr().err
     files[0].write_text("Anders.\n" * 4)
@@ -101,7 +97,7 @@ def test_a_table_of_positions_that_ends_is_told_in_its_cell(copies, tmp_path, ca
         assert main(["analyze", "lengths", *words]) == 0
         assert "too long" in capsys.readouterr().out
         assert not (copies["learned"] / "test-joined-8.hyp").exists()
-        assert rows_of(tmp_path / "lengths.csv")[-1]["bleu"] == ""
+        assert csv_rows(tmp_path / "lengths.csv")[-1]["bleu"] == ""
 
 
 def test_mistakes_are_one_line(copies, tmp_path, capsys):
