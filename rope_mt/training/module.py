@@ -24,7 +24,7 @@ from rope_mt.runs.folder import AGAIN
 from rope_mt.training import optimizers
 from rope_mt.training.compiling import compiled
 from rope_mt.training.processes import ALONE, Processes
-from rope_mt.translation.scored_sets import score_translations
+from rope_mt.translation.scoring import score
 from rope_mt.translation.translator import Translator
 
 
@@ -141,7 +141,8 @@ class TranslationModule(L.LightningModule):
         self._valid_nats, self._valid_tokens = 0.0, 0
         n = self.cfg.trainer.val_sentences
         src, ref = self.data.valid_src[:n], self.data.valid_ref[:n]
-        hyp, scores = score_translations(self.translator, src, ref)
+        hyp = self.translator.translate(src)
+        scores = score(hyp, ref)
         with np.errstate(over="ignore"):  # of a loss above 709
             perplexity = float(np.exp(loss))
         self.validation = {"loss": loss, "perplexity": perplexity, "bleu": scores.bleu, "chrf": scores.chrf}

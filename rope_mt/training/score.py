@@ -25,9 +25,9 @@ from rope_mt.system.device import choose_device, computing_in, describe
 from rope_mt.system.manifest import read_manifest
 from rope_mt.training.checks import files_of
 from rope_mt.training.module import loss_of
+from rope_mt.translation import scoring
 from rope_mt.translation.raw_text import scoring_warnings
-from rope_mt.translation.scored_sets import score_translations, translate_and_keep, translate_joined
-from rope_mt.translation.scoring import variants
+from rope_mt.translation.scored_sets import translate_and_keep, translate_joined
 from rope_mt.translation.translator import Translator
 
 
@@ -101,7 +101,7 @@ def _scores(cfg: TrainConfig, run: RunFolder, about: dict[str, Any], translator:
     began, n = time.perf_counter(), cfg.trainer.test_sentences
     files = files_of(about)
     src, ref = text.read_test_set(files["valid"])
-    _, valid = score_translations(translator, src[:n], ref[:n], "valid")
+    valid = scoring.score(translator.translate(src[:n], name="valid"), ref[:n])
     test_set = text.read_test_set([(run.test_src, run.test_ref)])
     of_documents = text.document_numbers(files["test"])[:n]
     hypotheses, test = translate_and_keep(run, "test", translator, *test_set, documents=of_documents)
@@ -116,7 +116,7 @@ def _scores(cfg: TrainConfig, run: RunFolder, about: dict[str, Any], translator:
     refs, langs = test_set[1], (cfg.data.src_lang, cfg.data.tgt_lang)
     warnings = warnings_about([(run.test_src, run.test_ref)], translator.tokenizer, *langs)
     others = {}
-    for variant in variants(hypotheses, refs, cfg.data.tgt_lang):
+    for variant in scoring.variants(hypotheses, refs, cfg.data.tgt_lang):
         others[variant.name] = {"value": variant.value, "signature": variant.signature, "label": variant.label}
     return {
         "test_set": name_of_test_set(refs),

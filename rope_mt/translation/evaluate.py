@@ -15,8 +15,8 @@ from rope_mt.errors import UserError
 from rope_mt.runs.checkpoint import Checkpoint, run_of, select
 from rope_mt.runs.tracking import attach
 from rope_mt.translation.raw_text import require_raw_text, scoring_warnings
-from rope_mt.translation.scored_sets import own_files, score_translations
-from rope_mt.translation.scoring import Scores, score_lines, variants
+from rope_mt.translation.scored_sets import own_files
+from rope_mt.translation.scoring import Scores, score, score_lines, variants
 from rope_mt.translation.translator import Translator
 
 
@@ -25,7 +25,8 @@ def evaluate(cfg: EvalConfig) -> float:
     ckpt, weights = select(Path(cfg.checkpoint), cfg.checkpoints)
     translator = Translator.of_command(ckpt, cfg)
     src, ref, warnings = _read_test_set(cfg, ckpt)
-    hypotheses, scores = score_translations(translator, src, ref, "the test set")
+    hypotheses = translator.translate(src, name="the test set")
+    scores = score(hypotheses, ref)
     console = Console(highlight=False, soft_wrap=True)
     console.print(Text(f"test set  {name_of_test_set(ref) or f'{len(ref):,} sentences'}"))
     console.print(Text(f"weights   {weights}"))

@@ -11,17 +11,9 @@ from rope_mt.runs.checkpoint import Checkpoint, run_of
 from rope_mt.runs.folder import RunFolder
 from rope_mt.runs.result import refuse_changed_texts
 from rope_mt.system.files import write_whole
-from rope_mt.translation.scoring import Scores, score
+from rope_mt.translation.scoring import score
 from rope_mt.translation.sentence_statistics import SentenceStatistics
 from rope_mt.translation.translator import Translator
-
-
-def score_translations(
-    translator: Translator, src: list[str], ref: list[str], name: str = ""
-) -> tuple[list[str], Scores]:
-    """The hypotheses for these sources, and their scores against the references; for `name` see `translate`."""
-    hypotheses = translator.translate(src, name=name)
-    return hypotheses, score(hypotheses, ref)
 
 
 def translate_and_keep(
