@@ -9,14 +9,12 @@ from typing import Any, get_type_hints
 
 from hydra.conf import HydraConf
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
-from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
 from rope_mt.cli.grammar import PLAIN, quoted
 from rope_mt.config.commands import BenchConfig
 from rope_mt.config.position import PositionConfig
-from rope_mt.errors import UserError
 
 HYDRA_ERRORS = (HydraException, OmegaConfBaseException, YAMLError)
 EXTRAS = {  # the extra of rope-mt that installs a plugin of Hydra
@@ -44,25 +42,6 @@ def did_you_mean(word: str, known: Iterable[str], show: str = "{}") -> str:
     small = {name.lower(): name for name in known}
     near = get_close_matches(word.lower(), small, n=1, cutoff=0.6)
     return f"; did you mean {show.format(small[near[0]])}?" if near else ""
-
-
-def refuse_unknown(cfg: Any, schema: type, prefix: str = "") -> None:
-    """Refuse a setting that its dataclass does not have: Hydra adds what `+typo=1` asks for.
-
-    Raises:
-        UserError: see `unknown`.
-    """
-    owner = OmegaConf.get_type(cfg)
-    if owner is None or not is_dataclass(owner):
-        return
-    names = {field.name for field in fields(owner)}
-    for key in cfg:
-        if key not in names:
-            raise UserError(unknown(f"{prefix}{key}", owner, schema))
-        if OmegaConf.is_missing(cfg, key) or OmegaConf.is_interpolation(cfg, key):
-            continue
-        if OmegaConf.is_dict(cfg[key]):
-            refuse_unknown(cfg[key], schema, f"{prefix}{key}.")
 
 
 def unknown(setting: str, owner: Any, schema: type) -> str:

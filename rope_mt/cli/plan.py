@@ -17,7 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from rope_mt.cli.grammar import quoted
-from rope_mt.cli.messages import complaint, refuse_unknown, settings
+from rope_mt.cli.messages import complaint, settings
 from rope_mt.config.files import conf_dir, read_yaml
 from rope_mt.config.plain import identity
 from rope_mt.errors import UserError
@@ -112,7 +112,7 @@ def planned(command: str, flags: dict[str, Any], words: list[str], schema: type)
             raise UserError(f"{word} means several runs: add -m to do them all, or write KEY=[A,B] for a list")
         refuse_misplaced(keys, hydra, several, only_shown)
         if several and (params := hydra.sweeper.get("params")):  # Hydra would run through both lists of choices
-            kept = [f"{key}={value}" for key, value in params.items() if key not in keys]
+            kept = [f"{key.lstrip('+')}={value}" for key, value in params.items() if key not in keys]
             words = [*kept, *words, NO_CHOICES]
             choices, drawn = choices_of(words)
         if drawn and hydra.sweeper._target_.endswith(".BasicSweeper"):
@@ -126,7 +126,6 @@ def planned(command: str, flags: dict[str, Any], words: list[str], schema: type)
                 cfg.hydra.job.num = number
                 folders.append(chosen_folder(cfg.hydra, several) if command == "train" else None)
                 del cfg["hydra"]
-            refuse_unknown(cfg, schema)
         configs = [] if only_shown else [checked(command, cfg, hydra, schema) for cfg in composed_jobs]
         drawn = drawn or not hydra.sweeper._target_.endswith(".BasicSweeper")
         several = several and not only_shown

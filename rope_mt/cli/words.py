@@ -55,11 +55,14 @@ def read_words(command: str, rest: list[str]) -> Words:
     elif hint := instead_of_words(words, config, schema) or ("data" in groups(config) and own_text(words)):
         raise UserError(hint)
     words = [as_typed(word, several="--multirun" in flags) for word in words]
-    own = groups(config)
+    own, known = groups(config), settings(schema)
     for at, word in enumerate(words):
         group, _, name = word.lstrip("+").partition("=")
-        if word.startswith("+") and group in own:  # a habit from programs without the group
-            words[at] = word[1:]
+        # Hydra adds any setting behind a +, and refuses an unknown one without it; some schemes lack one of another
+        may_be_unknown = group not in known or group.startswith("position.")
+        is_group = group in own  # with +, a habit from programs without the group
+        if (is_group or may_be_unknown) and not group.startswith(("hydra.", "hydra/")):
+            words[at] = word.lstrip("+")
         if name.startswith("[") and group in own - {"experiment"}:  # Hydra would mix them
             raise UserError(f"{word} names several: for a run each write -m {group}={name.strip('[]')}")
         words[at] = OURS.get(words[at], words[at])
