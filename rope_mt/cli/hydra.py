@@ -136,24 +136,25 @@ def _check_jobs(plan: Plan) -> None:
 
 def _sweep(plan: Plan, flags: dict[str, Any], rest: list[str], jobs: Jobs) -> int:
     """Train every job, show their states, and compare them at the end; 1 when a job is not done."""
+    from rope_mt.sweep.ledger import Ledger
     from rope_mt.sweep.overview import watched
-    from rope_mt.sweep.sweep import Sweep, begin, conclude
+    from rope_mt.sweep.sweep import conclude
 
     if any(cfg.trainer.machines > 1 for cfg in plan.configs):
         raise UserError("a sweep trains on this machine alone: with trainer.machines train each run without -m")
     name = plan.sweep_name
-    folder = Path(plan.sweep_dir).absolute() / "sweeps" / name
+    ledger = Ledger(Path(plan.sweep_dir).absolute() / "sweeps" / name)
     command = " ".join(["rope-mt train", *map(shlex.quote, rest)])
     of_sweep = plan.configs[0].sweep
     tuned = Path(of_sweep.tuned) if of_sweep.tune else None
-    jobs.sweep = sweep = Sweep(name, folder, None if plan.drawn else plan.job_names, command, plan.words, tuned)
+    jobs.ledger, jobs.words = ledger, plan.words
     words = plan.words
     if plan.configs[0].tracking.group is None and not os.environ.get("WANDB_RUN_GROUP"):
         words = [*words, f"{GROUP}{quoted(name)}"]
     broken = False
-    with alone(folder / ".lock", f"at the sweep {folder}"):
-        begin(sweep)
-        with watched(sweep.ledger, len(sweep.jobs) if sweep.jobs else None) as overview:
+    with alone(ledger.folder / ".lock", f"at the sweep {ledger.folder}"):
+        ledger.start([] if plan.drawn else plan.job_names)
+        with watched(ledger) as overview:
             jobs.tell = overview.tell
             try:
                 call_hydra("train", flags, words, jobs)
@@ -164,7 +165,7 @@ def _sweep(plan: Plan, flags: dict[str, Any], rest: list[str], jobs: Jobs) -> in
                 if os.environ.get("HYDRA_FULL_ERROR") == "1":
                     traceback.print_exception(error)
                 print(f"rope-mt: {type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
-        return 0 if conclude(sweep, overview) and not broken else 1
+        return 0 if conclude(overview, command, tuned) and not broken else 1
 
 
 def call_hydra(command: str, flags: dict[str, Any], words: list[str], task: Callable[[Any], Any] = print) -> int:

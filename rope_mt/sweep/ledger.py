@@ -46,8 +46,8 @@ class Ledger:
         self.folder = folder
 
     def start(self, names: list[str]) -> None:
-        """Begin with waiting jobs of these names, and forget the entries of an earlier attempt."""
-        for file in self._files():
+        """Begin with waiting jobs of these names, and forget an earlier attempt: its entries, and how it ended."""
+        for file in (*self._files(), *self.folder.glob("sweep.*")):
             file.unlink()
         for number, name in enumerate(names):
             self.write(Entry(number, name))

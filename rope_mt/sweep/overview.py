@@ -22,10 +22,11 @@ LOGGED = {"step": ",.0f", "train/loss": ".3f", "valid/loss": ".3f", "valid/bleu"
 
 
 class Overview:
-    """Shows a ledger of so many `planned` jobs (None if the sweeper draws them); several threads may ask."""
+    """Shows a ledger whose jobs wait, unless the sweeper draws them; several threads may ask."""
 
-    def __init__(self, ledger: Ledger, planned: int | None) -> None:
-        self.ledger, self.planned = ledger, planned
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.planned = len(ledger.entries())  # 0 if the sweeper draws the jobs
         self.printed: dict[int, str] = {}  # the state of each job that was last printed
         self.first_seen: dict[int, tuple[float, float]] = {}  # of each running job: a time and its step then
         self.lock = threading.Lock()
@@ -90,9 +91,9 @@ def _summary(entries: list[Entry]) -> str:
 
 
 @contextmanager
-def watched(ledger: Ledger, planned: int | None) -> Iterator[Overview]:
+def watched(ledger: Ledger) -> Iterator[Overview]:
     """Show the state of the jobs until the block ends."""
-    overview = Overview(ledger, planned)
+    overview = Overview(ledger)
     console = output()
     ended = threading.Event()
 

@@ -15,7 +15,7 @@ from rope_mt.cli.jobs import Jobs
 from rope_mt.cli.main import main
 from rope_mt.config.choices import command_schema
 from rope_mt.errors import Interrupted, UserError
-from rope_mt.sweep.sweep import Sweep
+from rope_mt.sweep.ledger import Ledger
 
 
 def interrupted(cfg) -> None:
@@ -41,8 +41,7 @@ def test_a_job_that_is_interrupted_hands_the_signal_to_its_launcher(here):
 
 
 def test_a_job_of_a_launcher_sets_its_threads_before_torch_is_imported(tmp_path):
-    sweep = Sweep("name", tmp_path, ["job"], "rope-mt train", ["seed=1"])
-    (tmp_path / "jobs").write_bytes(pickle.dumps(Jobs(partial(do_job, "train"), sweep)))
+    (tmp_path / "jobs").write_bytes(pickle.dumps(Jobs(partial(do_job, "train"), Ledger(tmp_path), ["seed=1"])))
     code = "import pickle, sys; pickle.load(open('jobs', 'rb')); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.stdout == "False\n"

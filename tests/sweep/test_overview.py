@@ -40,7 +40,7 @@ def drawn(overview: Overview, rows: int | None = None) -> list[str]:
 
 
 def test_each_job_has_a_row(ledger):
-    lines = [" ".join(line.split()) for line in drawn(Overview(ledger, 6))]
+    lines = [" ".join(line.split()) for line in drawn(Overview(ledger))]
     assert lines[:2] == ["train valid valid test", "job state step loss loss BLEU BLEU time left"]
     rows, summary = lines[2:-1], lines[-1]
     assert rows[:2] == ["seed=0 done 200 5.125 1.625 3.25 27.50 0:03:20", "seed=1 done 27.50"]
@@ -51,7 +51,7 @@ def test_each_job_has_a_row(ledger):
 
 
 def test_the_time_that_is_left_follows_from_the_steps_since_the_first_look(ledger, monkeypatch):
-    overview = Overview(ledger, 6)
+    overview = Overview(ledger)
     overview.table()
     metrics = Path(ledger.entries()[2].run or "") / "metrics.jsonl"
     metrics.write_text(json.dumps({"step": 600, "train/loss": 3.0}) + "\n")
@@ -62,12 +62,12 @@ def test_the_time_that_is_left_follows_from_the_steps_since_the_first_look(ledge
 
 
 def test_in_a_small_terminal_running_and_failed_jobs_come_first(ledger):
-    text = " ".join(drawn(Overview(ledger, 6), rows=3))
+    text = " ".join(drawn(Overview(ledger), rows=3))
     assert [f"seed={number} " in text for number in range(6)] == [False, False, True, True, True, False]
 
 
 def test_each_change_is_printed_once_and_a_waiting_job_is_no_change(ledger, capsys):
-    overview = Overview(ledger, 6)
+    overview = Overview(ledger)
     overview.tell()
     out, err = capsys.readouterr()
     assert out.splitlines() == [
