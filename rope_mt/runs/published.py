@@ -23,14 +23,12 @@ def find_record(cfg: TrainConfig, fingerprints: dict[str, str], processes: int) 
     another machine, which took the other, is what was asked for too.
 
     Raises:
-        UserError: the folder is not there, a record in it is damaged, or the record was to be overwritten.
+        UserError: a record in the folder is damaged, or the record was to be overwritten.
     """
     if cfg.sweep.published is None:
         return None
-    folder = Path(cfg.sweep.published)
-    if not folder.is_dir():
-        raise UserError(f"sweep.published: there is no folder {folder}")
-    for result in sorted(folder.glob("[!.]*/result.json")):  # one that is being copied has a hidden name
+    # one that is being copied has a hidden name
+    for result in sorted(Path(cfg.sweep.published).glob("[!.]*/result.json")):
         run = RunFolder(result.parent)
         try:
             of_record = read_result(run)
