@@ -3,7 +3,6 @@
 import math
 import pickle
 import signal
-import subprocess
 import sys
 from functools import partial
 
@@ -16,6 +15,8 @@ from rope_mt.cli.main import main
 from rope_mt.config.choices import command_schema
 from rope_mt.errors import Interrupted, UserError
 from rope_mt.sweep.ledger import Ledger
+
+from .conftest import shell
 
 
 def interrupted(cfg) -> None:
@@ -43,8 +44,7 @@ def test_a_job_that_is_interrupted_hands_the_signal_to_its_launcher(here):
 def test_a_job_of_a_launcher_sets_its_threads_before_torch_is_imported(tmp_path):
     (tmp_path / "jobs").write_bytes(pickle.dumps(Jobs(partial(do_job, "train"), Ledger(tmp_path), ["seed=1"])))
     code = "import pickle, sys; pickle.load(open('jobs', 'rb')); print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert done.stdout == "False\n"
+    assert shell("-c", code, cwd=tmp_path).stdout == "False\n"
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Optuna 2, when it is imported
@@ -74,8 +74,7 @@ def test_the_search_for_settings_finds_the_highest_score_past_failures_and_repea
 def test_a_plugin_that_is_not_installed_is_told_with_its_extra(tmp_path):
     code = "import sys; sys.modules['hydra_plugins'] = None; from rope_mt.cli.main import main\n"
     code += "print([main(['train', '-m', word]) for word in sys.argv[1:]])"
-    command = [sys.executable, "-c", code, "hydra/launcher=submitit_slurm", "hydra/sweeper=optuna"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    done = shell("-c", code, "hydra/launcher=submitit_slurm", "hydra/sweeper=optuna", cwd=tmp_path)
     assert done.stdout == "[2, 2]\n"
     for line, extra in zip(done.stderr.splitlines(), ("slurm", "optuna"), strict=True):
         assert line.startswith("rope-mt: hydra/")
