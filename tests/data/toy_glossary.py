@@ -2,22 +2,14 @@
 
 import re
 from collections import Counter
+from itertools import chain
 
 from rope_mt.data.toy import lexicon as lx
 
 Entry = lx.Word | lx.Noun | lx.Adjective | lx.Verb | lx.Determiner | lx.Pronoun | lx.Preposition | lx.Conjunction
 
-LEXICON: list[Entry] = [
-    *(*lx.NOUNS, *lx.EVENTS, *lx.PERIODS, *lx.ADJECTIVES, lx.BE),
-    *(*lx.TRANSITIVE, *lx.DOUBLE_OBJECT, *lx.OBJECT_TO, *lx.INTRANSITIVE, *lx.MOTION),
-    *(*lx.THAT, *lx.TELL, *lx.WHETHER, *lx.TO, *lx.LET_TO),
-    *(*lx.ADVERBS, *lx.MANNERS, *lx.OPENINGS, *lx.WEEKDAYS, *lx.MONTHS, *lx.DAYTIMES, *lx.DEICTIC, *lx.CITIES),
-    *(*lx.UNITS, *lx.TENS, lx.HUNDRED, lx.O_CLOCK),
-    *(lx.THE, lx.A, lx.NO, *lx.QUANTIFIERS, *lx.POSSESSIVES, *lx.PRONOUNS, lx.WHO),
-    *(*lx.RELATIONS, lx.TO_PLACE, lx.INTO, lx.FROM, lx.OUT_OF, lx.THROUGH),
-    *(lx.IN, lx.WITH, lx.WITHOUT, lx.FOR, lx.Preposition("after", "nach", "dat")),
-    *(*lx.SUBORDINATORS, lx.THAT_CLAUSE, lx.WHETHER_CLAUSE, lx.IN_ORDER_TO, lx.AND, lx.BUT, lx.OR, *lx.QUESTION_WORDS),
-]
+VALUES = [value if isinstance(value, list) else [value] for value in vars(lx).values()]
+LEXICON = [entry for entry in chain(*VALUES) if isinstance(entry, Entry)]
 
 
 def forms(entry: Entry) -> set[str]:
