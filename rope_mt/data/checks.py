@@ -111,18 +111,14 @@ def warnings_about(
     """
     warnings: list[str] = []
     sides = text.read_test_set(files, warnings.append)
-    first = 0
     for source, target in files:
-        last = first + text.size([source])[0]
-        uses = [(source, sides[0], "translated")]
-        if loss:
-            uses.append((target, sides[1], "in the loss"))
-        for path, lines, use in uses:
-            if unseen := Counter(name for line in lines[first:last] for name in text.oddities(line)):
+        uses = [(source, "translated"), (target, "in the loss")] if loss else [(source, "translated")]
+        for path, use in uses:
+            lines = [line.decode() for line in text.lines(path)]
+            if unseen := Counter(name for line in lines for name in text.oddities(line)):
                 warnings.append(f"{path}: {text.tally(unseen)}")
-            if cut := read(tokenizer, lines[first:last]).cut:
+            if cut := read(tokenizer, lines).cut:
                 warnings.append(f"{path}, {list_lines(cut)}: only the first {LONGEST:,} tokens of each are {use}")
-        first = last
     if mostly_wrong(directions(*sides, src_lang, tgt_lang)):
         names = ", ".join(str(source) for source, _ in files)
         exchanged = f"most sources look like the language {tgt_lang}, and their references like {src_lang}"
