@@ -5,7 +5,6 @@ Some steps look at the text, the others at its length in pieces, as fairseq's pr
 
 import hashlib
 from collections import Counter
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool
@@ -15,18 +14,9 @@ from rope_mt.data.text import normalize, oddities
 from rope_mt.data.tokenizer import LONGEST_PIECE
 
 MAX_BROKEN = 1 / 1000  # fraction of training lines that may be invalid UTF-8
-
-
-class Lengths(NamedTuple):
-    """Limits for the lengths of a pair, in pieces."""
-
-    most: int
-    ratio: float = np.inf  # of the longer side to the shorter one
-
-
-LENGTHS = {
-    "standard": Lengths(1024),  # the 4.5 million pairs of the papers, but for a few that no model here is trained on
-    "fairseq": Lengths(250, ratio=1.5),  # clean-corpus-n.perl -ratio 1.5 ... 1 250, in its prepare-wmt14en2de.sh
+LENGTHS = {  # the most pieces of a side, and the largest ratio of the longer side to the shorter one
+    "standard": (1024, np.inf),  # the 4.5 million pairs of the papers, but for a few that no model here is trained on
+    "fairseq": (250, 1.5),  # clean-corpus-n.perl -ratio 1.5 ... 1 250, in its prepare-wmt14en2de.sh
 }
 
 
@@ -36,7 +26,7 @@ class Cleaning:
     STEPS = ("not UTF-8", "empty", "too long", "length ratio", "identical sides", "duplicate")
 
     def __init__(self, cfg: DataConfig) -> None:
-        self.lengths = LENGTHS[cfg.clean]
+        self.most, self.ratio = LENGTHS[cfg.clean]
         self.drop_identical, self.drop_duplicates = cfg.drop_identical, cfg.drop_duplicates
         self.dropped: Counter[str] = Counter()
         self.unseen: Counter[str] = Counter()  # pairs by what a reader does not see in them
@@ -44,16 +34,14 @@ class Cleaning:
 
     def text(self, src: bytes, tgt: bytes) -> tuple[str, str] | None:
         """The normalised pair, or None if it is dropped."""
-        most = self.lengths.most * LONGEST_PIECE  # a line of more characters has too many pieces; they are not counted
-        raw = "", ""
+        most = self.most * LONGEST_PIECE  # a line of more characters has too many pieces; they are not counted
         try:
             raw = src.decode(), tgt.decode()
-            pair = normalize(raw[0], most), normalize(raw[1], most)
         except UnicodeDecodeError:
-            pair = None
-        if pair is None:
-            step = "not UTF-8"
-        elif not all(pair):
+            self.dropped["not UTF-8"] += 1
+            return None
+        pair = normalize(raw[0], most), normalize(raw[1], most)
+        if not all(pair):
             step = "empty"
         elif max(map(len, pair)) > most:
             step = "too long"
@@ -76,8 +64,8 @@ class Cleaning:
     def fits(self, src: np.ndarray, tgt: np.ndarray) -> Bool[np.ndarray, " pairs"]:
         """Which pairs of these lengths, in pieces, are kept."""
         longer, shorter = np.maximum(src, tgt), np.minimum(src, tgt)
-        short = longer <= self.lengths.most
-        alike = longer <= self.lengths.ratio * shorter
+        short = longer <= self.most
+        alike = longer <= self.ratio * shorter
         self.dropped["too long"] += int((~short).sum())
         self.dropped["length ratio"] += int((short & ~alike).sum())
         return short & alike

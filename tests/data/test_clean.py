@@ -40,23 +40,15 @@ def test_identical_sides_and_all_but_the_first_of_equal_pairs_are_dropped_only_w
         assert steps.dropped == {step: sum(dropped)}
 
 
-def test_lengths_in_pieces_are_limited_as_the_configuration_says():
-    src = np.array([1024, 1025, 1, 1, 1024, 3, 2])
-    tgt = np.array([1024, 1, 1025, 1024, 1, 2, 3])
-    steps = cleaning()
-    assert steps.fits(src, tgt).tolist() == [True, False, False, True, True, True, True]
-    assert steps.dropped["too long"] == 2
-    assert steps.dropped["length ratio"] == 0
-
-
-def test_fairseq_keeps_exactly_the_pairs_of_250_pieces_at_most_and_a_ratio_of_1_5_at_most():
-    src, tgt = (side.ravel() for side in np.meshgrid(np.arange(1, 300), np.arange(1, 300)))
-    steps = cleaning(clean="fairseq")
-    fits = steps.fits(src, tgt)
+@pytest.mark.parametrize(("clean", "most", "ratio"), [("standard", 1024, 1024), ("fairseq", 250, 1.5)])
+def test_exactly_the_pairs_within_the_limits_for_lengths_in_pieces_are_kept(clean, most, ratio):
+    lengths = [*range(1, 300), 1023, 1024, 1025]
+    src, tgt = (side.ravel() for side in np.meshgrid(lengths, lengths))
     pairs = np.stack((src, tgt), axis=1).tolist()
-    brute = [max(pair) <= 250 and 2 * max(pair) <= 3 * min(pair) for pair in pairs]
-    assert fits.tolist() == brute
-    over = int((np.maximum(src, tgt) > 250).sum())
+    brute = [max(pair) <= most and max(pair) <= ratio * min(pair) for pair in pairs]
+    steps = cleaning(clean=clean)
+    assert steps.fits(src, tgt).tolist() == brute
+    over = int((np.maximum(src, tgt) > most).sum())
     assert steps.dropped == {"too long": over, "length ratio": len(brute) - sum(brute) - over}
 
 
@@ -66,7 +58,7 @@ def test_a_line_dropped_for_its_characters_has_too_many_pieces_even_where_pieces
     word = "Donaudampfschiff"
     assert len(word) == 16
     tokenizer = Tokenizer(train_tokenizer([word * 8, word, *WORDS] * 20, 310 if kind == "bpe" else 290, kind))
-    most = LENGTHS[clean].most
+    most, _ = LENGTHS[clean]
     line = (word * most)[: most * LONGEST_PIECE - 1]
     [few] = tokenizer.encode([line])
     assert len(few) <= most + LONGEST_PIECE  # pieces are as long here as they can be, or this would say nothing
