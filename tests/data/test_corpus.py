@@ -13,25 +13,6 @@ from rope_mt.errors import UserError
 from .archive_site import files_below, plain
 
 
-@pytest.fixture
-def cfg(tmp_path) -> DataConfig:
-    for part in ("train", "more", "valid", "test"):
-        for lang in ("en", "de"):
-            (tmp_path / f"{part}.{lang}.gz").write_bytes(gzip.compress(f"{part} in {lang}\n".encode()))
-    names = {part: str(tmp_path / part) for part in ("valid", "test")}
-    return DataConfig("files", [str(tmp_path / "train"), str(tmp_path / "m*")], **names, dir=str(tmp_path / "data"))
-
-
-def test_the_files_of_each_part_are_found_in_order_with_the_fingerprint_of_their_content(cfg, tmp_path):
-    corpus = locate(cfg)
-    expected = {"train": ["train", "more"], "valid": ["valid"], "test": ["test"]}
-    for part, names in expected.items():
-        files = [(tmp_path / f"{name}.en.gz", tmp_path / f"{name}.de.gz") for name in names]
-        assert getattr(corpus, part) == files
-        assert corpus.fingerprints[part] == text.fingerprint(files)
-    assert len(set(corpus.fingerprints.values())) == 3
-
-
 def test_the_toy_corpus_is_written_once_and_again_when_another_grammar_made_it(tmp_path, monkeypatch):
     made = []
 

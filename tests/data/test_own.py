@@ -156,6 +156,8 @@ def test_what_is_held_out_is_apart_from_the_training_text_and_the_same_again(tmp
         documents(prefix, *((first, 10) for first in range(1, 400, 10)))
     made = locate(config(tmp_path, prefix, vocab_size=320, batch_tokens=1000))
     parts = {part: [*text.aligned(*files[0])] for part, files in vars(made).items() if part in own.PARTS}
+    assert made.fingerprints == {part: text.fingerprint(getattr(made, part)) for part in own.PARTS}
+    assert len({*made.fingerprints.values()}) == 3
     pairs = [*text.aligned(*locate(config(tmp_path, prefix, valid=prefix, test=prefix)).train[0])]
     assert Counter(pair for part in parts.values() for pair in part) == Counter(pairs)
     assert f"by {by}, in" in made.chosen["held out"]
