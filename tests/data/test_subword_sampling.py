@@ -22,20 +22,12 @@ CORPUS = [sentence for pair in toy.generate(n_train=400, n_valid=1, n_test=1).tr
 MODELS = {kind: Tokenizer(train_tokenizer(CORPUS, 500, kind)) for kind in KINDS}
 TEXT = CORPUS[:60]
 ANY = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\u2581"))
-SENTENCE = ANY.map(normalize).filter(bool)
+SENTENCE = ANY.map(normalize)
 
 
 def sample(kind: str, sentences: list[str], alpha: float, seed: int) -> list[list[int]]:
     model = MODELS[kind]
     return SubwordSampler(model, kind, alpha).sample(model.encode(sentences), seed)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_sample_is_other_ids_of_the_same_text(kind):
-    drawn = sample(kind, TEXT, alpha=0.1, seed=1)
-    assert sum(a != b for a, b in zip(drawn, MODELS[kind].encode(TEXT), strict=True)) > 30
-    assert sample(kind, [], alpha=0.1, seed=1) == []
-    assert sample(kind, [""], alpha=0.1, seed=1) == [[]]
 
 
 @pytest.mark.parametrize("kind", KINDS)
