@@ -46,7 +46,6 @@ class Asked:
     method: str
     path: str
     span: str  # the header Range
-    sent: int = 0  # bytes of the body
 
 
 @dataclass
@@ -69,9 +68,6 @@ class Site:
     def spans(self, path: str) -> list[str]:
         return [asked.span for asked in self.log if asked.path == path]
 
-    def sent(self, path: str) -> int:
-        return sum(asked.sent for asked in self.log if asked.path == path)
-
 
 @contextmanager
 def serve(root: Path) -> Iterator[Site]:
@@ -91,8 +87,7 @@ def serve(root: Path) -> Iterator[Site]:
             with suppress(ConnectionError):  # the client may have closed the connection
                 self.answer(mood, asked)
 
-        def do_HEAD(self) -> None:
-            self.do_GET()
+        do_HEAD = do_GET  # noqa: N815
 
         def answer(self, mood: Mood, asked: Asked) -> None:
             file = root / asked.path
@@ -116,14 +111,10 @@ def serve(root: Path) -> Iterator[Site]:
                 return
             if mood.hold:
                 site.gate.wait(20)
-            body = content[start : len(content) // 2] if mood.cut else content[start:]
-            asked.sent = len(body)
-            self.wfile.write(body)
+            self.wfile.write(content[start : len(content) // 2] if mood.cut else content[start:])
 
-    class Server(ThreadingHTTPServer):
-        daemon_threads = False  # so that closing waits for them
-
-    with Server(("127.0.0.1", 0), Handler) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = False  # so that closing waits for them
         site = Site(root, f"http://127.0.0.1:{server.server_port}")
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
@@ -253,14 +244,13 @@ def config(cfg: Any, folder: Path) -> DataConfig:
     return OmegaConf.to_object(root.data)  # pyright: ignore[reportReturnType]
 
 
-def refused(cfg: Any, folder: Path, *words: str) -> str:
-    """The one line that `locate` ends with, in which these words must be."""
+def refused(cfg: Any, folder: Path, *words: str) -> None:
+    """`locate` ends with one line that has these words."""
     with pytest.raises(UserError) as error:
         locate(cfg, folder)
     line = " ".join(str(error.value).split())  # as the command line prints it
     for word in words:
         assert word in line
-    return line
 
 
 def files_below(folder: Path) -> list[str]:
