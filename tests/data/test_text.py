@@ -1,8 +1,6 @@
 """Which files a prefix means, how lines are read, and what is refused."""
 
-import gzip
 import itertools
-import lzma
 import unicodedata
 from pathlib import Path
 
@@ -13,10 +11,11 @@ from hypothesis import strategies as st
 from rope_mt.data import text
 from rope_mt.errors import UserError
 
+from .small_text import PACKERS
+
 
 def write(path: Path, content: bytes) -> Path:
-    packed = {".gz": gzip.compress, ".xz": lzma.compress}.get(path.suffix, bytes)(content)
-    path.write_bytes(packed)
+    path.write_bytes(PACKERS.get(path.suffix, bytes)(content))
     return path
 
 
@@ -123,10 +122,6 @@ def test_a_malformed_line_of_a_docs_file_is_named(tmp_path):
         marks = write(tmp_path / "a.docs", b"1\t3\tfine\n" + line + b"\n")
         with pytest.raises(UserError, match=r"a\.docs, line 2, is not FIRST LINE, TAB, NUMBER OF LINES$"):
             text.first_lines(marks)
-
-
-def test_normalize_composes_and_collapses():
-    assert text.normalize("  Mu\u0308ller \t ist\u00a0da ") == "M\u00fcller ist da"
 
 
 MANY = st.text(st.sampled_from("a \u3000\u03a9\u0301\u0314\u0316\u0342\u0345\u1112\u1161\u11ab"), max_size=60)
