@@ -4,7 +4,6 @@ import hashlib
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
 
 from rope_mt.data import text
 from rope_mt.data.tokenizer import LONGEST, Tokenizer, list_lines, read
@@ -99,7 +98,7 @@ def fingerprint(lines: Iterable[str]) -> str:
 
 
 def warnings_about(
-    files: list[tuple[Path, Path]], tokenizer: Tokenizer, src_lang: str, tgt_lang: str, loss: bool = False
+    files: text.Files, tokenizer: Tokenizer, src_lang: str, tgt_lang: str, loss: bool = False
 ) -> list[str]:
     """A line for everything in a validation or test set that is not read as it is, or may be a mistake.
 

@@ -8,10 +8,9 @@ from pathlib import Path
 from rope_mt.config.data import OF_FURTHER_TESTS, DataConfig
 from rope_mt.data import own, text
 from rope_mt.data.archives import from_archives, obtain
+from rope_mt.data.text import Files
 from rope_mt.errors import UserError
 from rope_mt.system.files import write_whole
-
-Files = list[tuple[Path, Path]]
 
 
 @dataclass(frozen=True)

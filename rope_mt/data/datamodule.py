@@ -6,7 +6,6 @@ from torch.utils.data import DataLoader
 from rope_mt.config.data import DataConfig
 from rope_mt.data import text
 from rope_mt.data.batches import Batch, PairDataset, Sentences, training_pairs
-from rope_mt.data.corpus import Files
 from rope_mt.data.epoch import EpochPlan
 from rope_mt.data.loader import ResumableLoader
 from rope_mt.data.prepared import Prepared
@@ -29,7 +28,7 @@ class TranslationData(L.LightningDataModule):
         self,
         cfg: DataConfig,
         prepared: Prepared,
-        valid: Files,
+        valid: text.Files,
         seed: int,
         rank: int = 0,
         world: int = 1,

@@ -23,8 +23,6 @@ from rope_mt.data.download import CUT, download
 from rope_mt.errors import UserError
 from rope_mt.system.files import whole_folder
 
-Files = list[tuple[Path, Path]]
-
 HUB = "hf:"  # begins the name of a Hugging Face data set
 ON_HUB = "hf:OWNER/NAME/SUBSET/SPLIT, as in hf:wmt/wmt16/de-en/train"
 FORMS = "FILE.tsv (SOURCE, TAB, TARGET in each line), or PREFIX for PREFIX.en and PREFIX.de"
@@ -194,7 +192,7 @@ def _made(folder: Path, fill: Callable[[Path], None]) -> Path:
 # ---- validation and test sets that are not given ---------------------------------------------------------------------
 
 
-def hold_out(files: Files, cfg: DataConfig, parts: list[str]) -> tuple[dict[str, list[str]], str]:
+def hold_out(files: text.Files, cfg: DataConfig, parts: list[str]) -> tuple[dict[str, list[str]], str]:
     """Divide training text: prefixes of what is left of it and of the parts held out, and a line for the user.
 
     Pairs are held out with all others of the same document, where a .docs file tells documents, else with all of the
@@ -251,7 +249,7 @@ def hold_out(files: Files, cfg: DataConfig, parts: list[str]) -> tuple[dict[str,
     return {part: [str(folder / part)] for part in ("train", *parts)}, line
 
 
-def _grouped(files: Files) -> Iterator[tuple[bytes, bytes, int, bool]]:
+def _grouped(files: text.Files) -> Iterator[tuple[bytes, bytes, int, bool]]:
     """Source, target, a random number of its document or source line, and whether a document begins there."""
     document = 0
     for src, tgt, begins, marked in text.pairs(files):
@@ -263,7 +261,7 @@ def _grouped(files: Files) -> Iterator[tuple[bytes, bytes, int, bool]]:
 # ---- sizes -----------------------------------------------------------------------------------------------------------
 
 
-def fitting(files: Files, cfg: DataConfig) -> tuple[dict[str, int], str]:
+def fitting(files: text.Files, cfg: DataConfig) -> tuple[dict[str, int], str]:
     """The sizes that a configuration leaves open, and a line for the user.
 
     Pieces are the bytes, the characters, and 40 times the root of the pairs: 1,700 for 1,800 pairs and 34,000 for

@@ -23,7 +23,7 @@ from rope_mt.config.commands import PrepareConfig
 from rope_mt.config.data import DataConfig
 from rope_mt.data import checks, text
 from rope_mt.data.clean import MAX_BROKEN, Cleaning
-from rope_mt.data.corpus import Corpus, Files, locate
+from rope_mt.data.corpus import Corpus, locate
 from rope_mt.data.epoch import EpochPlan
 from rope_mt.data.prepared import MAPS, META, MODEL, SIDES, Prepared
 from rope_mt.data.tokenizer import Tokenizer, train_tokenizer
@@ -109,7 +109,7 @@ def estimated_size(size: int, pairs: int, vocab_size: int) -> float:
     return ids + lengths + begins + 18 * vocab_size
 
 
-def _build(cfg: DataConfig, files: Files, n_pairs: int, settings: dict[str, Any], folder: Path) -> None:
+def _build(cfg: DataConfig, files: text.Files, n_pairs: int, settings: dict[str, Any], folder: Path) -> None:
     """Fill the unfinished folder, in which a killed process may have left the tokenizer."""
     for file in folder.iterdir():
         if file.name not in (MODEL, OWNER):
@@ -126,7 +126,7 @@ def _build(cfg: DataConfig, files: Files, n_pairs: int, settings: dict[str, Any]
     write_manifest(folder / META, {**settings, "read": n_pairs, **counts}, [model, *(folder / name for name in MAPS)])
 
 
-def _train_tokenizer(cfg: DataConfig, files: Files, n_pairs: int, warn: text.Warn) -> bytes:
+def _train_tokenizer(cfg: DataConfig, files: text.Files, n_pairs: int, warn: text.Warn) -> bytes:
     """Train on every pair, or on every n-th of a corpus that is larger than the sample."""
     every = max(1, math.ceil(2 * n_pairs / SAMPLE[cfg.tokenizer]))
     if every > 1:
@@ -135,7 +135,7 @@ def _train_tokenizer(cfg: DataConfig, files: Files, n_pairs: int, warn: text.War
     return train_tokenizer(sentences, cfg.vocab_size, cfg.tokenizer, warn)
 
 
-def _kept(cleaning: Cleaning, files: Files, n_pairs: int, every: int = 1) -> Iterator[tuple[str, str, bool]]:
+def _kept(cleaning: Cleaning, files: text.Files, n_pairs: int, every: int = 1) -> Iterator[tuple[str, str, bool]]:
     """Of every n-th pair those whose text is kept, and whether a document begins there or the pair before was dropped.
 
     Raises:
@@ -154,7 +154,7 @@ def _kept(cleaning: Cleaning, files: Files, n_pairs: int, every: int = 1) -> Ite
         raise UserError(f"{', '.join(str(source) for source, _ in files)}: no pair to train on")
 
 
-def _encode(cfg: DataConfig, files: Files, n_pairs: int, folder: Path, warn: text.Warn) -> dict[str, Any]:
+def _encode(cfg: DataConfig, files: text.Files, n_pairs: int, folder: Path, warn: text.Warn) -> dict[str, Any]:
     """Write the maps, chunk by chunk; return what meta.json says of the kept and the dropped pairs."""
     tokenizer, cleaning = Tokenizer((folder / MODEL).read_bytes()), Cleaning(cfg)
     pairs, after_gap = _kept(cleaning, files, n_pairs), False

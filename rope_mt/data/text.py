@@ -28,6 +28,7 @@ WIDE = {  # encodings by the marks that they begin with; UTF-32 is first, as its
 }
 WIDE_UNMARKED = "is this UTF-16 without a byte order mark?"
 
+Files = list[tuple[Path, Path]]  # source and target files
 Warn = Callable[[str], object]  # takes a line for the user
 
 
@@ -92,7 +93,7 @@ def exists(name: str, *langs: str) -> bool:
     return all(find(name, lang) for lang in langs)
 
 
-def pairs_of_files(names: list[str], src_lang: str, tgt_lang: str) -> list[tuple[Path, Path]]:
+def pairs_of_files(names: list[str], src_lang: str, tgt_lang: str) -> Files:
     """The source and target files that prefixes and globs name.
 
     Raises:
@@ -128,7 +129,7 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
         raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
 
 
-def fingerprint(files: list[tuple[Path, Path]]) -> str:
+def fingerprint(files: Files) -> str:
     """sha256 of the content of all files: the same for the same text, wherever it lies and however it is packed."""
     digest = hashlib.sha256()
     for source, target in files:
@@ -208,7 +209,7 @@ def aligned(source: Path, target: Path, warn: Warn = lambda line: None) -> Itera
         yield src, tgt
 
 
-def read_test_set(files: list[tuple[Path, Path]], warn: Warn = lambda line: None) -> tuple[list[str], list[str]]:
+def read_test_set(files: Files, warn: Warn = lambda line: None) -> tuple[list[str], list[str]]:
     """Sources and references of a validation or test set, as they are on disk; `warn` as for `lines_of`.
 
     Raises:
@@ -256,7 +257,7 @@ def first_lines(marks: Path) -> set[int]:
     return firsts
 
 
-def pairs(files: list[tuple[Path, Path]]) -> Iterator[tuple[bytes, bytes, bool, bool]]:
+def pairs(files: Files) -> Iterator[tuple[bytes, bytes, bool, bool]]:
     """Source, target, whether a document begins there, and whether a .docs file says so: without one a file is one.
 
     Raises a UserError as `aligned` and `first_lines` do.
@@ -268,7 +269,7 @@ def pairs(files: list[tuple[Path, Path]]) -> Iterator[tuple[bytes, bytes, bool, 
             yield src, tgt, n in firsts, marks is not None
 
 
-def document_numbers(files: list[tuple[Path, Path]]) -> list[int]:
+def document_numbers(files: Files) -> list[int]:
     """The number, from 0, of the document of each line of a test set; without a .docs file each line is a document.
 
     Raises:
