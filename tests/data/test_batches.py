@@ -25,6 +25,8 @@ from rope_mt.errors import UserError
 
 from .small_text import documents, write
 
+SOME = Rows(np.array([3, 1, 4]), (200, 201), epoch=0, number=0)
+
 
 def sentences(n: int, seed: int) -> Sentences:
     random = np.random.default_rng(seed)
@@ -44,10 +46,6 @@ def plan(pairs: PairDataset, batch_tokens: int = 700, max_len: int = 256) -> Epo
     return EpochPlan(*pairs.lengths(), batch_tokens, max_len, seed=1)
 
 
-def rows(*numbers: int, epoch: int = 0, number: int = 0, width: int = 200) -> Rows:
-    return Rows(np.array(numbers), (width, width + 1), epoch, number)
-
-
 def content(batch) -> tuple[list[list[int]], list[list[int]]]:
     """Source and target ids of a batch without padding and eos, and that eos is where it should be."""
     src = [[i for i in row if i != PAD] for row in batch.src.tolist()]
@@ -58,11 +56,11 @@ def content(batch) -> tuple[list[list[int]], list[list[int]]]:
 
 
 def test_a_batch_is_the_padded_sentences(pairs):
-    batch = pairs[rows(3, 1, 4)]
+    batch = pairs[SOME]
     assert (batch.src.shape, batch.tgt_in.shape) == ((3, 200), (3, 201))
     src, tgt = content(batch)
-    assert src == pairs.src.some(np.array([3, 1, 4]))
-    assert tgt == pairs.tgt.some(np.array([3, 1, 4]))
+    assert src == pairs.src.some(SOME.rows)
+    assert tgt == pairs.tgt.some(SOME.rows)
     for row in batch.src.tolist():  # padding to the right
         assert PAD not in row[: len(row) - row.count(PAD)]
     flat = batch.tgt_in.flatten()
@@ -226,7 +224,7 @@ def test_a_dropped_sentence_is_no_neighbour(tmp_path, sides):
 
 
 def test_a_batch_goes_to_another_process_without_shared_memory_of_which_containers_have_little(pairs):
-    batch = pairs[rows(3, 1, 4)]
+    batch = pairs[SOME]
     sent = pickle.loads(ForkingPickler.dumps(batch))
     assert not any(part.is_shared() for part in batch)
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(batch, sent, strict=True))
