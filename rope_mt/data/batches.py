@@ -89,8 +89,11 @@ class PairDataset(Dataset[Batch]):
         self.src, self.tgt = src, tgt
 
     def __getitem__(self, batch: Rows) -> Batch:
-        src, tgt = batch.shape
-        return collate(self.src.padded(batch.rows, src), self.tgt.padded(batch.rows, tgt))
+        src, tgt = self.src.padded(batch.rows, batch.shape[0]), self.tgt.padded(batch.rows, batch.shape[1])
+        real = tgt != PAD
+        tgt_in = np.empty_like(tgt)
+        tgt_in[:, 0], tgt_in[:, 1:] = BOS, tgt[:, :-1]
+        return _batch_of(src, tgt_in, tgt[real], np.flatnonzero(real))
 
     def lengths(self) -> tuple[np.ndarray, np.ndarray]:
         """Slots of both sides of each pair: batches are made by them."""
@@ -110,15 +113,12 @@ class SampledPairs(PairDataset):
 
     def __getitem__(self, batch: Rows) -> Batch:
         seeds = np.random.SeedSequence((self.seed, batch.epoch, batch.number)).generate_state(2).tolist()
-        drawn = zip((self.src, self.tgt), seeds, batch.shape, strict=True)
-        padded = [self._sampled(side, batch.rows, seed, width) for side, seed, width in drawn]
-        return collate(*padded)
-
-    def _sampled(self, side: Sentences, rows: np.ndarray, seed: int, width: int) -> Int[np.ndarray, "batch {width}"]:
-        kept = side.some(rows)
-        drawn = self.sampler.sample(kept, seed)
-        sentences = [new if len(new) < width else old for old, new in zip(kept, drawn, strict=True)]
-        return Sentences.of(sentences).padded(np.arange(len(rows)), width)
+        sides = []
+        for side, seed, width in zip((self.src, self.tgt), seeds, batch.shape, strict=True):
+            kept = side.some(batch.rows)
+            drawn = zip(kept, self.sampler.sample(kept, seed), strict=True)
+            sides.append(Sentences.of([new if len(new) < width else old for old, new in drawn]))
+        return PairDataset(*sides)[batch._replace(rows=np.arange(len(batch.rows)))]
 
     def lengths(self) -> tuple[np.ndarray, np.ndarray]:
         """Slots that hold 49 of 50 samples of a sentence, estimated with a thousand pairs.
@@ -137,14 +137,6 @@ class SampledPairs(PairDataset):
             needed = np.clip(needed, side.lengths, np.maximum(side.lengths, self.max_len + 1))
             lengths.append(needed.astype(np.int32))
         return lengths[0], lengths[1]
-
-
-def collate(src: Int[np.ndarray, "batch src"], tgt: Int[np.ndarray, "batch tgt"]) -> Batch:
-    """A batch of padded sources and targets."""
-    real = tgt != PAD
-    tgt_in = np.empty_like(tgt)
-    tgt_in[:, 0], tgt_in[:, 1:] = BOS, tgt[:, :-1]
-    return _batch_of(src, tgt_in, tgt[real], np.flatnonzero(real))
 
 
 def training_pairs(cfg: DataConfig, prepared: Prepared, seed: int) -> PairDataset:
