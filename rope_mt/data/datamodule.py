@@ -35,11 +35,10 @@ class TranslationData(L.LightningDataModule):
         accumulate: int = 1,
     ) -> None:
         super().__init__()
-        self.cfg, self.seed = cfg, seed
+        self.cfg = cfg
         self.tokenizer: Tokenizer = prepared.tokenizer()
         self.pairs = training_pairs(cfg, prepared, seed)
-        place = (rank, world, accumulate)
-        self.plan = EpochPlan(*self.pairs.lengths(), cfg.batch_tokens, cfg.max_len, seed, *place)
+        self.plan = EpochPlan(*self.pairs.lengths(), cfg.batch_tokens, cfg.max_len, seed, rank, world, accumulate)
         self.valid_src, self.valid_ref = text.read_test_set(valid)
 
     def train_dataloader(self) -> ResumableLoader:
