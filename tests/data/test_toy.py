@@ -17,7 +17,9 @@ from rope_mt.data.toy import lexicon as lx
 from rope_mt.data.toy.corpus import bag_of_words, families
 from rope_mt.data.toy.grammar import Clause, Common, Head, Name, Pair, Phrase, Predicate, Sentence, Tail, Time
 
-from .toy_glossary import LEXICON, forms, glossary
+Entry = lx.Word | lx.Noun | lx.Adjective | lx.Verb | lx.Determiner | lx.Pronoun | lx.Preposition | lx.Conjunction
+VALUES = [value if isinstance(value, list) else [value] for value in vars(lx).values()]
+LEXICON = [entry for entry in chain(*VALUES) if isinstance(entry, Entry)]
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +45,12 @@ def test_lengths_cover_3_to_40_words_and_stay_short_on_average(corpus):
         assert set(lengths) == set(range(3, 41))
         assert 9 < mean(lengths) < 13
         assert mean(length > 25 for length in lengths) > 0.03
+
+
+def forms(entry: Entry) -> set[str]:
+    """The English forms of a word: of several words the first, of a comparative the last."""
+    english = {name: form for name, form in vars(entry).items() if name.partition("_")[0] == "en" and form}
+    return {form.split()[-1 if name == "en_more" else 0] for name, form in english.items()}
 
 
 def test_300_lemmas_a_side_each_often_enough_to_be_learnt(corpus):
@@ -73,6 +81,20 @@ def test_a_tenth_of_the_test_sentences_differ_from_another_in_nothing_but_word_o
         together.setdefault(bag_of_words(en), set()).add(de)
     partnered = sum(len(targets) for targets in together.values() if len(targets) > 1)
     assert partnered >= 0.1 * len(corpus.test)
+
+
+def glossary(train: list[tuple[str, str]]) -> dict[str, str]:
+    """Each English word in lower case, with the German word of the largest Dice coefficient."""
+    english, german, both = Counter(), Counter(), Counter()
+    for pair in train:
+        src, tgt = (set(re.findall(r"[\w'-]+", side)) for side in (pair[0].lower(), pair[1]))
+        english.update(src)
+        german.update(tgt)
+        both.update((en, de) for en in src for de in tgt)
+    best: dict[str, tuple[float, str]] = {}
+    for (en, de), n in both.items():
+        best[en] = max(best.get(en, (0.0, "")), (n / (english[en] + german[de]), de))
+    return {en: de for en, (_, de) in best.items()}
 
 
 def test_word_by_word_translation_scores_below_40_bleu(corpus):
