@@ -123,6 +123,8 @@ def _bad_value(error: OmegaConfBaseException, schema: type) -> str:
         return own[1]
     if "is not a subclass of" in text:
         of_key = [name for name in settings(schema) if name.startswith(f"{key}.")]
+        if not of_key:  # an item of a list
+            return f"{key} has settings of its own: write it as {{NAME: VALUE, ...}}"
         first = f"{key}.name" if f"{key}.name" in of_key else of_key[0]
         return f"{key} has settings of its own: write one of them, as in {first}=VALUE"
     if "Interpolation key" in text:

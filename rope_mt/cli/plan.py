@@ -177,7 +177,10 @@ def checked(command: str, cfg: DictConfig, hydra: Any, schema: type) -> Any:
     """The command's dataclass of one job, after the checks that need the whole configuration."""
     from rope_mt.data import own  # which imports numpy
 
-    if missing := sorted(OmegaConf.missing_keys(cfg), key=[*settings(schema)].index):
+    known, lacking = settings(schema), set(OmegaConf.missing_keys(cfg))
+    if of_items := sorted(lacking.difference(known)):
+        raise UserError(f"{', '.join(of_items)} must be given")
+    if missing := [name for name in known if name in lacking]:
         hints = {"checkpoint": "name a run or a checkpoint", "data.train": f"write data.train={own.FORMS}"}
         hint = hints.get(missing[0], f"add {missing[0]}=VALUE")
         raise UserError(f"{', '.join(missing)} must be given: {hint}")

@@ -44,6 +44,8 @@ from rope_mt.runs.folder import RunFolder
         ("train model=tiny,", "cannot read 'model=tiny,': remove the comma at its end"),
         ("train model=[tiny,base]", "model=[tiny,base] names several: for a run each write -m model=tiny,base"),
         ("train optimizer=adam", "optimizer has settings of its own: write one of them, as in optimizer.name=VALUE"),
+        ("train data.archives.0.url=x", "data.archives[0] has settings of its own: write it as {NAME: VALUE, ...}"),
+        ("train data.archives=[{text:x,url:y}]", "data.archives[0].check, data.archives[0].members must be given"),
         ("train position=3", "position=3 does not name an option"),
         ("train -m position=rope,rop", "did you mean position=rope?"),
         ("train -m position=glob(zz*)", "position=glob(zz*) selects nothing"),
