@@ -58,7 +58,7 @@ def read_words(command: str, rest: list[str]) -> Words:
     own, known = groups(config), settings(schema)
     for at, word in enumerate(words):
         group, _, name = word.lstrip("+").partition("=")
-        # Hydra adds any setting behind a +, and refuses an unknown one without it; some schemes lack one of another
+        # Hydra adds any setting behind a +, and refuses an unknown one without it; each scheme has settings of its own
         may_be_unknown = group not in known or group.startswith("position.")
         is_group = group in own  # with +, a habit from programs without the group
         if (is_group or may_be_unknown) and not group.startswith(("hydra.", "hydra/")):
